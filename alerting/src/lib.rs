@@ -1,1 +1,4 @@
-//! alerting
+//! Rules -> alert instances -> groups, silences, escalation ladders -> notifications out.
+
+pub mod channels;
+pub mod delivery;

@@ -1,0 +1,169 @@
+//! How parts move: followers read the journal in order, workers take due rows. Both are driven on a tick and on a nudge, and
+//! both can be driven by hand in a simulated test. The drivers here only call ports.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use crate::event::Recorded;
+use crate::state::{Commit, Entity, Expect, Fence, JournalQuery, StateError, StateStore, Versioned, load};
+use crate::tenant::TenantId;
+use crate::time::Timestamp;
+use crate::work::{Claim, Queue, Work, WorkChange};
+
+/// "Something was committed: look now." Cheap to clone; many may wait.
+#[derive(Clone, Debug, Default)]
+pub struct Nudge(Arc<Notify>);
+
+impl Nudge {
+    /// Wakes everyone who waits now.
+    pub fn nudge(&self) {
+        self.0.notify_waiters();
+    }
+    /// Waits for a nudge, at most this long.
+    pub async fn wait(&self, at_most: Duration) {
+        // A timeout is the ordinary tick; either way the loop looks again.
+        let _ = tokio::time::timeout(at_most, self.0.notified()).await;
+    }
+}
+
+/// Decides what follows from each journal event. Every event is handled exactly once: what it causes is committed together with
+/// the follower's place in the journal.
+#[async_trait]
+pub trait Follower: Send + Sync {
+    /// Its name: the key of its cursor. Frozen.
+    fn name(&self) -> &'static str;
+    /// What follows from the event; an empty commit where nothing does. Reads state, writes nothing itself.
+    async fn follow(&self, event: &Recorded, state: &dyn StateStore, now: Timestamp) -> Result<Commit, StateError>;
+}
+
+/// Carries out work rows of one queue.
+#[async_trait]
+pub trait Worker: Send + Sync {
+    /// Which queue.
+    fn queue(&self) -> Queue;
+    /// How long a claim is held; longer than the act may take.
+    fn lease(&self) -> Duration;
+    /// How many rows at a time.
+    fn batch(&self) -> usize {
+        32
+    }
+    /// Carries out one claimed row and commits its outcome (Done, Retry, Dead or Cancelled) itself, with whatever else changes.
+    async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError>;
+}
+
+/// A follower's place in the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The follower's name.
+    pub name: String,
+    /// The number of the last event it handled.
+    pub seq: u64,
+    /// Cursors are nobody's.
+    pub tenant: TenantId,
+}
+
+impl Entity for Cursor {
+    const KIND: &'static str = "cursor";
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+    fn id(&self) -> String {
+        self.name.clone()
+    }
+    fn status(&self) -> &'static str {
+        "live"
+    }
+}
+
+/// How often a decision on a stale read is made again before the driver gives up until the next tick.
+const TRIES: usize = 8;
+
+/// Lets a follower handle up to `limit` events. Returns how many it handled; 0 means it is up to date.
+pub async fn advance(
+    follower: &dyn Follower,
+    state: &dyn StateStore,
+    fence: Option<&Fence>,
+    now: Timestamp,
+    limit: usize,
+) -> Result<usize, StateError> {
+    let tenant = TenantId::default();
+    let mut cursor = load::<Cursor>(state, &tenant, follower.name()).await?;
+    let mut seq = cursor.as_ref().map_or(0, |cursor| cursor.entity.seq);
+    let written = seq;
+    let events = state.events(&JournalQuery { after: seq, limit, ..JournalQuery::default() }).await?;
+    let handled = events.len();
+    let mut quiet = false;
+    for event in events {
+        seq = event.seq;
+        quiet = true;
+        for attempt in 1..=TRIES {
+            let mut commit = follower.follow(&event, state, now).await?;
+            if commit.is_empty() {
+                break;
+            }
+            place(&mut commit, follower.name(), &tenant, cursor.as_ref(), seq, fence, now)?;
+            match state.commit(commit).await {
+                Ok(_) => {
+                    cursor = load::<Cursor>(state, &tenant, follower.name()).await?;
+                    quiet = false;
+                    break;
+                }
+                Err(error) if error.is_conflict() && attempt < TRIES => {
+                    let fresh = load::<Cursor>(state, &tenant, follower.name()).await?;
+                    if fresh.as_ref().map_or(0, |cursor| cursor.entity.seq) >= seq {
+                        return Ok(handled); // another driver was here
+                    }
+                    cursor = fresh;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    if quiet && seq > written {
+        let mut commit = Commit::at(now);
+        place(&mut commit, follower.name(), &tenant, cursor.as_ref(), seq, fence, now)?;
+        state.commit(commit).await?;
+    }
+    Ok(handled)
+}
+
+fn place(
+    commit: &mut Commit,
+    name: &str,
+    tenant: &TenantId,
+    cursor: Option<&Versioned<Cursor>>,
+    seq: u64,
+    fence: Option<&Fence>,
+    now: Timestamp,
+) -> Result<(), StateError> {
+    commit.at = now;
+    commit.fence = fence.cloned();
+    let expect = cursor.map_or(Expect::New, |cursor| Expect::Version(cursor.version));
+    commit.put(&Cursor { name: name.to_owned(), seq, tenant: tenant.clone() }, expect)
+}
+
+/// Claims due rows and lets the worker carry them out, one after the other. Returns how many were claimed. A row whose worker
+/// fails to commit is claimed again when its lease ends.
+pub async fn work_once(worker: &dyn Worker, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<usize, StateError> {
+    let claim = Claim { queue: worker.queue(), now, lease_for: worker.lease(), limit: worker.batch() };
+    let rows = state.claim(&claim).await?;
+    let claimed = rows.len();
+    for row in rows {
+        let id = row.id;
+        if let Err(error) = worker.work(row, state, fence, now).await {
+            tracing::warn!(queue = worker.queue().as_str(), work = %id, %error, "a work row was not finished; its lease runs out and it is taken again");
+        }
+    }
+    Ok(claimed)
+}
+
+/// The commit that finishes a row.
+pub fn done(work: &Work, now: Timestamp) -> Commit {
+    let mut commit = Commit::at(now);
+    commit.change(&work.tenant, WorkChange::Done { id: work.id, lease: work.lease });
+    commit
+}

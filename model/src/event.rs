@@ -1,0 +1,435 @@
+//! Journal events: what happened, once, in order. The journal is the timeline, the audit trail and the source of the
+//! postmortem. Events are versioned: a field is only ever added, with a default; a changed meaning is a new kind.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::alert::RuleKey;
+use crate::ids::{AlertId, EventId, IncidentId, KeyId, LadderRunId, NotificationId, PostmortemId, RemediationId, SilenceId};
+use crate::labels::Labels;
+use crate::message::PageAction;
+use crate::repair::RepairOutcome;
+use crate::severity::Severity;
+use crate::tenant::TenantId;
+use crate::time::Timestamp;
+use crate::units::Value;
+
+/// Who did it. Persons appear by id only, so that they can be erased elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "actor", rename_all = "snake_case")]
+pub enum Actor {
+    /// A part of Watchfire.
+    System {
+        /// alerting, incidents, remediation, ...
+        part: String,
+    },
+    /// A person on this machine or with a session: the id only.
+    User {
+        /// The person's id.
+        id: String,
+    },
+    /// An API key.
+    Key {
+        /// The key's id.
+        id: KeyId,
+    },
+    /// A person in a chat tool.
+    Chat {
+        /// slack, ...
+        provider: String,
+        /// The provider's user id.
+        id: String,
+    },
+    /// Another service (pagerduty, ...).
+    Provider {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Actor {
+    /// A part of Watchfire.
+    pub fn system(part: &str) -> Self {
+        Actor::System { part: part.to_owned() }
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Actor::System { part } => write!(f, "watchfire ({part})"),
+            Actor::User { id } => write!(f, "{id}"),
+            Actor::Key { id } => write!(f, "{id}"),
+            Actor::Chat { provider, id } => write!(f, "{id} ({provider})"),
+            Actor::Provider { name } => write!(f, "{name}"),
+        }
+    }
+}
+
+/// What an event is about; the journal is indexed by alert and by incident.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The alert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert: Option<AlertId>,
+    /// The incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<IncidentId>,
+}
+
+impl Subject {
+    /// About an alert and, if it belongs to one, its incident.
+    pub fn alert(alert: AlertId, incident: Option<IncidentId>) -> Self {
+        Subject { alert: Some(alert), incident }
+    }
+    /// About an incident.
+    pub fn incident(incident: IncidentId) -> Self {
+        Subject { alert: None, incident: Some(incident) }
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its id.
+    pub id: EventId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// When.
+    pub at: Timestamp,
+    /// Who did it.
+    pub actor: Actor,
+    /// What it is about.
+    pub subject: Subject,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// An event with its place in the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Strictly rising in order of commit, over all tenants.
+    pub seq: u64,
+    /// The event.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EventKind {
+    /// An alert became pending.
+    AlertPending {
+        /// Which rule.
+        rule: RuleKey,
+        /// Its labels.
+        labels: Labels,
+        /// The value.
+        value: Value,
+    },
+    /// A pending alert vanished before it fired.
+    AlertCancelled,
+    /// An alert fires.
+    AlertFired {
+        /// Which rule.
+        rule: RuleKey,
+        /// Its labels.
+        labels: Labels,
+        /// How bad.
+        severity: Severity,
+        /// The value.
+        value: Value,
+        /// One line for people.
+        summary: String,
+        /// The ladder its severity names.
+        escalation: Option<String>,
+        /// The remediation its rule names.
+        remediation: Option<String>,
+    },
+    /// A firing alert got worse or better.
+    AlertSeverityChanged {
+        /// From.
+        from: Severity,
+        /// To.
+        to: Severity,
+        /// The value.
+        value: Value,
+        /// The ladder that the new severity names.
+        escalation: Option<String>,
+    },
+    /// An alert is over.
+    AlertResolved {
+        /// The last value seen.
+        value: Value,
+    },
+    /// Somebody took an alert that has no incident.
+    AlertAcknowledged,
+    /// A silence or inhibition began to mute a firing alert.
+    AlertMuted {
+        /// By what.
+        by: String,
+    },
+    /// It no longer does.
+    AlertUnmuted,
+    /// A rule's query fails: its alerts are held as they are.
+    RuleUnknown {
+        /// Which rule.
+        rule: RuleKey,
+        /// Why.
+        error: String,
+    },
+    /// It answers again.
+    RuleRecovered {
+        /// Which rule.
+        rule: RuleKey,
+    },
+    /// A silence was made.
+    SilenceCreated {
+        /// Which.
+        silence: SilenceId,
+        /// Why.
+        comment: String,
+        /// Until when.
+        ends_at: Timestamp,
+    },
+    /// A silence was ended by hand.
+    SilenceExpired {
+        /// Which.
+        silence: SilenceId,
+    },
+    /// An incident was opened. The subject names its first alert.
+    IncidentOpened {
+        /// Its number.
+        number: u64,
+        /// One line for people.
+        title: String,
+        /// How bad.
+        severity: Severity,
+    },
+    /// An alert joined an open incident.
+    IncidentAlertAttached {
+        /// How bad the incident is now.
+        severity: Severity,
+    },
+    /// Somebody took it.
+    IncidentAcknowledged,
+    /// They gave it back.
+    IncidentUnacknowledged,
+    /// The harm is contained.
+    IncidentMitigated {
+        /// How.
+        how: String,
+    },
+    /// It is over.
+    IncidentResolved {
+        /// By what: `alerts cleared`, a person's words, ...
+        reason: String,
+    },
+    /// The aftermath is done.
+    IncidentClosed,
+    /// It was none.
+    IncidentCancelled {
+        /// Why.
+        reason: String,
+    },
+    /// Somebody wrote something down.
+    IncidentNoted {
+        /// The text.
+        text: String,
+    },
+    /// The chat channel exists.
+    ChatChannelOpened {
+        /// The receiver that opened it.
+        receiver: String,
+        /// The provider's id.
+        channel: String,
+        /// Its name.
+        name: String,
+    },
+    /// The chat channel is archived.
+    ChatChannelArchived {
+        /// The provider's id.
+        channel: String,
+    },
+    /// A ladder began to climb.
+    LadderStarted {
+        /// The run.
+        run: LadderRunId,
+        /// The ladder's name.
+        ladder: String,
+    },
+    /// A step was taken: the notifications are queued in the same commit.
+    LadderStepTaken {
+        /// The run.
+        run: LadderRunId,
+        /// The ladder's name.
+        ladder: String,
+        /// From 0.
+        step: u32,
+        /// From 0: which repetition.
+        round: u32,
+        /// Whom.
+        notify: Vec<String>,
+    },
+    /// Nobody answered to the end.
+    LadderExhausted {
+        /// The run.
+        run: LadderRunId,
+        /// The ladder's name.
+        ladder: String,
+    },
+    /// A ladder stopped.
+    LadderStopped {
+        /// The run.
+        run: LadderRunId,
+        /// The ladder's name.
+        ladder: String,
+        /// acknowledged, resolved, ...
+        reason: String,
+    },
+    /// A provider took a notification.
+    NotificationSent {
+        /// Which.
+        notification: NotificationId,
+        /// To whom.
+        receiver: String,
+        /// trigger, resolve, ... or chat, document.
+        action: String,
+        /// From 1.
+        attempt: u32,
+        /// Whether an earlier attempt may have arrived too (the process ended between send and mark).
+        resend: bool,
+        /// The provider's id for it.
+        provider_id: Option<String>,
+    },
+    /// An attempt failed; another follows.
+    NotificationRetried {
+        /// Which.
+        notification: NotificationId,
+        /// To whom.
+        receiver: String,
+        /// From 1.
+        attempt: u32,
+        /// Why.
+        error: String,
+        /// When it is tried again.
+        next_at: Timestamp,
+    },
+    /// It cannot be delivered: a dead letter, to be looked at and replayed.
+    NotificationDead {
+        /// Which.
+        notification: NotificationId,
+        /// To whom.
+        receiver: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// Why.
+        error: String,
+    },
+    /// A remediation run began.
+    RepairStarted {
+        /// The run.
+        run: RemediationId,
+        /// The remediation's name.
+        remediation: String,
+        /// The rungs in order.
+        rungs: Vec<String>,
+    },
+    /// A rung's action was carried out.
+    RepairActed {
+        /// The run.
+        run: RemediationId,
+        /// The rung.
+        rung: String,
+        /// What was done and what came back, without secrets.
+        result: String,
+        /// Whether it went well.
+        ok: bool,
+    },
+    /// After the settle window, the alert's own expression was evaluated.
+    RepairChecked {
+        /// The run.
+        run: RemediationId,
+        /// The rung.
+        rung: String,
+        /// Whether the alert cleared.
+        cleared: bool,
+        /// The value, or why nobody knows.
+        detail: String,
+    },
+    /// A rung that did not help was undone.
+    RepairUndone {
+        /// The run.
+        run: RemediationId,
+        /// The rung.
+        rung: String,
+        /// What was done and what came back, without secrets.
+        result: String,
+        /// Whether it went well.
+        ok: bool,
+    },
+    /// A remediation run ended.
+    RepairFinished {
+        /// The run.
+        run: RemediationId,
+        /// The remediation's name.
+        remediation: String,
+        /// How.
+        outcome: RepairOutcome,
+    },
+    /// A postmortem draft lies ready.
+    PostmortemDrafted {
+        /// Which.
+        postmortem: PostmortemId,
+        /// The file, where one was written.
+        path: Option<String>,
+    },
+    /// The review meeting is scheduled.
+    ReviewScheduled {
+        /// When it begins.
+        starts_at: Timestamp,
+    },
+    /// The review is due now.
+    ReviewDue,
+    /// A key was made.
+    KeyCreated {
+        /// Which.
+        key: KeyId,
+        /// What it is called.
+        name: String,
+    },
+    /// A key was revoked.
+    KeyRevoked {
+        /// Which.
+        key: KeyId,
+    },
+    /// Anything else worth a line in the timeline.
+    Noted {
+        /// What.
+        text: String,
+        /// Details.
+        #[serde(default)]
+        details: BTreeMap<String, String>,
+    },
+}
+
+impl EventKind {
+    /// The tag under which it is stored (`alert_fired`).
+    pub fn tag(&self) -> String {
+        match serde_json::to_value(self) {
+            Ok(serde_json::Value::Object(map)) => map.get("kind").and_then(|tag| tag.as_str()).unwrap_or("unknown").to_owned(),
+            Ok(_) | Err(_) => "unknown".to_owned(),
+        }
+    }
+}
+
+/// The word for an action in [`EventKind::NotificationSent`].
+pub fn page_action_word(action: PageAction) -> &'static str {
+    match action {
+        PageAction::Trigger => "trigger",
+        PageAction::Acknowledge => "acknowledge",
+        PageAction::Resolve => "resolve",
+    }
+}

@@ -1,0 +1,135 @@
+//! Incidents: one outage. `incidents` decides their state; everybody else reads them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::alert::Acknowledgement;
+use crate::event::Actor;
+use crate::ids::{AlertId, IncidentId, RemediationId};
+use crate::labels::Labels;
+use crate::severity::Severity;
+use crate::state::Entity;
+use crate::tenant::TenantId;
+use crate::time::Timestamp;
+
+/// Where an incident stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentStatus {
+    /// Nobody has it yet.
+    Open,
+    /// Somebody works on it.
+    Acknowledged,
+    /// The harm is over.
+    Resolved,
+    /// The aftermath is done too.
+    Closed,
+    /// It was none.
+    Cancelled,
+}
+
+impl IncidentStatus {
+    /// The word in APIs and on screens.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            IncidentStatus::Open => "open",
+            IncidentStatus::Acknowledged => "acknowledged",
+            IncidentStatus::Resolved => "resolved",
+            IncidentStatus::Closed => "closed",
+            IncidentStatus::Cancelled => "cancelled",
+        }
+    }
+    /// Whether it still asks for somebody.
+    pub fn is_open(self) -> bool {
+        match self {
+            IncidentStatus::Open | IncidentStatus::Acknowledged => true,
+            IncidentStatus::Resolved | IncidentStatus::Closed | IncidentStatus::Cancelled => false,
+        }
+    }
+}
+
+/// The clocks of an incident, each kept apart: MTTD = detected - started, MTTA = acknowledged - detected, MTTM = mitigated -
+/// detected, MTTR = resolved - detected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncidentClocks {
+    /// When the harm began, as far as the data shows (the earliest ActiveAt of its alerts).
+    pub started: Timestamp,
+    /// When the first alert fired.
+    pub detected: Timestamp,
+    /// When somebody took it.
+    pub acknowledged: Option<Timestamp>,
+    /// When the harm was contained.
+    pub mitigated: Option<Timestamp>,
+    /// When it was over.
+    pub resolved: Option<Timestamp>,
+    /// When the aftermath was done.
+    pub closed: Option<Timestamp>,
+}
+
+/// The chat channel of an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatChannel {
+    /// The receiver that opened it.
+    pub receiver: String,
+    /// The provider's id (`C012345`).
+    pub id: String,
+    /// Its name (`incident-42`).
+    pub name: String,
+    /// Whether it is archived.
+    pub archived: bool,
+}
+
+/// An incident. State kind `incident`, key = its number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Its id.
+    pub id: IncidentId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its running number within the tenant, from 1: used in CLI, titles and channel names.
+    pub number: u64,
+    /// One line for people.
+    pub title: String,
+    /// The worst severity it has had.
+    pub severity: Severity,
+    /// Where it stands.
+    pub status: IncidentStatus,
+    /// What alerts of the same outage share: a new alert with these labels joins.
+    pub group: Labels,
+    /// Its alerts, in the order in which they came.
+    pub alerts: Vec<AlertId>,
+    /// Those of them that still fire.
+    pub firing: Vec<AlertId>,
+    /// Its clocks.
+    pub clocks: IncidentClocks,
+    /// Who took it.
+    pub acknowledged: Option<Acknowledgement>,
+    /// Who or what resolved it.
+    pub resolved_by: Option<Actor>,
+    /// Its chat channel, once the provider has answered.
+    pub chat: Option<ChatChannel>,
+    /// The remediation run that is at work: the incident does not resolve by itself before it ends.
+    pub repair: Option<RemediationId>,
+}
+
+impl Incident {
+    /// `incident-42`
+    pub fn channel_name(&self) -> String {
+        format!("incident-{}", self.number)
+    }
+}
+
+impl Entity for Incident {
+    const KIND: &'static str = "incident";
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+    fn key(&self) -> Option<String> {
+        Some(self.number.to_string())
+    }
+    fn status(&self) -> &'static str {
+        self.status.as_str()
+    }
+}

@@ -1,0 +1,169 @@
+//! The ports that questions go through: PromQL over series, SQL over everything. `store` implements both.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::labels::Labels;
+use crate::tenant::TenantId;
+use crate::time::Timestamp;
+
+/// One sample: time (millisecond precision) and value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SeriesSample {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub value: f64,
+}
+
+/// A series over time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Its labels, `__name__` included where the expression keeps it.
+    pub labels: Labels,
+    /// In order of time.
+    pub samples: Vec<SeriesSample>,
+}
+
+/// The value of an expression.
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueryValue {
+    /// A number.
+    Scalar(SeriesSample),
+    /// A text.
+    Text(Timestamp, String),
+    /// One sample for each of some series.
+    Vector(Vec<(Labels, SeriesSample)>),
+    /// Series over time.
+    Matrix(Vec<Series>),
+}
+
+/// A value with what the evaluator had to say about it (Prometheus's `warnings` and `infos`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The value.
+    pub value: QueryValue,
+    /// What may be wrong with it.
+    pub warnings: Vec<String>,
+    /// What to know about it.
+    pub infos: Vec<String>,
+    /// Whether any selector of the expression matched a series at all (a rule that never does has "no data").
+    pub matched_any_series: bool,
+}
+
+/// Why a question has no answer. The kinds are Prometheus's `errorType`s.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The expression or an argument is wrong; says where.
+    #[error("{0}")]
+    BadData(String),
+    /// The evaluation failed (duplicate series, too many samples, ...).
+    #[error("{0}")]
+    Execution(String),
+    /// It took too long.
+    #[error("the query took longer than {0:?}")]
+    Timeout(Duration),
+    /// The store cannot be reached right now.
+    #[error("the telemetry store does not answer: {0}")]
+    Unavailable(String),
+}
+
+/// Limits and extras of one evaluation.
+#[derive(Clone, Debug)]
+pub struct QueryOptions {
+    /// Give up after this time.
+    pub timeout: Duration,
+    /// How far back an instant selector looks (Prometheus: 5 min).
+    pub lookback: Duration,
+    /// Series that are not stored yet and yet count (results of earlier rules of the same group and cycle).
+    pub overlay: Vec<Series>,
+}
+
+impl Default for QueryOptions {
+    fn default() -> Self {
+        QueryOptions { timeout: Duration::from_secs(30), lookback: Duration::from_secs(300), overlay: Vec::new() }
+    }
+}
+
+/// The time span and selectors of a metadata question.
+#[derive(Clone, Debug)]
+pub struct SeriesRange {
+    /// PromQL series selectors; none means all series.
+    pub selectors: Vec<String>,
+    /// From, inclusive.
+    pub start: Timestamp,
+    /// To, inclusive.
+    pub end: Timestamp,
+    /// At most this many results.
+    pub limit: usize,
+}
+
+/// PromQL.
+#[async_trait]
+pub trait MetricQuery: Send + Sync {
+    /// The value at one moment.
+    async fn instant(&self, tenant: &TenantId, expr: &str, at: Timestamp, options: &QueryOptions) -> Result<Answer, QueryError>;
+    /// The value at `start`, `start + step`, ... up to `end`: always a matrix.
+    async fn range(
+        &self,
+        tenant: &TenantId,
+        expr: &str,
+        start: Timestamp,
+        end: Timestamp,
+        step: Duration,
+        options: &QueryOptions,
+    ) -> Result<Answer, QueryError>;
+    /// Checks an expression without evaluating it.
+    fn check(&self, expr: &str) -> Result<(), QueryError>;
+}
+
+/// What series, labels and metrics there are.
+#[async_trait]
+pub trait MetricCatalog: Send + Sync {
+    /// The label sets, `__name__` included.
+    async fn series(&self, tenant: &TenantId, range: &SeriesRange) -> Result<Vec<Labels>, QueryError>;
+    /// The label names, sorted.
+    async fn label_names(&self, tenant: &TenantId, range: &SeriesRange) -> Result<Vec<String>, QueryError>;
+    /// The values of a label, sorted.
+    async fn label_values(&self, tenant: &TenantId, name: &str, range: &SeriesRange) -> Result<Vec<String>, QueryError>;
+    /// Metric name -> (type in Prometheus's words, help, unit).
+    async fn metadata(&self, tenant: &TenantId, limit: usize) -> Result<Vec<MetricMetadata>, QueryError>;
+}
+
+/// What is known of a metric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricMetadata {
+    /// The Prometheus name.
+    pub metric: String,
+    /// counter, gauge, histogram, summary or unknown.
+    pub kind: String,
+    /// The description.
+    pub help: String,
+    /// The unit as sent.
+    pub unit: String,
+}
+
+/// The answer to an SQL question, as the store formatted it.
+#[derive(Clone, Debug)]
+pub struct SqlAnswer {
+    /// The bytes in the wanted format.
+    pub body: Bytes,
+    /// Their media type.
+    pub content_type: String,
+}
+
+/// Read-only SQL over one tenant's telemetry.
+#[async_trait]
+pub trait SqlQuery: Send + Sync {
+    /// Runs one SELECT under the tenant's guard; `format` is a ClickHouse format name (`JSON`, `TSVWithNames`, ...).
+    async fn sql(&self, tenant: &TenantId, statement: &str, format: &str, timeout: Duration) -> Result<SqlAnswer, QueryError>;
+}
+
+/// The newest stored row per signal: liveness is the age of data, not of a process.
+#[async_trait]
+pub trait Freshness: Send + Sync {
+    /// Signal name (`spans`, `logs`, `points`, ...) and arrival time of its newest row that ClickHouse holds.
+    async fn newest(&self) -> Result<Vec<(String, Option<Timestamp>)>, QueryError>;
+}

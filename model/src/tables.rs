@@ -1,0 +1,186 @@
+//! The telemetry tables that intake writes: names, column order and types. The DDL in `store/migrations/clickhouse` has the
+//! same columns (a test of `store` compares them). Numbers and column meanings are frozen: they stand in the WAL.
+
+use crate::columns::{ColumnSpec, ColumnType, TableSpec};
+
+use ColumnType::{
+    Array, DateTime64Millis, DateTime64Nanos, Enum8, FixedString, Float64, Int32, LowCardinality, LowCardinalityArray, StringMap,
+    StringMapArray, UInt8, UInt16, UInt32, UInt64, Uuid,
+};
+
+const fn col(name: &'static str, kind: ColumnType) -> ColumnSpec {
+    ColumnSpec { name, kind }
+}
+
+/// OTLP span kinds.
+pub const SPAN_KINDS: &[(&str, i8)] =
+    &[("UNSPECIFIED", 0), ("INTERNAL", 1), ("SERVER", 2), ("CLIENT", 3), ("PRODUCER", 4), ("CONSUMER", 5)];
+/// OTLP status codes.
+pub const STATUS_CODES: &[(&str, i8)] = &[("UNSET", 0), ("OK", 1), ("ERROR", 2)];
+/// What kind of series a fingerprint stands for.
+pub const SERIES_KINDS: &[(&str, i8)] = &[("gauge", 0), ("sum", 1), ("histogram", 2), ("exp_histogram", 3), ("summary", 4), ("untyped", 5)];
+/// OTLP aggregation temporality.
+pub const TEMPORALITIES: &[(&str, i8)] = &[("unspecified", 0), ("delta", 1), ("cumulative", 2)];
+/// Where an error event came from.
+pub const ERROR_SOURCES: &[(&str, i8)] = &[("sentry", 0), ("otel_span", 1), ("otel_log", 2), ("api", 3)];
+
+/// Spans. `ts` is the start; `retention_days` decides the partition and the TTL.
+pub static SPANS: TableSpec = TableSpec {
+    number: 1,
+    name: "spans",
+    columns: &[
+        col("tenant", LowCardinality),
+        col("ts", DateTime64Nanos),
+        col("received", DateTime64Millis),
+        col("trace_id", FixedString(16)),
+        col("span_id", FixedString(8)),
+        col("parent_span_id", FixedString(8)),
+        col("trace_state", ColumnType::String),
+        col("service", LowCardinality),
+        col("name", LowCardinality),
+        col("kind", Enum8(SPAN_KINDS)),
+        col("duration", UInt64),
+        col("status", Enum8(STATUS_CODES)),
+        col("status_message", ColumnType::String),
+        col("scope_name", LowCardinality),
+        col("scope_version", LowCardinality),
+        col("resource", StringMap),
+        col("attributes", StringMap),
+        col("event_ts", Array(&DateTime64Nanos)),
+        col("event_name", LowCardinalityArray),
+        col("event_attributes", StringMapArray),
+        col("link_trace_id", Array(&FixedString(16))),
+        col("link_span_id", Array(&FixedString(8))),
+        col("link_trace_state", Array(&ColumnType::String)),
+        col("link_attributes", StringMapArray),
+        col("flags", UInt32),
+        col("sample_rate", UInt32),
+        col("retention_days", UInt16),
+    ],
+};
+
+/// Log records. `ts` is the event time, or the observed time where the sender gave none.
+pub static LOGS: TableSpec = TableSpec {
+    number: 2,
+    name: "logs",
+    columns: &[
+        col("tenant", LowCardinality),
+        col("ts", DateTime64Nanos),
+        col("observed", DateTime64Nanos),
+        col("received", DateTime64Millis),
+        col("trace_id", FixedString(16)),
+        col("span_id", FixedString(8)),
+        col("flags", UInt32),
+        col("severity_number", UInt8),
+        col("severity_text", LowCardinality),
+        col("service", LowCardinality),
+        col("body", ColumnType::String),
+        col("event_name", LowCardinality),
+        col("scope_name", LowCardinality),
+        col("scope_version", LowCardinality),
+        col("resource", StringMap),
+        col("attributes", StringMap),
+        col("retention_days", UInt16),
+    ],
+};
+
+/// Series: what a fingerprint means. One row per series and batch in which it was first seen by this process, merged by ClickHouse.
+/// `metric` is the Prometheus name, `otel_name` the original; `labels` hold no `__name__`; `fingerprint` is
+/// [`crate::labels::Labels::fingerprint`] of `__name__` and `labels`.
+pub static SERIES: TableSpec = TableSpec {
+    number: 3,
+    name: "series",
+    columns: &[
+        col("tenant", LowCardinality),
+        col("metric", LowCardinality),
+        col("fingerprint", UInt64),
+        col("kind", Enum8(SERIES_KINDS)),
+        col("temporality", Enum8(TEMPORALITIES)),
+        col("monotonic", UInt8),
+        col("otel_name", LowCardinality),
+        col("unit", LowCardinality),
+        col("description", ColumnType::String),
+        col("labels", StringMap),
+        col("resource", StringMap),
+        col("scope_name", LowCardinality),
+        col("scope_version", LowCardinality),
+        col("first_seen", DateTime64Millis),
+        col("last_seen", DateTime64Millis),
+    ],
+};
+
+/// Number samples: gauges and sums. `start_ts` is 0 where unknown. `flags` bit 0: no recorded value (a stale marker).
+pub static POINTS: TableSpec = TableSpec {
+    number: 4,
+    name: "points",
+    columns: &[
+        col("tenant", LowCardinality),
+        col("metric", LowCardinality),
+        col("fingerprint", UInt64),
+        col("ts", DateTime64Millis),
+        col("start_ts", DateTime64Millis),
+        col("value", Float64),
+        col("flags", UInt32),
+        col("retention_days", UInt16),
+    ],
+};
+
+/// Explicit-bucket histograms, one row a point: `counts` has one entry more than `bounds`. `min`/`max` are NaN where absent.
+pub static HISTOGRAMS: TableSpec = TableSpec {
+    number: 5,
+    name: "histograms",
+    columns: &[
+        col("tenant", LowCardinality),
+        col("metric", LowCardinality),
+        col("fingerprint", UInt64),
+        col("ts", DateTime64Millis),
+        col("start_ts", DateTime64Millis),
+        col("count", UInt64),
+        col("sum", Float64),
+        col("min", Float64),
+        col("max", Float64),
+        col("bounds", Array(&Float64)),
+        col("counts", Array(&UInt64)),
+        col("flags", UInt32),
+        col("retention_days", UInt16),
+    ],
+};
+
+/// Error events. `frames_*` run from the innermost call outwards. `fingerprint` never changes; which issue it belongs to is SQL state.
+pub static ERROR_EVENTS: TableSpec = TableSpec {
+    number: 6,
+    name: "error_events",
+    columns: &[
+        col("tenant", LowCardinality),
+        col("project", LowCardinality),
+        col("fingerprint", UInt64),
+        col("ts", DateTime64Nanos),
+        col("received", DateTime64Millis),
+        col("event_id", Uuid),
+        col("source", Enum8(ERROR_SOURCES)),
+        col("type", LowCardinality),
+        col("value", ColumnType::String),
+        col("normalized", ColumnType::String),
+        col("level", LowCardinality),
+        col("release", LowCardinality),
+        col("environment", LowCardinality),
+        col("user", ColumnType::String),
+        col("trace_id", FixedString(16)),
+        col("span_id", FixedString(8)),
+        col("frames_function", Array(&ColumnType::String)),
+        col("frames_file", Array(&ColumnType::String)),
+        col("frames_line", Array(&Int32)),
+        col("frames_in_app", Array(&UInt8)),
+        col("stack", ColumnType::String),
+        col("tags", StringMap),
+        col("retention_days", UInt16),
+    ],
+};
+
+/// All of them.
+pub static ALL: [&TableSpec; 6] = [&SPANS, &LOGS, &SERIES, &POINTS, &HISTOGRAMS, &ERROR_EVENTS];
+
+/// The table with the number that a WAL record holds.
+pub fn by_number(number: u16) -> Option<&'static TableSpec> {
+    ALL.into_iter().find(|table| table.number == number)
+}

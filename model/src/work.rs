@@ -1,0 +1,248 @@
+//! Work rows: everything that must happen later is a row with a due time, claimed under a lease, retried with backoff, and
+//! kept as a dead letter when nothing helps.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Subject;
+use crate::ids::WorkId;
+use crate::tenant::TenantId;
+use crate::time::Timestamp;
+
+/// Which worker takes the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Queue {
+    /// Messages out ([`crate::message::Delivery`]).
+    Delivery,
+    /// Ladder steps (`alerting`).
+    Ladder,
+    /// Group flushes and other timers of `alerting`.
+    Alerting,
+    /// Timers of `incidents`: postmortem drafts, review reminders.
+    Incident,
+    /// Steps of remediation runs.
+    Remediation,
+}
+
+impl Queue {
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Queue::Delivery => "delivery",
+            Queue::Ladder => "ladder",
+            Queue::Alerting => "alerting",
+            Queue::Incident => "incident",
+            Queue::Remediation => "remediation",
+        }
+    }
+    /// From the word in the database.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Queue::Delivery, Queue::Ladder, Queue::Alerting, Queue::Incident, Queue::Remediation]
+            .into_iter()
+            .find(|queue| queue.as_str() == word)
+    }
+}
+
+/// Priority: a lower lane is claimed first among rows that are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// Wakes people.
+    Page,
+    /// Chat.
+    Chat,
+    /// Mail and documents.
+    Mail,
+}
+
+impl Lane {
+    /// The number in the database.
+    pub fn number(self) -> i64 {
+        match self {
+            Lane::Page => 0,
+            Lane::Chat => 1,
+            Lane::Mail => 2,
+        }
+    }
+    /// From the number in the database.
+    pub fn from_number(number: i64) -> Self {
+        match number {
+            0 => Lane::Page,
+            1 => Lane::Chat,
+            _ => Lane::Mail,
+        }
+    }
+}
+
+/// A row to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewWork {
+    /// Who takes it.
+    pub queue: Queue,
+    /// Unique per tenant and queue over ALL rows, finished ones too (kept for 30 days): scheduling the same key again changes nothing.
+    pub key: String,
+    /// Priority.
+    pub lane: Lane,
+    /// What it is about.
+    pub subject: Subject,
+    /// Not before.
+    pub due_at: Timestamp,
+    /// What to do, in the worker's own words.
+    pub body: serde_json::Value,
+}
+
+/// Where a row stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkState {
+    /// Waits for its time, or for the end of a lease.
+    Pending,
+    /// Finished.
+    Done,
+    /// Given up: a dead letter.
+    Dead,
+    /// No longer wanted.
+    Cancelled,
+}
+
+impl WorkState {
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WorkState::Pending => "pending",
+            WorkState::Done => "done",
+            WorkState::Dead => "dead",
+            WorkState::Cancelled => "cancelled",
+        }
+    }
+    /// From the word in the database.
+    pub fn parse(word: &str) -> Option<Self> {
+        [WorkState::Pending, WorkState::Done, WorkState::Dead, WorkState::Cancelled].into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+/// A row.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Work {
+    /// Its id.
+    pub id: WorkId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Who takes it.
+    pub queue: Queue,
+    /// Its key.
+    pub key: String,
+    /// Priority.
+    pub lane: Lane,
+    /// What it is about.
+    pub subject: Subject,
+    /// Where it stands.
+    pub state: WorkState,
+    /// Not before.
+    pub due_at: Timestamp,
+    /// How often it has been claimed, this claim included.
+    pub attempts: u32,
+    /// What to do.
+    pub body: serde_json::Value,
+    /// What the worker noted before it acted ("I am about to send"): still there if it died in the act.
+    pub progress: Option<serde_json::Value>,
+    /// The last failure.
+    pub error: Option<String>,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// The claim: a change by the worker must name it. 0 where nobody holds it.
+    pub lease: u64,
+}
+
+/// A change of a row. Those of a worker name the lease that the claim gave; a lost lease makes the whole commit a conflict.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WorkChange {
+    /// Write a row, unless one with its queue and key exists.
+    Schedule(NewWork),
+    /// Cancel the pending row with this key, whoever holds it; none is no error.
+    Cancel {
+        /// Its queue.
+        queue: Queue,
+        /// Its key.
+        key: String,
+    },
+    /// Note what is about to be done; the lease stays.
+    Progress {
+        /// Which row.
+        id: WorkId,
+        /// The claim.
+        lease: u64,
+        /// The note.
+        progress: serde_json::Value,
+    },
+    /// Finished.
+    Done {
+        /// Which row.
+        id: WorkId,
+        /// The claim.
+        lease: u64,
+    },
+    /// Again later; gives the lease back. The progress note is replaced.
+    Retry {
+        /// Which row.
+        id: WorkId,
+        /// The claim.
+        lease: u64,
+        /// When.
+        due_at: Timestamp,
+        /// Why.
+        error: String,
+        /// The new note.
+        progress: Option<serde_json::Value>,
+    },
+    /// Given up.
+    Dead {
+        /// Which row.
+        id: WorkId,
+        /// The claim.
+        lease: u64,
+        /// Why.
+        error: String,
+    },
+    /// A dead letter is due again, with its attempts at 0.
+    Replay {
+        /// Which row.
+        id: WorkId,
+        /// When.
+        due_at: Timestamp,
+    },
+}
+
+/// Which rows a worker wants.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// From this queue.
+    pub queue: Queue,
+    /// Due by now.
+    pub now: Timestamp,
+    /// Held for this long; afterwards another worker may take them.
+    pub lease_for: Duration,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Which rows a reader wants to see.
+#[derive(Clone, Debug, Default)]
+pub struct WorkQuery {
+    /// One tenant, or all.
+    pub tenant: Option<TenantId>,
+    /// One queue, or all.
+    pub queue: Option<Queue>,
+    /// One state, or all.
+    pub state: Option<WorkState>,
+    /// At most so many, newest first; 0 means 100.
+    pub limit: usize,
+}
+
+/// Exponential backoff with full jitter: between `base` and `base * 2^(attempt-1)`, at most `cap`. `random` is in `0.0..1.0`.
+pub fn backoff(attempt: u32, base: Duration, cap: Duration, random: f64) -> Duration {
+    let ceiling = base.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1).min(20))).min(cap);
+    base.min(ceiling) + ceiling.saturating_sub(base).mul_f64(random.clamp(0.0, 1.0))
+}

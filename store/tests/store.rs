@@ -1,0 +1,1 @@
+//! The store against real parts: the embedded engine, SQLite, PostgreSQL. One test binary.
