@@ -239,8 +239,21 @@ impl Common {
     }
 }
 
-/// Runs one command to its end.
-pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+/// The whole of `main`: parse, install the TLS provider, run, turn the outcome into an exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Only fails when a provider is there already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("watchfire: {error:#}");
+            client::exit_code(&error)
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { command, common } = cli;
     match command.unwrap_or(Command::Serve) {
         Command::Engine(engine) => serve::engine(&engine),

@@ -1,5 +1,7 @@
 //! The HTTP client behind the commands that ask a running server.
 
+use std::process::ExitCode;
+
 use anyhow::{Context, anyhow};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::Value;
@@ -28,6 +30,15 @@ pub enum AskError {
         /// Its sentence.
         message: String,
     },
+}
+
+/// 3 where nothing was found, 4 where the server does not answer, else 1.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<AskError>() {
+        Some(AskError::NotFound(_)) => ExitCode::from(3),
+        Some(AskError::Unreachable { .. }) => ExitCode::from(4),
+        Some(AskError::Refused { .. }) | None => ExitCode::from(1),
+    }
 }
 
 /// A connection to the running server.
