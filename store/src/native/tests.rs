@@ -58,8 +58,7 @@ fn a_block_that_does_not_add_up_is_refused() {
 
 #[test]
 fn dictionaries_of_every_width_survive() {
-    static ONE: TableSpec =
-        TableSpec { number: 901, name: "one", columns: &[ColumnSpec { name: "lc", kind: ColumnType::LowCardinality }] };
+    static ONE: TableSpec = TableSpec { number: 901, name: "one", columns: &[ColumnSpec { name: "lc", kind: ColumnType::LowCardinality }] };
     for keys in [1usize, 255, 256, 257, 65_535, 65_536, 70_000] {
         let mut block = TableBlock::new(&ONE);
         if let Column::LowCardinality(rows) = &mut block.columns[0] {

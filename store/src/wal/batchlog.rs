@@ -329,6 +329,7 @@ mod tests {
     fn a_long_log_is_rewritten_and_forgets_what_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = BatchLog::begin(dir.path(), State::default()).unwrap();
+        log.next_segment(3);
         log.rewrite_at = 10_000;
         for n in 0..500u64 {
             log.plan(planned(&format!("t{n}"), &[n * 10])).unwrap();

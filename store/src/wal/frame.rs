@@ -168,7 +168,13 @@ mod tests {
         let payloads: [&[u8]; 4] = [b"first", b"", b"WFR1WFR1 a magic inside", &[7; 300]];
         let bytes: Vec<u8> = payloads.iter().flat_map(|p| framed(p)).collect();
         let mut end = 0;
-        let ends: Vec<usize> = payloads.iter().map(|p| { end += HEADER + p.len(); end }).collect();
+        let ends: Vec<usize> = payloads
+            .iter()
+            .map(|p| {
+                end += HEADER + p.len();
+                end
+            })
+            .collect();
         for cut in 0..=bytes.len() {
             let whole = ends.iter().filter(|end| **end <= cut).count();
             let (records, damage, torn) = scan(&bytes[..cut]);

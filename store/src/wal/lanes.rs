@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn one_block_over_the_limit_goes_alone() {
         let mut lanes = Lanes::default();
-        lanes.push_fresh(block(0, 1_000, 1, 0));
+        lanes.push_fresh(block(0, 300, 1, 0));
         lanes.push_fresh(block(1, 1, 1, 0));
         assert!(lanes.is_due(&LIMITS));
         assert_eq!(lanes.take(&LIMITS).len(), 1);

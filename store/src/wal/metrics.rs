@@ -42,12 +42,18 @@ impl Metrics {
                 HistogramOpts::new("watchfire_writer_insert_seconds", "Time of an insert, failed ones too.").buckets(insert_buckets),
                 &per_table,
             )?,
-            retries: IntCounterVec::new(Opts::new("watchfire_writer_retries_total", "Inserts that failed and were sent again."), &per_table)?,
+            retries: IntCounterVec::new(
+                Opts::new("watchfire_writer_retries_total", "Inserts that failed and were sent again."),
+                &per_table,
+            )?,
             quarantined: IntCounterVec::new(
                 Opts::new("watchfire_writer_quarantined_batches_total", "Inserts that ClickHouse refuses for good; kept in a folder."),
                 &per_table,
             )?,
-            lag: prometheus::Gauge::new("watchfire_writer_lag_seconds", "Age of the oldest durable row that ClickHouse does not hold yet.")?,
+            lag: prometheus::Gauge::new(
+                "watchfire_writer_lag_seconds",
+                "Age of the oldest durable row that ClickHouse does not hold yet.",
+            )?,
         };
         metrics.register(registry)?;
         Ok(metrics)

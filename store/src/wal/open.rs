@@ -85,17 +85,11 @@ struct Found {
 impl Wal {
     /// Opens the log in `config.dir`; the epoch comes from the clock and `ids`. Reads every segment, so it blocks for a while after an
     /// outage (about a second per GiB): call it off the async threads. Accepts at once; sends after [`Wal::start_writer`].
-    pub fn open(
-        config: WalConfig,
-        clock: Arc<dyn Clock>,
-        ids: &dyn IdSource,
-        registry: &Registry,
-    ) -> Result<(Wal, OpenReport), OpenError> {
+    pub fn open(config: WalConfig, clock: Arc<dyn Clock>, ids: &dyn IdSource, registry: &Registry) -> Result<(Wal, OpenReport), OpenError> {
         let dir = config.dir.clone();
         let io = |source| OpenError::Io { dir: dir.clone(), source };
         let folder_lock = prepare(&config.dir)?;
-        let segments =
-            Segments::new(dir.join("segments"), dir.join("aside"), config.request_window, Arc::clone(&clock));
+        let segments = Segments::new(dir.join("segments"), dir.join("aside"), config.request_window, Arc::clone(&clock));
         let (state, damage) = batchlog::load(&dir.join("batches")).map_err(io)?;
         let mut found = read_segments(&segments, &state, &dir)?;
         found.report.damaged += damage;
@@ -114,7 +108,8 @@ impl Wal {
         metrics.torn.inc_by(found.report.torn);
         metrics.corrupt.inc_by(found.report.damaged);
         let quarantine = dir.join("quarantine");
-        let trouble = Trouble { quarantined: quarantine::count(&quarantine).map_err(io)?, damaged: found.report.damaged, ..Trouble::default() };
+        let trouble =
+            Trouble { quarantined: quarantine::count(&quarantine).map_err(io)?, damaged: found.report.damaged, ..Trouble::default() };
         let millis = u128::try_from(clock.now().millis().max(0)).unwrap_or(0);
         let shared = Arc::new(Shared {
             caps: Caps {
@@ -155,11 +150,7 @@ fn start_appender(shared: Arc<Shared>) -> io::Result<Wal> {
     let (queue, jobs) = mpsc::channel(4096);
     let own = Arc::clone(&shared);
     let appender = std::thread::Builder::new().name("wal-appender".into()).spawn(move || appender::run(&own, jobs))?;
-    let running = Running {
-        queue: Mutex::new(Some(queue)),
-        appender: Mutex::new(Some(appender)),
-        writers: Mutex::new(JoinSet::new()),
-    };
+    let running = Running { queue: Mutex::new(Some(queue)), appender: Mutex::new(Some(appender)), writers: Mutex::new(JoinSet::new()) };
     Ok(Wal { shared, running: Arc::new(running) })
 }
 
@@ -190,8 +181,7 @@ fn read_segments(segments: &Segments, state: &batchlog::State, dir: &Path) -> Re
     }
     for number in segments::numbered(segments.dir(), "wal").map_err(io)? {
         found.next_segment = found.next_segment.max(number + 1);
-        let replayed = replay::read(segments.dir(), number)
-            .map_err(|source| OpenError::Segment { dir: dir.to_owned(), number, source })?;
+        let replayed = replay::read(segments.dir(), number).map_err(|source| OpenError::Segment { dir: dir.to_owned(), number, source })?;
         let Some(replayed) = replayed else {
             fs::remove_file(segments::path(segments.dir(), number)).map_err(io)?;
             continue;

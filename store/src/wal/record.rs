@@ -127,8 +127,7 @@ pub fn encode(batch: &Batch) -> Result<EncodedRecord, Refusal> {
     }
     frame.extend_from_slice(&bytes);
     frame::seal(&mut frame)?;
-    let meta =
-        RecordMeta { tenant: batch.tenant.clone(), request: batch.request.map(|hash| hash.0), arrived: batch.arrived, blocks };
+    let meta = RecordMeta { tenant: batch.tenant.clone(), request: batch.request.map(|hash| hash.0), arrived: batch.arrived, blocks };
     Ok(EncodedRecord { frame, meta })
 }
 

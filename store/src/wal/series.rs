@@ -208,7 +208,8 @@ mod tests {
         let rows: Vec<(usize, usize)> = batches.iter().map(|b| (b.blocks[0].rows(), b.blocks[1].rows())).collect();
         assert_eq!(rows, [(2, 1), (1, 0), (1, 1)]);
         batches.iter().flat_map(|batch| &batch.blocks).for_each(|block| block.check().unwrap());
-        let cell = |table: &'static model::columns::TableSpec, at: usize, name| &batches[0].blocks[at].columns[table.position(name).unwrap()];
+        let cell =
+            |table: &'static model::columns::TableSpec, at: usize, name| &batches[0].blocks[at].columns[table.position(name).unwrap()];
         assert!(matches!(cell(&POINTS, 0, "flags"), Column::UInt32(flags) if flags == &[0, 1]));
         assert!(matches!(cell(&POINTS, 0, "fingerprint"), Column::UInt64(rows) if rows == &[up.fingerprint(); 2]));
         assert!(matches!(cell(&SERIES, 1, "first_seen"), Column::Int64(rows) if rows == &[1_000]));

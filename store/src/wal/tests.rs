@@ -79,7 +79,7 @@ async fn freshness_and_lag_come_from_what_was_confirmed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_insert_that_can_never_succeed_is_kept_and_says_so() {
     let world = World::new();
-    let clickhouse = Arc::new(ClickHouse { refuse_points: true, ..ClickHouse::default() });
+    let clickhouse = Arc::new(ClickHouse::default().refusing_points());
     let wal = world.open();
     wal.start_writer(clickhouse.clone());
     wal.append(batch(&ids(1, 3), None)).await.unwrap();

@@ -226,10 +226,8 @@ async fn set_aside(shared: &Arc<Shared>, queue: &TableQueue, planned: Planned, b
         "an insert was refused for good; its rows are in quarantine"
     );
     let kept = planned.clone();
-    persist(shared, "keeping a batch in quarantine", move |shared| {
-        quarantine::keep(&shared.quarantine, &kept, name, &bytes, &reason)
-    })
-    .await;
+    persist(shared, "keeping a batch in quarantine", move |shared| quarantine::keep(&shared.quarantine, &kept, name, &bytes, &reason))
+        .await;
     shared.metrics.quarantined.with_label_values(&[name]).inc();
     {
         let mut trouble = lock(&shared.trouble);

@@ -59,7 +59,7 @@ pub fn row_ids(table: &'static TableSpec, bytes: &[u8]) -> Vec<u64> {
 /// Stores rows, drops what comes under a known token, notes when the bytes under a token change, and fails as it is told.
 #[derive(Debug)]
 pub struct ClickHouse {
-    pub refuse_points: bool,
+    refuse_points: bool,
     inner: Mutex<Inner>,
 }
 
@@ -84,9 +84,12 @@ impl ClickHouse {
     /// Fails with these probabilities before and after the rows are stored.
     pub fn failing(seed: u64, fail_before: f64, fail_after: f64) -> Self {
         let rng = StdRng::seed_from_u64(seed);
-        let inner =
-            Inner { rows: HashMap::new(), seen: HashMap::new(), changed: Vec::new(), calls: 0, fail_before, fail_after, rng };
+        let inner = Inner { rows: HashMap::new(), seen: HashMap::new(), changed: Vec::new(), calls: 0, fail_before, fail_after, rng };
         ClickHouse { refuse_points: false, inner: Mutex::new(inner) }
+    }
+    /// Refuses every insert into `points` for good.
+    pub fn refusing_points(self) -> Self {
+        ClickHouse { refuse_points: true, ..self }
     }
     /// No more failures.
     pub fn heal(&self) {
