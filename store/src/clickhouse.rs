@@ -34,8 +34,7 @@ pub struct ClickHouseError {
 }
 
 /// Codes after which the same statement cannot succeed: the statement or its data are wrong.
-const FINAL_CODES: [u32; 24] =
-    [6, 8, 10, 16, 20, 26, 27, 33, 36, 38, 41, 42, 43, 44, 46, 47, 50, 53, 62, 69, 72, 115, 117, 131];
+const FINAL_CODES: [u32; 24] = [6, 8, 10, 16, 20, 26, 27, 33, 36, 38, 41, 42, 43, 44, 46, 47, 50, 53, 62, 69, 72, 115, 117, 131];
 
 impl From<clickhouse::error::Error> for ClickHouseError {
     fn from(error: clickhouse::error::Error) -> Self {

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let text = std::env::args().nth(3).unwrap_or_default();
-    let outcome = serde_json::from_str(&text).map_err(|error| error.to_string()).and_then(|args| store::engine::child::run(args).map_err(|error| error.to_string()));
+    let outcome = serde_json::from_str(&text)
+        .map_err(|error| error.to_string())
+        .and_then(|args| store::engine::child::run(args).map_err(|error| error.to_string()));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -83,7 +83,9 @@ pub fn statements(sql: &str) -> Vec<String> {
 pub async fn migrate(clickhouse: &ClickHouse, migrations: &[Migration]) -> Result<(), MigrationError> {
     let list = |source: ClickHouseError| MigrationError::ClickHouse { name: "list".to_owned(), source };
     clickhouse
-        .execute("CREATE TABLE IF NOT EXISTS schema_migrations (number UInt32, name String, checksum UInt64) ENGINE = MergeTree ORDER BY number")
+        .execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations (number UInt32, name String, checksum UInt64) ENGINE = MergeTree ORDER BY number",
+        )
         .await
         .map_err(list)?;
     let rows = clickhouse.client().query("SELECT number, checksum FROM schema_migrations ORDER BY number").fetch_all::<Applied>().await;

@@ -71,7 +71,8 @@ fn io<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) ->
 pub fn lock_folder(folder: &Path, wait: Duration) -> Result<File, ChildError> {
     std::fs::create_dir_all(folder).map_err(io("making the folder", folder))?;
     let path = folder.join("lock");
-    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(io("opening the lock", &path))?;
+    let mut file =
+        File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(io("opening the lock", &path))?;
     let step = Duration::from_millis(50);
     let mut left = wait;
     loop {

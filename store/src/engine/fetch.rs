@@ -38,7 +38,9 @@ const PACKAGES: &[Package] = &[Package {
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// No package is pinned for this platform.
-    #[error("there is no pinned engine for {os}/{arch}: bring a libchdb.so of version {VERSION} and pass --engine-lib PATH, or set storage.clickhouse.url to a ClickHouse server")]
+    #[error(
+        "there is no pinned engine for {os}/{arch}: bring a libchdb.so of version {VERSION} and pass --engine-lib PATH, or set storage.clickhouse.url to a ClickHouse server"
+    )]
     Platform {
         /// Which system.
         os: &'static str,
@@ -137,7 +139,12 @@ fn pack(package: &Package, work: &Path) -> Result<PathBuf, FetchError> {
     match packed {
         Some(packed) if output.status.success() => Ok(packed),
         Some(_) | None => {
-            let words = String::from_utf8_lossy(&output.stderr).lines().filter(|line| !line.trim().is_empty()).take(2).collect::<Vec<_>>().join(" ");
+            let words = String::from_utf8_lossy(&output.stderr)
+                .lines()
+                .filter(|line| !line.trim().is_empty())
+                .take(2)
+                .collect::<Vec<_>>()
+                .join(" ");
             Err(FetchError::Npm { package: package.name, words: if words.is_empty() { output.status.to_string() } else { words } })
         }
     }
@@ -175,11 +182,22 @@ fn check(packed: &Path, pinned: &str) -> Result<(), FetchError> {
 }
 
 fn unpack(packed: &Path, work: &Path) -> Result<(), FetchError> {
-    let status = Command::new("tar").arg("-xzf").arg(packed).arg("-C").arg(work).arg("package/libchdb.so").status().map_err(io("running tar on", packed))?;
+    let status = Command::new("tar")
+        .arg("-xzf")
+        .arg(packed)
+        .arg("-C")
+        .arg(work)
+        .arg("package/libchdb.so")
+        .status()
+        .map_err(io("running tar on", packed))?;
     if status.success() {
         return Ok(());
     }
-    Err(FetchError::Io { doing: "unpacking (is the disk full?)", path: packed.to_owned(), source: std::io::Error::other(status.to_string()) })
+    Err(FetchError::Io {
+        doing: "unpacking (is the disk full?)",
+        path: packed.to_owned(),
+        source: std::io::Error::other(status.to_string()),
+    })
 }
 
 #[cfg(test)]

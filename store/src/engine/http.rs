@@ -89,7 +89,8 @@ impl Refused {
                 (Some(error_code(&text).unwrap_or(1002)), text)
             }
         };
-        let status = code.map_or(StatusCode::BAD_REQUEST, |code| StatusCode::from_u16(status(code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+        let status =
+            code.map_or(StatusCode::BAD_REQUEST, |code| StatusCode::from_u16(status(code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
         let mut answer = plain(status, text);
         if let Some(code) = code {
             answer.headers_mut().insert("X-ClickHouse-Exception-Code", code.into());
@@ -115,12 +116,19 @@ impl Drop for KillOnDrop {
 
 async fn statement(desk: &Desk, request: Request<Incoming>) -> Result<Answer, Refused> {
     let stopwatch = Stopwatch::start();
-    let parameters: Vec<(String, String)> = url::form_urlencoded::parse(request.uri().query().unwrap_or("").as_bytes()).into_owned().collect();
+    let parameters: Vec<(String, String)> =
+        url::form_urlencoded::parse(request.uri().query().unwrap_or("").as_bytes()).into_owned().collect();
     if parameters.iter().any(|(name, value)| matches!(name.as_str(), "compress" | "decompress") && value == "1") {
-        return Err(Refused::Body("block compression (compress=1, decompress=1) is not served here: use HTTP content encodings".to_owned()));
+        return Err(Refused::Body(
+            "block compression (compress=1, decompress=1) is not served here: use HTTP content encodings".to_owned(),
+        ));
     }
     let (parts, body) = request.into_parts();
-    let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| Refused::Body(format!("the body could not be read: {error}")))?.to_bytes();
+    let body = Limited::new(body, MAX_BODY)
+        .collect()
+        .await
+        .map_err(|error| Refused::Body(format!("the body could not be read: {error}")))?
+        .to_bytes();
     let body = decoded(&parts.headers, body)?;
     let ask = understand(&parameters, body).map_err(Refused::Ask)?;
     let number = desk.count.fetch_add(1, Ordering::Relaxed);
@@ -140,7 +148,9 @@ async fn statement(desk: &Desk, request: Request<Incoming>) -> Result<Answer, Re
     let mut answer = plain(StatusCode::OK, bytes);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, http::HeaderValue::from_static("application/octet-stream"));
-    for (name, value) in [("X-ClickHouse-Query-Id", query_id), ("X-ClickHouse-Format", format), ("X-ClickHouse-Summary", summary.to_string())] {
+    for (name, value) in
+        [("X-ClickHouse-Query-Id", query_id), ("X-ClickHouse-Format", format), ("X-ClickHouse-Summary", summary.to_string())]
+    {
         if let Ok(value) = value.parse() {
             headers.insert(http::HeaderName::from_bytes(name.as_bytes()).unwrap_or(CONTENT_TYPE), value);
         }
@@ -163,7 +173,10 @@ fn decoded(headers: &HeaderMap, body: Bytes) -> Result<Vec<u8>, Refused> {
         Some(other) => return Err(Refused::Body(format!("content encoding `{other}` is not served: use gzip, zstd or lz4"))),
     };
     let mut decoded = Vec::new();
-    let read = reader.take(MAX_BODY as u64 + 1).read_to_end(&mut decoded).map_err(|error| Refused::Body(format!("the body could not be decoded: {error}")))?;
+    let read = reader
+        .take(MAX_BODY as u64 + 1)
+        .read_to_end(&mut decoded)
+        .map_err(|error| Refused::Body(format!("the body could not be decoded: {error}")))?;
     if read > MAX_BODY {
         return Err(Refused::Body(format!("the body decodes to more than {MAX_BODY} bytes")));
     }

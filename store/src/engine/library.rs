@@ -180,8 +180,11 @@ impl Connection {
             let error = (functions.result_error)(result);
             let outcome = if error.is_null() {
                 let (length, buffer) = ((functions.result_length)(result), (functions.result_buffer)(result));
-                let bytes =
-                    if buffer.is_null() || length == 0 { Vec::new() } else { std::slice::from_raw_parts(buffer.cast::<u8>(), length).to_vec() };
+                let bytes = if buffer.is_null() || length == 0 {
+                    Vec::new()
+                } else {
+                    std::slice::from_raw_parts(buffer.cast::<u8>(), length).to_vec()
+                };
                 Ok(Output { bytes, rows_read: (functions.result_rows_read)(result) })
             } else {
                 Err(EngineError::Statement(CStr::from_ptr(error).to_string_lossy().into_owned()))

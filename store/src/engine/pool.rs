@@ -40,7 +40,13 @@ pub enum PoolError {
 
 impl Pool {
     /// Opens the folder with a first connection; at most `size` connections.
-    pub fn open(library: Arc<EngineLibrary>, data: PathBuf, config: PathBuf, size: usize, threads: usize) -> Result<Arc<Self>, EngineError> {
+    pub fn open(
+        library: Arc<EngineLibrary>,
+        data: PathBuf,
+        config: PathBuf,
+        size: usize,
+        threads: usize,
+    ) -> Result<Arc<Self>, EngineError> {
         let defaults = vec![
             ("async_insert", "0".to_owned()),
             ("max_threads", threads.max(1).to_string()),
@@ -74,7 +80,8 @@ impl Pool {
     /// Runs a request. `mark` identifies it for [`Pool::kill`].
     pub async fn run(self: &Arc<Self>, ask: Ask, mark: String) -> Result<Output, PoolError> {
         let permits = self.permits.clone();
-        let permit = tokio::time::timeout(WAIT, permits.acquire_owned()).await.map_err(|_| PoolError::Busy)?.map_err(|_| PoolError::Busy)?;
+        let permit =
+            tokio::time::timeout(WAIT, permits.acquire_owned()).await.map_err(|_| PoolError::Busy)?.map_err(|_| PoolError::Busy)?;
         let pool = self.clone();
         tokio::task::spawn_blocking(move || {
             let _permit = permit;

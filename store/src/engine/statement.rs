@@ -76,17 +76,17 @@ type Data = Option<(String, Vec<u8>)>;
 
 fn statement(query: Option<String>, body: Vec<u8>) -> Result<(String, Data), AskError> {
     if let Some(query) = &query
-        && let Some(format) = insert_format(query)
+        && let Some((sql, format)) = insert_format(query)
     {
-        return Ok((query.clone(), Some((format, body))));
+        return Ok((sql.to_owned(), Some((format, body))));
     }
     // An INSERT whose statement and data share the body: the data begins after the line (or the one blank) that ends the statement.
     let head = String::from_utf8_lossy(&body[..body.len().min(4096)]).into_owned();
     if query.is_none()
-        && let Some((length, format)) = insert_with_data(&head)
+        && let Some(line) = head.find('\n')
+        && let Some((sql, format)) = insert_format(&head[..line])
     {
-        let sql = String::from_utf8(body[..length].to_vec()).map_err(|_| AskError::NotText)?;
-        return Ok((sql, Some((format, body[length + 1..].to_vec()))));
+        return Ok((sql.to_owned(), Some((format, body[line + 1..].to_vec()))));
     }
     let body = String::from_utf8(body).map_err(|_| AskError::NotText)?;
     let sql = match query {
@@ -101,25 +101,18 @@ fn is_insert(sql: &str) -> bool {
     sql.trim_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case("insert"))
 }
 
-/// The format of `INSERT ... FORMAT X` at the end of a text.
-fn insert_format(sql: &str) -> Option<String> {
+/// The statement before the clause, and the format, of `INSERT ... FORMAT X` at the end of a text. (An insert stream takes the
+/// format apart; a clause in its text would be read as data.)
+fn insert_format(sql: &str) -> Option<(&str, String)> {
     if !is_insert(sql) {
         return None;
     }
     let trimmed = sql.trim_end().trim_end_matches(';').trim_end();
-    let mut words = trimmed.rsplit(char::is_whitespace).filter(|word| !word.is_empty());
-    let format = words.next()?;
-    let keyword = words.next()?;
-    (keyword.eq_ignore_ascii_case("format") && format.bytes().all(|b| b.is_ascii_alphanumeric())).then(|| format.to_owned())
-}
-
-/// The length of the statement and the format, where data follows on the next line.
-fn insert_with_data(text: &str) -> Option<(usize, String)> {
-    if !is_insert(text) {
-        return None;
-    }
-    let end = text.find('\n')?;
-    insert_format(&text[..end]).map(|format| (end, format))
+    let (rest, format) = trimmed.rsplit_once(char::is_whitespace)?;
+    let rest = rest.trim_end();
+    let (statement, keyword) = rest.split_at(rest.rfind(|c: char| c.is_whitespace() || c == ')')? + 1);
+    let fits = keyword.eq_ignore_ascii_case("format") && format.bytes().all(|b| b.is_ascii_alphanumeric());
+    fits.then(|| (statement.trim_end(), format.to_owned()))
 }
 
 /// A setting's value as a literal.
@@ -159,9 +152,12 @@ mod tests {
 
     #[test]
     fn statement_settings_and_data_are_told_apart() {
-        let ask = understand(&pairs(&[("query", "INSERT INTO t (a) FORMAT Native"), ("insert_deduplication_token", "x/1"), ("database", "d")]), vec![1, 0xFF])
-            .unwrap();
-        assert_eq!(ask.data, Some(("Native".to_owned(), vec![1, 0xFF])));
+        let ask = understand(
+            &pairs(&[("query", "INSERT INTO t (a) FORMAT Native"), ("insert_deduplication_token", "x/1"), ("database", "d")]),
+            vec![1, 0xFF],
+        )
+        .unwrap();
+        assert_eq!((ask.sql.as_str(), ask.data), ("INSERT INTO t (a)", Some(("Native".to_owned(), vec![1, 0xFF]))));
         assert_eq!(ask.settings.get("insert_deduplication_token").map(String::as_str), Some("x/1"));
         assert_eq!(ask.database.as_deref(), Some("d"));
         let ask = understand(&pairs(&[("default_format", "JSON")]), b"SELECT 1".to_vec()).unwrap();

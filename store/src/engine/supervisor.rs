@@ -9,7 +9,7 @@ use std::time::Duration;
 use model::time::{Clock, Timestamp};
 use prometheus::{IntCounter, IntGauge, Registry};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +85,12 @@ struct Shared {
     stop: CancellationToken,
 }
 
+/// A child and our end of its standard input, whose closing tells it to stop. Kept apart: waiting for a child closes what it holds.
+struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+}
+
 /// The running supervisor.
 pub struct Supervisor {
     shared: Arc<Shared>,
@@ -113,8 +119,8 @@ impl Supervisor {
         let status = EngineStatus { since: clock.now(), ..EngineStatus::default() };
         let meters = Meters::register(registry)?;
         let shared = Arc::new(Shared { config, clock, status: Mutex::new(status), meters, stop: CancellationToken::new() });
-        let child = shared.launch().await.map_err(SupervisorError::Start)?;
-        let task = tokio::spawn(shared.clone().look_after(child));
+        let process = shared.launch().await.map_err(SupervisorError::Start)?;
+        let task = tokio::spawn(shared.clone().look_after(process));
         Ok(Supervisor { shared, task: Mutex::new(Some(task)) })
     }
 
@@ -150,7 +156,7 @@ impl Shared {
     }
 
     /// Starts a child and waits until it serves, or says why it does not.
-    async fn launch(&self) -> Result<Child, String> {
+    async fn launch(&self) -> Result<Process, String> {
         let args = serde_json::to_string(&self.config.args).map_err(|error| error.to_string())?;
         let mut child = Command::new(&self.config.executable)
             .arg("engine")
@@ -178,7 +184,11 @@ impl Shared {
         };
         let came_up = tokio::time::timeout(self.config.start_timeout, ready).await;
         // Whatever else it prints is its log too.
-        tokio::spawn(async move { while let Ok(Some(line)) = lines.next_line().await { tracing::debug!(engine = %line) } });
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                tracing::debug!(engine = %line)
+            }
+        });
         if came_up == Ok(true) {
             let pid = child.id();
             self.set(|status| {
@@ -186,23 +196,24 @@ impl Shared {
                 status.pid = pid;
                 status.trouble = None;
             });
-            return Ok(child);
+            let stdin = child.stdin.take();
+            return Ok(Process { child, stdin });
         }
         let _ = child.kill().await;
         let words = last_words.lock().unwrap_or_else(PoisonError::into_inner).join("; ");
         Err(if words.is_empty() { "it said nothing".to_owned() } else { words })
     }
 
-    async fn look_after(self: Arc<Self>, mut child: Child) {
+    async fn look_after(self: Arc<Self>, mut process: Process) {
         loop {
             let trouble = tokio::select! {
-                trouble = self.watch(&mut child) => trouble,
+                trouble = self.watch(&mut process.child) => trouble,
                 () = self.stop.cancelled() => {
-                    self.end(child).await;
+                    self.end(process).await;
                     return;
                 }
             };
-            let _ = child.kill().await;
+            let _ = process.child.kill().await;
             tracing::error!(%trouble, "the engine is down; it is started again");
             self.set(|status| {
                 status.up = false;
@@ -210,7 +221,7 @@ impl Shared {
                 status.trouble = Some(trouble);
             });
             let Some(next) = self.again().await else { return };
-            child = next;
+            process = next;
         }
     }
 
@@ -232,7 +243,7 @@ impl Shared {
         }
     }
 
-    async fn again(&self) -> Option<Child> {
+    async fn again(&self) -> Option<Process> {
         for attempt in 1.. {
             tokio::select! {
                 () = tokio::time::sleep(restart_pause(attempt)) => {}
@@ -241,9 +252,9 @@ impl Shared {
             self.meters.restarts.inc();
             self.set(|status| status.restarts += 1);
             match self.launch().await {
-                Ok(child) => {
+                Ok(process) => {
                     tracing::info!(attempt, "the engine is up again");
-                    return Some(child);
+                    return Some(process);
                 }
                 Err(trouble) => {
                     tracing::error!(attempt, %trouble, "the engine did not start");
@@ -254,13 +265,13 @@ impl Shared {
         None
     }
 
-    async fn end(&self, mut child: Child) {
+    async fn end(&self, Process { mut child, stdin }: Process) {
         self.set(|status| {
             status.up = false;
             status.trouble = Some("it was stopped".to_owned());
         });
         // The end of its standard input tells the child to stop.
-        drop(child.stdin.take());
+        drop(stdin);
         if tokio::time::timeout(Duration::from_secs(10), child.wait()).await.is_err() {
             let _ = child.kill().await;
         }
