@@ -6,5 +6,9 @@
 mod engine;
 #[path = "store/fixture.rs"]
 mod fixture;
+#[path = "store/postgres.rs"]
+mod postgres;
+#[path = "store/state.rs"]
+mod state;
 #[path = "store/wal.rs"]
 mod wal;
