@@ -11,4 +11,4 @@ mod stack;
 pub use grouping::fingerprint;
 pub use in_app::{Language, in_app};
 pub use message::normalize;
-pub use stack::{Frame, parse};
+pub use stack::{Frame, parse, raised_message};

@@ -55,7 +55,7 @@ async fn unimplemented() -> Response {
 
 async fn answer(collector: Collector, signal: Signal, request: Request) -> Response {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    if !content_type.starts_with("application/grpc") {
+    if !matches!(content_type.split(';').next().unwrap_or("").trim(), "application/grpc" | "application/grpc+proto") {
         collector.inner.meters.requests.with_label_values(&["grpc", signal.label(), "415"]).inc();
         let mut response = Response::new(Body::from("this address takes gRPC (application/grpc); OTLP/HTTP has its own port and paths\n"));
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;

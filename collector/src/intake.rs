@@ -35,7 +35,7 @@ pub(crate) struct Inner {
     sink: Arc<dyn TelemetrySink>,
     clock: Arc<dyn Clock>,
     admission: Arc<Admission>,
-    decoders: Semaphore,
+    decoders: Arc<Semaphore>,
     series: SeriesCache,
     targets: TargetInfoCache,
     names: NameGuard,
@@ -85,7 +85,7 @@ impl Collector {
             sink,
             clock,
             admission: Arc::new(Admission::new(&config, meters.in_flight.clone())),
-            decoders: Semaphore::new(config.threads()),
+            decoders: Arc::new(Semaphore::new(config.threads())),
             series: SeriesCache::new(config.series_cache),
             targets: TargetInfoCache::new(config.series_cache),
             names: NameGuard::new(&config),
@@ -147,9 +147,11 @@ impl Collector {
         arrived: Timestamp,
         reservation: Reservation,
     ) -> Result<Prepared, Failure> {
-        let _turn = self.inner.decoders.acquire().await.map_err(|_| Failure::Internal)?;
+        let turn = Arc::clone(&self.inner.decoders).acquire_owned().await.map_err(|_| Failure::Internal)?;
         let (inner, tenant) = (Arc::clone(&self.inner), principal.tenant.clone());
         let work = move || {
+            // Held until the work is done, also where the client goes away meanwhile.
+            let _turn = turn;
             let (watch, histogram) = inner.meters.time_decode(payload.signal.label());
             let arrival = Arrival {
                 tenant: &tenant,

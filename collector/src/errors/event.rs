@@ -8,7 +8,7 @@ use model::columns::TableBlock;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{fingerprint, normalize, parse};
+use super::{fingerprint, normalize, parse, raised_message};
 use crate::columns::ErrorColumns;
 use crate::rows::tally::{Part, Tally};
 use crate::rows::text::{Pairs, borrowed, cut, find, find_any, value_text};
@@ -92,7 +92,7 @@ impl<'a> ErrorRows<'a> {
         let kind = cut(own("exception.type"), limits.name, Part::Name, tally);
         let kind = if kind.is_empty() { "Error" } else { kind.as_ref() };
         let frames = parse(&stack);
-        let normalized = normalize(&message);
+        let normalized = normalize(raised_message(&stack, kind).unwrap_or(&message));
         let resource = &exception.resource.pairs;
         let to = &mut self.rows;
         to.tenant.push(self.arrival.tenant.as_str().as_bytes());

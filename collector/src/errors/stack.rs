@@ -37,6 +37,22 @@ pub fn parse(stack: &str) -> Vec<Frame> {
     frames
 }
 
+/// The message as the runtime itself printed it at the end of a Python traceback (`KeyError: 'a'` gives `'a'`). SDKs differ in
+/// what they send as the message (`'a'` from spans, `a` from logs); this is the same from both. `None` for other stacks.
+pub fn raised_message<'s>(stack: &'s str, kind: &str) -> Option<&'s str> {
+    let last = &stack[stack.rfind("Traceback (most recent call last)")?..];
+    let name = kind.rsplit('.').next().unwrap_or(kind);
+    let mut at = 0;
+    for line in last.split_inclusive('\n') {
+        let (head, message) = line.split_once(": ").unwrap_or((line.trim_end(), ""));
+        if !name.is_empty() && !line.starts_with([' ', '\t']) && head.rsplit('.').next() == Some(name) {
+            return Some(last[at + line.len() - message.len()..].trim_end());
+        }
+        at += line.len();
+    }
+    None
+}
+
 /// `file:line:column` or `file:line`.
 fn place(text: &str) -> Option<(&str, i32)> {
     let text = text.trim().trim_start_matches("file://");

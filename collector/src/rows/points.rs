@@ -117,7 +117,7 @@ impl Rows<'_> {
             kind,
             temporality: temporality as u8,
             monotonic,
-            otel_name: &metric.name,
+            otel_name: &cut(metric.name.as_str(), self.arrival.limits.name, Part::Name, tally),
             unit: &cut(metric.unit.as_str(), self.arrival.limits.name, Part::Name, tally),
             text: &cut(metric.description.as_str(), self.arrival.limits.value, Part::Value, tally),
             resource: &of.resource.pairs,

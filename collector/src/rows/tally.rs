@@ -80,7 +80,7 @@ impl Reason {
             Reason::BadTraceId => "with a trace id that is not 16 bytes or is all zeros",
             Reason::BadSpanId => "with a span id that is not 8 bytes or is all zeros",
             Reason::BadParentSpanId => "with a parent span id that is not 8 bytes",
-            Reason::BadMetricName => "of a metric whose name holds no letter or digit",
+            Reason::BadMetricName => "of a metric whose name holds no letter or digit, or is longer than collector.max_name",
             Reason::BadLabelName => "with an attribute whose name holds no letter or digit",
             Reason::UnsupportedType => "of exponential histograms or summaries, which are not stored yet (send explicit-bucket histograms)",
             Reason::NoTemporality => "without aggregation temporality (send delta or cumulative)",

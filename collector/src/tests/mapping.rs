@@ -293,6 +293,22 @@ fn an_exception_in_a_log_record_becomes_an_error_event() {
 }
 
 #[test]
+fn one_exception_from_a_span_and_from_a_log_is_one_kind() {
+    // What Python's SDK sends: the span event has the message `'a'`, the log record of `logger.exception` only `a`, and
+    // the span's stack goes through the SDK's own frames.
+    let in_span = spans::build(&traces(NOW), World::default().arrival());
+    let in_log = |key: &str| {
+        let mut failed = record(NOW);
+        let stack = format!("Traceback (most recent call last):\n  File \"/srv/shop/app.py\", line 3, in pay\n    x\nKeyError: '{key}'\n");
+        failed.attributes = vec![text("exception.type", "KeyError"), text("exception.message", key), text("exception.stacktrace", &stack)];
+        rows(&logs::build(&logs_of(vec![failed]), World::default().arrival()).blocks, "error_events").remove(0)
+    };
+    let fingerprint = &rows(&in_span.blocks, "error_events")[0]["fingerprint"];
+    assert_eq!((&in_log("a")["fingerprint"], &in_log("b")["fingerprint"]), (fingerprint, fingerprint));
+    assert_eq!(in_log("b")["value"], "b", "the message stays as it was sent");
+}
+
+#[test]
 fn metrics_become_points_with_series() {
     let world = World::default();
     let request = metrics_of(vec![

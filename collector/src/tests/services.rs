@@ -214,8 +214,10 @@ async fn other_methods_and_plain_http_on_the_grpc_port_are_told_so() {
     let answer = router.clone().oneshot(post("/grpc.health.v1.Health/Check", &[("content-type", "application/grpc")], "")).await.unwrap();
     assert_eq!(answer.headers()["grpc-status"], (Code::Unimplemented as i32).to_string());
     let path = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
-    let answer = router.oneshot(post(path, &[JSON], "{}")).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    for other in [JSON, ("content-type", "application/grpc-web"), ("content-type", "application/grpc+json")] {
+        let answer = router.clone().oneshot(post(path, &[other], "{}")).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "{other:?}");
+    }
 }
 
 #[tokio::test]

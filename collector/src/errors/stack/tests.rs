@@ -41,6 +41,23 @@ ZeroDivisionError: division by zero
 }
 
 #[test]
+fn python_message() {
+    let stack =
+        |last: &str| format!("Traceback (most recent call last):\n  File \"/a.py\", line 1, in f\n    raise x  # ValueError: no\n{last}");
+    for (kind, last, expected) in [
+        ("KeyError", "KeyError: 'a'\n", Some("'a'")),
+        ("shop.errors.PayError", "shop.errors.PayError: two\nlines: x\n", Some("two\nlines: x")),
+        ("PayError", "shop.errors.PayError: x", Some("x")),
+        ("StopIteration", "StopIteration\n", Some("")),
+        ("KeyError", "ValueError: x", None),
+        ("", "ValueError: x", None),
+    ] {
+        assert_eq!(raised_message(&stack(last), kind), expected, "{kind} {last}");
+    }
+    assert_eq!(raised_message("java.lang.Error: x\n\tat a.B.c(B.java:1)", "java.lang.Error"), None);
+}
+
+#[test]
 fn python_exception_group() {
     let stack = "  + Exception Group Traceback (most recent call last):\n  |   File \"/srv/a.py\", line 3, in main\n  | ExceptionGroup: two (2 sub-exceptions)\n  +-+---------------- 1 ----------------\n    | Traceback (most recent call last):\n    |   File \"/srv/a.py\", line 9, in job\n    | ValueError: 1\n";
     assert_eq!(shown(stack), ["*job /srv/a.py:9"]);
