@@ -125,17 +125,21 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     None
 }
 
-/// What the objects and list items of a JSON text become at most, strings skipped.
+/// What the list items of a JSON text become at most, strings skipped. An object that is the value of a field lies inside its
+/// parent's struct, so only objects in lists weigh.
 fn json_weight(body: &[u8]) -> u64 {
-    let (mut weight, mut in_string, mut escaped) = (0u64, false, false);
+    let (mut weight, mut in_string, mut escaped, mut before) = (0u64, false, false, b' ');
     for byte in body {
         match (in_string, *byte) {
             (true, _) if escaped => escaped = false,
             (true, b'\\') => escaped = true,
             (_, b'"') => in_string = !in_string,
-            (false, b'{') => weight += JSON_OBJECT,
+            (false, b'{') if before != b':' => weight += JSON_OBJECT,
             (false, b',') => weight += JSON_ITEM,
             _ => {}
+        }
+        if !in_string && !byte.is_ascii_whitespace() {
+            before = *byte;
         }
     }
     weight
@@ -170,7 +174,8 @@ mod tests {
 
     #[test]
     fn braces_in_strings_do_not_weigh() {
-        assert_eq!(json_weight(br#"{"a":"{{\"{,,","b":{}}"#), 2 * JSON_OBJECT + JSON_ITEM);
+        assert_eq!(json_weight(br#"{"a":"{{\"{,,","b": {}}"#), JSON_OBJECT + JSON_ITEM);
+        assert_eq!(json_weight(br#"{"a":[{"v":{"v":{}}}, {}]}"#), 3 * JSON_OBJECT + JSON_ITEM);
     }
 
     proptest::proptest! {

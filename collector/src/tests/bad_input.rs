@@ -248,6 +248,25 @@ async fn a_full_house_refuses_after_the_hold_time_and_says_when_to_come_again() 
 }
 
 #[tokio::test]
+async fn messages_that_would_take_all_memory_wait_for_their_turn() {
+    let rig = Rig::new(small());
+    let router = with_principal(rig.collector.http_router(), Permission::Ingest);
+    // All but what this request needs is taken, so its body and its messages together find no room.
+    let large = traces_of(vec![span(NOW); 150]).encode_to_vec();
+    assert!(large.len() < 64 << 10);
+    let weight = crate::decode::weight(crate::decode::Signal::Traces, crate::decode::Format::Protobuf, &large);
+    let mut taken = rig.collector.enter(Some(&principal(Permission::Ingest))).await.unwrap();
+    taken.grow((4 << 20) - weight).await.unwrap();
+    let answer = router.clone().oneshot(post("/v1/traces", &[PROTOBUF], large.clone())).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(String::from_utf8_lossy(&bytes(answer).await).contains("collector.max_request_memory"));
+    drop(taken);
+    let answer = router.oneshot(post("/v1/traces", &[PROTOBUF], large)).await.unwrap();
+    assert_eq!((answer.status(), rig.sink.rows("spans").len()), (StatusCode::OK, 150));
+    assert_eq!(rig.meter("watchfire_collector_inflight_bytes", &[]), 0.0);
+}
+
+#[tokio::test]
 async fn a_client_that_sends_too_much_over_a_socket_reads_the_answer() {
     let rig = Rig::new(small());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
