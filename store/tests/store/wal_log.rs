@@ -34,7 +34,7 @@ async fn reopen(dir: &tempfile::TempDir) -> Wal {
     for _ in 0..10_000 {
         match open(dir) {
             Err(OpenError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
-            other => return other.unwrap(),
+            other => return other.unwrap_or_else(|error| panic!("{error}")),
         }
     }
     panic!("the log before is still open");
@@ -65,7 +65,7 @@ struct LostAnswers {
 impl BlockInsert for LostAnswers {
     async fn insert(&self, table: &'static TableSpec, token: &str, bytes: Bytes) -> Result<(), InsertError> {
         self.engine.insert(table, token, bytes).await?;
-        if self.calls.fetch_add(1, Ordering::SeqCst) % 3 == 0 {
+        if self.calls.fetch_add(1, Ordering::SeqCst).is_multiple_of(3) {
             return Err(InsertError { retryable: true, message: "the answer was lost".into() });
         }
         Ok(())

@@ -90,7 +90,11 @@ async fn joined_blocks_make_one_part_per_partition_and_a_token_counts_once() {
         engine.insert(&tables::SPANS, "node/epoch/spans/0", Bytes::from(bytes.clone())).await.unwrap();
     }
     // Two retention classes on three days, at most; a merge may have joined nothing across them.
-    let parts: u32 = engine.text("SELECT count() FROM system.parts WHERE active AND database = currentDatabase() AND table = 'spans'").await.parse().unwrap();
+    let parts: u32 = engine
+        .text("SELECT count() FROM system.parts WHERE active AND database = currentDatabase() AND table = 'spans'")
+        .await
+        .parse()
+        .unwrap();
     assert!(parts <= 6, "{parts} parts");
     assert_eq!(engine.text("SELECT count() FROM spans").await, "1000");
     let traced = engine.text("SELECT count() FROM spans WHERE trace_id != toFixedString('', 16)").await;
