@@ -14,7 +14,7 @@ pub struct WalConfig {
     pub segment_bytes: u64,
     /// Refuse while the segments hold more than this.
     pub max_bytes: u64,
-    /// Refuse while more blocks than this wait for ClickHouse (each takes 48 bytes of memory).
+    /// Refuse while more blocks than this wait for ClickHouse (each takes 40 bytes of memory).
     pub max_blocks: u64,
     /// Refuse while the disk has less than this left.
     pub disk_reserve_bytes: u64,

@@ -111,13 +111,22 @@ async fn persist<T: Send + 'static>(
 ) -> T {
     let work = Arc::new(work);
     let (mut pause, longest) = shared.config.retry;
+    let mut failed = false;
     loop {
-        let (shared, work) = (Arc::clone(shared), Arc::clone(&work));
-        match tokio::task::spawn_blocking(move || work(&shared)).await {
-            Ok(Ok(done)) => return done,
-            Ok(Err(error)) => tracing::error!(%error, what, "the log's own files cannot be used; trying again"),
-            Err(error) => tracing::error!(%error, what, "the log's own work was cut short; trying again"),
-        }
+        let (own, work) = (Arc::clone(shared), Arc::clone(&work));
+        let error = match tokio::task::spawn_blocking(move || work(&own)).await {
+            Ok(Ok(done)) => {
+                if failed {
+                    lock(&shared.trouble).disk = None;
+                }
+                return done;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(error, what, "the log's own files cannot be used; trying again");
+        lock(&shared.trouble).disk = Some(format!("{what}: {error}"));
+        failed = true;
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(longest);
     }

@@ -233,6 +233,27 @@ async fn the_views_show_what_was_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn filters_on_the_views_reach_the_indexes() {
+    let Some(engine) = Engine::start("wal_explain").await else { return };
+    for table in [&tables::SPANS, &tables::LOGS] {
+        engine.insert(table, table.name, Bytes::from(encoded(&block_of(table, 200, 1)))).await.unwrap();
+    }
+    let id = "TraceId = '000102030405060708090a0b0c0d0e0f'";
+    for (view, filter, wanted) in [
+        ("otel_traces", id, "idx_trace_text"),
+        ("otel_logs", id, "idx_trace_text"),
+        ("otel_traces_trace_id_ts", id, "idx_trace_text"),
+        ("otel_traces", "Timestamp > now() - INTERVAL 1 HOUR", "Condition: (ts in ["),
+        ("otel_logs", "TimestampTime > now() - INTERVAL 1 HOUR", "Condition: (toDateTime(ts) in ["),
+        ("otel_traces", "ServiceName = 'checkout'", "(service in ['checkout', 'checkout'])"),
+        ("otel_metrics_gauge", "TimeUnix > now() - INTERVAL 1 HOUR", "Condition: (CAST(ts, 'DateTime64(9)') in ["),
+    ] {
+        let plan = engine.text(&format!("EXPLAIN indexes = 1 SELECT * FROM {view} WHERE {filter}")).await;
+        assert!(plan.contains(wanted), "{view} WHERE {filter}: no {wanted} in\n{plan}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_span_of_absurd_length_does_not_stop_the_index() {
     let Some(engine) = Engine::start("wal_absurd").await else { return };
     let mut block = block_of(&tables::SPANS, 4, 9);
