@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::event::Recorded;
 use crate::state::{Commit, Entity, Expect, Fence, JournalQuery, StateError, StateStore, Versioned, load};
@@ -14,19 +14,36 @@ use crate::tenant::TenantId;
 use crate::time::Timestamp;
 use crate::work::{Claim, Queue, Work, WorkChange};
 
-/// "Something was committed: look now." Cheap to clone; many may wait.
-#[derive(Clone, Debug, Default)]
-pub struct Nudge(Arc<Notify>);
+/// "Something was committed: look now." Cheap to clone; many may listen.
+#[derive(Clone, Debug)]
+pub struct Nudge(Arc<watch::Sender<u64>>);
+
+impl Default for Nudge {
+    fn default() -> Self {
+        Nudge(Arc::new(watch::Sender::new(0)))
+    }
+}
 
 impl Nudge {
-    /// Wakes everyone who waits now.
+    /// Wakes everyone who listens, or is about to.
     pub fn nudge(&self) {
-        self.0.notify_waiters();
+        self.0.send_modify(|count| *count += 1);
     }
-    /// Waits for a nudge, at most this long.
-    pub async fn wait(&self, at_most: Duration) {
+    /// A listener that misses no nudge between two waits.
+    pub fn listener(&self) -> NudgeListener {
+        NudgeListener(self.0.subscribe())
+    }
+}
+
+/// Waits for nudges.
+#[derive(Clone, Debug)]
+pub struct NudgeListener(watch::Receiver<u64>);
+
+impl NudgeListener {
+    /// Returns at once if there was a nudge since the last wait, else with the next one, at most after this time.
+    pub async fn wait(&mut self, at_most: Duration) {
         // A timeout is the ordinary tick; either way the loop looks again.
-        let _ = tokio::time::timeout(at_most, self.0.notified()).await;
+        let _ = tokio::time::timeout(at_most, self.0.changed()).await;
     }
 }
 

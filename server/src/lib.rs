@@ -1,1 +1,10 @@
-//! server
+//! The server: configuration, wiring, listeners, command line. A library and a binary, so that tests start it in-process.
+
+pub mod access;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod listen;
+pub mod observe;
+pub mod pipeline;
+pub mod runtime;

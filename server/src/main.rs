@@ -1,2 +1,7 @@
-//! The binary.
-fn main() {}
+//! The binary `watchfire`: everything is in the library, so that tests can start it in-process.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    server::cli::main()
+}

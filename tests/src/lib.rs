@@ -1,1 +1,11 @@
-//! tests
+//! What the end-to-end tests share: a Watchfire process that can be killed and started again, catchers that stand for
+//! providers, programs from Debian and PyPI, and waiting for conditions.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)] // tests fail by panicking, and read the real world
+
+pub mod catchers;
+pub mod crash;
+pub mod process;
+pub mod python;
+pub mod send;
+pub mod wait;

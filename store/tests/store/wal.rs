@@ -1,7 +1,5 @@
 //! Native blocks, the telemetry tables, and the write-ahead log against the real engine.
 
-#![allow(clippy::unwrap_used)] // helpers of tests may panic as tests do
-
 #[path = "samples.rs"]
 mod samples;
 

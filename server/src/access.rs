@@ -1,0 +1,205 @@
+//! The one place that decides who a request is from. A middleware turns the credentials of each HTTP and gRPC request into a
+//! [`Principal`] extension, or refuses it. Without any key only loopback may connect, and `Host` and `Origin` are checked, since
+//! any web page can post to localhost.
+
+pub mod keys;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use model::access::{Permission, Principal};
+use model::event::Actor;
+use model::tenant::TenantId;
+use prometheus::{IntCounterVec, Opts, Registry};
+use serde_json::json;
+
+use keys::KeyRing;
+
+/// What the middleware needs.
+#[derive(Clone)]
+pub struct Access {
+    ring: Arc<KeyRing>,
+    refused: IntCounterVec,
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No key was given, and there are keys.
+    #[error("an API key is needed: send `Authorization: Bearer <key>`; make one with `watchfire keys create`")]
+    KeyMissing,
+    /// The key is unknown or revoked.
+    #[error("this API key is unknown or revoked")]
+    KeyUnknown,
+    /// Keyless, and not from this machine.
+    #[error("no API key exists yet, so only this machine may connect; make a key with `watchfire keys create`")]
+    NotLoopback,
+    /// Keyless, and the Host header names another host.
+    #[error("no API key exists yet, so the Host header must name this machine (localhost or a loopback address)")]
+    ForeignHost,
+    /// Keyless, and a web page of another origin sent it.
+    #[error("no API key exists yet, so requests of web pages from elsewhere are refused")]
+    ForeignOrigin,
+}
+
+impl Refused {
+    fn status(self) -> StatusCode {
+        match self {
+            Refused::KeyMissing | Refused::KeyUnknown => StatusCode::UNAUTHORIZED,
+            Refused::NotLoopback | Refused::ForeignHost | Refused::ForeignOrigin => StatusCode::FORBIDDEN,
+        }
+    }
+    fn word(self) -> &'static str {
+        match self {
+            Refused::KeyMissing => "key_missing",
+            Refused::KeyUnknown => "key_unknown",
+            Refused::NotLoopback => "not_loopback",
+            Refused::ForeignHost => "foreign_host",
+            Refused::ForeignOrigin => "foreign_origin",
+        }
+    }
+}
+
+impl Access {
+    /// Over a ring of keys. Registers `watchfire_access_refused_total{reason}`.
+    pub fn new(ring: Arc<KeyRing>, registry: &Registry) -> Result<Self, prometheus::Error> {
+        let refused = IntCounterVec::new(Opts::new("watchfire_access_refused_total", "Requests refused before any route saw them."), &["reason"])?;
+        registry.register(Box::new(refused.clone()))?;
+        Ok(Access { ring, refused })
+    }
+
+    /// Who the request is from.
+    pub fn principal(&self, headers: &HeaderMap, authority: Option<&str>, peer: Option<SocketAddr>) -> Result<Principal, Refused> {
+        let keys = self.ring.snapshot();
+        if keys.is_empty() {
+            return keyless(headers, authority, peer);
+        }
+        let text = credentials(headers).ok_or(Refused::KeyMissing)?;
+        let key = keys.check(&text).ok_or(Refused::KeyUnknown)?;
+        Ok(Principal { tenant: key.tenant.clone(), permissions: key.permissions.clone(), actor: Actor::Key { id: key.id }, keyless: false })
+    }
+}
+
+/// The key in `Authorization: Bearer`, in the password (or user) of `Authorization: Basic`, or in `X-Api-Key`.
+fn credentials(headers: &HeaderMap) -> Option<String> {
+    if let Some(key) = headers.get("x-api-key").and_then(|value| value.to_str().ok()) {
+        return Some(key.trim().to_owned());
+    }
+    let text = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, rest) = text.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(rest.trim().to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = base64::engine::general_purpose::STANDARD.decode(rest.trim()).ok()?;
+    let pair = String::from_utf8(decoded).ok()?;
+    let (user, password) = pair.split_once(':')?;
+    Some(if password.is_empty() { user } else { password }.to_owned())
+}
+
+fn keyless(headers: &HeaderMap, authority: Option<&str>, peer: Option<SocketAddr>) -> Result<Principal, Refused> {
+    if !peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()) {
+        return Err(Refused::NotLoopback);
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).or(authority);
+    if !host.is_some_and(is_loopback_authority) {
+        return Err(Refused::ForeignHost);
+    }
+    if let Some(origin) = headers.get(ORIGIN) {
+        let same = origin.to_str().ok().and_then(|origin| origin.split_once("://")).is_some_and(|(_, authority)| Some(authority) == host);
+        if !same {
+            return Err(Refused::ForeignOrigin);
+        }
+    }
+    let permissions = vec![Permission::Ingest, Permission::Read, Permission::Respond];
+    Ok(Principal { tenant: TenantId::default(), permissions, actor: Actor::User { id: "local".to_owned() }, keyless: true })
+}
+
+fn is_loopback_authority(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(""),
+        None => authority.split(':').next().unwrap_or(""),
+    };
+    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The middleware: every route behind it sees a [`Principal`]. `/-/healthy` and `/-/ready` answer without one.
+pub async fn guard(State(access): State<Access>, mut request: Request, next: Next) -> Response {
+    if request.uri().path().starts_with("/-/") {
+        return next.run(request).await;
+    }
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    let outcome = access.principal(request.headers(), authority.as_deref(), peer).and_then(|principal| {
+        // The exposition has no route of its own to check: it is read, like everything else.
+        if request.uri().path() == "/metrics" && principal.require(Permission::Read).is_err() {
+            return Err(Refused::KeyUnknown);
+        }
+        Ok(principal)
+    });
+    match outcome {
+        Ok(principal) => {
+            request.extensions_mut().insert(principal);
+            next.run(request).await
+        }
+        Err(refused) => {
+            access.refused.with_label_values(&[refused.word()]).inc();
+            refuse(refused, request.headers())
+        }
+    }
+}
+
+fn refuse(refused: Refused, headers: &HeaderMap) -> Response {
+    let grpc = headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if grpc {
+        let status = match refused.status() {
+            StatusCode::UNAUTHORIZED => tonic::Status::unauthenticated(refused.to_string()),
+            _ => tonic::Status::permission_denied(refused.to_string()),
+        };
+        return status.into_http::<axum::body::Body>();
+    }
+    let body = Json(json!({"status": "error", "errorType": "unauthorized", "error": refused.to_string()}));
+    (refused.status(), [(WWW_AUTHENTICATE, "Bearer realm=\"watchfire\"")], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn without_keys_only_this_machine_and_its_own_pages_get_in() {
+        let here: Option<SocketAddr> = Some("127.0.0.1:9".parse().unwrap());
+        let there: Option<SocketAddr> = Some("10.0.0.9:9".parse().unwrap());
+        assert!(keyless(&headers(&[("host", "localhost:7700")]), None, here).is_ok());
+        assert!(keyless(&headers(&[]), Some("[::1]:4317"), here).is_ok());
+        assert_eq!(keyless(&headers(&[("host", "localhost:7700")]), None, there).unwrap_err(), Refused::NotLoopback);
+        assert_eq!(keyless(&headers(&[("host", "evil.example")]), None, here).unwrap_err(), Refused::ForeignHost);
+        assert_eq!(keyless(&headers(&[("host", "localhost.evil.example")]), None, here).unwrap_err(), Refused::ForeignHost);
+        let page = headers(&[("host", "localhost:7700"), ("origin", "http://evil.example")]);
+        assert_eq!(keyless(&page, None, here).unwrap_err(), Refused::ForeignOrigin);
+        assert!(keyless(&headers(&[("host", "localhost:7700"), ("origin", "http://localhost:7700")]), None, here).is_ok());
+        assert_eq!(keyless(&headers(&[]), None, here).unwrap_err(), Refused::ForeignHost);
+    }
+
+    #[test]
+    fn keys_are_read_from_three_places() {
+        assert_eq!(credentials(&headers(&[("authorization", "Bearer wf_a")])).as_deref(), Some("wf_a"));
+        assert_eq!(credentials(&headers(&[("x-api-key", "wf_b")])).as_deref(), Some("wf_b"));
+        let basic = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode("grafana:wf_c"));
+        assert_eq!(credentials(&headers(&[("authorization", &basic)])).as_deref(), Some("wf_c"));
+        assert_eq!(credentials(&headers(&[("authorization", "Digest x")])), None);
+    }
+}

@@ -1,0 +1,274 @@
+//! The command line. Without a command it serves. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing found, 4 the server
+//! does not answer.
+
+pub mod check;
+pub mod client;
+pub mod keys;
+pub mod serve;
+pub mod table;
+pub mod talk;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use model::access::Permission;
+use model::secret::Secret;
+
+/// One program for whoever is on call: telemetry in, alerts, incidents, repair and postmortem out.
+#[derive(Debug, Parser)]
+#[command(name = "watchfire", version, about, max_term_width = 110)]
+pub struct Cli {
+    /// What to do; nothing means `serve`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// The configuration file; without it the documented defaults hold.
+    #[arg(long, short, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data folder; overrides `server.data_dir`.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The engine's library instead of the per-user cache.
+    #[arg(long, global = true, value_name = "PATH")]
+    pub engine_lib: Option<PathBuf>,
+    /// Where the running server answers, for commands that ask it.
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:7700")]
+    pub server: String,
+    /// The API key for it; better in the environment variable WATCHFIRE_KEY.
+    #[arg(long, global = true, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Print JSON for machines instead of tables for people.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve: intake, rules, paging, incidents, repair.
+    Serve,
+    /// The embedded ClickHouse engine; started by `serve`, not by hand.
+    #[command(hide = true)]
+    Engine(EngineCommand),
+    /// A shop of five services that breaks on a schedule: the whole story in under three minutes.
+    Demo(DemoCommand),
+    /// Check the configuration and the rules without starting anything.
+    Check {
+        /// Print the documented defaults and end.
+        #[arg(long)]
+        print_defaults: bool,
+    },
+    /// How the running server is.
+    Status,
+    /// The incidents, newest first.
+    Incidents {
+        /// open, acknowledged, resolved, closed or cancelled.
+        #[arg(long)]
+        status: Option<String>,
+    },
+    /// One incident.
+    #[command(subcommand)]
+    Incident(IncidentCommand),
+    /// The alerts.
+    Alerts {
+        /// pending, firing or resolved; nothing means pending and firing.
+        #[arg(long)]
+        state: Option<String>,
+    },
+    /// Silence alerts for a while, list or end silences.
+    #[command(subcommand)]
+    Silence(SilenceCommand),
+    /// The postmortem draft of an incident, as Markdown.
+    Postmortem {
+        /// Number or id.
+        incident: String,
+    },
+    /// Evaluate PromQL now, or over a span of time.
+    Query {
+        /// The expression.
+        expr: String,
+        /// Plot over this long up to now, e.g. 1h.
+        #[arg(long, value_name = "DURATION")]
+        range: Option<model::time::Span>,
+    },
+    /// Run one read-only SELECT over the telemetry.
+    Sql {
+        /// The statement.
+        statement: String,
+    },
+    /// What was sent to whom; dead letters; replay.
+    #[command(subcommand)]
+    Deliveries(DeliveriesCommand),
+    /// API keys. Works on the data folder, with or without a running server.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Shell completions, for example `watchfire completions bash > /etc/bash_completion.d/watchfire`.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Arguments of the engine child process.
+#[derive(Clone, Debug, Args)]
+pub struct EngineCommand {
+    /// The arguments that the supervisor passes, as one JSON text.
+    #[arg(long, value_name = "JSON")]
+    pub args: String,
+}
+
+/// Options of the demo.
+#[derive(Clone, Debug, Args)]
+pub struct DemoCommand {
+    /// Keep serving when the story is told.
+    #[arg(long)]
+    pub stay: bool,
+}
+
+/// What to do with an incident.
+#[derive(Debug, Subcommand)]
+pub enum IncidentCommand {
+    /// Its state and timeline.
+    Show {
+        /// Number or id.
+        incident: String,
+    },
+    /// Take it: ladders stop.
+    Ack {
+        /// Number or id.
+        incident: String,
+    },
+    /// It is over.
+    Resolve {
+        /// Number or id.
+        incident: String,
+        /// Why.
+        #[arg(long, default_value = "resolved by hand")]
+        reason: String,
+    },
+    /// Write something into its timeline.
+    Note {
+        /// Number or id.
+        incident: String,
+        /// The text.
+        text: String,
+    },
+}
+
+/// What to do with silences.
+#[derive(Debug, Subcommand)]
+pub enum SilenceCommand {
+    /// Silence alerts that match all of these.
+    Add {
+        /// `name=value`, `name!=value`, `name=~pattern`, `name!~pattern`.
+        #[arg(required = true)]
+        matchers: Vec<String>,
+        /// For how long.
+        #[arg(long = "for", default_value = "1h")]
+        duration: model::time::Span,
+        /// Why.
+        #[arg(long, short = 'm', default_value = "")]
+        comment: String,
+    },
+    /// The silences.
+    List,
+    /// End one.
+    Expire {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// What to do with deliveries.
+#[derive(Debug, Subcommand)]
+pub enum DeliveriesCommand {
+    /// The newest ones.
+    List {
+        /// pending, done, dead or cancelled.
+        #[arg(long)]
+        state: Option<String>,
+    },
+    /// Send a dead letter again.
+    Replay {
+        /// Its id (`wrk_...`).
+        id: String,
+    },
+}
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key and print it once. From the first key on, every request needs one.
+    Create {
+        /// What to call it.
+        name: String,
+        /// The tenant it opens.
+        #[arg(long, default_value = "default")]
+        tenant: String,
+        /// ingest, read, respond, admin; may be repeated.
+        #[arg(long = "permission", value_parser = permission, default_values = ["ingest", "read", "respond"])]
+        permissions: Vec<Permission>,
+    },
+    /// The keys, without their secrets.
+    List,
+    /// Revoke one.
+    Revoke {
+        /// Its id (`key_...`).
+        id: String,
+    },
+}
+
+fn permission(word: &str) -> Result<Permission, String> {
+    serde_json::from_value(serde_json::Value::String(word.to_owned()))
+        .map_err(|_| format!("`{word}` is not a permission: use ingest, read, respond or admin"))
+}
+
+impl Common {
+    /// The key for the running server.
+    #[allow(clippy::disallowed_methods)] // the command line is where the environment is read
+    pub fn key(&self) -> Option<Secret> {
+        self.key.clone().or_else(|| std::env::var("WATCHFIRE_KEY").ok()).filter(|key| !key.is_empty()).map(Secret::new)
+    }
+}
+
+/// The whole of `main`: parse, install the TLS provider, run, turn the outcome into an exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Only fails when a provider is there already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("watchfire: {error:#}");
+            client::exit_code(&error)
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let Cli { command, common } = cli;
+    match command.unwrap_or(Command::Serve) {
+        Command::Engine(engine) => serve::engine(&engine),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "watchfire", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check { print_defaults } => check::check(&common, print_defaults),
+        Command::Serve => block_on(serve::serve(&common)),
+        Command::Demo(demo) => block_on(crate::demo::run(&common, &demo)),
+        Command::Keys(keys) => block_on(keys::run(&common, keys)),
+        other => block_on(talk::run(&common, other)),
+    }
+}
+
+fn block_on(future: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
+}

@@ -1,0 +1,272 @@
+//! The configuration: one YAML file over documented defaults. Every key stands, with its default and its reason, in
+//! `deploy/watchfire.yaml`; a test holds that file and these types together.
+
+pub mod expand;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use alerting::channels::ReceiverConfig;
+use model::secret::Secret;
+use model::time::Span;
+use model::units::ByteCount;
+use serde::{Deserialize, Serialize};
+
+/// The documented default file.
+pub const DEFAULT_FILE: &str = include_str!("../../deploy/watchfire.yaml");
+
+/// All of it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Addresses, folders, stopping.
+    pub server: ServerConfig,
+    /// Where data is kept.
+    pub storage: StorageConfig,
+    /// Intake.
+    pub collector: collector::Config,
+    /// Rules and ladders.
+    pub alerting: alerting::Config,
+    /// Where notifications go.
+    pub receivers: Vec<ReceiverConfig>,
+    /// Incidents and postmortems.
+    pub incidents: incidents::Config,
+    /// Repairs.
+    pub remediation: remediation::Config,
+    /// Watchfire's own logs and spans.
+    pub observe: ObserveConfig,
+}
+
+/// Addresses, folders, stopping.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Everything over HTTP.
+    pub listen: SocketAddr,
+    /// OTLP over gRPC.
+    pub otlp_grpc: SocketAddr,
+    /// OTLP over HTTP.
+    pub otlp_http: SocketAddr,
+    /// Where telemetry, state, log segments and postmortems lie; none: a folder of the user's.
+    pub data_dir: Option<PathBuf>,
+    /// How links in notifications begin; none: `http://<listen>`.
+    pub public_url: Option<String>,
+    /// A file whose text becomes the first API key if none exists: for containers.
+    pub first_key_file: Option<PathBuf>,
+    /// How long stopping may take.
+    pub shutdown_grace: Span,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        ServerConfig {
+            listen: loopback(7700),
+            otlp_grpc: loopback(4317),
+            otlp_http: loopback(4318),
+            data_dir: None,
+            public_url: None,
+            first_key_file: None,
+            shutdown_grace: Span::secs(20),
+        }
+    }
+}
+
+/// Where data is kept.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageConfig {
+    /// Telemetry.
+    pub clickhouse: ClickHouseConfig,
+    /// State: none is SQLite in the data folder.
+    pub postgres_url: Option<Secret>,
+    /// The write-ahead log.
+    pub wal: WalSettings,
+}
+
+/// The write-ahead log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WalSettings {
+    /// Intake is refused (503 with Retry-After) while the log holds more than this.
+    pub max_bytes: ByteCount,
+    /// Intake is refused while the disk has less than this left.
+    pub disk_reserve: ByteCount,
+    /// A segment is closed once it is larger than this.
+    pub segment_bytes: ByteCount,
+    /// Intake is refused while this many encoded bytes wait for the disk.
+    pub waiting_bytes: ByteCount,
+    /// How long a request's hash is remembered, so that a resend is stored once.
+    pub request_window: Span,
+    /// Rows are sent to ClickHouse when there are this many,
+    pub batch_rows: u64,
+    /// or this many bytes,
+    pub batch_bytes: ByteCount,
+    /// or when the first has waited this long.
+    pub batch_linger: Span,
+}
+
+impl Default for WalSettings {
+    fn default() -> Self {
+        const MIB: u64 = 1 << 20;
+        WalSettings {
+            max_bytes: ByteCount(8192 * MIB),
+            disk_reserve: ByteCount(1024 * MIB),
+            segment_bytes: ByteCount(64 * MIB),
+            waiting_bytes: ByteCount(256 * MIB),
+            request_window: Span::secs(600),
+            batch_rows: 100_000,
+            batch_bytes: ByteCount(32 * MIB),
+            batch_linger: Span::secs(1),
+        }
+    }
+}
+
+impl WalSettings {
+    /// The log's own configuration, for a folder and a node.
+    pub fn for_node(&self, dir: PathBuf, node: &str) -> store::wal::WalConfig {
+        let defaults = store::wal::WalConfig::new(dir, node);
+        store::wal::WalConfig {
+            segment_bytes: self.segment_bytes.0,
+            max_bytes: self.max_bytes.0,
+            disk_reserve_bytes: self.disk_reserve.0,
+            waiting_bytes: self.waiting_bytes.0,
+            request_window: self.request_window.0,
+            batch: store::wal::BatchLimits { rows: self.batch_rows, bytes: self.batch_bytes.0, linger: self.batch_linger.0 },
+            ..defaults
+        }
+    }
+}
+
+/// Telemetry: the embedded engine, or a server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClickHouseConfig {
+    /// A ClickHouse server's HTTP address; none is the embedded engine.
+    pub url: Option<String>,
+    /// Its user.
+    pub user: String,
+    /// Its password.
+    pub password: Secret,
+    /// The database.
+    pub database: String,
+    /// The engine's library; none is the per-user cache, filled once through npm.
+    pub engine_lib: Option<PathBuf>,
+    /// What the embedded engine may use.
+    pub engine_memory: ByteCount,
+}
+
+impl Default for ClickHouseConfig {
+    fn default() -> Self {
+        ClickHouseConfig {
+            url: None,
+            user: "default".to_owned(),
+            password: Secret::default(),
+            database: "watchfire".to_owned(),
+            engine_lib: None,
+            engine_memory: ByteCount(4 << 30),
+        }
+    }
+}
+
+/// Watchfire's own logs and spans.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ObserveConfig {
+    /// What is logged: `info`, or directives such as `info,store=debug`.
+    pub log: String,
+    /// `text` or `json`.
+    pub log_format: LogFormat,
+    /// Own spans: `off`, `self`, or the URL of an OTLP/gRPC endpoint.
+    pub spans: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+impl Default for ObserveConfig {
+    fn default() -> Self {
+        ObserveConfig { log: "info".to_owned(), log_format: LogFormat::Text, spans: "off".to_owned() }
+    }
+}
+
+/// A configuration that cannot be used: one sentence each.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: the file cannot be read: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A `${...}` cannot be filled in.
+    #[error("{path}: {problem}")]
+    Expand {
+        /// Which file.
+        path: PathBuf,
+        /// Line and fix.
+        problem: String,
+    },
+    /// It does not parse.
+    #[error("{path}: {problem}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Line, field and fix.
+        problem: String,
+    },
+    /// It parses and makes no sense.
+    #[error("{path}: {}", problems.join("; "))]
+    Check {
+        /// Which file.
+        path: PathBuf,
+        /// One sentence each.
+        problems: Vec<String>,
+    },
+}
+
+/// Reads a file; without one, the defaults.
+pub fn read(path: Option<&Path>, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+    let Some(path) = path else { return Ok(Config::default()) };
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let read_file = |file: &str| std::fs::read_to_string(file).map_err(|error| error.to_string());
+    let text = expand::expand(&text, environment, &read_file).map_err(|problem| ConfigError::Expand { path: path.to_owned(), problem })?;
+    let config = parse(&text).map_err(|problem| ConfigError::Parse { path: path.to_owned(), problem })?;
+    let problems = config.problems();
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError::Check { path: path.to_owned(), problems }) }
+}
+
+/// Parses a text whose placeholders are filled in. The error names line, column and field.
+pub fn parse(text: &str) -> Result<Config, String> {
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        return Ok(Config::default());
+    }
+    serde_saphyr::from_str(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_file_is_the_default() {
+        let documented = parse(DEFAULT_FILE).unwrap();
+        assert_eq!(serde_json::to_value(&documented).unwrap(), serde_json::to_value(Config::default()).unwrap());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = parse("server:\n  lisen: 127.0.0.1:1\n").unwrap_err();
+        assert!(error.contains("lisen") && error.contains("line 2"), "{error}");
+    }
+}

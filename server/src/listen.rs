@@ -1,0 +1,76 @@
+//! Listeners: bind everything before anything is served, log every address, stop with grace.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ServerConfig;
+
+/// The bound sockets.
+pub struct Listeners {
+    /// Everything over HTTP.
+    pub http: TcpListener,
+    /// OTLP over gRPC.
+    pub otlp_grpc: TcpListener,
+    /// OTLP over HTTP.
+    pub otlp_http: TcpListener,
+}
+
+/// The addresses that were bound (port 0 in the configuration takes a free one).
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Everything over HTTP.
+    pub http: SocketAddr,
+    /// OTLP over gRPC.
+    pub otlp_grpc: SocketAddr,
+    /// OTLP over HTTP.
+    pub otlp_http: SocketAddr,
+}
+
+/// Binds all sockets. Off loopback only when a key exists.
+pub async fn bind(config: &ServerConfig, keys_exist: bool) -> anyhow::Result<Listeners> {
+    for (key, address) in [("listen", config.listen), ("otlp_grpc", config.otlp_grpc), ("otlp_http", config.otlp_http)] {
+        if !address.ip().is_loopback() && !keys_exist {
+            bail!(
+                "server.{key} is {address}, which other machines can reach, and no API key exists: make one with `watchfire keys create NAME`, or name a file in server.first_key_file"
+            );
+        }
+    }
+    Ok(Listeners {
+        http: bind_one("listen", config.listen).await?,
+        otlp_grpc: bind_one("otlp_grpc", config.otlp_grpc).await?,
+        otlp_http: bind_one("otlp_http", config.otlp_http).await?,
+    })
+}
+
+async fn bind_one(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("server.{key}: {address} cannot be bound (is another program using the port? set server.{key} to another one)")
+    })
+}
+
+impl Listeners {
+    /// What was bound.
+    pub fn addresses(&self) -> std::io::Result<Addresses> {
+        Ok(Addresses {
+            http: self.http.local_addr()?,
+            otlp_grpc: self.otlp_grpc.local_addr()?,
+            otlp_http: self.otlp_http.local_addr()?,
+        })
+    }
+}
+
+/// Serves a router on a socket until `stop`; requests at work are finished.
+pub fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let server = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
+        if let Err(error) = server.await {
+            tracing::error!(%error, "a listener failed");
+        }
+    })
+}

@@ -1,0 +1,91 @@
+//! Catchers that stand for PagerDuty, Slack and Twilio: they answer as the providers do and keep what came.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+/// One request that came.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// pagerduty, twilio, or a Slack method.
+    pub to: String,
+    /// Its body (forms as objects).
+    pub body: Value,
+    /// When.
+    pub at: Instant,
+}
+
+/// All catchers on one port.
+#[derive(Clone)]
+pub struct Catchers {
+    /// Where they listen.
+    pub address: SocketAddr,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Catchers {
+    /// Starts them on a free port.
+    pub async fn start() -> Self {
+        let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
+        let router = Router::new()
+            .route("/v2/enqueue", post(pagerduty))
+            .route("/slack/{method}", any(slack))
+            .route("/2010-04-01/Accounts/{account}/Messages.json", post(twilio).get(|| async { Json(json!({"messages": []})) }))
+            .with_state(requests.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Catchers { address, requests }
+    }
+    /// What came to a destination, in order.
+    pub fn to(&self, destination: &str) -> Vec<Request> {
+        self.requests.lock().unwrap().iter().filter(|request| request.to == destination).cloned().collect()
+    }
+    /// PagerDuty events with this action.
+    pub fn pagerduty(&self, action: &str) -> Vec<Request> {
+        self.to("pagerduty").into_iter().filter(|request| request.body["event_action"] == action).collect()
+    }
+}
+
+type Kept = Arc<Mutex<Vec<Request>>>;
+
+fn keep(kept: &Kept, to: &str, body: Value) -> usize {
+    let mut kept = kept.lock().unwrap();
+    kept.push(Request { to: to.to_owned(), body, at: Instant::now() });
+    kept.len()
+}
+
+fn parse(body: &str) -> Value {
+    serde_json::from_str(body).unwrap_or_else(|_| {
+        url::form_urlencoded::parse(body.as_bytes()).map(|(name, value)| (name.into_owned(), Value::String(value.into_owned()))).collect()
+    })
+}
+
+async fn pagerduty(State(kept): State<Kept>, Json(event): Json<Value>) -> Response {
+    let key = event["dedup_key"].clone();
+    keep(&kept, "pagerduty", event);
+    (StatusCode::ACCEPTED, Json(json!({"status": "success", "message": "Event processed", "dedup_key": key}))).into_response()
+}
+
+async fn slack(State(kept): State<Kept>, Path(method): Path<String>, body: String) -> Json<Value> {
+    let body = parse(&body);
+    let number = keep(&kept, &method, body.clone());
+    Json(match method.as_str() {
+        "conversations.create" => json!({"ok": true, "channel": {"id": format!("C{number:06}"), "name": body["name"]}}),
+        "chat.postMessage" => json!({"ok": true, "channel": body["channel"], "ts": format!("1700000000.{number:06}")}),
+        "conversations.history" => json!({"ok": true, "messages": [], "has_more": false}),
+        _ => json!({"ok": true}),
+    })
+}
+
+async fn twilio(State(kept): State<Kept>, body: String) -> Response {
+    let number = keep(&kept, "twilio", parse(&body));
+    (StatusCode::CREATED, Json(json!({"sid": format!("SM{number:032}"), "status": "queued"}))).into_response()
+}

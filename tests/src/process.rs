@@ -1,0 +1,150 @@
+//! A Watchfire process on free ports with a data folder of its own: started, killed, started again.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::wait::wait_for;
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A Watchfire with its folder and its addresses; they stay the same over restarts.
+pub struct Watchfire {
+    executable: PathBuf,
+    folder: tempfile::TempDir,
+    child: Option<Child>,
+    /// Everything over HTTP.
+    pub http: SocketAddr,
+    /// OTLP over gRPC.
+    pub grpc: SocketAddr,
+    /// OTLP over HTTP.
+    pub otlp_http: SocketAddr,
+    client: reqwest::Client,
+}
+
+impl Watchfire {
+    /// Prepares a folder; `config` is the YAML without the section `server`, `rules` are files for its `rules/` folder.
+    pub fn prepare(executable: &str, config: &str, rules: &[(&str, &str)]) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let address = || SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let (http, grpc, otlp_http) = (address(), address(), address());
+        let server = format!("server:\n  listen: {http}\n  otlp_grpc: {grpc}\n  otlp_http: {otlp_http}\n");
+        std::fs::write(folder.path().join("watchfire.yaml"), format!("{server}{config}")).unwrap();
+        std::fs::create_dir(folder.path().join("rules")).unwrap();
+        for (name, text) in rules {
+            std::fs::write(folder.path().join("rules").join(name), text).unwrap();
+        }
+        Watchfire { executable: executable.into(), folder, child: None, http, grpc, otlp_http, client: reqwest::Client::new() }
+    }
+    /// A command of the same binary with this configuration and data folder.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.executable);
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(self.folder.path().join("watchfire.yaml"))
+            .arg("--data-dir")
+            .arg(self.data())
+            .arg("--server")
+            .arg(format!("http://{}", self.http))
+            .current_dir(self.folder.path());
+        command
+    }
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+    /// The folder with configuration, rules and data.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+    /// Starts the process and waits until every part is well.
+    pub async fn start(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let child = self.command(&["serve"]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        self.child = Some(child);
+        self.ready().await;
+    }
+    /// Waits until every part is well.
+    pub async fn ready(&mut self) {
+        let url = format!("http://{}/-/ready", self.http);
+        for _ in 0..1200 {
+            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
+                panic!("watchfire ended with {status} before it was ready:\n{}", self.log());
+            }
+            if self.client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("watchfire was not ready within a minute:\n{}", self.log());
+    }
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    /// SIGTERM, and its exit code.
+    pub async fn stop(&mut self) -> Option<i32> {
+        let mut child = self.child.take().unwrap();
+        Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        wait_for("watchfire to stop", async || child.try_wait().unwrap()).await.code()
+    }
+    /// What it wrote.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+    /// GET, as JSON.
+    pub async fn get(&self, path: &str) -> Value {
+        let answer = self.client.get(format!("http://{}{path}", self.http)).send().await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("GET {path}: {status} {error}: {text}"))
+    }
+    /// GET, as text.
+    pub async fn text(&self, path: &str) -> String {
+        self.client.get(format!("http://{}{path}", self.http)).send().await.unwrap().text().await.unwrap()
+    }
+    /// POST of JSON.
+    pub async fn post(&self, path: &str, body: &Value) -> Value {
+        let answer = self.client.post(format!("http://{}{path}", self.http)).json(body).send().await.unwrap();
+        answer.json().await.unwrap_or(Value::Null)
+    }
+    /// One number out of an SQL question.
+    pub async fn count(&self, sql: &str) -> u64 {
+        let url = format!("http://{}/api/watchfire/v1/sql?format=JSONCompact", self.http);
+        let text = self.client.post(url).body(sql.to_owned()).send().await.unwrap().text().await.unwrap();
+        let json: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{sql}: {text}"));
+        let cell = &json["data"][0][0];
+        cell.as_str().map_or_else(|| cell.as_u64().unwrap_or_else(|| panic!("{sql}: {text}")), |digits| digits.parse().unwrap())
+    }
+    /// The first value of an instant PromQL query.
+    pub async fn promql(&self, expr: &str) -> Option<f64> {
+        let url = format!("http://{}/api/v1/query", self.http);
+        let json: Value = self.client.get(url).query(&[("query", expr)]).send().await.ok()?.json().await.ok()?;
+        json["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    }
+}
+
+impl Drop for Watchfire {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- watchfire's log ---\n{}", self.log());
+        }
+    }
+}
