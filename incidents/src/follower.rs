@@ -23,6 +23,8 @@ use crate::writer::{Change, Writer, body_error};
 
 /// The longest title, in characters.
 const LONGEST_TITLE: usize = 200;
+/// How many of the newest incidents are searched for an alert that no open one holds.
+const RECENT: usize = 200;
 
 /// Opens, joins, settles and resolves incidents.
 pub struct IncidentFollower {
@@ -61,17 +63,18 @@ impl Scene<'_> {
         Ok(load::<Alert>(self.state, self.tenant(), &id.to_string()).await?.map(|found| found.entity))
     }
 
-    /// The incident that the event is about: the open one that holds its alert, else the one that it names.
+    /// The incident that the event is about: the open one that holds its alert, else the one that it names, else a recent one that
+    /// held its alert (somebody ended it while the alert went on).
     async fn incident(&self) -> Result<Option<Versioned<Incident>>, StateError> {
         let subject = &self.event.event.subject;
-        if let Some(alert) = subject.alert
-            && let Some(found) = self.open().await?.into_iter().find(|incident| incident.entity.alerts.contains(&alert))
-        {
+        let holds = |found: &Versioned<Incident>| subject.alert.is_some_and(|alert| found.entity.alerts.contains(&alert));
+        if let Some(found) = self.open().await?.into_iter().find(holds) {
             return Ok(Some(found));
         }
         match subject.incident {
             Some(id) => load(self.state, self.tenant(), &id.to_string()).await,
-            None => Ok(None),
+            None if subject.alert.is_none() => Ok(None),
+            None => Ok(all(self.state, Some(self.tenant()), &[], RECENT).await?.into_iter().find(holds)),
         }
     }
 }

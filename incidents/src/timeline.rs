@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::event::{EventKind, Recorded};
+use model::event::{Event, EventKind, Recorded};
+use model::ids::AlertId;
 use model::incident::Incident;
 use model::repair::RepairOutcome;
 use model::state::{Journal, JournalQuery, StateError};
@@ -58,16 +59,42 @@ pub async fn collect(journal: &(impl Journal + ?Sized), incident: &Incident) -> 
 
 /// The lines of some events.
 pub fn lines(events: &[Recorded]) -> Vec<Line> {
-    events
-        .iter()
-        .map(|Recorded { seq, event }| Line {
-            seq: *seq,
-            at: event.at,
-            actor: event.actor.to_string(),
-            kind: event.kind.tag(),
-            text: sentence(&event.kind),
-        })
-        .collect()
+    let names = alert_names(events);
+    let line = |Recorded { seq, event }: &Recorded| Line {
+        seq: *seq,
+        at: event.at,
+        actor: event.actor.to_string(),
+        kind: event.kind.tag(),
+        text: text(&names, event),
+    };
+    events.iter().map(line).collect()
+}
+
+/// What the alerts are called, from the events that name their rules.
+pub fn alert_names(events: &[Recorded]) -> BTreeMap<AlertId, String> {
+    let name = |one: &Recorded| match &one.event.kind {
+        EventKind::AlertFired { rule, .. } | EventKind::AlertPending { rule, .. } => Some((one.event.subject.alert?, rule.name.clone())),
+        _ => None, // names no rule
+    };
+    events.iter().filter_map(name).collect()
+}
+
+/// The sentence for an event, with the alert's name where the event itself does not say it.
+pub fn text(names: &BTreeMap<AlertId, String>, event: &Event) -> String {
+    let unnamed = matches!(
+        event.kind,
+        EventKind::AlertCancelled
+            | EventKind::AlertSeverityChanged { .. }
+            | EventKind::AlertResolved { .. }
+            | EventKind::AlertAcknowledged
+            | EventKind::AlertMuted { .. }
+            | EventKind::AlertUnmuted
+            | EventKind::IncidentAlertAttached { .. }
+    );
+    match event.subject.alert.filter(|_| unnamed).and_then(|alert| names.get(&alert)) {
+        Some(name) => format!("{name}: {}", sentence(&event.kind)),
+        None => sentence(&event.kind),
+    }
 }
 
 /// A duration for people: whole seconds from one second on.
@@ -96,7 +123,7 @@ pub fn sentence(kind: &EventKind) -> String {
         EventKind::SilenceCreated { comment, ends_at, .. } => format!("a silence until {ends_at} was made: {comment}"),
         EventKind::SilenceExpired { .. } => "a silence was ended".to_owned(),
         EventKind::IncidentOpened { number, title, severity } => format!("incident {number} opened, {severity}: {title}"),
-        EventKind::IncidentAlertAttached { severity } => format!("another alert joined the incident, which is {severity}"),
+        EventKind::IncidentAlertAttached { severity } => format!("the alert joined the incident, which is {severity} now"),
         EventKind::IncidentAcknowledged => "the incident was acknowledged".to_owned(),
         EventKind::IncidentUnacknowledged => "the acknowledgement was taken back".to_owned(),
         EventKind::IncidentMitigated { how } => format!("the harm is contained: {how}"),
@@ -128,7 +155,7 @@ pub fn sentence(kind: &EventKind) -> String {
             format!("remediation acted, rung {rung}{}: {result}", if *ok { "" } else { ", FAILED" })
         }
         EventKind::RepairChecked { rung, cleared, detail, .. } => {
-            format!("after rung {rung} the alert's expression {}: {detail}", if *cleared { "is false" } else { "is not known to be false" })
+            format!("rung {rung} checked on the alert's own expression, {}: {detail}", if *cleared { "cleared" } else { "NOT cleared" })
         }
         EventKind::RepairUndone { rung, result, ok, .. } => {
             format!("rung {rung} {}: {result}", if *ok { "was undone" } else { "COULD NOT BE UNDONE" })

@@ -30,8 +30,8 @@ use crate::postmortem::{Postmortem, PostmortemStatus, files, invitation, render}
 use crate::timeline;
 use crate::writer::{Change, Writer, body_error};
 
-/// How often a clock is offered to the telemetry store before it is given up.
-const CLOCK_ATTEMPTS: u32 = 50;
+/// How long a clock is offered to a telemetry store that does not take it.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// How long after the last look the channel is looked at again while posts wait.
 const ARCHIVE_PAUSE: Duration = Duration::from_secs(2);
 /// After so many looks the channel is archived even if posts wait.
@@ -157,7 +157,7 @@ impl IncidentWorker {
             let sample = SeriesSample { at: Timestamp::from_millis(at.millis()), value: seconds };
             if let Err(refusal) = self.series.write(task.tenant(), vec![(labels, sample)]).await {
                 let text = format!("{} of incident {number} was not stored: {refusal}", clock.metric());
-                if task.row.attempts >= CLOCK_ATTEMPTS {
+                if task.now.since(task.row.created_at) >= CLOCK_PATIENCE {
                     return task.give_up(text).await;
                 }
                 let pause = self.pause(task.row.attempts, Duration::from_secs(60)).max(refusal.retry_after());
@@ -202,7 +202,8 @@ impl IncidentWorker {
             Err(error) => Found::Missing { attempts: task.row.attempts, reason: error.to_string() },
         };
         let complete = matches!(found, Found::Evidence(_));
-        let commit = self.drafted(task, incident, &Facts { incident, events: &events, alerts: &alerts, found: &found, now: task.now }).await?;
+        let commit =
+            self.drafted(task, incident, &Facts { incident, events: &events, alerts: &alerts, found: &found, now: task.now }).await?;
         task.finish(commit).await?;
         self.meters.postmortems.with_label_values(&[if complete { "complete" } else { "partial" }]).inc();
         Ok(())

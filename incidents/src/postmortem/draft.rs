@@ -3,9 +3,12 @@
 
 mod journal;
 
+use std::collections::BTreeMap;
+
 use model::alert::Alert;
 use model::event::{EventKind, Recorded};
 use model::evidence::{ErrorGroup, Evidence, ServiceImpact, SlowTrace};
+use model::ids::AlertId;
 use model::incident::Incident;
 use model::time::Timestamp;
 use model::units::Value;
@@ -13,7 +16,7 @@ use serde::Serialize;
 
 use super::follow_ups::follow_ups;
 use crate::job::Clock;
-use crate::timeline::{duration, sentence};
+use crate::timeline::{alert_names, duration, text};
 
 pub use journal::{Ladder, Notification, Repair, Rung};
 
@@ -230,7 +233,9 @@ pub fn draft(facts: &Facts<'_>, review_at: Timestamp) -> Draft {
     let (evidence, missing) = match facts.found {
         Found::Evidence(evidence) => (evidence.as_ref().clone(), None),
         Found::Missing { attempts, reason } => {
-            let text = format!("The telemetry store was asked {attempts} times and did not answer ({reason}), so this draft has no impact, error, trace and log figures. Query them by hand for the time given above.");
+            let text = format!(
+                "The telemetry store was asked {attempts} times and did not answer ({reason}), so this draft has no impact, error, trace and log figures. Query them by hand for the time given above."
+            );
             (Evidence::default(), Some(text))
         }
     };
@@ -379,15 +384,13 @@ fn alerts(facts: &Facts<'_>) -> Vec<AlertFacts> {
     for id in &facts.incident.alerts {
         let record = facts.alerts.iter().find(|alert| alert.id == *id);
         let about_it = || facts.events.iter().map(|one| &one.event).filter(|event| event.subject.alert == Some(*id));
-        let fired = about_it().find_map(|event| match &event.kind {
-            EventKind::AlertFired { rule, labels, severity, value, summary, .. } => {
-                Some((rule.name.clone(), labels.clone(), *severity, *value, summary.clone(), event.at))
-            }
-            _other => None,
+        let fired = about_it().find_map(|event| {
+            let EventKind::AlertFired { rule, labels, severity, value, summary, .. } = &event.kind else { return None };
+            Some((rule.name.clone(), labels.clone(), *severity, *value, summary.clone(), event.at))
         });
-        let ended = about_it().find_map(|event| match &event.kind {
-            EventKind::AlertResolved { value } => Some((*value, event.at)),
-            _other => None,
+        let ended = about_it().find_map(|event| {
+            let EventKind::AlertResolved { value } = &event.kind else { return None };
+            Some((*value, event.at))
         });
         let Some((name, labels, severity, value, summary, at)) = fired else { continue };
         let last = record.map(|alert| alert.value).or(ended.map(|(value, _)| value));
@@ -406,11 +409,13 @@ fn alerts(facts: &Facts<'_>) -> Vec<AlertFacts> {
     rows
 }
 
-fn line(one: &Recorded) -> Line {
-    Line { at: moment(one.event.at), actor: one.event.actor.to_string(), text: sentence(&one.event.kind) }
+fn line(names: &BTreeMap<AlertId, String>, one: &Recorded) -> Line {
+    Line { at: moment(one.event.at), actor: one.event.actor.to_string(), text: text(names, &one.event) }
 }
 
 fn shown_timeline(events: &[Recorded]) -> (Vec<Line>, usize) {
+    let names = alert_names(events);
+    let line = |one: &Recorded| line(&names, one);
     if events.len() <= TIMELINE_HEAD + TIMELINE_TAIL {
         return (events.iter().map(line).collect(), 0);
     }
@@ -432,7 +437,7 @@ fn changes(events: &[Recorded]) -> Vec<Line> {
                 | EventKind::Noted { .. }
         )
     };
-    events.iter().filter(is_change).map(line).collect()
+    events.iter().filter(is_change).map(|one| line(&BTreeMap::new(), one)).collect()
 }
 
 fn summary(incident: &Incident, draft: &Draft, now: Timestamp) -> Vec<String> {

@@ -56,7 +56,8 @@ pub fn markdown(draft: &Draft, folder: Option<&Path>) -> String {
         Err(error) => error.to_string(),
     };
     tracing::warn!(incident = draft.number, problem, "the postmortem template cannot be used; the built-in one is used");
-    let built_in = render(TEMPLATE, draft).unwrap_or_else(|problem| format!("# Incident {}\n\n{}\n", draft.number, markdown::inline(&problem)));
+    let built_in =
+        render(TEMPLATE, draft).unwrap_or_else(|problem| format!("# Incident {}\n\n{}\n", draft.number, markdown::inline(&problem)));
     format!("> The configured template could not be used, so this is the built-in one: {}\n\n{built_in}", markdown::inline(&problem))
 }
 

@@ -111,7 +111,7 @@ pub fn repairs(events: &[Recorded]) -> Vec<Repair> {
                 found.outcome = outcome_sentence(outcome);
                 found.helped = matches!(outcome, model::repair::RepairOutcome::Verified { .. });
             }
-            _other => {}
+            _ => {} // not about repairs
         }
     }
     runs
@@ -138,11 +138,10 @@ fn rung_of<'a>(runs: &'a mut [Repair], run: &str, rung: &str) -> Option<&'a mut 
 
 /// The steps, in order.
 pub fn ladders(events: &[Recorded]) -> Vec<Ladder> {
-    let step = |one: &Recorded| match &one.event.kind {
-        EventKind::LadderStepTaken { ladder, step, round, notify, .. } => {
-            Some(Ladder { at: moment(one.event.at), ladder: ladder.clone(), step: step + 1, round: round + 1, notify: notify.join(", ") })
-        }
-        _other => None,
+    let step = |one: &Recorded| {
+        let EventKind::LadderStepTaken { ladder, step, round, notify, .. } = &one.event.kind else { return None };
+        let at = moment(one.event.at);
+        Some(Ladder { at, ladder: ladder.clone(), step: step + 1, round: round + 1, notify: notify.join(", ") })
     };
     events.iter().filter_map(step).collect()
 }
@@ -160,13 +159,19 @@ pub fn notifications(events: &[Recorded]) -> Vec<Notification> {
             }
             EventKind::NotificationRetried { notification, receiver, attempt, error, .. } => {
                 let outcome = format!("being tried again: {error}");
-                (notification, Notification { at, receiver: receiver.clone(), action: "-".to_owned(), attempts: *attempt, outcome, delivered: false })
+                (
+                    notification,
+                    Notification { at, receiver: receiver.clone(), action: "-".to_owned(), attempts: *attempt, outcome, delivered: false },
+                )
             }
             EventKind::NotificationDead { notification, receiver, attempts, error } => {
                 let outcome = format!("NOT delivered: {error}");
-                (notification, Notification { at, receiver: receiver.clone(), action: "-".to_owned(), attempts: *attempts, outcome, delivered: false })
+                (
+                    notification,
+                    Notification { at, receiver: receiver.clone(), action: "-".to_owned(), attempts: *attempts, outcome, delivered: false },
+                )
             }
-            _other => continue,
+            _ => continue, // not about notifications
         };
         rows.retain(|(known, _)| known != id);
         rows.push((*id, row));
