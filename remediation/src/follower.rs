@@ -56,6 +56,10 @@ impl Follower for RepairFollower {
             }
             EventKind::IncidentOpened { .. } | EventKind::IncidentAlertAttached { .. } => self.tie(event, state, now).await,
             EventKind::IncidentResolved { .. } | EventKind::IncidentCancelled { .. } => self.ended(event, state, now).await,
+            EventKind::RepairFinished { remediation, outcome, .. } => {
+                self.meters.ended(remediation, outcome);
+                Ok(Commit::at(now))
+            }
             EventKind::AlertFired { remediation: None, .. }
             | EventKind::AlertPending { .. }
             | EventKind::AlertCancelled
@@ -86,7 +90,6 @@ impl Follower for RepairFollower {
             | EventKind::RepairActed { .. }
             | EventKind::RepairChecked { .. }
             | EventKind::RepairUndone { .. }
-            | EventKind::RepairFinished { .. }
             | EventKind::PostmortemDrafted { .. }
             | EventKind::ReviewScheduled { .. }
             | EventKind::ReviewDue
@@ -164,8 +167,7 @@ impl RepairFollower {
             }
             let reason = format!("{} ended the incident", event.event.actor);
             if let Ok(decision) = decide(&run, &Input::Stop { reason }, now) {
-                let run = self.writer.write(&mut commit, decision, Expect::Version(version), now)?;
-                self.meters.ended(&run);
+                self.writer.write(&mut commit, decision, Expect::Version(version), now)?;
             }
         }
         Ok(commit)

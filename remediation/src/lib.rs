@@ -81,8 +81,8 @@ impl Remediation {
         let (config, writer, meters) = (Arc::new(config), Writer { ids }, Meters::new(registry)?);
         let parallel = config.max_concurrent.clamp(1, 16) as usize;
         let follower = RepairFollower { config: config.clone(), writer: writer.clone(), meters: meters.clone() };
-        let worker = RepairWorker { config, writer: writer.clone(), meters: meters.clone(), probe, hands, keyless };
-        let desk = Desk { state, writer, meters };
+        let worker = RepairWorker { config, writer: writer.clone(), meters, probe, hands, keyless };
+        let desk = Desk { state, writer };
         Ok(Remediation { follower: Arc::new(follower), worker: Arc::new(worker), desk: Arc::new(desk), parallel })
     }
 

@@ -1,10 +1,11 @@
 //! The metrics of remediation. In: runs and acts as they end. Out: `watchfire_remediation_*` in the server's registry.
 
+use model::repair::RepairOutcome;
 use prometheus::{IntCounterVec, Opts, Registry};
 
 use crate::config::Action;
 use crate::perform::{Outcome, Performed};
-use crate::run::{RepairRun, RunState, outcome_word};
+use crate::run::{RepairRun, outcome_word};
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,10 +31,8 @@ impl Meters {
     }
 
     /// Counts a run that is over.
-    pub fn ended(&self, run: &RepairRun) {
-        if let RunState::Finished { outcome, .. } = &run.state {
-            self.runs.with_label_values(&[run.plan.name.as_str(), outcome_word(outcome)]).inc();
-        }
+    pub fn ended(&self, remediation: &str, outcome: &RepairOutcome) {
+        self.runs.with_label_values(&[remediation, outcome_word(outcome)]).inc();
     }
 
     /// Counts an act or an undo.

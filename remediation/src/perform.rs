@@ -134,3 +134,6 @@ pub fn without_secrets<'a>(text: &str, secrets: impl IntoIterator<Item = &'a Sec
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

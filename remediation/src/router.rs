@@ -17,7 +17,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::machine::{Input, decide};
-use crate::meters::Meters;
 use crate::perform::{describe, one_line};
 use crate::run::{LIVE, RepairRun};
 use crate::writer::Writer;
@@ -31,7 +30,6 @@ const LONGEST_BODY: usize = 4 * 1024;
 pub struct Desk {
     pub(crate) state: Arc<dyn StateStore>,
     pub(crate) writer: Writer,
-    pub(crate) meters: Meters,
 }
 
 /// The routes.
@@ -187,7 +185,6 @@ async fn stop(
         let run = desk.writer.write(&mut commit, decision, Expect::Version(found.version), now)?;
         match desk.state.commit(commit).await {
             Ok(_) => {
-                desk.meters.ended(&run);
                 let message = if run.is_over() { "the run is stopped" } else { "the run stops after the act that is at work" };
                 return Ok(Json(json!({"run": view(&run), "message": message})).into_response());
             }

@@ -160,10 +160,7 @@ impl RepairWorker {
             let Ok(decision) = decide(&run, &Input::Guarded(ruling), task.now) else { return task.drop_row().await };
             let run = self.writer.write(&mut commit, decision, Expect::Version(found.version), task.now)?;
             match task.commit(commit).await {
-                Ok(()) => {
-                    self.meters.ended(&run);
-                    return Ok(());
-                }
+                Ok(()) => return Ok(()),
                 Err(error) if error.is_conflict() && attempt < TRIES => match task.run(&run).await? {
                     Some(fresh) if !fresh.entity.is_over() => found = fresh,
                     Some(_) | None => return task.drop_row().await,
@@ -268,12 +265,9 @@ impl RepairWorker {
             let Some(found) = task.run(&run).await? else { return task.drop_row().await };
             let Ok(decision) = decide(&found.entity, input, now) else { return task.drop_row().await };
             let mut commit = done(task.row, now);
-            let stepped = self.writer.write(&mut commit, decision, Expect::Version(found.version), now)?;
+            self.writer.write(&mut commit, decision, Expect::Version(found.version), now)?;
             match task.commit(commit).await {
-                Ok(()) => {
-                    self.meters.ended(&stepped);
-                    return Ok(());
-                }
+                Ok(()) => return Ok(()),
                 Err(error) if error.is_conflict() && attempt < TRIES => {}
                 Err(error) => return Err(error),
             }
