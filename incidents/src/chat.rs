@@ -60,7 +60,8 @@ pub fn farewell(incident: &Incident, kind: &EventKind, now: Timestamp, url: Opti
         Some(at) => format!("acknowledged after {}", duration(at.since(clocks.detected))),
         None => "never acknowledged".to_owned(),
     };
-    let link = url.map(|url| format!("\nPostmortem draft: {url}/postmortem")).unwrap_or_default();
+    let drafted = matches!(kind, EventKind::IncidentResolved { .. });
+    let link = url.filter(|_| drafted).map(|url| format!("\nPostmortem draft: {url}/postmortem")).unwrap_or_default();
     format!(
         "*Incident {}*: {}. It was detected {} after its start, {acknowledged}, and lasted {} from detection. This channel is archived now.{link}",
         incident.number,

@@ -1,5 +1,6 @@
 //! A state store in memory, for this crate's tests: records, journal, work rows, one clock. In: commits. Out: what was committed.
-//! Fails on purpose: after a set number of commits it "crashes", and everything fails until it is revived.
+//! Fails on purpose: it "crashes" in a chosen commit, which is lost whatever was done in the world before it, and everything fails
+//! until it is revived.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -27,20 +28,28 @@ struct Data {
 pub(crate) struct Memory {
     data: Mutex<Data>,
     clock: Arc<SimulatedClock>,
-    commits_left: Mutex<Option<usize>>,
+    fuse: Mutex<Fuse>,
+}
+
+/// When it crashes.
+#[derive(Clone, Copy, PartialEq)]
+enum Fuse {
+    Never,
+    After(usize),
+    Dead,
 }
 
 impl Memory {
     pub(crate) fn new(clock: Arc<SimulatedClock>) -> Arc<Self> {
-        Arc::new(Memory { data: Mutex::default(), clock, commits_left: Mutex::new(None) })
+        Arc::new(Memory { data: Mutex::default(), clock, fuse: Mutex::new(Fuse::Never) })
     }
-    /// Lets `commits` more through, then fails everything.
+    /// Lets `commits` more through and loses the next one.
     pub(crate) fn crash_after(&self, commits: usize) {
-        *self.commits_left.lock().unwrap() = Some(commits);
+        *self.fuse.lock().unwrap() = Fuse::After(commits);
     }
     /// Works again. Says whether it had crashed.
     pub(crate) fn revive(&self) -> bool {
-        self.commits_left.lock().unwrap().take() == Some(0)
+        std::mem::replace(&mut *self.fuse.lock().unwrap(), Fuse::Never) == Fuse::Dead
     }
     pub(crate) fn journal(&self) -> Vec<Recorded> {
         self.data.lock().unwrap().journal.clone()
@@ -54,9 +63,9 @@ impl Memory {
         data.work.iter().filter(|(row, _)| row.state == WorkState::Pending).map(|(row, held)| row.due_at.max(*held)).min()
     }
     fn alive(&self) -> Result<(), StateError> {
-        match *self.commits_left.lock().unwrap() {
-            Some(0) => Err(StateError::Backend { doing: "being dead", source: "crashed on purpose".into() }),
-            Some(_) | None => Ok(()),
+        match *self.fuse.lock().unwrap() {
+            Fuse::Dead => Err(StateError::Backend { doing: "being dead", source: "crashed on purpose".into() }),
+            Fuse::After(_) | Fuse::Never => Ok(()),
         }
     }
 }
@@ -150,6 +159,9 @@ impl Data {
 #[async_trait]
 impl Records for Memory {
     async fn commit(&self, commit: Commit) -> Result<Vec<u64>, StateError> {
+        if *self.fuse.lock().unwrap() == Fuse::After(0) {
+            *self.fuse.lock().unwrap() = Fuse::Dead;
+        }
         self.alive()?;
         let mut data = self.data.lock().unwrap();
         let mut next = data.clone();
@@ -167,7 +179,7 @@ impl Records for Memory {
             next.change(tenant, change, at)?;
         }
         *data = next;
-        if let Some(left) = self.commits_left.lock().unwrap().as_mut() {
+        if let Fuse::After(left) = &mut *self.fuse.lock().unwrap() {
             *left -= 1;
         }
         Ok(numbers)

@@ -152,7 +152,7 @@ pub fn sentence(kind: &EventKind) -> String {
         }
         EventKind::RepairStarted { remediation, rungs, .. } => format!("remediation {remediation} started: {}", rungs.join(", then ")),
         EventKind::RepairActed { rung, result, ok, .. } => {
-            format!("remediation acted, rung {rung}{}: {result}", if *ok { "" } else { ", FAILED" })
+            format!("remediation acted, rung {rung}{}: {result}", if *ok { "" } else { ", without success" })
         }
         EventKind::RepairChecked { rung, cleared, detail, .. } => {
             format!("rung {rung} checked on the alert's own expression, {}: {detail}", if *cleared { "cleared" } else { "NOT cleared" })

@@ -121,7 +121,6 @@ impl RepairFollower {
             id,
             tenant: tenant.clone(),
             alert: fired.alert,
-            severity: fired.severity,
             incident,
             target: self.target(fired.labels),
             plan: without_values(plan),

@@ -6,7 +6,6 @@ use model::event::{Event, EventKind};
 use model::ids::{AlertId, IncidentId, RemediationId};
 use model::labels::Labels;
 use model::repair::RepairOutcome;
-use model::severity::Severity;
 use model::state::Entity;
 use model::tenant::TenantId;
 use model::time::Timestamp;
@@ -135,8 +134,6 @@ pub struct RepairRun {
     pub alert: AlertId,
     /// The alert's record when the run was planned, if there was one.
     pub snapshot: Option<Alert>,
-    /// The alert's severity when it fired.
-    pub severity: Severity,
     /// The incident of the alert, once it is known.
     pub incident: Option<IncidentId>,
     /// What it works on.
