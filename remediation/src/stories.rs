@@ -343,3 +343,67 @@ async fn a_window_of_max_runs_slides() {
     repaired(&world, "checkout").await;
     assert_eq!(world.outcome().await, RepairOutcome::Verified { rung: "scale".into() });
 }
+
+#[tokio::test]
+async fn an_incident_that_is_over_before_the_guards_look_gets_no_repair() {
+    let world = World::new(two_rungs());
+    let incident = world.fire(&world.alert("checkout")).await.unwrap();
+    world.resolve(&incident, Actor::system("incidents")).await.unwrap();
+    world.pass(60).await.unwrap();
+    let reason = format!("incident {} is resolved", incident.number);
+    assert_eq!(world.outcome().await, RepairOutcome::Refused { reason });
+    assert!(world.acts().is_empty());
+}
+
+#[tokio::test]
+async fn a_stop_between_the_guards_and_the_act_prevents_the_act() {
+    let world = World::new(two_rungs());
+    let incident = world.fire(&world.alert("checkout")).await.unwrap();
+    for follower in world.remediation.followers() {
+        model::drive::advance(&*follower, &*world.state, None, world.now(), 16).await.unwrap();
+    }
+    // The guards only.
+    model::drive::work_once(&*world.remediation.workers()[0], &*world.state, None, world.now()).await.unwrap();
+    assert_eq!(world.tags(), ["repair_started"]);
+    world.resolve(&incident, Actor::User { id: "ana".into() }).await.unwrap();
+    for follower in world.remediation.followers() {
+        model::drive::advance(&*follower, &*world.state, None, world.now(), 16).await.unwrap();
+    }
+    world.pass(60).await.unwrap();
+    assert_eq!(world.outcome().await, RepairOutcome::HandedOver { reason: "ana ended the incident".into() });
+    assert!(world.acts().is_empty());
+}
+
+#[tokio::test]
+async fn what_changes_between_the_rungs_counts_before_the_next_one() {
+    for muted in [true, false] {
+        let world = World::new(two_rungs());
+        let alert = world.alert("checkout");
+        world.fire(&alert).await.unwrap();
+        world.pass(15).await.unwrap();
+        let over = AlertState::Resolved { active_at: world::START, fired_at: world::START, resolved_at: world.now() };
+        world
+            .change(alert.id, |alert| {
+                alert.muted = muted;
+                alert.state = if muted { alert.state.clone() } else { over };
+            })
+            .await;
+        world.pass(300).await.unwrap();
+        let RepairOutcome::HandedOver { reason } = world.outcome().await else { panic!("handed over") };
+        let wanted = if muted { "a silence or an inhibition mutes the alert now" } else { "the alert ended by itself after rung restart" };
+        assert!(reason.starts_with(wanted), "{reason}");
+        assert_eq!(world.acts(), ["POST http://svc/restart/checkout", "DELETE http://svc/unrestart"]);
+    }
+}
+
+#[tokio::test]
+async fn a_template_may_name_the_incident() {
+    let mut config = two_rungs();
+    let crate::config::Action::Http(action) = &mut config.remediations[0].rungs[0].action else { panic!() };
+    action.url = "http://svc/restart?incident={{incident.number}}&run={{run}}".into();
+    action.body = Some(r#"{"id": "{{incident.id}}", "alert": "{{alert.name}}"}"#.into());
+    let world = World::new(config);
+    world.fire(&world.alert("checkout")).await.unwrap();
+    world.pass(5).await.unwrap();
+    assert_eq!(world.acts(), ["POST http://svc/restart"], "the query is not shown");
+}
