@@ -81,7 +81,61 @@ pub struct StorageConfig {
     /// State: none is SQLite in the data folder.
     pub postgres_url: Option<Secret>,
     /// The write-ahead log.
-    pub wal: store::wal::WalConfig,
+    pub wal: WalSettings,
+}
+
+/// The write-ahead log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WalSettings {
+    /// Intake is refused (503 with Retry-After) while the log holds more than this.
+    pub max_bytes: ByteCount,
+    /// Intake is refused while the disk has less than this left.
+    pub disk_reserve: ByteCount,
+    /// A segment is closed once it is larger than this.
+    pub segment_bytes: ByteCount,
+    /// Intake is refused while this many encoded bytes wait for the disk.
+    pub waiting_bytes: ByteCount,
+    /// How long a request's hash is remembered, so that a resend is stored once.
+    pub request_window: Span,
+    /// Rows are sent to ClickHouse when there are this many,
+    pub batch_rows: u64,
+    /// or this many bytes,
+    pub batch_bytes: ByteCount,
+    /// or when the first has waited this long.
+    pub batch_linger: Span,
+}
+
+impl Default for WalSettings {
+    fn default() -> Self {
+        const MIB: u64 = 1 << 20;
+        WalSettings {
+            max_bytes: ByteCount(8192 * MIB),
+            disk_reserve: ByteCount(1024 * MIB),
+            segment_bytes: ByteCount(64 * MIB),
+            waiting_bytes: ByteCount(256 * MIB),
+            request_window: Span::secs(600),
+            batch_rows: 100_000,
+            batch_bytes: ByteCount(32 * MIB),
+            batch_linger: Span::secs(1),
+        }
+    }
+}
+
+impl WalSettings {
+    /// The log's own configuration, for a folder and a node.
+    pub fn for_node(&self, dir: PathBuf, node: &str) -> store::wal::WalConfig {
+        let defaults = store::wal::WalConfig::new(dir, node);
+        store::wal::WalConfig {
+            segment_bytes: self.segment_bytes.0,
+            max_bytes: self.max_bytes.0,
+            disk_reserve_bytes: self.disk_reserve.0,
+            waiting_bytes: self.waiting_bytes.0,
+            request_window: self.request_window.0,
+            batch: store::wal::BatchLimits { rows: self.batch_rows, bytes: self.batch_bytes.0, linger: self.batch_linger.0 },
+            ..defaults
+        }
+    }
 }
 
 /// Telemetry: the embedded engine, or a server.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)] // tests fail by panicking, and read the real world
 
 pub mod catchers;
+pub mod crash;
 pub mod process;
 pub mod python;
 pub mod send;

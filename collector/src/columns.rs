@@ -1,0 +1,181 @@
+//! The columns of each table as typed fields, so that a row is filled by name. Out: a [`TableBlock`] in the order of
+//! `model::tables`; a test compares names and types with it.
+
+use model::columns::{Column, Dictionary, StringMaps, Strings, TableBlock};
+use model::tables::{ERROR_EVENTS, HISTOGRAMS, LOGS, POINTS, SERIES, SPANS};
+
+/// What can become a [`Column`].
+pub(crate) trait IntoColumn {
+    /// The column.
+    fn into_column(self) -> Column;
+}
+
+macro_rules! plain {
+    ($($rows:ty => $variant:ident),* $(,)?) => {
+        $(impl IntoColumn for $rows {
+            fn into_column(self) -> Column {
+                Column::$variant(self)
+            }
+        })*
+    };
+}
+
+plain! {
+    Vec<u8> => UInt8, Vec<u16> => UInt16, Vec<u32> => UInt32, Vec<u64> => UInt64, Vec<i32> => Int32, Vec<i64> => Int64,
+    Vec<f64> => Float64, Strings => String, Dictionary => LowCardinality, StringMaps => StringMap,
+}
+
+/// `N` bytes a row.
+#[derive(Default)]
+pub(crate) struct Fixed<const N: usize>(Vec<u8>);
+
+impl<const N: usize> Fixed<N> {
+    /// Appends a row; anything that is not `N` bytes long counts as absent: zeros.
+    pub(crate) fn push(&mut self, value: &[u8]) {
+        if value.len() == N {
+            self.0.extend_from_slice(value);
+        } else {
+            self.0.resize(self.0.len() + N, 0);
+        }
+    }
+}
+
+impl<const N: usize> IntoColumn for Fixed<N> {
+    fn into_column(self) -> Column {
+        Column::Fixed { width: N, bytes: self.0 }
+    }
+}
+
+/// A list of items a row.
+#[derive(Default)]
+pub(crate) struct Lists<T> {
+    ends: Vec<u64>,
+    /// The items of all rows.
+    pub(crate) items: T,
+}
+
+impl<T> Lists<T> {
+    /// Ends the row, to which `count` items were added.
+    pub(crate) fn end_row(&mut self, count: usize) {
+        self.ends.push(self.ends.last().copied().unwrap_or(0) + count as u64);
+    }
+}
+
+impl<T: IntoColumn> IntoColumn for Lists<T> {
+    fn into_column(self) -> Column {
+        Column::Array { ends: self.ends, items: Box::new(self.items.into_column()) }
+    }
+}
+
+macro_rules! table {
+    ($(#[$doc:meta])* $name:ident of $spec:ident { $($field:ident: $rows:ty),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Default)]
+        pub(crate) struct $name {
+            $(pub(crate) $field: $rows,)*
+        }
+
+        impl $name {
+            /// The field names, in order.
+            #[cfg(test)]
+            const NAMES: &[&str] = &[$(stringify!($field)),*];
+
+            /// The block of these rows.
+            pub(crate) fn into_block(self) -> TableBlock {
+                TableBlock { table: &$spec, columns: vec![$(self.$field.into_column()),*] }
+            }
+        }
+    };
+}
+
+table! {
+    /// Rows of `spans`.
+    SpanColumns of SPANS {
+        tenant: Dictionary, ts: Vec<i64>, received: Vec<i64>, trace_id: Fixed<16>, span_id: Fixed<8>, parent_span_id: Fixed<8>,
+        trace_state: Strings, service: Dictionary, name: Dictionary, kind: Vec<u8>, duration: Vec<u64>, status: Vec<u8>,
+        status_message: Strings, scope_name: Dictionary, scope_version: Dictionary, resource: StringMaps, attributes: StringMaps,
+        event_ts: Lists<Vec<i64>>, event_name: Lists<Dictionary>, event_attributes: Lists<StringMaps>,
+        link_trace_id: Lists<Fixed<16>>, link_span_id: Lists<Fixed<8>>, link_trace_state: Lists<Strings>,
+        link_attributes: Lists<StringMaps>, flags: Vec<u32>, sample_rate: Vec<u32>, retention_days: Vec<u16>,
+    }
+}
+
+table! {
+    /// Rows of `logs`.
+    LogColumns of LOGS {
+        tenant: Dictionary, ts: Vec<i64>, observed: Vec<i64>, received: Vec<i64>, trace_id: Fixed<16>, span_id: Fixed<8>,
+        flags: Vec<u32>, severity_number: Vec<u8>, severity_text: Dictionary, service: Dictionary, body: Strings,
+        event_name: Dictionary, scope_name: Dictionary, scope_version: Dictionary, resource: StringMaps, attributes: StringMaps,
+        retention_days: Vec<u16>,
+    }
+}
+
+table! {
+    /// Rows of `series`.
+    SeriesColumns of SERIES {
+        tenant: Dictionary, metric: Dictionary, fingerprint: Vec<u64>, kind: Vec<u8>, temporality: Vec<u8>, monotonic: Vec<u8>,
+        otel_name: Dictionary, unit: Dictionary, description: Strings, labels: StringMaps, resource: StringMaps,
+        scope_name: Dictionary, scope_version: Dictionary, first_seen: Vec<i64>, last_seen: Vec<i64>,
+    }
+}
+
+table! {
+    /// Rows of `points`.
+    PointColumns of POINTS {
+        tenant: Dictionary, metric: Dictionary, fingerprint: Vec<u64>, ts: Vec<i64>, start_ts: Vec<i64>, value: Vec<f64>,
+        flags: Vec<u32>, retention_days: Vec<u16>,
+    }
+}
+
+table! {
+    /// Rows of `histograms`.
+    HistogramColumns of HISTOGRAMS {
+        tenant: Dictionary, metric: Dictionary, fingerprint: Vec<u64>, ts: Vec<i64>, start_ts: Vec<i64>, count: Vec<u64>,
+        sum: Vec<f64>, min: Vec<f64>, max: Vec<f64>, bounds: Lists<Vec<f64>>, counts: Lists<Vec<u64>>, flags: Vec<u32>,
+        retention_days: Vec<u16>,
+    }
+}
+
+table! {
+    /// Rows of `error_events`.
+    ErrorColumns of ERROR_EVENTS {
+        tenant: Dictionary, project: Dictionary, fingerprint: Vec<u64>, ts: Vec<i64>, received: Vec<i64>, event_id: Fixed<16>,
+        source: Vec<u8>, r#type: Dictionary, value: Strings, normalized: Strings, level: Dictionary, release: Dictionary,
+        environment: Dictionary, user: Strings, trace_id: Fixed<16>, span_id: Fixed<8>, frames_function: Lists<Strings>,
+        frames_file: Lists<Strings>, frames_line: Lists<Vec<i32>>, frames_in_app: Lists<Vec<u8>>, stack: Strings,
+        tags: StringMaps, retention_days: Vec<u16>,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_stand_in_the_order_and_with_the_types_of_the_tables() {
+        for (block, names) in [
+            (SpanColumns::default().into_block(), SpanColumns::NAMES),
+            (LogColumns::default().into_block(), LogColumns::NAMES),
+            (SeriesColumns::default().into_block(), SeriesColumns::NAMES),
+            (PointColumns::default().into_block(), PointColumns::NAMES),
+            (HistogramColumns::default().into_block(), HistogramColumns::NAMES),
+            (ErrorColumns::default().into_block(), ErrorColumns::NAMES),
+        ] {
+            let expected: Vec<&str> = block.table.columns.iter().map(|column| column.name).collect();
+            let found: Vec<&str> = names.iter().map(|name| name.trim_start_matches("r#")).collect();
+            assert_eq!(found, expected, "{}", block.table.name);
+            block.check().unwrap();
+            for (column, empty) in block.columns.iter().zip(block.table.empty_columns()) {
+                assert_eq!(shape(column), shape(&empty), "{}", block.table.name);
+            }
+        }
+    }
+
+    fn shape(column: &Column) -> String {
+        match column {
+            Column::Array { items, .. } => format!("[{}]", shape(items)),
+            Column::Fixed { width, .. } => format!("Fixed({width})"),
+            other => format!("{:?}", std::mem::discriminant(other)),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Failures of a request and what each means on the wire: one sentence, an HTTP status, a gRPC code, and for those that may
+//! be sent again the time to wait. The only place that maps errors to statuses.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use model::access::Forbidden;
+use model::sink::Refusal;
+use model::units::ByteCount;
+use tonic::Code;
+
+use crate::admission::Full;
+use crate::decode::DecodeError;
+
+/// Where a size limit was passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// As received.
+    Wire,
+    /// After decompression.
+    Inflated,
+}
+
+/// Why a request is not accepted. Nothing of it is stored.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// No principal came with it: the access layer is missing or let nobody in.
+    #[error("no key: send `Authorization: Bearer <key>`; create one with `watchfire keys create --permission ingest`")]
+    Unauthenticated,
+    /// The key may not send telemetry.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
+    /// Neither protobuf nor JSON.
+    #[error("content type `{0}` is not supported: send application/x-protobuf or application/json")]
+    ContentType(String),
+    /// Neither gzip nor identity.
+    #[error("content encoding `{0}` is not supported: send gzip or no compression")]
+    ContentEncoding(String),
+    /// Larger than configured.
+    #[error("{}", too_large(*.0, *.1))]
+    TooLarge(Stage, u64),
+    /// Its messages alone would take more memory than all requests may.
+    #[error("the messages of the body would take about {} of memory, more than collector.max_request_memory ({}): send smaller batches", mib(*.0), ByteCount(*.1))]
+    TooHeavy(u64, u64),
+    /// The body did not arrive in time.
+    #[error("the body did not arrive within {0:?} (collector.body_timeout)")]
+    Slow(Duration),
+    /// The connection broke.
+    #[error("the body could not be read: {0}")]
+    Body(String),
+    /// The gRPC frame around the message is wrong.
+    #[error("the gRPC frame is malformed: {0}")]
+    Frame(&'static str),
+    /// The body is no complete gzip stream.
+    #[error("the body is not a complete gzip stream: {0}")]
+    Gzip(String),
+    /// The body is not the message of the path.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// No room within the hold time.
+    #[error("{}", match .0 {
+        Full::Requests => "too many requests are in flight (collector.concurrent_requests); send again later",
+        Full::Memory => "the requests in flight take all memory that they may (collector.max_request_memory); send again later",
+    })]
+    Full(Full),
+    /// The log refused it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A defect on our side.
+    #[error("the request could not be processed because of a defect in Watchfire; it is logged")]
+    Internal,
+}
+
+fn too_large(stage: Stage, limit: u64) -> String {
+    let (what, key) = match stage {
+        Stage::Wire => ("on the wire", "max_wire_bytes"),
+        Stage::Inflated => ("after decompression", "max_decoded_bytes"),
+    };
+    format!("the body is larger than {} {what} (collector.{key}): send smaller batches", ByteCount(limit))
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}
+
+impl Failure {
+    /// The HTTP status. Of these, exporters send again after 429 and 503 only.
+    pub(crate) fn http(&self) -> StatusCode {
+        match self {
+            Failure::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Failure::Forbidden(_) => StatusCode::FORBIDDEN,
+            Failure::ContentType(_) | Failure::ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Failure::TooLarge(..) | Failure::TooHeavy(..) => StatusCode::PAYLOAD_TOO_LARGE,
+            Failure::Slow(_) => StatusCode::REQUEST_TIMEOUT,
+            Failure::Body(_) | Failure::Frame(_) | Failure::Gzip(_) | Failure::Decode(_) => StatusCode::BAD_REQUEST,
+            Failure::Full(_) | Failure::Refused(Refusal::Busy { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Failure::Refused(Refusal::LogFull { .. } | Refusal::DiskFull { .. } | Refusal::Stopping | Refusal::Io(_)) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Failure::Refused(Refusal::Block(_)) | Failure::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+    /// The gRPC code. `RESOURCE_EXHAUSTED` goes without `RetryInfo`, so exporters do not send again.
+    pub(crate) fn grpc(&self) -> Code {
+        match self {
+            Failure::Unauthenticated => Code::Unauthenticated,
+            Failure::Forbidden(_) => Code::PermissionDenied,
+            Failure::ContentEncoding(_) => Code::Unimplemented,
+            Failure::TooLarge(..) | Failure::TooHeavy(..) => Code::ResourceExhausted,
+            Failure::Slow(_) => Code::DeadlineExceeded,
+            Failure::ContentType(_) | Failure::Body(_) | Failure::Frame(_) | Failure::Gzip(_) | Failure::Decode(_) => Code::InvalidArgument,
+            Failure::Full(_)
+            | Failure::Refused(
+                Refusal::Busy { .. } | Refusal::LogFull { .. } | Refusal::DiskFull { .. } | Refusal::Stopping | Refusal::Io(_),
+            ) => Code::Unavailable,
+            Failure::Refused(Refusal::Block(_)) | Failure::Internal => Code::Internal,
+        }
+    }
+    /// When to send again; `None` where that is of no use.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Failure::Full(_) => Some(Duration::from_secs(1)),
+            Failure::Refused(Refusal::Block(_)) => None,
+            Failure::Refused(refusal) => Some(refusal.retry_after().max(Duration::from_secs(1))),
+            Failure::Unauthenticated
+            | Failure::Forbidden(_)
+            | Failure::ContentType(_)
+            | Failure::ContentEncoding(_)
+            | Failure::TooLarge(..)
+            | Failure::TooHeavy(..)
+            | Failure::Slow(_)
+            | Failure::Body(_)
+            | Failure::Frame(_)
+            | Failure::Gzip(_)
+            | Failure::Decode(_)
+            | Failure::Internal => None,
+        }
+    }
+    /// Whether it may pass by itself within the hold time: then the request is tried once more before it is refused.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Failure::Refused(Refusal::Busy { .. } | Refusal::LogFull { .. } | Refusal::DiskFull { .. }))
+    }
+}

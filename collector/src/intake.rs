@@ -1,0 +1,221 @@
+//! The intake itself: takes a request's bytes through admission, decoding, rows and the sink, whatever protocol they came
+//! by. In: a body, its encoding, a principal. Out: what was accepted and what of it rejected. Fails: see [`Failure`]; nothing of
+//! a failed request is stored.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::access::{Permission, Principal};
+use model::sink::{Appended, Batch, RequestHash, TelemetrySink};
+use model::time::{Clock, Timestamp};
+use prometheus::Registry;
+use tokio::sync::Semaphore;
+
+use crate::admission::{Admission, Reservation};
+use crate::config::Config;
+use crate::decode::{self, Format, Signal, weight};
+use crate::failure::{Failure, Stage};
+use crate::inflate::{InflateError, gunzip};
+use crate::meters::Meters;
+use crate::rows::red::NameGuard;
+use crate::rows::{Arrival, Built, Limits, logs, points, tally::Tally, traces};
+use crate::series::{SeriesCache, TargetInfoCache};
+
+/// The OTLP intake. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Collector {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all requests share.
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) meters: Meters,
+    limits: Limits,
+    sink: Arc<dyn TelemetrySink>,
+    clock: Arc<dyn Clock>,
+    admission: Arc<Admission>,
+    decoders: Arc<Semaphore>,
+    series: SeriesCache,
+    targets: TargetInfoCache,
+    names: NameGuard,
+}
+
+/// A body as it came.
+#[derive(Clone)]
+pub(crate) struct Payload {
+    /// What it carries.
+    pub(crate) signal: Signal,
+    /// How it is encoded.
+    pub(crate) format: Format,
+    /// Whether it is compressed.
+    pub(crate) gzip: bool,
+    /// The bytes.
+    pub(crate) body: Bytes,
+}
+
+/// What became of an accepted request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    /// Records that can never be stored.
+    pub(crate) rejected: u64,
+    /// Why.
+    pub(crate) message: Option<String>,
+}
+
+/// A decoded request.
+struct Prepared {
+    payload: Payload,
+    reservation: Reservation,
+    hash: RequestHash,
+    built: Built,
+}
+
+impl Collector {
+    /// An intake that writes through `sink`. Registers its metrics; fails if their names are taken.
+    pub fn new(
+        config: Config,
+        sink: Arc<dyn TelemetrySink>,
+        clock: Arc<dyn Clock>,
+        registry: &Registry,
+    ) -> Result<Self, prometheus::Error> {
+        let meters = Meters::new(registry)?;
+        let inner = Inner {
+            limits: Limits::new(&config),
+            sink,
+            clock,
+            admission: Arc::new(Admission::new(&config, meters.in_flight.clone())),
+            decoders: Arc::new(Semaphore::new(config.threads())),
+            series: SeriesCache::new(config.series_cache),
+            targets: TargetInfoCache::new(config.series_cache),
+            names: NameGuard::new(&config),
+            meters,
+            config,
+        };
+        Ok(Collector { inner: Arc::new(inner) })
+    }
+
+    /// Lets a request in: its principal may send telemetry, and there is room for it.
+    pub(crate) async fn enter(&self, principal: Option<&Principal>) -> Result<Reservation, Failure> {
+        principal.ok_or(Failure::Unauthenticated)?.require(Permission::Ingest)?;
+        self.inner.admission.enter().await.map_err(Failure::Full)
+    }
+
+    /// Stores a request whose body is read; its rows are durable once this returns.
+    pub(crate) async fn accept(&self, payload: Payload, principal: &Principal, reservation: Reservation) -> Result<Accepted, Failure> {
+        let arrived = self.inner.clock.now();
+        let (mut payload, mut reservation, mut held) = (payload, reservation, false);
+        loop {
+            let prepared = self.prepare(payload, principal, arrived, reservation).await?;
+            let signal = prepared.payload.signal;
+            let Built { blocks, tally, series, targets } = prepared.built;
+            let rows: Vec<(&'static str, u64)> = blocks.iter().map(|block| (block.table.name, block.rows() as u64)).collect();
+            let appended = if blocks.is_empty() {
+                Ok(Appended::Durable)
+            } else {
+                let batch = Batch { tenant: principal.tenant.clone(), request: Some(prepared.hash), arrived, blocks };
+                self.inner.sink.append(batch).await.map_err(Failure::from)
+            };
+            match appended {
+                Ok(appended) => {
+                    let known = self.inner.series.remember(&series);
+                    self.inner.targets.remember(&targets);
+                    self.inner.meters.series.set(i64::try_from(known).unwrap_or(i64::MAX));
+                    self.count(signal, appended, &rows, &tally);
+                    return Ok(Accepted { rejected: tally.rejected_total(), message: tally.message(signal.noun()) });
+                }
+                // Some exporters never send again: wait a moment, decode again (the blocks are gone), try once more.
+                Err(failure) if failure.may_pass() && !held => {
+                    held = true;
+                    tracing::debug!(signal = signal.label(), %failure, "the log refused a request; it is held and tried again");
+                    tokio::time::sleep(self.inner.config.hold.0).await;
+                    (payload, reservation) = (prepared.payload, prepared.reservation);
+                }
+                Err(failure) => {
+                    log_failure(signal, &failure);
+                    return Err(failure);
+                }
+            }
+        }
+    }
+
+    /// Inflates, decodes and builds the rows on a thread for blocking work, as many at a time as configured.
+    async fn prepare(
+        &self,
+        payload: Payload,
+        principal: &Principal,
+        arrived: Timestamp,
+        reservation: Reservation,
+    ) -> Result<Prepared, Failure> {
+        let turn = Arc::clone(&self.inner.decoders).acquire_owned().await.map_err(|_| Failure::Internal)?;
+        let (inner, tenant) = (Arc::clone(&self.inner), principal.tenant.clone());
+        let work = move || {
+            // Held until the work is done, also where the client goes away meanwhile.
+            let _turn = turn;
+            let (watch, histogram) = inner.meters.time_decode(payload.signal.label());
+            let arrival = Arrival {
+                tenant: &tenant,
+                at: arrived,
+                limits: &inner.limits,
+                series: &inner.series,
+                targets: &inner.targets,
+                names: &inner.names,
+            };
+            let prepared = prepare(&inner.config, payload, arrival, reservation);
+            histogram.observe(watch.elapsed().as_secs_f64());
+            prepared
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "decoding a request failed because of a defect");
+            Err(Failure::Internal)
+        })
+    }
+
+    fn count(&self, signal: Signal, appended: Appended, rows: &[(&'static str, u64)], tally: &Tally) {
+        let meters = &self.inner.meters;
+        match appended {
+            Appended::Durable => {
+                for (table, rows) in rows {
+                    meters.rows.with_label_values(&[table]).inc_by(*rows);
+                }
+                meters.tally(signal.label(), tally);
+            }
+            Appended::Duplicate => meters.duplicates.with_label_values(&[signal.label()]).inc(),
+        }
+    }
+}
+
+/// From the bytes to the rows. Blocking; touches no clock and no network.
+fn prepare(config: &Config, payload: Payload, arrival: Arrival<'_>, mut reservation: Reservation) -> Result<Prepared, Failure> {
+    let limit = config.max_decoded_bytes.0;
+    let body = if payload.gzip {
+        let inflated = gunzip(&payload.body, limit, &mut reservation).map_err(|error| match error {
+            InflateError::TooLarge(limit) => Failure::TooLarge(Stage::Inflated, limit),
+            InflateError::Broken(error) => Failure::Gzip(error.to_string()),
+            InflateError::Full(full) => Failure::Full(full),
+        })?;
+        Bytes::from(inflated)
+    } else if payload.body.len() as u64 > limit {
+        return Err(Failure::TooLarge(Stage::Inflated, limit));
+    } else {
+        payload.body
+    };
+    let payload = Payload { gzip: false, body, ..payload };
+    let weight = weight(payload.signal, payload.format, &payload.body);
+    if weight > config.max_request_memory.0 {
+        return Err(Failure::TooHeavy(weight, config.max_request_memory.0));
+    }
+    reservation.try_grow(weight).map_err(Failure::Full)?;
+    let built = match payload.signal {
+        Signal::Traces => traces::build(&decode::traces(payload.format, &payload.body)?, arrival),
+        Signal::Metrics => points::build(&decode::metrics(payload.format, &payload.body)?, arrival),
+        Signal::Logs => logs::build(&decode::logs(payload.format, &payload.body)?, arrival),
+    };
+    let hash = RequestHash::of(payload.signal.protocol(), &payload.body);
+    Ok(Prepared { payload, reservation, hash, built })
+}
+
+fn log_failure(signal: Signal, failure: &Failure) {
+    let source = std::error::Error::source(failure).map(ToString::to_string).unwrap_or_default();
+    tracing::warn!(signal = signal.label(), %failure, source, "a request was refused");
+}

@@ -1,0 +1,85 @@
+//! What the intake says about itself, as `watchfire_collector_*` metrics. Fails: only at start, if a name is taken.
+
+use model::time::Stopwatch;
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::rows::tally::Tally;
+
+/// The metrics of the intake.
+pub(crate) struct Meters {
+    /// Answered requests by protocol, signal and status code.
+    pub(crate) requests: IntCounterVec,
+    /// Rows that the sink made durable.
+    pub(crate) rows: IntCounterVec,
+    /// Records that can never be stored.
+    pub(crate) rejected: IntCounterVec,
+    /// Values and parts that were cut or dropped at a limit.
+    pub(crate) cut: IntCounterVec,
+    /// Requests that had been accepted before.
+    pub(crate) duplicates: IntCounterVec,
+    /// Spans whose service or name passed the limit of the derived series.
+    pub(crate) red_overflow: IntCounter,
+    /// Time to inflate, decode and build the blocks of a request.
+    pub(crate) decode_seconds: HistogramVec,
+    /// Memory reserved by requests in flight.
+    pub(crate) in_flight: IntGauge,
+    /// Series described in the store, as far as this process knows.
+    pub(crate) series: IntGauge,
+}
+
+impl Meters {
+    /// Registers all of them.
+    pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counters = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let requests = counters("watchfire_collector_requests_total", "Answered requests.", &["protocol", "signal", "code"])?;
+        let rows = counters("watchfire_collector_rows_total", "Rows made durable.", &["signal"])?;
+        let rejected =
+            counters("watchfire_collector_rejected_rows_total", "Records that can never be stored, by reason.", &["signal", "reason"])?;
+        let cut = counters("watchfire_collector_cut_values_total", "Values and parts cut or dropped at a limit.", &["signal", "part"])?;
+        let duplicates = counters("watchfire_collector_duplicate_requests_total", "Requests that had been accepted before.", &["signal"])?;
+        let red_overflow = IntCounter::new(
+            "watchfire_collector_red_overflow_spans_total",
+            "Spans counted as `overflow` in the series derived from spans, because their service or name passed the limit.",
+        )?;
+        registry.register(Box::new(red_overflow.clone()))?;
+        let buckets = vec![0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
+        let options =
+            HistogramOpts::new("watchfire_collector_decode_seconds", "Time to inflate, decode and build the blocks of a request.");
+        let decode_seconds = HistogramVec::new(options.buckets(buckets), &["signal"])?;
+        registry.register(Box::new(decode_seconds.clone()))?;
+        Ok(Meters {
+            requests,
+            rows,
+            rejected,
+            cut,
+            duplicates,
+            red_overflow,
+            decode_seconds,
+            in_flight: gauge("watchfire_collector_inflight_bytes", "Memory reserved by requests in flight.")?,
+            series: gauge("watchfire_collector_known_series", "Series that this process knows to be described in the store.")?,
+        })
+    }
+    /// Counts what was cut and rejected in an accepted request.
+    pub(crate) fn tally(&self, signal: &str, tally: &Tally) {
+        for (reason, count) in tally.rejected() {
+            self.rejected.with_label_values(&[signal, reason.label()]).inc_by(count);
+        }
+        for (part, count) in tally.cuts() {
+            self.cut.with_label_values(&[signal, part.label()]).inc_by(count);
+        }
+        self.red_overflow.inc_by(tally.red_overflow);
+    }
+    /// A stopwatch and the histogram that it ends in.
+    pub(crate) fn time_decode(&self, signal: &str) -> (Stopwatch, Histogram) {
+        (Stopwatch::start(), self.decode_seconds.with_label_values(&[signal]))
+    }
+}

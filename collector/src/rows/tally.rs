@@ -1,0 +1,189 @@
+//! What was kept, rejected and cut in one request. Pure; the shell adds it to the metrics once the request is accepted.
+
+/// Why a record can never be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Older than the retention.
+    TooOld,
+    /// Further ahead of arrival than allowed.
+    TooFarAhead,
+    /// No time at all.
+    NoTime,
+    /// A trace id that is not 16 bytes, or zero.
+    BadTraceId,
+    /// A span id that is not 8 bytes, or zero.
+    BadSpanId,
+    /// A parent span id that is not 8 bytes.
+    BadParentSpanId,
+    /// A metric without a name that PromQL could say.
+    BadMetricName,
+    /// An attribute without a name that PromQL could say.
+    BadLabelName,
+    /// A kind of metric that is not stored yet.
+    UnsupportedType,
+    /// A sum or histogram that says neither delta nor cumulative.
+    NoTemporality,
+    /// A point without a value.
+    NoValue,
+    /// Histogram bounds and counts that do not fit.
+    BadBuckets,
+    /// More labels than allowed.
+    TooManyLabels,
+    /// A label name or value longer than allowed.
+    LabelTooLong,
+}
+
+/// All reasons, in the order of the enum.
+const REASONS: [Reason; 14] = [
+    Reason::TooOld,
+    Reason::TooFarAhead,
+    Reason::NoTime,
+    Reason::BadTraceId,
+    Reason::BadSpanId,
+    Reason::BadParentSpanId,
+    Reason::BadMetricName,
+    Reason::BadLabelName,
+    Reason::UnsupportedType,
+    Reason::NoTemporality,
+    Reason::NoValue,
+    Reason::BadBuckets,
+    Reason::TooManyLabels,
+    Reason::LabelTooLong,
+];
+
+impl Reason {
+    /// The value of the metric label `reason`.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Reason::TooOld => "too_old",
+            Reason::TooFarAhead => "too_far_ahead",
+            Reason::NoTime => "no_time",
+            Reason::BadTraceId => "bad_trace_id",
+            Reason::BadSpanId => "bad_span_id",
+            Reason::BadParentSpanId => "bad_parent_span_id",
+            Reason::BadMetricName => "bad_metric_name",
+            Reason::BadLabelName => "bad_label_name",
+            Reason::UnsupportedType => "unsupported_type",
+            Reason::NoTemporality => "no_temporality",
+            Reason::NoValue => "no_value",
+            Reason::BadBuckets => "bad_buckets",
+            Reason::TooManyLabels => "too_many_labels",
+            Reason::LabelTooLong => "label_too_long",
+        }
+    }
+    /// For people: what is wrong and what would be right.
+    fn sentence(self) -> &'static str {
+        match self {
+            Reason::TooOld => "older than the retention (check the sender's clock, or raise collector.retention_days)",
+            Reason::TooFarAhead => "further in the future than collector.max_ahead (check the sender's clock)",
+            Reason::NoTime => "without a time",
+            Reason::BadTraceId => "with a trace id that is not 16 bytes or is all zeros",
+            Reason::BadSpanId => "with a span id that is not 8 bytes or is all zeros",
+            Reason::BadParentSpanId => "with a parent span id that is not 8 bytes",
+            Reason::BadMetricName => "of a metric whose name holds no letter or digit, or is longer than collector.max_name",
+            Reason::BadLabelName => "with an attribute whose name holds no letter or digit",
+            Reason::UnsupportedType => "of exponential histograms or summaries, which are not stored yet (send explicit-bucket histograms)",
+            Reason::NoTemporality => "without aggregation temporality (send delta or cumulative)",
+            Reason::NoValue => "without a value",
+            Reason::BadBuckets => "with bucket counts that do not fit rising bounds (there must be one count more than bounds)",
+            Reason::TooManyLabels => "with more labels than collector.max_labels",
+            Reason::LabelTooLong => "with a label longer than collector.max_label_name or max_label_value",
+        }
+    }
+}
+
+/// What was cut or dropped at a limit; the record itself is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// An attribute value.
+    Value,
+    /// A body, message or stack.
+    Text,
+    /// A name or key.
+    Name,
+    /// An attribute past the number allowed.
+    Attribute,
+    /// A span event past the number allowed.
+    Event,
+    /// A span link past the number allowed.
+    Link,
+}
+
+/// All parts, in the order of the enum.
+const PARTS: [Part; 6] = [Part::Value, Part::Text, Part::Name, Part::Attribute, Part::Event, Part::Link];
+
+impl Part {
+    /// The value of the metric label `part`.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Part::Value => "value",
+            Part::Text => "text",
+            Part::Name => "name",
+            Part::Attribute => "attribute",
+            Part::Event => "event",
+            Part::Link => "link",
+        }
+    }
+}
+
+/// The counts of one request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    rejected: [u64; REASONS.len()],
+    cut: [u64; PARTS.len()],
+    /// Records in the request, kept or not.
+    pub(crate) records: u64,
+    /// Spans counted as `overflow` in the derived series.
+    pub(crate) red_overflow: u64,
+}
+
+impl Tally {
+    /// Counts records that are not kept.
+    pub(crate) fn reject(&mut self, reason: Reason, count: u64) {
+        self.rejected[reason as usize] += count;
+    }
+    /// Counts parts that were cut.
+    pub(crate) fn cut(&mut self, part: Part, count: usize) {
+        self.cut[part as usize] += count as u64;
+    }
+    /// The reasons that occurred.
+    pub(crate) fn rejected(&self) -> impl Iterator<Item = (Reason, u64)> {
+        REASONS.into_iter().zip(self.rejected).filter(|(_, count)| *count > 0)
+    }
+    /// The parts that were cut.
+    pub(crate) fn cuts(&self) -> impl Iterator<Item = (Part, u64)> {
+        PARTS.into_iter().zip(self.cut).filter(|(_, count)| *count > 0)
+    }
+    /// How many records were not kept.
+    pub(crate) fn rejected_total(&self) -> u64 {
+        self.rejected.iter().sum()
+    }
+    /// The message of `partial_success`; `None` where everything was kept.
+    pub(crate) fn message(&self, noun: &str) -> Option<String> {
+        let reasons: Vec<String> = self.rejected().map(|(reason, count)| format!("{count} {}", reason.sentence())).collect();
+        (!reasons.is_empty()).then(|| format!("{} of {} {noun} rejected: {}", self.rejected_total(), self.records, reasons.join("; ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_names_every_reason_with_its_count() {
+        let mut tally = Tally { records: 10, ..Tally::default() };
+        assert_eq!(tally.message("spans"), None);
+        tally.reject(Reason::BadTraceId, 2);
+        tally.reject(Reason::TooOld, 1);
+        let message = tally.message("spans").unwrap();
+        assert!(message.starts_with("3 of 10 spans rejected: 1 older than the retention"), "{message}");
+        assert!(message.ends_with("; 2 with a trace id that is not 16 bytes or is all zeros"), "{message}");
+        assert_eq!(tally.rejected_total(), 3);
+    }
+
+    #[test]
+    fn lists_follow_the_enums() {
+        assert!(REASONS.iter().enumerate().all(|(at, reason)| *reason as usize == at));
+        assert!(PARTS.iter().enumerate().all(|(at, part)| *part as usize == at));
+    }
+}

@@ -1,0 +1,349 @@
+//! Series: label sets with their fingerprints, and the memory of which series are described in the store. A series is
+//! remembered only after its description is durable, so a failed append describes it again.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use model::labels::METRIC_NAME;
+use model::tenant::TenantId;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use crate::columns::SeriesColumns;
+
+/// A description is sent again when samples run this far past what the store knows, in milliseconds.
+const REFRESH_MILLIS: i64 = 3_600_000;
+
+/// A label set with its metric name: sorted, no name twice, no empty value.
+pub(crate) struct LabelSet<'a> {
+    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    fingerprint: u64,
+}
+
+impl<'a> LabelSet<'a> {
+    /// Of labels in any order; where a name stands twice the later one counts.
+    pub(crate) fn new(metric: &'a str, labels: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>) -> Self {
+        let mut pairs: Vec<_> = labels.into_iter().collect();
+        pairs.push((Cow::Borrowed(METRIC_NAME), Cow::Borrowed(metric)));
+        // Stable, and the later of two equals first, so that `dedup` keeps it.
+        pairs.reverse();
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        pairs.dedup_by(|later, kept| later.0 == kept.0);
+        pairs.retain(|(_, value)| !value.is_empty());
+        let mut hasher = Xxh3::new();
+        for (name, value) in &pairs {
+            hasher.update(name.as_bytes());
+            hasher.update(&[0xFF]);
+            hasher.update(value.as_bytes());
+            hasher.update(&[0xFF]);
+        }
+        LabelSet { fingerprint: hasher.digest(), pairs }
+    }
+    /// [`model::labels::Labels::fingerprint`] of the set.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+    /// Name and value without `__name__`.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().filter(|(name, _)| name != METRIC_NAME).map(|(name, value)| (name.as_ref(), value.as_ref()))
+    }
+    /// How many labels, `__name__` not counted.
+    pub(crate) fn len(&self) -> usize {
+        self.iter().count()
+    }
+}
+
+/// What a series is, beside its labels.
+pub(crate) struct Description<'a> {
+    /// The Prometheus name.
+    pub(crate) metric: &'a str,
+    /// Value of `SERIES_KINDS`.
+    pub(crate) kind: u8,
+    /// Value of `TEMPORALITIES`.
+    pub(crate) temporality: u8,
+    /// Whether it is a monotonic sum.
+    pub(crate) monotonic: bool,
+    /// The name as sent.
+    pub(crate) otel_name: &'a str,
+    /// The unit as sent.
+    pub(crate) unit: &'a str,
+    /// The description as sent.
+    pub(crate) text: &'a str,
+    /// The resource's attributes, sorted.
+    pub(crate) resource: &'a [(Cow<'a, str>, Cow<'a, str>)],
+    /// The scope's name.
+    pub(crate) scope_name: &'a str,
+    /// The scope's version.
+    pub(crate) scope_version: &'a str,
+}
+
+/// Identity of a described series in this process: tenant, labels, and what may change under the same labels.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SeriesKey(u64, u64);
+
+impl SeriesKey {
+    fn new(tenant: &TenantId, fingerprint: u64, about: &Description<'_>) -> Self {
+        let mut hasher = Xxh3::new();
+        hasher.update(tenant.as_str().as_bytes());
+        hasher.update(&[0xFF, about.kind, about.temporality, u8::from(about.monotonic)]);
+        hasher.update(about.unit.as_bytes());
+        SeriesKey(fingerprint, hasher.digest())
+    }
+}
+
+/// Milliseconds of sample time that the store knows for a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    first: i64,
+    last: i64,
+}
+
+impl Known {
+    fn covers(&self, at: i64) -> bool {
+        at >= self.first && at < self.last.saturating_add(REFRESH_MILLIS)
+    }
+    fn join(self, other: Known) -> Known {
+        Known { first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+}
+
+/// A bounded memory in two generations: when the young one is full the old one is forgotten. Recently used entries survive.
+pub(crate) struct Generations<K, V> {
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+    half: usize,
+}
+
+impl<K: std::hash::Hash + Eq + Clone, V: Copy> Generations<K, V> {
+    /// At most about `capacity` entries.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Generations { young: HashMap::new(), old: HashMap::new(), half: (capacity / 2).max(1) }
+    }
+    /// The entry, made young again.
+    pub(crate) fn get(&mut self, key: &K) -> Option<V> {
+        if let Some(value) = self.young.get(key) {
+            return Some(*value);
+        }
+        let value = self.old.remove(key)?;
+        self.put(key.clone(), value);
+        Some(value)
+    }
+    /// Sets an entry.
+    pub(crate) fn put(&mut self, key: K, value: V) {
+        if self.young.len() >= self.half && !self.young.contains_key(&key) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, value);
+    }
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+}
+
+/// The memory of described series.
+#[derive(Clone)]
+pub(crate) struct SeriesCache(Arc<Mutex<Generations<SeriesKey, Known>>>);
+
+impl SeriesCache {
+    /// For at most about `capacity` series.
+    pub(crate) fn new(capacity: usize) -> Self {
+        SeriesCache(Arc::new(Mutex::new(Generations::new(capacity))))
+    }
+    fn lock(&self) -> MutexGuard<'_, Generations<SeriesKey, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Remembers series whose description is durable now; returns how many are remembered in all.
+    pub(crate) fn remember(&self, marks: &[(SeriesKey, Known)]) -> usize {
+        let mut cache = self.lock();
+        for (key, known) in marks {
+            let known = cache.get(key).map_or(*known, |before| before.join(*known));
+            cache.put(*key, known);
+        }
+        cache.len()
+    }
+}
+
+/// The series of one request.
+pub(crate) struct SeriesBatch<'a> {
+    cache: &'a SeriesCache,
+    tenant: &'a TenantId,
+    seen: HashMap<SeriesKey, Seen>,
+    columns: SeriesColumns,
+}
+
+struct Seen {
+    stored: Option<Known>,
+    here: Known,
+    row: Option<usize>,
+}
+
+impl<'a> SeriesBatch<'a> {
+    /// No series yet.
+    pub(crate) fn new(cache: &'a SeriesCache, tenant: &'a TenantId) -> Self {
+        SeriesBatch { cache, tenant, seen: HashMap::new(), columns: SeriesColumns::default() }
+    }
+    /// Notes a sample of a series at `at` (milliseconds), and describes the series if the store does not know it yet.
+    pub(crate) fn note(&mut self, labels: &LabelSet<'_>, about: &Description<'_>, at: i64) {
+        let key = SeriesKey::new(self.tenant, labels.fingerprint(), about);
+        let here = Known { first: at, last: at };
+        let cache = self.cache;
+        let seen = self.seen.entry(key).or_insert_with(|| Seen { stored: cache.lock().get(&key), here, row: None });
+        seen.here = seen.here.join(here);
+        match seen.row {
+            Some(row) => {
+                self.columns.first_seen[row] = seen.here.first;
+                self.columns.last_seen[row] = seen.here.last;
+            }
+            None if seen.stored.is_some_and(|stored| stored.covers(at)) => {}
+            None => {
+                let row = self.columns.fingerprint.len();
+                seen.row = Some(row);
+                describe(&mut self.columns, self.tenant, labels, about, seen.here);
+            }
+        }
+    }
+    /// The rows of `series`, and what to remember once they are durable.
+    pub(crate) fn finish(self) -> (SeriesColumns, Vec<(SeriesKey, Known)>) {
+        let marks = self.seen.into_iter().filter(|(_, seen)| seen.row.is_some()).map(|(key, seen)| (key, seen.here)).collect();
+        (self.columns, marks)
+    }
+}
+
+fn describe(columns: &mut SeriesColumns, tenant: &TenantId, labels: &LabelSet<'_>, about: &Description<'_>, known: Known) {
+    columns.tenant.push(tenant.as_str().as_bytes());
+    columns.metric.push(about.metric.as_bytes());
+    columns.fingerprint.push(labels.fingerprint());
+    columns.kind.push(about.kind);
+    columns.temporality.push(about.temporality);
+    columns.monotonic.push(u8::from(about.monotonic));
+    columns.otel_name.push(about.otel_name.as_bytes());
+    columns.unit.push(about.unit.as_bytes());
+    columns.description.push(about.text.as_bytes());
+    columns.labels.push(labels.iter());
+    columns.resource.push(about.resource.iter().map(|(key, value)| (key.as_ref(), value.as_ref())));
+    columns.scope_name.push(about.scope_name.as_bytes());
+    columns.scope_version.push(about.scope_version.as_bytes());
+    columns.first_seen.push(known.first);
+    columns.last_seen.push(known.last);
+}
+
+/// When `target_info` of a resource was last written, per tenant and fingerprint: at most once a minute.
+#[derive(Clone)]
+pub(crate) struct TargetInfoCache(Arc<Mutex<Generations<(u64, u64), i64>>>);
+
+/// `target_info` is written again after this many milliseconds.
+const TARGET_INFO_MILLIS: i64 = 60_000;
+
+impl TargetInfoCache {
+    /// For at most about `capacity` resources.
+    pub(crate) fn new(capacity: usize) -> Self {
+        TargetInfoCache(Arc::new(Mutex::new(Generations::new(capacity))))
+    }
+    /// Whether it is due at `at`, and what to remember once it is durable.
+    pub(crate) fn due(&self, tenant: &TenantId, fingerprint: u64, at: i64) -> Option<((u64, u64), i64)> {
+        let key = (xxh3_64(tenant.as_str().as_bytes()), fingerprint);
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key);
+        last.is_none_or(|last| (at - last).abs() >= TARGET_INFO_MILLIS).then_some((key, at))
+    }
+    /// Remembers what is durable now.
+    pub(crate) fn remember(&self, marks: &[((u64, u64), i64)]) {
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, at) in marks {
+            cache.put(*key, *at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::labels::Labels;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn about() -> Description<'static> {
+        Description {
+            metric: "m",
+            kind: 0,
+            temporality: 0,
+            monotonic: false,
+            otel_name: "m",
+            unit: "",
+            text: "",
+            resource: &[],
+            scope_name: "",
+            scope_version: "",
+        }
+    }
+
+    fn set(value: &'static str) -> LabelSet<'static> {
+        LabelSet::new("m", [(Cow::Borrowed("a"), Cow::Borrowed(value))])
+    }
+
+    proptest! {
+        #[test]
+        fn the_fingerprint_is_that_of_labels(pairs in proptest::collection::vec(("[A-Za-z_]{1,3}", "[a-z]{0,2}"), 0..8)) {
+            let mut labels = Labels::empty();
+            for (name, value) in &pairs {
+                labels.set(name, value);
+            }
+            let labels = labels.with(METRIC_NAME, "metric_total");
+            let set = LabelSet::new("metric_total", pairs.iter().map(|(n, v)| (n.as_str().into(), v.as_str().into())));
+            prop_assert_eq!(set.fingerprint(), labels.fingerprint());
+            prop_assert_eq!(set.len() + 1, labels.len());
+        }
+    }
+
+    #[test]
+    fn a_series_is_described_until_its_description_is_durable() {
+        let (cache, tenant) = (SeriesCache::new(100), TenantId::default());
+        let rows = |at: i64, remember: bool| {
+            let mut batch = SeriesBatch::new(&cache, &tenant);
+            batch.note(&set("x"), &about(), at);
+            batch.note(&set("x"), &about(), at + 5);
+            let (columns, marks) = batch.finish();
+            if remember {
+                cache.remember(&marks);
+            }
+            columns.first_seen.iter().copied().zip(columns.last_seen).collect::<Vec<_>>()
+        };
+        assert_eq!(rows(1_000, false), [(1_000, 1_005)], "first sight");
+        assert_eq!(rows(1_000, true), [(1_000, 1_005)], "the append had failed");
+        assert_eq!(rows(2_000, true), [], "known");
+        assert_eq!(rows(1_005 + REFRESH_MILLIS, true), [(1_005 + REFRESH_MILLIS, 1_010 + REFRESH_MILLIS)], "an hour later");
+        assert_eq!(rows(500, true), [(500, 505)], "older than what the store knows");
+        assert_eq!(rows(700, true), []);
+    }
+
+    #[test]
+    fn another_kind_under_the_same_labels_is_described_again() {
+        let (cache, tenant) = (SeriesCache::new(100), TenantId::default());
+        let mut batch = SeriesBatch::new(&cache, &tenant);
+        batch.note(&set("x"), &about(), 1);
+        batch.note(&set("x"), &Description { kind: 1, temporality: 1, ..about() }, 1);
+        assert_eq!(batch.finish().0.fingerprint.len(), 2);
+    }
+
+    #[test]
+    fn the_memory_is_bounded_and_keeps_what_is_used() {
+        let mut memory = Generations::new(100);
+        for key in 0..10_000u32 {
+            memory.put(key, key);
+            assert_eq!(memory.get(&0), Some(0));
+        }
+        assert!(memory.len() <= 100, "{}", memory.len());
+        assert_eq!(memory.get(&17), None);
+    }
+
+    #[test]
+    fn target_info_is_due_once_a_minute() {
+        let (cache, tenant) = (TargetInfoCache::new(10), TenantId::default());
+        let first = cache.due(&tenant, 7, 1_000).unwrap();
+        assert!(cache.due(&tenant, 7, 1_000).is_some(), "not durable yet");
+        cache.remember(&[first]);
+        assert!(cache.due(&tenant, 7, 60_999).is_none());
+        assert!(cache.due(&tenant, 7, 61_000).is_some());
+        assert!(cache.due(&TenantId::new("other").unwrap(), 7, 1_000).is_some());
+    }
+}

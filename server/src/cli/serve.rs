@@ -1,0 +1,112 @@
+//! `watchfire serve` and the engine child: read, build, bind, say where, run, drain.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Common, EngineCommand};
+use crate::config::{self, Config};
+use crate::listen::Addresses;
+use crate::pipeline::Running;
+use crate::{observe, pipeline};
+
+/// The configuration of the command line.
+pub fn read_config(common: &Common) -> anyhow::Result<Config> {
+    #[allow(clippy::disallowed_methods)] // the command line is where the environment is read
+    let environment = |name: &str| std::env::var(name).ok();
+    Ok(config::read(common.config.as_deref(), &environment)?)
+}
+
+#[allow(clippy::disallowed_methods)] // the command line is where the environment is read
+fn environment_folder(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// `--data-dir`, else `server.data_dir`, else the user's folder for data.
+pub fn data_dir(common: &Common, config: &Config) -> anyhow::Result<PathBuf> {
+    let chosen = common.data_dir.clone().or_else(|| config.server.data_dir.clone());
+    let users = || {
+        environment_folder("XDG_DATA_HOME")
+            .or_else(|| environment_folder("HOME").map(|home| home.join(".local/share")))
+            .map(|folder| folder.join("watchfire"))
+    };
+    let folder = chosen.or_else(users).context("no data folder: pass --data-dir DIR, or set server.data_dir")?;
+    create_private(&folder)?;
+    folder.canonicalize().with_context(|| format!("the data folder {} cannot be opened", folder.display()))
+}
+
+fn create_private(folder: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("the data folder {} cannot be made", folder.display()))
+}
+
+/// The user's folder for caches.
+pub fn cache_dir() -> anyhow::Result<PathBuf> {
+    environment_folder("XDG_CACHE_HOME")
+        .or_else(|| environment_folder("HOME").map(|home| home.join(".cache")))
+        .context("no cache folder: HOME is not set; set it, or pass --engine-lib PATH")
+}
+
+/// The engine child process.
+pub fn engine(command: &EngineCommand) -> anyhow::Result<ExitCode> {
+    let args = serde_json::from_str(&command.args).context("--args: this command is started by the supervisor")?;
+    store::engine::child::run(args).map_err(anyhow::Error::from)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub async fn serve(common: &Common) -> anyhow::Result<ExitCode> {
+    let config = read_config(common)?;
+    let _observing = observe::install(&config.observe, &format!("http://{}", config.server.otlp_grpc))?;
+    let data_dir = data_dir(common, &config)?;
+    let running = start(common, config, data_dir).await?;
+    print_screen(&running.addresses, &running.data_dir);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut reload = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = tokio::signal::ctrl_c() => break,
+            _ = reload.recv() => running.reload(),
+        }
+    }
+    tracing::info!("stopping: intake first, then the log, deliveries and stores");
+    running.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Fetches the engine if need be, builds everything and starts it.
+pub async fn start(common: &Common, config: Config, data_dir: PathBuf) -> anyhow::Result<Running> {
+    let executable = std::env::current_exe().context("the path of this program is not known")?;
+    let given = common.engine_lib.clone().or_else(|| config.storage.clickhouse.engine_lib.clone());
+    let library = match (given, &config.storage.clickhouse.url) {
+        (_, Some(_)) => None,
+        (Some(library), None) => Some(library),
+        (None, None) => {
+            let cache = cache_dir()?;
+            Some(tokio::task::spawn_blocking(move || store::engine::fetch::ensure(&cache)).await??)
+        }
+    };
+    pipeline::start(config, common.config.clone(), data_dir, executable, library).await
+}
+
+fn print_screen(addresses: &Addresses, data_dir: &Path) {
+    println!(
+        "\nWatchfire {} is serving. Data lies in {}.\n\n  everything HTTP   http://{}\n  OTLP over gRPC    {}\n  OTLP over HTTP    http://{}\n",
+        env!("CARGO_PKG_VERSION"),
+        data_dir.display(),
+        addresses.http,
+        addresses.otlp_grpc,
+        addresses.otlp_http
+    );
+    println!(
+        "Send the first data from any program with an OpenTelemetry SDK:\n\n  export OTEL_EXPORTER_OTLP_ENDPOINT=http://{}\n\nor watch the whole story first: `watchfire demo`. Then ask: `watchfire status`, `watchfire incidents`,\n`watchfire query 'sum by (service_name) (rate(traces_span_metrics_calls_total[5m]))'`.\nGrafana: add a Prometheus data source with the URL http://{}\n",
+        addresses.otlp_grpc, addresses.http
+    );
+}

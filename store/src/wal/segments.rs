@@ -1,0 +1,284 @@
+//! The segments: which exist, how many of their blocks ClickHouse has not confirmed, and the end of those that are done. A segment
+//! leaves its request hashes behind in a small file as long as they count; a damaged one is moved to `aside/` instead of deleted.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use model::tenant::TenantId;
+use model::time::{Clock, Timestamp};
+
+use super::codec::{Fields, ShortRecord, put_text};
+use super::file::{sync_folder, write_whole};
+use super::record::{BlockRef, RecordMeta};
+use super::requests::Key;
+use super::{frame, lock};
+
+/// First bytes of a segment: magic, format version (u32), epoch (u128), number (u64), crc32c of these (u32).
+pub const HEADER: usize = 40;
+const MAGIC: [u8; 8] = *b"WFWALSEG";
+const VERSION: u32 = 1;
+
+/// An accepted request: its key and when.
+pub type Note = (Timestamp, Key);
+
+/// All segments that hold something.
+#[derive(Debug)]
+pub struct Segments {
+    dir: PathBuf,
+    aside: PathBuf,
+    window: Duration,
+    clock: Arc<dyn Clock>,
+    inner: Mutex<BTreeMap<u64, Segment>>,
+    /// Held while segments are removed.
+    retiring: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Segment {
+    file: Arc<File>,
+    bytes: u64,
+    pending: u64,
+    sealed: bool,
+    damaged: bool,
+    requests: Vec<Note>,
+}
+
+/// Sums over all segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// How many.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Blocks that are not done.
+    pub blocks: u64,
+}
+
+/// What the first bytes of a segment say.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Header {
+    /// A segment of this format.
+    Ours,
+    /// A segment of a newer format.
+    Newer(u32),
+    /// None at all.
+    Damaged,
+}
+
+/// The header of a new segment.
+pub fn header(epoch: u128, number: u64) -> [u8; HEADER] {
+    let mut bytes = [0; HEADER];
+    bytes[..8].copy_from_slice(&MAGIC);
+    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[12..28].copy_from_slice(&epoch.to_le_bytes());
+    bytes[28..36].copy_from_slice(&number.to_le_bytes());
+    let checksum = crc32c::crc32c(&bytes[..36]);
+    bytes[36..].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+/// Reads a header.
+pub fn parse_header(bytes: &[u8; HEADER]) -> Header {
+    let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    if bytes[..8] != MAGIC || word(36) != crc32c::crc32c(&bytes[..36]) {
+        return Header::Damaged;
+    }
+    if word(8) == VERSION { Header::Ours } else { Header::Newer(word(8)) }
+}
+
+/// The path of a segment.
+pub fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:016x}.wal"))
+}
+
+fn requests_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:016x}.requests"))
+}
+
+impl Segments {
+    /// No segment yet. `dir` and `aside` exist.
+    pub fn new(dir: PathBuf, aside: PathBuf, window: Duration, clock: Arc<dyn Clock>) -> Self {
+        Segments { dir, aside, window, clock, inner: Mutex::default(), retiring: Mutex::default() }
+    }
+
+    /// The folder of the segments.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Takes in a segment of which `pending` blocks are not done.
+    pub fn add(&self, number: u64, bytes: u64, pending: u64, damaged: bool, requests: Vec<Note>) -> io::Result<()> {
+        let file = Arc::new(File::open(path(&self.dir, number))?);
+        lock(&self.inner).insert(number, Segment { file, bytes, pending, sealed: false, damaged, requests });
+        Ok(())
+    }
+
+    /// Whether the segment exists.
+    pub fn has(&self, number: u64) -> bool {
+        lock(&self.inner).contains_key(&number)
+    }
+
+    /// A record was made durable in the segment.
+    pub fn appended(&self, number: u64, bytes: u64, record: &RecordMeta) {
+        if let Some(segment) = lock(&self.inner).get_mut(&number) {
+            segment.bytes += bytes;
+            segment.pending += record.blocks.len() as u64;
+            if let Some(hash) = record.request {
+                segment.requests.push((record.arrived, (record.tenant.clone(), hash)));
+            }
+        }
+    }
+
+    /// Nothing will be added to the segment any more.
+    pub fn seal(&self, number: u64) {
+        if let Some(segment) = lock(&self.inner).get_mut(&number) {
+            segment.sealed = true;
+        }
+    }
+
+    /// Reads a block's bytes to the end of `out`; false if they are not what was written.
+    pub fn read(&self, block: &BlockRef, out: &mut Vec<u8>) -> io::Result<bool> {
+        let file = lock(&self.inner).get(&block.segment).map(|segment| Arc::clone(&segment.file));
+        let Some(file) = file else { return Ok(false) };
+        let start = out.len();
+        out.resize(start + block.length as usize, 0);
+        let whole = match file.read_exact_at(&mut out[start..], block.offset) {
+            Ok(()) => crc32c::crc32c(&out[start..]) == block.checksum,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
+            Err(error) => {
+                out.truncate(start);
+                return Err(error);
+            }
+        };
+        if !whole {
+            out.truncate(start);
+        }
+        Ok(whole)
+    }
+
+    /// Marks a segment as damaged: it will be kept.
+    pub fn damaged(&self, number: u64) {
+        if let Some(segment) = lock(&self.inner).get_mut(&number) {
+            segment.damaged = true;
+        }
+    }
+
+    /// The blocks are done.
+    pub fn complete(&self, blocks: &[BlockRef]) {
+        let mut segments = lock(&self.inner);
+        for block in blocks {
+            if let Some(segment) = segments.get_mut(&block.segment) {
+                segment.pending = segment.pending.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Removes the segments that are sealed and done; returns their numbers. What cannot be removed now stays for the next time.
+    pub fn retire(&self) -> io::Result<Vec<u64>> {
+        let _one_at_a_time = lock(&self.retiring);
+        let done: Vec<(u64, bool, Vec<Note>)> = lock(&self.inner)
+            .iter()
+            .filter(|(_, segment)| segment.sealed && segment.pending == 0)
+            .map(|(number, segment)| (*number, segment.damaged, segment.requests.clone()))
+            .collect();
+        let mut gone = Vec::new();
+        for (number, damaged, requests) in done {
+            self.keep_requests(number, &requests)?;
+            let from = path(&self.dir, number);
+            if damaged {
+                std::fs::rename(&from, path(&self.aside, number))?;
+            } else {
+                match std::fs::remove_file(&from) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            lock(&self.inner).remove(&number);
+            gone.push(number);
+        }
+        if !gone.is_empty() {
+            sync_folder(&path(&self.dir, 0))?;
+        }
+        Ok(gone)
+    }
+
+    fn keep_requests(&self, number: u64, requests: &[Note]) -> io::Result<()> {
+        let now = self.clock.now();
+        let mut payload = vec![0; frame::HEADER];
+        for (at, (tenant, hash)) in requests.iter().filter(|(at, _)| now.since(*at) <= self.window) {
+            payload.extend_from_slice(&at.nanos().to_le_bytes());
+            payload.extend_from_slice(&hash.to_le_bytes());
+            put_text(tenant.as_str(), &mut payload);
+        }
+        if payload.len() == frame::HEADER {
+            return Ok(());
+        }
+        frame::seal(&mut payload)?;
+        write_whole(&requests_path(&self.dir, number), &payload)
+    }
+
+    /// Deletes the request files whose newest request no longer counts.
+    pub fn forget_requests(&self) -> io::Result<()> {
+        let now = self.clock.now();
+        for (number, notes) in self.kept_requests()? {
+            if notes.iter().all(|(at, _)| now.since(*at) > self.window) {
+                std::fs::remove_file(requests_path(&self.dir, number))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The request hashes that segments which are gone left behind, by the segment's number. A damaged file reads as empty.
+    pub fn kept_requests(&self) -> io::Result<Vec<(u64, Vec<Note>)>> {
+        let mut all = Vec::new();
+        for number in numbered(&self.dir, "requests")? {
+            let mut scan = frame::Scan::new(File::open(requests_path(&self.dir, number))?, 0)?;
+            let notes = match scan.next()? {
+                frame::Found::Record { .. } => parse_notes(&scan.payload).unwrap_or_default(),
+                frame::Found::Damage { .. } | frame::Found::Torn { .. } | frame::Found::End => Vec::new(),
+            };
+            all.push((number, notes));
+        }
+        Ok(all)
+    }
+
+    /// Sums.
+    pub fn totals(&self) -> Totals {
+        lock(&self.inner).values().fold(Totals::default(), |sum, segment| Totals {
+            segments: sum.segments + 1,
+            bytes: sum.bytes + segment.bytes,
+            blocks: sum.blocks + segment.pending,
+        })
+    }
+}
+
+fn parse_notes(payload: &[u8]) -> Result<Vec<Note>, ShortRecord> {
+    let mut fields = Fields(payload);
+    let mut notes = Vec::new();
+    while !fields.0.is_empty() {
+        let at = Timestamp::from_nanos(fields.i64()?);
+        let hash = fields.u128()?;
+        let tenant = TenantId::new(fields.text()?).map_err(|_| ShortRecord)?;
+        notes.push((at, (tenant, hash)));
+    }
+    Ok(notes)
+}
+
+/// The numbers of the files `<16 hex digits>.<extension>` in a folder, ascending.
+pub fn numbered(dir: &Path, extension: &str) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ext| ext == extension) {
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).filter(|stem| stem.len() == 16);
+            numbers.extend(stem.and_then(|stem| u64::from_str_radix(stem, 16).ok()));
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}

@@ -1,0 +1,126 @@
+//! The whole log against a made-up ClickHouse.
+
+mod crashes;
+mod fake;
+mod refusals;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::query::Freshness;
+use model::sink::{Appended, TelemetrySink};
+use model::time::{Clock, SimulatedClock, Timestamp};
+
+use fake::{ClickHouse, World, batch, ids};
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_is_stored_once_and_the_segments_go() {
+    let world = World::new();
+    let clickhouse = Arc::new(ClickHouse::default());
+    let wal = world.open();
+    wal.start_writer(clickhouse.clone());
+    for n in 0..40 {
+        assert_eq!(wal.append(batch(&ids(n, 5), Some(n))).await.unwrap(), Appended::Durable);
+    }
+    assert_eq!(wal.append(batch(&ids(3, 5), Some(3))).await.unwrap(), Appended::Duplicate);
+    assert_eq!(wal.stop(Duration::from_secs(20)).await, StopReport { unwritten_blocks: 0 });
+    let wanted: Vec<u64> = (0..40).flat_map(|n| ids(n, 5)).collect();
+    clickhouse.assert_stored("points", &wanted);
+    clickhouse.assert_stored("histograms", &wanted);
+    assert!(clickhouse.calls() < 80, "blocks are joined: {} inserts for 80 blocks", clickhouse.calls());
+    assert_eq!(world.files("segments", "wal"), 0);
+    assert_eq!(world.counter("watchfire_writer_rows_total"), 400.0);
+    assert_eq!(world.counter("watchfire_wal_duplicate_requests_total"), 1.0);
+    assert_eq!(world.counter("watchfire_wal_bytes"), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_known_after_its_segment_is_gone_and_the_process_was_started_again() {
+    let world = World::new();
+    let clickhouse = Arc::new(ClickHouse::default());
+    let wal = world.open();
+    wal.start_writer(clickhouse.clone());
+    wal.append(batch(&ids(1, 2), Some(1))).await.unwrap();
+    wal.stop(Duration::from_secs(20)).await;
+    drop(wal);
+    assert_eq!((world.files("segments", "wal"), world.files("segments", "requests")), (0, 1));
+    let wal = world.reopen().await;
+    assert_eq!(wal.append(batch(&ids(1, 2), Some(1))).await.unwrap(), Appended::Duplicate);
+    world.clock.advance(Duration::from_secs(601));
+    wal.shared.segments.forget_requests().unwrap();
+    assert_eq!(world.files("segments", "requests"), 0);
+    let mut late = batch(&ids(1, 2), Some(1));
+    late.arrived = world.clock.now();
+    assert_eq!(wal.append(late).await.unwrap(), Appended::Durable, "the window is over");
+    clickhouse.assert_stored("points", &ids(1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn freshness_and_lag_come_from_what_was_confirmed() {
+    let world = World::new();
+    let clickhouse = Arc::new(ClickHouse::default());
+    let wal = world.open();
+    wal.append(batch(&ids(1, 2), None)).await.unwrap();
+    world.clock.advance(Duration::from_secs(7));
+    assert_eq!(wal.health().lag, Some(Duration::from_secs(7)));
+    let points = |newest: Vec<(String, Option<Timestamp>)>| newest.into_iter().find(|(name, _)| name == "points").unwrap().1;
+    assert_eq!(points(wal.newest().await.unwrap()), None);
+    wal.start_writer(clickhouse);
+    world.wait_for(|| wal.health().lag.is_none()).await;
+    assert_eq!(points(wal.newest().await.unwrap()), Some(fake::START));
+    wal.seed_freshness([("points".to_owned(), Timestamp::EPOCH), ("spans".to_owned(), Timestamp::from_secs(5))]);
+    assert_eq!(points(wal.newest().await.unwrap()), Some(fake::START), "never back");
+    assert_eq!(wal.newest().await.unwrap()[0], ("spans".to_owned(), Some(Timestamp::from_secs(5))));
+    assert!(wal.health().is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_insert_that_can_never_succeed_is_kept_and_says_so() {
+    let world = World::new();
+    let clickhouse = Arc::new(ClickHouse::default().refusing_points());
+    let wal = world.open();
+    wal.start_writer(clickhouse.clone());
+    wal.append(batch(&ids(1, 3), None)).await.unwrap();
+    world.wait_for(|| wal.health().quarantined == 1 && wal.health().lag.is_none()).await;
+    assert!(!wal.health().is_ok());
+    wal.stop(Duration::from_secs(20)).await;
+    clickhouse.assert_stored("histograms", &ids(1, 3));
+    clickhouse.assert_stored("points", &[]);
+    assert_eq!((world.files("quarantine", "native"), world.files("quarantine", "json"), world.files("segments", "wal")), (1, 1, 0));
+    let kept = world.read("quarantine", "native");
+    assert_eq!(fake::row_ids(&model::tables::POINTS, &kept), ids(1, 3));
+    let explanation = String::from_utf8(world.read("quarantine", "json")).unwrap();
+    assert!(explanation.contains("no such column") && explanation.contains("INSERT INTO points"), "{explanation}");
+    drop(wal);
+    assert_eq!(world.reopen().await.health().quarantined, 1, "still said after a restart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_delays_and_is_said_and_loses_nothing() {
+    let world = World::new();
+    let clickhouse = Arc::new(ClickHouse::failing(1, 1.0, 0.0));
+    let wal = world.open();
+    wal.start_writer(clickhouse.clone());
+    for n in 0..50 {
+        wal.append(batch(&ids(n, 4), Some(n))).await.unwrap();
+    }
+    world.wait_for(|| wal.health().insert_errors.len() == 2).await;
+    assert!(world.counter("watchfire_writer_retries_total") > 0.0);
+    clickhouse.heal();
+    world.wait_for(|| wal.health().lag.is_none()).await;
+    assert!(wal.health().is_ok());
+    clickhouse.assert_stored("points", &(0..50).flat_map(|n| ids(n, 4)).collect::<Vec<_>>());
+}
+
+#[test]
+fn simulated_clocks_do_not_matter_to_tokens() {
+    // Two opens within the same millisecond still get different epochs.
+    let world = World::new();
+    let first = world.open().shared.epoch;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let second = runtime.block_on(async { world.reopen().await.shared.epoch });
+    assert_ne!(first, second);
+    let _: &SimulatedClock = &world.clock;
+}

@@ -1,0 +1,260 @@
+//! From durable blocks to stored rows: one task per table joins blocks into inserts, logs each before it is sent, and sends it until
+//! ClickHouse has it. The same list and bytes go out under the same token every time. An insert that can never succeed is kept in
+//! quarantine; nothing is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::columns::TableSpec;
+use model::time::Stopwatch;
+use tokio::sync::watch;
+
+use super::batchlog::Planned;
+use super::record::BlockRef;
+use super::sink::{Shared, TableQueue};
+use super::{lock, quarantine};
+
+/// Where inserts go: ClickHouse.
+#[async_trait]
+pub trait BlockInsert: Send + Sync {
+    /// Inserts Native blocks into the table under a deduplication token. Returns after ClickHouse confirmed that they are durable;
+    /// a token that it has seen is confirmed without storing anything.
+    async fn insert(&self, table: &'static TableSpec, token: &str, bytes: Bytes) -> Result<(), InsertError>;
+}
+
+/// Why an insert was not confirmed. It may have been stored all the same.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("ClickHouse did not take the rows: {message}")]
+pub struct InsertError {
+    /// Whether the same insert may succeed later. If in doubt, yes.
+    pub retryable: bool,
+    /// What ClickHouse or the connection said.
+    pub message: String,
+}
+
+/// The task of one table. Ends when the log is draining and nothing waits.
+pub(crate) async fn run(shared: Arc<Shared>, table: u16, insert: Arc<dyn BlockInsert>, unfinished: Vec<Planned>) {
+    let Some(queue) = shared.queues.get(&table) else { return };
+    for planned in unfinished {
+        *lock(&queue.in_flight) = planned.oldest();
+        resume(&shared, queue, insert.as_ref(), planned).await;
+    }
+    let mut draining = shared.draining.subscribe();
+    while let Some(blocks) = next(&shared, queue, &mut draining).await {
+        if let Some((planned, bytes)) = plan(&shared, queue, blocks).await {
+            deliver(&shared, queue, insert.as_ref(), planned, bytes).await;
+        }
+        *lock(&queue.in_flight) = None;
+    }
+}
+
+/// Once a second: gauges; once a minute: request files that no longer count.
+pub(crate) async fn housekeeping(shared: Arc<Shared>) {
+    let mut draining = shared.draining.subscribe();
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    for second in 0u64.. {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = draining.wait_for(|draining| *draining) => return,
+        }
+        shared.refresh_gauges();
+        if second % 60 == 0 {
+            let shared = Arc::clone(&shared);
+            let done = tokio::task::spawn_blocking(move || {
+                shared.retire();
+                shared.segments.forget_requests()
+            });
+            if let Ok(Err(error)) = done.await {
+                tracing::warn!(%error, "old request hashes could not be removed");
+            }
+        }
+    }
+}
+
+/// Waits until an insert is due: enough rows, a backlog, a second after the first block, or the end.
+async fn next(shared: &Shared, queue: &TableQueue, draining: &mut watch::Receiver<bool>) -> Option<Vec<BlockRef>> {
+    let limits = &shared.config.batch;
+    let mut linger = None;
+    loop {
+        let expired = linger.as_ref().is_some_and(|pause: &std::pin::Pin<Box<tokio::time::Sleep>>| pause.is_elapsed());
+        let ending = *draining.borrow();
+        {
+            let mut lanes = lock(&queue.lanes);
+            let waits = !lanes.is_empty();
+            if waits && (ending || expired || lanes.is_due(limits)) {
+                *lock(&queue.in_flight) = lanes.oldest();
+                return Some(lanes.take(limits));
+            }
+            if ending {
+                return None;
+            }
+            if waits && linger.is_none() {
+                linger = Some(Box::pin(tokio::time::sleep(limits.linger)));
+            }
+        }
+        tokio::select! {
+            () = queue.wake.notified() => {}
+            _ = draining.changed() => {}
+            () = async { match linger.as_mut() { Some(pause) => pause.await, None => std::future::pending().await } } => {}
+        }
+    }
+}
+
+/// Runs blocking work of the log until it succeeds: a full or failing disk delays, it loses nothing.
+async fn persist<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    what: &'static str,
+    work: impl Fn(&Shared) -> std::io::Result<T> + Send + Sync + 'static,
+) -> T {
+    let work = Arc::new(work);
+    let (mut pause, longest) = shared.config.retry;
+    loop {
+        let (shared, work) = (Arc::clone(shared), Arc::clone(&work));
+        match tokio::task::spawn_blocking(move || work(&shared)).await {
+            Ok(Ok(done)) => return done,
+            Ok(Err(error)) => tracing::error!(%error, what, "the log's own files cannot be used; trying again"),
+            Err(error) => tracing::error!(%error, what, "the log's own work was cut short; trying again"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(longest);
+    }
+}
+
+/// Reads the blocks, gives the batch its token and logs it. `None` if none of the blocks could be read.
+async fn plan(shared: &Arc<Shared>, queue: &TableQueue, blocks: Vec<BlockRef>) -> Option<(Planned, Bytes)> {
+    let number = shared.next_batch.fetch_add(1, Ordering::SeqCst);
+    let token = format!("{}/{:032x}/{}/{number}", shared.config.node, shared.epoch, queue.table.name);
+    let (bytes, whole, lost) = persist(shared, "reading a batch", move |shared| {
+        let mut bytes = Vec::with_capacity(blocks.iter().map(|block| block.length as usize).sum());
+        let (mut whole, mut lost) = (Vec::with_capacity(blocks.len()), Vec::new());
+        for block in &blocks {
+            if shared.segments.read(block, &mut bytes)? {
+                whole.push(*block);
+            } else {
+                lost.push(*block);
+            }
+        }
+        Ok((Bytes::from(bytes), whole, lost))
+    })
+    .await;
+    if !lost.is_empty() {
+        lose(shared, lost).await;
+    }
+    if whole.is_empty() {
+        return None;
+    }
+    let planned = Planned { token, table: queue.table.number, checksum: crc32c::crc32c(&bytes), blocks: whole };
+    let logged = planned.clone();
+    persist(shared, "logging a batch", move |shared| lock(&shared.log).plan(logged.clone())).await;
+    Some((planned, bytes))
+}
+
+/// Blocks whose bytes went bad on disk after they were acknowledged: counted, logged, their segments kept.
+async fn lose(shared: &Arc<Shared>, lost: Vec<BlockRef>) {
+    for block in &lost {
+        tracing::error!(segment = block.segment, offset = block.offset, rows = block.rows, "accepted rows went bad on disk; segment kept");
+        shared.segments.damaged(block.segment);
+    }
+    shared.metrics.corrupt.inc_by(lost.len() as u64);
+    lock(&shared.trouble).damaged += lost.len() as u64;
+    let logged = lost.clone();
+    persist(shared, "logging what is lost", move |shared| lock(&shared.log).blocks_done(&logged)).await;
+    release(shared, lost).await;
+}
+
+/// Sends a batch of an earlier run again: the very same bytes, or none.
+async fn resume(shared: &Arc<Shared>, queue: &TableQueue, insert: &dyn BlockInsert, planned: Planned) {
+    let wanted = planned.clone();
+    let (bytes, same) = persist(shared, "reading a batch again", move |shared| {
+        let mut bytes = Vec::with_capacity(wanted.bytes());
+        for block in &wanted.blocks {
+            if !shared.segments.read(block, &mut bytes)? {
+                shared.segments.damaged(block.segment);
+            }
+        }
+        let same = crc32c::crc32c(&bytes) == wanted.checksum;
+        Ok((Bytes::from(bytes), same))
+    })
+    .await;
+    if same {
+        deliver(shared, queue, insert, planned, bytes).await;
+    } else {
+        let reason = "the segment was damaged after the insert was first sent: it may be stored whole or not at all, and sending what \
+                      is left could store rows twice. Look whether rows of this time are there";
+        set_aside(shared, queue, planned, bytes, reason.to_owned()).await;
+    }
+    *lock(&queue.in_flight) = None;
+}
+
+/// Sends until ClickHouse has it, or refuses it for good.
+async fn deliver(shared: &Arc<Shared>, queue: &TableQueue, insert: &dyn BlockInsert, planned: Planned, bytes: Bytes) {
+    let name = queue.table.name;
+    let (mut pause, longest) = shared.config.retry;
+    loop {
+        let watch = Stopwatch::start();
+        let outcome = insert.insert(queue.table, &planned.token, bytes.clone()).await;
+        shared.metrics.insert.with_label_values(&[name]).observe(watch.elapsed().as_secs_f64());
+        match outcome {
+            Ok(()) => {
+                lock(&shared.trouble).inserts.remove(name);
+                shared.metrics.rows.with_label_values(&[name]).inc_by(planned.rows());
+                return finish(shared, queue, planned, true).await;
+            }
+            Err(error) if error.retryable => {
+                tracing::warn!(table = name, token = planned.token, rows = planned.rows(), %error, "insert failed; sending it again");
+                lock(&shared.trouble).inserts.insert(name, error.message);
+                shared.metrics.retries.with_label_values(&[name]).inc();
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(longest);
+            }
+            Err(error) => return set_aside(shared, queue, planned, bytes, error.message).await,
+        }
+    }
+}
+
+/// Keeps a batch that cannot be stored.
+async fn set_aside(shared: &Arc<Shared>, queue: &TableQueue, planned: Planned, bytes: Bytes, reason: String) {
+    let name = queue.table.name;
+    tracing::error!(
+        table = name,
+        token = planned.token,
+        rows = planned.rows(),
+        reason,
+        "an insert was refused for good; its rows are in quarantine"
+    );
+    let kept = planned.clone();
+    persist(shared, "keeping a batch in quarantine", move |shared| quarantine::keep(&shared.quarantine, &kept, name, &bytes, &reason))
+        .await;
+    shared.metrics.quarantined.with_label_values(&[name]).inc();
+    {
+        let mut trouble = lock(&shared.trouble);
+        trouble.quarantined += 1;
+        trouble.inserts.remove(name);
+    }
+    finish(shared, queue, planned, false).await;
+}
+
+/// Logs that the batch is done and lets go of its blocks.
+async fn finish(shared: &Arc<Shared>, queue: &TableQueue, planned: Planned, is_stored: bool) {
+    if let (true, Some(newest)) = (is_stored, planned.newest()) {
+        shared.stored(queue.table.number, newest);
+    }
+    let token = planned.token.clone();
+    persist(shared, "logging that a batch is done", move |shared| lock(&shared.log).done(&token)).await;
+    release(shared, planned.blocks).await;
+}
+
+/// Lets go of blocks that are done; segments that are done with them go.
+async fn release(shared: &Arc<Shared>, blocks: Vec<BlockRef>) {
+    let freed = Arc::clone(shared);
+    let freeing = tokio::task::spawn_blocking(move || {
+        freed.segments.complete(&blocks);
+        freed.retire();
+    });
+    if let Err(error) = freeing.await {
+        tracing::error!(%error, "segments that are done could not be let go");
+    }
+}

@@ -1,0 +1,164 @@
+//! The engine as a child process: answers through the official client, survives kills and hangs, refuses a second owner.
+
+use std::process::Command;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clickhouse::Row;
+use model::columns::{Column, ColumnSpec, ColumnType, TableBlock, TableSpec};
+use serde::{Deserialize, Serialize};
+use store::clickhouse::migrations::{Migration, MigrationError, migrate};
+use store::engine::supervisor::Supervisor;
+use store::wal::BlockInsert;
+
+use crate::fixture::{TestEngine, config};
+
+#[derive(Row, Serialize, Deserialize, Debug, PartialEq)]
+struct Pair {
+    id: u64,
+    name: String,
+}
+
+static PAIRS: TableSpec = TableSpec {
+    number: 900,
+    name: "pairs",
+    columns: &[ColumnSpec { name: "id", kind: ColumnType::UInt64 }, ColumnSpec { name: "name", kind: ColumnType::String }],
+};
+
+fn block(ids: std::ops::Range<u64>) -> Bytes {
+    let mut block = TableBlock::new(&PAIRS);
+    for id in ids {
+        if let Column::UInt64(rows) = &mut block.columns[0] {
+            rows.push(id);
+        }
+        if let Column::String(rows) = &mut block.columns[1] {
+            rows.push(format!("n{id}").as_bytes());
+        }
+    }
+    let mut bytes = Vec::new();
+    store::native::encode(&block, &mut bytes).unwrap();
+    bytes.into()
+}
+
+async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
+    for _ in 0..600 {
+        if ask().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("waited in vain for: {what}");
+}
+
+async fn with_pairs() -> TestEngine {
+    let engine = TestEngine::start().await;
+    let ddl = "CREATE TABLE pairs (id UInt64, name String) ENGINE = MergeTree ORDER BY id SETTINGS non_replicated_deduplication_window = 100, fsync_after_insert = 1, fsync_part_directory = 1";
+    engine.clickhouse.execute(ddl).await.unwrap();
+    engine
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_client_reads_and_writes() {
+    let engine = with_pairs().await;
+    let client = engine.clickhouse.client();
+    let mut insert = client.insert::<Pair>("pairs").await.unwrap();
+    for id in 0..1_000 {
+        insert.write(&Pair { id, name: format!("name '{id}'\n") }).await.unwrap();
+    }
+    insert.end().await.unwrap();
+    let rows = client
+        .query("SELECT ?fields FROM pairs WHERE id >= ? AND name != ? ORDER BY id")
+        .bind(998)
+        .bind("it's")
+        .fetch_all::<Pair>()
+        .await
+        .unwrap();
+    assert_eq!(rows, [998, 999].map(|id| Pair { id, name: format!("name '{id}'\n") }));
+    let large = client.query("SELECT number AS id, repeat('x', 100) AS name FROM numbers(200000)").fetch_all::<Pair>().await.unwrap();
+    assert_eq!(large.len(), 200_000);
+    engine.supervisor.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_stored_once_and_settings_do_not_leak() {
+    let engine = with_pairs().await;
+    for _ in 0..3 {
+        engine.clickhouse.insert(&PAIRS, "node/1/pairs/1", block(0..500)).await.unwrap();
+    }
+    assert_eq!(engine.text("SELECT count(), uniqExact(id) FROM pairs").await, "500\t500");
+    engine.clickhouse.insert(&PAIRS, "node/1/pairs/2", block(0..500)).await.unwrap();
+    assert_eq!(engine.text("SELECT count() FROM pairs").await, "1000");
+    for _ in 0..8 {
+        assert_eq!(engine.text("SELECT value FROM system.settings WHERE name = 'insert_deduplication_token'").await, "");
+    }
+    let refused = engine.clickhouse.insert(&PAIRS, "node/1/pairs/3", Bytes::from_static(b"\x02\x01nonsense")).await.unwrap_err();
+    assert!(refused.message.contains("Code: "), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_carry_their_code() {
+    let engine = with_pairs().await;
+    let error = engine.clickhouse.execute("SELECT * FROM no_such_table").await.unwrap_err();
+    assert_eq!(error.code, Some(60), "{error}");
+    let error = engine.clickhouse.execute("SELEC 1").await.unwrap_err();
+    assert_eq!((error.code, error.retryable), (Some(62), false), "{error}");
+    let client = engine.clickhouse.client().with_setting("readonly", "1");
+    let error = client.query("INSERT INTO pairs VALUES (1, 'x')").execute().await.unwrap_err().to_string();
+    assert!(error.contains("readonly") || error.contains("READONLY"), "{error}");
+    engine.clickhouse.execute("INSERT INTO pairs VALUES (1, 'x')").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_ends_its_statement() {
+    let engine = TestEngine::start().await;
+    let long = "SELECT sum(sipHash64(number)) FROM numbers(1000000000000) SETTINGS max_threads = 1 FORMAT Null";
+    let running = "SELECT count() FROM system.processes WHERE query LIKE '%1000000000000%' AND query NOT LIKE '%system.processes%'";
+    let client = engine.clickhouse.clone();
+    let task = tokio::spawn(async move { client.execute(long).await });
+    until("the statement to run", async || engine.text(running).await == "1").await;
+    task.abort();
+    until("the statement to end", async || engine.text(running).await == "0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_and_a_hung_engine_come_back_with_their_data() {
+    let engine = with_pairs().await;
+    engine.clickhouse.insert(&PAIRS, "t/1", block(0..100)).await.unwrap();
+    for (signal, restarts) in [("-9", 1), ("-STOP", 2)] {
+        let pid = engine.supervisor.status().pid.unwrap().to_string();
+        Command::new("kill").args([signal, &pid]).status().unwrap();
+        until("the engine to be started again", async || {
+            let status = engine.supervisor.status();
+            status.restarts >= restarts && status.up
+        })
+        .await;
+        assert_eq!(engine.text("SELECT count() FROM pairs").await, "100", "after kill {signal}");
+    }
+    let pid = engine.supervisor.status().pid.unwrap();
+    engine.supervisor.stop().await;
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "a stopped engine leaves no process");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_has_one_owner() {
+    let engine = TestEngine::start().await;
+    let mut args = engine.args.clone();
+    args.socket = args.socket.with_file_name("second.sock");
+    let refused = Supervisor::start(config(args), std::sync::Arc::new(model::time::SystemClock), &prometheus::Registry::new()).await;
+    let words = refused.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(words.contains("is in use by process"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_run_once_and_a_newer_schema_is_refused() {
+    let engine = TestEngine::start().await;
+    let one = Migration { number: 1, name: "0001_a", sql: "CREATE TABLE IF NOT EXISTS a (x UInt8) ENGINE = MergeTree ORDER BY x;\n" };
+    let two = Migration { number: 2, name: "0002_b", sql: "ALTER TABLE a ADD COLUMN IF NOT EXISTS y UInt8;\n" };
+    migrate(&engine.clickhouse, &[one]).await.unwrap();
+    migrate(&engine.clickhouse, &[one, two]).await.unwrap();
+    migrate(&engine.clickhouse, &[one, two]).await.unwrap();
+    assert_eq!(engine.text("SELECT count() FROM schema_migrations").await, "2");
+    assert!(matches!(migrate(&engine.clickhouse, &[one]).await, Err(MigrationError::Newer { found: 2, known: 1 })));
+    let other = Migration { sql: "SELECT 1;\n", ..one };
+    assert!(matches!(migrate(&engine.clickhouse, &[other, two]).await, Err(MigrationError::Changed { number: 1 })));
+}

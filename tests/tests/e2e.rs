@@ -1,0 +1,19 @@
+//! The proofs that need the whole program: one test binary.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)] // tests fail by panicking, and read the real world
+
+#[path = "e2e/bad_input.rs"]
+mod bad_input;
+#[path = "e2e/command_line.rs"]
+mod command_line;
+#[path = "e2e/crash.rs"]
+mod crash;
+#[path = "e2e/deploy.rs"]
+mod deploy;
+#[path = "e2e/spine.rs"]
+mod spine;
+#[path = "e2e/tree.rs"]
+mod tree;
+
+/// The binary under test.
+const WATCHFIRE: &str = env!("CARGO_BIN_EXE_watchfire-under-test");
