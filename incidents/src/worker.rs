@@ -97,8 +97,9 @@ impl Worker for IncidentWorker {
         Duration::from_secs(120)
     }
 
+    /// One: gathering evidence may take most of the lease.
     fn batch(&self) -> usize {
-        4
+        1
     }
 
     async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
