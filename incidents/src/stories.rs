@@ -88,9 +88,9 @@ async fn an_outage_becomes_one_incident_that_ends_with_a_postmortem() {
             "incident_alert_attached",
             "incident_mitigated",
             "incident_resolved",
+            "chat_channel_archived",
             "postmortem_drafted",
-            "review_scheduled",
-            "chat_channel_archived"
+            "review_scheduled"
         ]
     );
     let chat = incident.chat.clone().unwrap();
