@@ -10,5 +10,9 @@ mod fixture;
 mod postgres;
 #[path = "store/state.rs"]
 mod state;
+#[path = "store/state_contract.rs"]
+mod state_contract;
+#[path = "store/state_random.rs"]
+mod state_random;
 #[path = "store/wal.rs"]
 mod wal;
