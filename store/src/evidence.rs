@@ -76,6 +76,20 @@ fn failed(error: clickhouse::error::Error) -> QueryError {
     if text.contains("Code: ") { QueryError::Execution(text) } else { QueryError::Unavailable(text) }
 }
 
+/// Rows of the services themselves, and of whatever else took part in their failed traces: the cause often stands further down.
+fn touched(column: &str, query: &EvidenceQuery, window: Window) -> String {
+    if query.services.is_empty() {
+        return String::new();
+    }
+    // The tenant's name has no character that would need an escape; times are numbers.
+    let (tenant, from, to) = (query.tenant.as_str(), window.from, window.to);
+    format!(
+        " AND ({column} IN ({places}) OR trace_id IN (SELECT trace_id FROM spans WHERE tenant = '{tenant}' \
+         AND ts >= fromUnixTimestamp64Nano({from}) AND ts < fromUnixTimestamp64Nano({to}) AND status = 'ERROR' AND service IN ({places}) LIMIT 100000))",
+        places = vec!["?"; query.services.len()].join(", ")
+    )
+}
+
 /// `AND service IN (?, ...)`; nothing where every service counts.
 fn only(column: &str, services: &[String]) -> String {
     if services.is_empty() { String::new() } else { format!(" AND {column} IN ({})", vec!["?"; services.len()].join(", ")) }
@@ -92,7 +106,9 @@ impl ClickHouseEvidence {
             ask = ask.bind(*number);
         }
         ask = ask.bind(query.tenant.as_str()).bind(window.from).bind(window.to);
-        for service in &query.services {
+        // Some questions name the services more than once.
+        let places = sql.matches('?').count() - numbers.len() - 3;
+        for service in query.services.iter().cycle().take(places) {
             ask = ask.bind(service.as_str());
         }
         ask.fetch_all::<T>().await.map_err(failed)
@@ -132,6 +148,7 @@ impl ClickHouseEvidence {
     }
 
     async fn errors(&self, query: &EvidenceQuery, during: Window, before: Window) -> Result<Vec<ErrorGroup>, QueryError> {
+        let whole = Window { from: before.from, to: during.to };
         let sql = format!(
             "SELECT fingerprint, toString(any(project)) AS service, toString(any(type)) AS kind, argMax(value, ts) AS message, \
              uniqExactIf(event_id, inside) AS hits, uniqExactIf(event_id, NOT inside) AS hits_before, \
@@ -140,10 +157,9 @@ impl ClickHouseEvidence {
              (SELECT *, ts >= fromUnixTimestamp64Nano(?) AS inside FROM error_events \
              WHERE tenant = ? AND ts >= fromUnixTimestamp64Nano(?) AND ts < fromUnixTimestamp64Nano(?){}) \
              GROUP BY fingerprint HAVING hits > 0 ORDER BY hits - hits_before DESC, hits DESC LIMIT {}",
-            only("project", &query.services),
+            touched("project", query, whole),
             query.limit
         );
-        let whole = Window { from: before.from, to: during.to };
         let rows: Vec<ErrorRow> = self.rows(&sql, query, &[during.from], whole).await?;
         let groups = rows.into_iter().map(|row| ErrorGroup {
             fingerprint: format!("{:016x}", row.fingerprint),
@@ -187,7 +203,7 @@ impl ClickHouseEvidence {
             "SELECT toString(service) AS s, lower(toString(any(severity_text))) AS severity, substring(any(body), 1, 300) AS text, count() AS hits FROM logs \
              WHERE tenant = ? AND ts >= fromUnixTimestamp64Nano(?) AND ts < fromUnixTimestamp64Nano(?){} AND severity_number >= 17 \
              GROUP BY service, replaceRegexpAll(body, '[0-9a-fA-F]*[0-9][0-9a-fA-F]*', '#') ORDER BY hits DESC LIMIT {}",
-            only("service", &query.services),
+            touched("service", query, during),
             query.limit
         );
         let rows: Vec<LogRow> = self.rows(&sql, query, &[], during).await?;
