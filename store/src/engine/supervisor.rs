@@ -281,6 +281,11 @@ impl Shared {
 async fn forward(stderr: tokio::process::ChildStderr, last_words: Arc<Mutex<Vec<String>>>) {
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
+        // The engine's own levels; what it says before its configuration is read is chatter.
+        if ["<Trace>", "<Debug>", "<Information>"].iter().any(|level| line.contains(level)) {
+            tracing::debug!(engine = %line);
+            continue;
+        }
         tracing::warn!(engine = %line);
         let mut kept = last_words.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push(line);
