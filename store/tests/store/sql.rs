@@ -93,9 +93,7 @@ async fn nothing_is_computed_on_the_rows_of_others() {
         format!("SELECT count() FROM (SELECT * FROM logs ORDER BY ts) WHERE {trap}"),
         format!("SELECT count() FROM logs AS l JOIN logs AS r ON l.service = r.service AND {r}"),
         format!("SELECT count() FROM logs AS l LEFT JOIN logs AS r ON l.service = r.service WHERE {r}"),
-        format!(
-            "SELECT count() FROM logs AS l SEMI JOIN logs AS r ON l.service = r.service AND intDiv(1, toUInt8(l.body NOT LIKE '%theirs%')) = r.severity_number + 1"
-        ),
+        "SELECT count() FROM logs AS l SEMI JOIN logs AS r ON l.service = r.service AND intDiv(1, toUInt8(l.body NOT LIKE '%theirs%')) = r.severity_number + 1".to_owned(),
         format!("SELECT count() FROM logs ARRAY JOIN [{trap}] AS z WHERE z = 1"),
         format!("SELECT countIf({trap}) FROM logs"),
         format!("SELECT DISTINCT {trap} FROM logs ORDER BY {trap}"),
