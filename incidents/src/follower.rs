@@ -1,0 +1,396 @@
+//! The follower that turns alerts into incidents. In: journal events, in order. Out: one commit each, with the incident's record, its
+//! events and what follows. Fails only with the state store; a conflict makes the driver decide again on a fresh read.
+
+use async_trait::async_trait;
+use model::alert::Alert;
+use model::drive::Follower;
+use model::event::{Actor, EventKind, Recorded};
+use model::ids::{AlertId, IncidentId, RemediationId};
+use model::incident::{ChatChannel, Incident, IncidentClocks, IncidentStatus};
+use model::labels::Labels;
+use model::repair::RepairOutcome;
+use model::severity::Severity;
+use model::state::{Commit, Expect, StateError, StateStore, Versioned, all, load};
+use model::tenant::TenantId;
+use model::time::Timestamp;
+
+use crate::correlate::{Correlation, correlate};
+use crate::counter;
+use crate::job::Job;
+use crate::lifecycle::{Command, decide};
+use crate::meters::Meters;
+use crate::writer::{Change, Writer, body_error};
+
+/// The longest title, in characters.
+const LONGEST_TITLE: usize = 200;
+/// How many of the newest incidents are searched for an alert that no open one holds.
+const RECENT: usize = 200;
+
+/// Opens, joins, settles and resolves incidents.
+pub struct IncidentFollower {
+    pub(crate) writer: Writer,
+    pub(crate) meters: Meters,
+}
+
+/// What an alert says when it opens an incident or joins one.
+struct Arrival {
+    alert: AlertId,
+    labels: Labels,
+    severity: Severity,
+    title: String,
+    started: Timestamp,
+    detected: Timestamp,
+}
+
+/// One event with what is needed to decide on it.
+struct Scene<'a> {
+    event: &'a Recorded,
+    state: &'a dyn StateStore,
+    now: Timestamp,
+}
+
+impl Scene<'_> {
+    fn tenant(&self) -> &TenantId {
+        &self.event.event.tenant
+    }
+
+    async fn open(&self) -> Result<Vec<Versioned<Incident>>, StateError> {
+        all(self.state, Some(self.tenant()), &[IncidentStatus::Open.as_str(), IncidentStatus::Acknowledged.as_str()], 0).await
+    }
+
+    async fn alert(&self) -> Result<Option<Alert>, StateError> {
+        let Some(id) = self.event.event.subject.alert else { return Ok(None) };
+        Ok(load::<Alert>(self.state, self.tenant(), &id.to_string()).await?.map(|found| found.entity))
+    }
+
+    /// The incident that the event is about: the open one that holds its alert, else the one that it names, else a recent one that
+    /// held its alert (somebody ended it while the alert went on).
+    async fn incident(&self) -> Result<Option<Versioned<Incident>>, StateError> {
+        let subject = &self.event.event.subject;
+        let holds = |found: &Versioned<Incident>| subject.alert.is_some_and(|alert| found.entity.alerts.contains(&alert));
+        if let Some(found) = self.open().await?.into_iter().find(holds) {
+            return Ok(Some(found));
+        }
+        match subject.incident {
+            Some(id) => load(self.state, self.tenant(), &id.to_string()).await,
+            None if subject.alert.is_none() => Ok(None),
+            None => Ok(all(self.state, Some(self.tenant()), &[], RECENT).await?.into_iter().find(holds)),
+        }
+    }
+}
+
+#[async_trait]
+impl Follower for IncidentFollower {
+    fn name(&self) -> &'static str {
+        "incidents"
+    }
+
+    async fn follow(&self, event: &Recorded, state: &dyn StateStore, now: Timestamp) -> Result<Commit, StateError> {
+        let scene = Scene { event, state, now };
+        match &event.event.kind {
+            EventKind::AlertFired { labels, severity, summary, .. } => self.alert_fired(&scene, labels, *severity, summary).await,
+            EventKind::AlertUnmuted => self.alert_unmuted(&scene).await,
+            EventKind::AlertSeverityChanged { to, .. } => self.severity_changed(&scene, *to).await,
+            EventKind::AlertResolved { .. } => self.alert_resolved(&scene).await,
+            EventKind::AlertAcknowledged => self.alert_acknowledged(&scene).await,
+            EventKind::RepairStarted { run, .. } => self.repair_started(&scene, *run).await,
+            EventKind::RepairFinished { run, remediation, outcome } => self.repair_finished(&scene, *run, remediation, outcome).await,
+            EventKind::ChatChannelOpened { receiver, channel, name } => {
+                let channel = ChatChannel { receiver: receiver.clone(), id: channel.clone(), name: name.clone(), archived: false };
+                self.chat_changed(&scene, |_| Some(channel)).await
+            }
+            EventKind::ChatChannelArchived { .. } => {
+                self.chat_changed(&scene, |chat| chat.map(|chat| ChatChannel { archived: true, ..chat })).await
+            }
+            EventKind::LadderStepTaken { .. }
+            | EventKind::LadderExhausted { .. }
+            | EventKind::RepairActed { .. }
+            | EventKind::RepairChecked { .. }
+            | EventKind::RepairUndone { .. } => self.tell(&scene).await,
+            EventKind::IncidentOpened { .. }
+            | EventKind::IncidentResolved { .. }
+            | EventKind::IncidentCancelled { .. }
+            | EventKind::IncidentClosed => {
+                self.meters.refresh(state).await?;
+                Ok(Commit::at(now))
+            }
+            EventKind::AlertPending { .. }
+            | EventKind::AlertCancelled
+            | EventKind::AlertMuted { .. }
+            | EventKind::RuleUnknown { .. }
+            | EventKind::RuleRecovered { .. }
+            | EventKind::SilenceCreated { .. }
+            | EventKind::SilenceExpired { .. }
+            | EventKind::IncidentAlertAttached { .. }
+            | EventKind::IncidentAcknowledged
+            | EventKind::IncidentUnacknowledged
+            | EventKind::IncidentMitigated { .. }
+            | EventKind::IncidentNoted { .. }
+            | EventKind::LadderStarted { .. }
+            | EventKind::LadderStopped { .. }
+            | EventKind::NotificationSent { .. }
+            | EventKind::NotificationRetried { .. }
+            | EventKind::NotificationDead { .. }
+            | EventKind::PostmortemDrafted { .. }
+            | EventKind::ReviewScheduled { .. }
+            | EventKind::ReviewDue
+            | EventKind::KeyCreated { .. }
+            | EventKind::KeyRevoked { .. }
+            | EventKind::Noted { .. } => Ok(Commit::at(now)),
+        }
+    }
+}
+
+impl IncidentFollower {
+    async fn alert_fired(&self, scene: &Scene<'_>, labels: &Labels, severity: Severity, summary: &str) -> Result<Commit, StateError> {
+        let record = scene.alert().await?;
+        let muted = record.as_ref().is_some_and(|alert| alert.muted);
+        let Some(alert) = scene.event.event.subject.alert.filter(|_| severity.opens_incident() && !muted) else {
+            return Ok(Commit::at(scene.now));
+        };
+        let fired = scene.event.event.at;
+        let arrival = Arrival {
+            alert,
+            labels: labels.clone(),
+            severity,
+            title: summary.to_owned(),
+            started: record.as_ref().map_or(fired, |alert| alert.state.active_at()),
+            detected: record.as_ref().and_then(|alert| alert.state.fired_at()).unwrap_or(fired),
+        };
+        self.arrive(scene, arrival).await
+    }
+
+    /// A silence ended while the alert goes on: it counts from now on.
+    async fn alert_unmuted(&self, scene: &Scene<'_>) -> Result<Commit, StateError> {
+        match scene.alert().await? {
+            Some(alert) if alert.is_firing() && alert.severity.opens_incident() => {
+                let arrival = Arrival::of(&alert, alert.severity, scene.event.event.at);
+                self.arrive(scene, arrival).await
+            }
+            Some(_) | None => Ok(Commit::at(scene.now)),
+        }
+    }
+
+    async fn severity_changed(&self, scene: &Scene<'_>, to: Severity) -> Result<Commit, StateError> {
+        let Some(id) = scene.event.event.subject.alert else { return Ok(Commit::at(scene.now)) };
+        let holder = scene.open().await?.into_iter().find(|incident| incident.entity.alerts.contains(&id));
+        if let Some(Versioned { entity: mut incident, version }) = holder {
+            let mut commit = Commit::at(scene.now);
+            self.writer.post_update(&mut commit, &incident, &scene.event.event, scene.now)?;
+            if to > incident.severity {
+                incident.severity = to;
+                commit.put(&incident, Expect::Version(version))?;
+            }
+            return Ok(commit);
+        }
+        match scene.alert().await? {
+            Some(alert) if to.opens_incident() && !alert.muted => {
+                let arrival = Arrival::of(&alert, to, scene.event.event.at);
+                self.arrive(scene, arrival).await
+            }
+            Some(_) | None => Ok(Commit::at(scene.now)),
+        }
+    }
+
+    async fn arrive(&self, scene: &Scene<'_>, arrival: Arrival) -> Result<Commit, StateError> {
+        let open = scene.open().await?;
+        if open.iter().any(|incident| incident.entity.alerts.contains(&arrival.alert)) {
+            return Ok(Commit::at(scene.now));
+        }
+        match correlate(open.iter().map(|one| &one.entity), &arrival.labels, &self.writer.config.group_by) {
+            Correlation::Join(id) => match open.into_iter().find(|one| one.entity.id == id) {
+                Some(found) => self.join(scene, arrival, found),
+                None => Ok(Commit::at(scene.now)),
+            },
+            Correlation::Open(group) => self.open(scene, arrival, group).await,
+        }
+    }
+
+    fn join(&self, scene: &Scene<'_>, arrival: Arrival, found: Versioned<Incident>) -> Result<Commit, StateError> {
+        let Versioned { entity: mut incident, version } = found;
+        incident.alerts.push(arrival.alert);
+        incident.firing.push(arrival.alert);
+        incident.severity = incident.severity.max(arrival.severity);
+        incident.clocks.started = incident.clocks.started.min(arrival.started);
+        let event = EventKind::IncidentAlertAttached { severity: incident.severity };
+        self.commit(scene, &incident, Expect::Version(version), Some(arrival.alert), vec![event])
+    }
+
+    async fn open(&self, scene: &Scene<'_>, arrival: Arrival, group: Labels) -> Result<Commit, StateError> {
+        let mut commit = Commit::at(scene.now);
+        let number = counter::take(scene.state, scene.tenant(), &mut commit).await?;
+        let cause = format!("{}/{}", arrival.alert, scene.event.seq);
+        let incident = Incident {
+            id: IncidentId::derived(arrival.detected, &cause),
+            tenant: scene.tenant().clone(),
+            number,
+            title: arrival.title.chars().take(LONGEST_TITLE).collect(),
+            severity: arrival.severity,
+            status: IncidentStatus::Open,
+            group,
+            alerts: vec![arrival.alert],
+            firing: vec![arrival.alert],
+            clocks: IncidentClocks {
+                started: arrival.started,
+                detected: arrival.detected,
+                acknowledged: None,
+                mitigated: None,
+                resolved: None,
+                closed: None,
+            },
+            acknowledged: None,
+            resolved_by: None,
+            chat: None,
+            repair: None,
+        };
+        let event = EventKind::IncidentOpened { number, title: incident.title.clone(), severity: incident.severity };
+        commit.merge(self.commit(scene, &incident, Expect::New, Some(arrival.alert), vec![event])?);
+        Ok(commit)
+    }
+
+    async fn alert_resolved(&self, scene: &Scene<'_>) -> Result<Commit, StateError> {
+        let Some(id) = scene.event.event.subject.alert else { return Ok(Commit::at(scene.now)) };
+        let Some(Versioned { entity: mut incident, version }) = scene.incident().await? else { return Ok(Commit::at(scene.now)) };
+        let before = incident.firing.len();
+        incident.firing.retain(|alert| *alert != id);
+        if incident.firing.len() == before {
+            return Ok(Commit::at(scene.now));
+        }
+        self.quiet(scene, incident, version, Vec::new())
+    }
+
+    async fn alert_acknowledged(&self, scene: &Scene<'_>) -> Result<Commit, StateError> {
+        match scene.incident().await? {
+            Some(Versioned { entity, version }) if entity.status == IncidentStatus::Open => {
+                let actor = &scene.event.event.actor;
+                let Ok(decision) = decide(&entity, &Command::Acknowledge, scene.now, actor) else { return Ok(Commit::at(scene.now)) };
+                let alert = scene.event.event.subject.alert;
+                let change = Change { incident: &decision.incident, expect: Expect::Version(version), actor, alert, now: scene.now };
+                let mut commit = Commit::at(scene.now);
+                self.writer.write(&mut commit, &change, decision.events)?;
+                Ok(commit)
+            }
+            Some(_) | None => Ok(Commit::at(scene.now)),
+        }
+    }
+
+    async fn repair_started(&self, scene: &Scene<'_>, run: RemediationId) -> Result<Commit, StateError> {
+        let Some(Versioned { entity: mut incident, version }) = scene.incident().await? else { return Ok(Commit::at(scene.now)) };
+        if !incident.status.is_open() {
+            return Ok(Commit::at(scene.now));
+        }
+        incident.repair = Some(run);
+        let mut commit = self.commit(scene, &incident, Expect::Version(version), None, Vec::new())?;
+        self.writer.post_update(&mut commit, &incident, &scene.event.event, scene.now)?;
+        Ok(commit)
+    }
+
+    async fn repair_finished(
+        &self,
+        scene: &Scene<'_>,
+        run: RemediationId,
+        remediation: &str,
+        outcome: &RepairOutcome,
+    ) -> Result<Commit, StateError> {
+        let Some(Versioned { entity: mut incident, version }) = scene.incident().await? else { return Ok(Commit::at(scene.now)) };
+        let mut commit = Commit::at(scene.now);
+        self.writer.post_update(&mut commit, &incident, &scene.event.event, scene.now)?;
+        if incident.repair != Some(run) {
+            return Ok(commit);
+        }
+        incident.repair = None;
+        let mut events = Vec::new();
+        if let RepairOutcome::Verified { rung } = outcome
+            && incident.status.is_open()
+            && incident.clocks.mitigated.is_none()
+        {
+            incident.clocks.mitigated = Some(scene.event.event.at);
+            events.push(EventKind::IncidentMitigated { how: format!("remediation {remediation}, rung {rung}, verified") });
+        }
+        commit.merge(self.quiet(scene, incident, version, events)?);
+        Ok(commit)
+    }
+
+    async fn chat_changed(
+        &self,
+        scene: &Scene<'_>,
+        change: impl FnOnce(Option<ChatChannel>) -> Option<ChatChannel> + Send,
+    ) -> Result<Commit, StateError> {
+        let mut commit = Commit::at(scene.now);
+        if let Some(Versioned { entity: mut incident, version }) = scene.incident().await? {
+            incident.chat = change(incident.chat.take());
+            commit.put(&incident, Expect::Version(version))?;
+        }
+        Ok(commit)
+    }
+
+    async fn tell(&self, scene: &Scene<'_>) -> Result<Commit, StateError> {
+        let mut commit = Commit::at(scene.now);
+        if self.writer.config.chat_receiver.is_some()
+            && let Some(found) = scene.incident().await?
+        {
+            self.writer.post_update(&mut commit, &found.entity, &scene.event.event, scene.now)?;
+        }
+        Ok(commit)
+    }
+
+    /// Writes the incident and, if nothing fires and no repair is at work, resolves it now or after the hold.
+    fn quiet(&self, scene: &Scene<'_>, incident: Incident, version: u64, mut events: Vec<EventKind>) -> Result<Commit, StateError> {
+        let alert = scene.event.event.subject.alert;
+        let expect = Expect::Version(version);
+        let hold = self.writer.config.resolve_after.0;
+        if !is_quiet(&incident) {
+            return self.commit(scene, &incident, expect, alert, events);
+        }
+        if !hold.is_zero() {
+            let mut commit = self.commit(scene, &incident, expect, alert, events)?;
+            let job = Job::Resolve { incident: incident.id, quiet_since: scene.event.seq };
+            let row = job.at(scene.now.plus(hold)).map_err(|source| body_error(&incident, source))?;
+            commit.schedule(&incident.tenant, row);
+            return Ok(commit);
+        }
+        let Ok(decision) = decide(&incident, &alerts_cleared(), scene.now, &Actor::system("incidents")) else {
+            return self.commit(scene, &incident, expect, alert, events);
+        };
+        events.extend(decision.events);
+        self.commit(scene, &decision.incident, expect, alert, events)
+    }
+
+    fn commit(
+        &self,
+        scene: &Scene<'_>,
+        incident: &Incident,
+        expect: Expect,
+        alert: Option<AlertId>,
+        events: Vec<EventKind>,
+    ) -> Result<Commit, StateError> {
+        let mut commit = Commit::at(scene.now);
+        let actor = Actor::system("incidents");
+        self.writer.write(&mut commit, &Change { incident, expect, actor: &actor, alert, now: scene.now }, events)?;
+        Ok(commit)
+    }
+}
+
+impl Arrival {
+    /// An alert that fires already and counts from `since` on.
+    fn of(alert: &Alert, severity: Severity, since: Timestamp) -> Self {
+        Arrival {
+            alert: alert.id,
+            labels: alert.labels.clone(),
+            severity,
+            title: alert.summary(),
+            started: alert.state.active_at(),
+            detected: since,
+        }
+    }
+}
+
+/// Whether nothing keeps the incident open but the incident itself.
+pub fn is_quiet(incident: &Incident) -> bool {
+    incident.status.is_open() && incident.firing.is_empty() && incident.repair.is_none()
+}
+
+/// The command by which an incident resolves without anybody.
+pub fn alerts_cleared() -> Command {
+    Command::Resolve { reason: "alerts cleared".to_owned() }
+}

@@ -1,0 +1,109 @@
+//! The API as its users see it.
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
+use model::access::{Permission, Principal};
+use model::event::Actor;
+use model::severity::Severity;
+use model::tenant::TenantId;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::world::World;
+use crate::Config;
+
+async fn ask(world: &World, method: &str, path: &str, body: &str, permissions: &[Permission], tenant: &str) -> (StatusCode, String) {
+    let mut request =
+        Request::builder().method(method).uri(format!("/api/watchfire/v1/incidents{path}")).body(Body::from(body.to_owned())).unwrap();
+    request.extensions_mut().insert(Principal {
+        tenant: TenantId::new(tenant).unwrap(),
+        permissions: permissions.to_vec(),
+        actor: Actor::User { id: "ana".into() },
+        keyless: false,
+    });
+    let response = world.incidents.router().oneshot(request).await.unwrap();
+    let status = response.status();
+    (status, String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap())
+}
+
+async fn json_of(world: &World, method: &str, path: &str, body: &str) -> (StatusCode, Value) {
+    let (status, text) = ask(world, method, path, body, &[Permission::Read, Permission::Respond], "default").await;
+    (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}")))
+}
+
+#[tokio::test]
+async fn people_take_and_end_an_incident() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(Config::default(), folder.path());
+    world.fire("Down", "cart", Severity::Critical).await;
+    world.pass(30).await.unwrap();
+
+    let (status, listed) = json_of(&world, "GET", "?status=open", "").await;
+    assert_eq!((status, listed["incidents"][0]["number"].as_u64()), (StatusCode::OK, Some(1)));
+    let id = listed["incidents"][0]["id"].as_str().unwrap().to_owned();
+
+    let (status, answer) = json_of(&world, "POST", "/1/acknowledge", "").await;
+    assert_eq!((status, answer["message"].as_str()), (StatusCode::OK, Some("incident 1 is acknowledged")));
+    let (status, answer) = json_of(&world, "POST", &format!("/{id}/acknowledge"), "").await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(answer["error"].as_str().unwrap().starts_with("incident 1 cannot be acknowledged: ana has had it since"), "{answer}");
+
+    json_of(&world, "POST", "/1/note", r#"{"text":"it is the database"}"#).await;
+    world.pass(60).await.unwrap();
+    let (status, answer) = json_of(&world, "POST", "/incident-1/resolve", r#"{"reason":"failed over"}"#).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(answer["message"], "incident 1 is resolved, although 1 alert still fires");
+    assert_eq!(answer["incident"]["seconds_to_acknowledge"], json!(30.0));
+    world.settle().await.unwrap();
+
+    let (_, shown) = json_of(&world, "GET", "/1", "").await;
+    let kinds: Vec<&str> = shown["timeline"].as_array().unwrap().iter().map(|line| line["kind"].as_str().unwrap()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "alert_fired",
+            "incident_opened",
+            "incident_acknowledged",
+            "incident_noted",
+            "incident_resolved",
+            "postmortem_drafted",
+            "review_scheduled"
+        ]
+    );
+    assert_eq!(shown["alerts"][0]["rule"]["name"], "Down");
+    let (status, markdown) = ask(&world, "GET", "/1/postmortem", "", &[Permission::Read], "default").await;
+    assert!(status == StatusCode::OK && markdown.starts_with("# Postmortem: incident 1\n"), "{markdown}");
+    let (status, calendar) = ask(&world, "GET", "/1/review.ics", "", &[Permission::Read], "default").await;
+    assert!(status == StatusCode::OK && calendar.starts_with("BEGIN:VCALENDAR"));
+    assert_eq!(json_of(&world, "POST", "/1/close", "").await.0, StatusCode::OK);
+    assert_eq!(json_of(&world, "GET", "?status=open", "").await.1["incidents"], json!([]));
+}
+
+#[tokio::test]
+async fn wrong_requests_get_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(Config::default(), folder.path());
+    world.fire("Down", "cart", Severity::Critical).await;
+    world.settle().await.unwrap();
+    for (method, path, body, status, sentence) in [
+        ("GET", "/7", "", 404, "there is no incident 7"),
+        ("GET", "/seven", "", 400, "`seven` names no incident"),
+        ("GET", "?status=burning", "", 400, "status `burning` is unknown"),
+        ("GET", "/1/postmortem", "", 404, "incident 1 has no postmortem yet"),
+        ("POST", "/1/explode", "", 404, "`explode` is no command"),
+        ("POST", "/1/note", "{}", 409, "incident 1 cannot be annotated: the note is empty"),
+        ("POST", "/1/resolve", "because", 400, "the body is not JSON"),
+        ("POST", "/1/close", "", 409, "incident 1 cannot be closed: it is still open"),
+        ("POST", "/1/unacknowledge", "", 409, "nobody has acknowledged it"),
+    ] {
+        let (got, answer) = json_of(&world, method, path, body).await;
+        assert_eq!(got.as_u16(), status, "{path}: {answer}");
+        assert!(answer["error"].as_str().unwrap().contains(sentence), "{path}: {answer}");
+    }
+    let (status, _) = ask(&world, "POST", "/1/acknowledge", "", &[Permission::Read], "default").await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let (status, _) = ask(&world, "GET", "/1", "", &[Permission::Ingest], "default").await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let (status, _) = ask(&world, "GET", "/1", "", &[Permission::Admin], "other").await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "another tenant's incident does not exist");
+}
