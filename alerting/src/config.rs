@@ -83,8 +83,10 @@ pub fn check_ladders<'a>(ladders: impl Iterator<Item = &'a Ladder>, receivers: &
 impl Config {
     /// What is wrong with the settings, one sentence each; empty where all is well.
     pub fn check(&self, receiver_names: &BTreeSet<String>) -> Vec<String> {
-        let mut problems: Vec<String> =
-            check_ladders(self.escalations.iter(), receiver_names).into_iter().map(|problem| format!("alerting.escalations: {problem}")).collect();
+        let mut problems: Vec<String> = check_ladders(self.escalations.iter(), receiver_names)
+            .into_iter()
+            .map(|problem| format!("alerting.escalations: {problem}"))
+            .collect();
         for name in self.default_receivers.iter().filter(|name| !receiver_names.contains(*name)) {
             problems.push(format!("alerting.default_receivers names `{name}`, which is not configured under `receivers`"));
         }

@@ -3,6 +3,7 @@
 
 pub mod expand;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -252,6 +253,23 @@ pub fn parse(text: &str) -> Result<Config, String> {
         return Ok(Config::default());
     }
     serde_saphyr::from_str(text).map_err(|error| error.to_string())
+}
+
+impl Config {
+    /// What is wrong with it, one sentence each.
+    pub fn problems(&self) -> Vec<String> {
+        let receivers: BTreeSet<String> = self.receivers.iter().map(|receiver| receiver.name.clone()).collect();
+        let mut problems = alerting::channels::receiver::problems(&self.receivers);
+        problems.extend(self.alerting.check(&receivers));
+        problems.extend(self.incidents.check());
+        problems.extend(self.remediation.check());
+        problems.extend(self.collector.check().err().map(|error| format!("collector: {error}")));
+        let named = self.incidents.chat_receiver.iter().chain(&self.incidents.review_receivers);
+        for name in named.filter(|name| !receivers.contains(*name)) {
+            problems.push(format!("incidents: `{name}` is not configured under `receivers`"));
+        }
+        problems
+    }
 }
 
 #[cfg(test)]

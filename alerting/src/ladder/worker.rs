@@ -76,7 +76,8 @@ async fn decide(climb: &mut Climb<'_>, job: &Job) -> Result<(), StateError> {
             let mut run = found.entity;
             let mine = run.status == LadderStatus::Running && (run.generation, run.round, run.step) == (*generation, *round, *step);
             // The journal says the same a moment later; the follower then stops or closes the run.
-            let Some(scene) = climb.scene(&run.subject).await?.filter(|scene| mine && scene.open && !scene.acknowledged && !scene.muted) else {
+            let Some(scene) = climb.scene(&run.subject).await?.filter(|scene| mine && scene.open && !scene.acknowledged && !scene.muted)
+            else {
                 return Ok(());
             };
             climb.climb(&mut run, &scene)?;

@@ -81,6 +81,20 @@ async fn outage() -> TestEngine {
         )
         .await;
     }
+    // The cause, further down: another service's error and log record in a failed trace of checkout's, and elsewhere.
+    let traces = [
+        ("unhex('a3' || repeat('00', 14) || '01')", 41_u64, "pool of db1 is empty"),
+        ("unhex('c0' || repeat('00', 14) || '01')", 42, "unrelated"),
+    ];
+    for (trace, print, words) in traces {
+        insert(&engine, &event(print, 6.0, 2, &format!("'{words}'"), trace).replace("'checkout'", "'db'")).await;
+        let columns = "tenant, ts, service, severity_number, trace_id, body, retention_days";
+        let rows = format!(
+            "logs ({columns}) SELECT 'acme', {}, 'db', 17, {trace}, '{words} ' || toString(number * 7), 30 FROM numbers(5)",
+            at(6.0)
+        );
+        insert(&engine, &rows).await;
+    }
     engine
 }
 
@@ -101,9 +115,11 @@ async fn an_outage_is_told_in_numbers() {
 
     let errors: Vec<_> =
         found.errors.iter().map(|e| (e.fingerprint.as_str(), e.count, e.count_before, e.kind.as_str(), e.message.as_str())).collect();
-    assert_eq!(errors, [("000000000000000a", 6, 0, "E10", "card 5"), ("0000000000000014", 3, 8, "E20", "old")]);
+    assert_eq!(errors[0], ("000000000000000a", 6, 0, "E10", "card 5"));
+    assert_eq!(errors[1..3], [("0000000000000029", 2, 0, "E41", "pool of db1 is empty"), ("000000000000002a", 2, 0, "E42", "unrelated")]);
+    assert_eq!(errors[3..], [("0000000000000014", 3, 8, "E20", "old")]);
     assert_eq!((found.errors[0].trace_id.as_str(), found.errors[0].stack.as_str()), ("0b".repeat(16).as_str(), "at pay"));
-    assert_eq!(found.errors[1].trace_id, "", "no trace is known");
+    assert_eq!(found.errors[3].trace_id, "", "no trace is known");
     let seconds = |at: Timestamp| at.since(from).as_secs();
     assert_eq!((seconds(found.errors[0].first_seen), seconds(found.errors[0].last_seen)), (60, 65));
 
@@ -118,7 +134,16 @@ async fn an_outage_is_told_in_numbers() {
     assert_eq!(found.slow_traces[0].at, from.plus(std::time::Duration::from_secs(180)));
 
     let logs: Vec<_> = found.logs.iter().map(|l| (l.severity.as_str(), l.body.as_str(), l.count)).collect();
-    assert_eq!(logs, [("error", "it's down", 9), ("fatal", "out of memory", 2)]);
+    let db = |words| ("error", words, 5);
+    assert_eq!(logs, [("error", "it's down", 9), db("pool of db1 is empty 0"), db("unrelated 0"), ("fatal", "out of memory", 2)]);
+
+    // Of one service: what is its own, and what stands in its failed traces.
+    let own = source.evidence(&EvidenceQuery { services: vec!["checkout".into()], ..query.clone() }).await.unwrap();
+    assert_eq!(own.impact.iter().map(|i| i.service.as_str()).collect::<Vec<_>>(), ["checkout"]);
+    let errors: Vec<_> = own.errors.iter().map(|e| (e.service.as_str(), e.kind.as_str(), e.message.as_str())).collect();
+    assert_eq!(errors, [("checkout", "E10", "card 5"), ("db", "E41", "pool of db1 is empty"), ("checkout", "E20", "old")]);
+    let logs: Vec<_> = own.logs.iter().map(|l| (l.service.as_str(), l.count)).collect();
+    assert_eq!(logs, [("checkout", 9), ("db", 5), ("checkout", 2)]);
 
     let narrow = EvidenceQuery { services: vec!["stock".into(), "it's ?".into()], limit: 1, ..query.clone() };
     let narrow = source.evidence(&narrow).await.unwrap();

@@ -22,7 +22,7 @@ fn rules() -> String {
 fn config(catchers: &Catchers, shop: &str) -> String {
     let at = catchers.address;
     format!(
-        r#"
+        r##"
 alerting:
   rules: rules
   escalations:
@@ -54,7 +54,7 @@ remediation:
           settle: 2s
           check_every: 1s
           verify_timeout: 90s
-"#
+"##
     )
 }
 
@@ -194,7 +194,10 @@ async fn postmortem_and_metrics(world: &Watchfire) {
     }
     let metrics = world.text("/metrics").await;
     assert!(metrics.contains("watchfire_incident_time_to_resolve_seconds_count"), "{metrics}");
-    wait_for("MTTR as a series", async || world.promql("watchfire_incident_time_to_resolve_seconds").await.filter(|seconds| *seconds > 0.0)).await;
+    wait_for("MTTR as a series", async || {
+        world.promql("watchfire_incident_time_to_resolve_seconds").await.filter(|seconds| *seconds > 0.0)
+    })
+    .await;
 
     let said = |arguments: &[&str]| {
         let output = world.command(arguments).output().unwrap();
