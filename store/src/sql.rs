@@ -8,6 +8,7 @@
 
 mod functions;
 mod guard;
+mod refused;
 mod tokens;
 
 use std::time::Duration;
@@ -19,7 +20,9 @@ use model::tenant::TenantId;
 
 use crate::clickhouse::ClickHouseError;
 
-pub use guard::{Checked, SqlRefused, TABLES, check};
+pub use functions::names as allowed_functions;
+pub use guard::{Checked, INTERNAL, TABLES, check};
+pub use refused::SqlRefused;
 
 /// Tables with a column `tenant` that statements may read themselves; all other names in [`TABLES`] are views over them.
 pub const BASE_TABLES: [&str; 7] = ["spans", "logs", "series", "points", "histograms", "error_events", "trace_index"];

@@ -4,10 +4,14 @@
 
 #[path = "store/engine.rs"]
 mod engine;
+#[path = "store/evidence.rs"]
+mod evidence;
 #[path = "store/fixture.rs"]
 mod fixture;
 #[path = "store/postgres.rs"]
 mod postgres;
+#[path = "store/sql.rs"]
+mod sql;
 #[path = "store/state.rs"]
 mod state;
 #[path = "store/state_contract.rs"]

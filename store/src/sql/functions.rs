@@ -54,7 +54,6 @@ fn is_aggregate(name: &str) -> bool {
 }
 
 /// All names of the list, for the test that compares it with the engine's.
-#[cfg(test)]
 pub fn names() -> impl Iterator<Item = &'static str> {
     FUNCTIONS.aggregate.iter().chain(&FUNCTIONS.others).copied()
 }

@@ -2,31 +2,16 @@
 //! finds every place where a table can stand, every call and every clause that does more than read, and where ClickHouse might see
 //! such a place that it does not see, it refuses.
 
+mod words;
+
 use super::functions;
+use super::refused::SqlRefused;
 use super::tokens::{self, Token};
+use words::{BEFORE_PARENTHESIS, CLAUSES, MAKERS, PARTS};
+pub use words::{INTERNAL, TABLES};
 
-/// Tables and views that a statement may name.
-pub const TABLES: [&str; 13] = [
-    "spans",
-    "logs",
-    "series",
-    "points",
-    "histograms",
-    "error_events",
-    "trace_index",
-    "otel_traces",
-    "otel_traces_trace_id_ts",
-    "otel_logs",
-    "otel_metrics_gauge",
-    "otel_metrics_sum",
-    "otel_metrics_histogram",
-];
-
-/// What else stands in the database: never to be named, not even as a column or an alias.
-pub const INTERNAL: [&str; 2] = ["schema_migrations", "trace_index_mv"];
-
-/// Table functions that make numbers out of nothing.
-const MAKERS: [&str; 4] = ["numbers", "numbers_mt", "generateseries", "generate_series"];
+/// The longest statement, in bytes: ClickHouse's own limit.
+const LONGEST: usize = 262_144;
 
 /// A statement that may be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,172 +25,6 @@ impl Checked {
         &self.statement
     }
 }
-
-/// Why a statement is not run: one sentence that says what to write instead.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SqlRefused {
-    /// Not a question.
-    #[error("a statement must begin with SELECT or WITH: nothing else is run here")]
-    NotSelect,
-    /// More than one.
-    #[error("send one statement at a time: there is more text after a semicolon")]
-    Several,
-    /// Quotes or a comment.
-    #[error("a {what} has no end")]
-    Unfinished {
-        /// text, name or comment
-        what: &'static str,
-    },
-    /// Parentheses.
-    #[error("the parentheses and brackets do not match")]
-    Parentheses,
-    /// A sign.
-    #[error("`{sign}` cannot be read outside quotes: use plain words, numbers, operators and texts in single quotes")]
-    Sign {
-        /// Which one.
-        sign: String,
-    },
-    /// A clause.
-    #[error("{clause} is not allowed here: {why}")]
-    Clause {
-        /// Its words.
-        clause: &'static str,
-        /// Why not, and what to do.
-        why: &'static str,
-    },
-    /// A keyword as a name.
-    #[error("`{word}` cannot stand here or be a name: choose another alias")]
-    Keyword {
-        /// Which one.
-        word: String,
-    },
-    /// A table.
-    #[error("`{table}` is not a table that can be read here: use one of {}, or a subquery", TABLES.join(", "))]
-    Table {
-        /// What stands there.
-        table: String,
-    },
-    /// A function.
-    #[error("the function `{function}` cannot be called here")]
-    Function {
-        /// Its name.
-        function: String,
-    },
-    /// A name.
-    #[error("`{name}` cannot be read here")]
-    Name {
-        /// As written.
-        name: String,
-    },
-}
-
-/// Clauses that are refused wherever they stand as a bare word.
-const CLAUSES: [(&str, &str); 30] = [
-    ("FORMAT", "the format of the answer is named beside the statement"),
-    ("SETTINGS", "the limits are fixed"),
-    ("PREWHERE", "write WHERE, it finds the same rows"),
-    ("INTO", "the answer goes back to the one who asks"),
-    ("OUTFILE", "the answer goes back to the one who asks"),
-    ("EXPLAIN", READS),
-    ("DESCRIBE", READS),
-    ("SHOW", READS),
-    ("APPLY", "call the function on each column"),
-    ("RECURSIVE", "write the levels out"),
-    ("PARALLEL", READS),
-    ("STREAM", READS),
-    ("INSERT", READS),
-    ("CREATE", READS),
-    ("ALTER", READS),
-    ("DROP", READS),
-    ("ATTACH", READS),
-    ("DETACH", READS),
-    ("RENAME", READS),
-    ("TRUNCATE", READS),
-    ("OPTIMIZE", READS),
-    ("DELETE", READS),
-    ("UPDATE", READS),
-    ("KILL", READS),
-    ("GRANT", READS),
-    ("REVOKE", READS),
-    ("BACKUP", READS),
-    ("RESTORE", READS),
-    ("EXECUTE", READS),
-    ("UNDROP", READS),
-];
-const READS: &str = "only SELECT is run; put backticks around it if it is a column's name";
-
-/// Words that begin a part of a SELECT. They cannot be names, not even quoted, so that they mean to ClickHouse what they mean here.
-const PARTS: [&str; 21] = [
-    "SELECT",
-    "WITH",
-    "FROM",
-    "JOIN",
-    "ARRAY",
-    "WHERE",
-    "GROUP",
-    "ORDER",
-    "HAVING",
-    "QUALIFY",
-    "WINDOW",
-    "LIMIT",
-    "OFFSET",
-    "UNION",
-    "INTERSECT",
-    "EXCEPT",
-    "ON",
-    "USING",
-    "AS",
-    "IN",
-    "FINAL",
-];
-
-/// Words that may stand before `(` without being called.
-const BEFORE_PARENTHESIS: [&str; 44] = [
-    "SELECT",
-    "WITH",
-    "FROM",
-    "JOIN",
-    "WHERE",
-    "BY",
-    "HAVING",
-    "QUALIFY",
-    "LIMIT",
-    "OFFSET",
-    "UNION",
-    "INTERSECT",
-    "EXCEPT",
-    "ON",
-    "USING",
-    "AS",
-    "IN",
-    "ALL",
-    "ANY",
-    "DISTINCT",
-    "AND",
-    "OR",
-    "NOT",
-    "XOR",
-    "WHEN",
-    "THEN",
-    "ELSE",
-    "CASE",
-    "BETWEEN",
-    "LIKE",
-    "ILIKE",
-    "IS",
-    "DIV",
-    "MOD",
-    "INTERVAL",
-    "OVER",
-    "FILTER",
-    "EXISTS",
-    "REPLACE",
-    "COLUMNS",
-    "SAMPLE",
-    "SETS",
-    "MATERIALIZED",
-    "REGEXP",
-];
 
 /// Where in a SELECT the words of one pair of parentheses are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -234,6 +53,9 @@ struct Guard<'a> {
 
 /// Checks a statement. `database` may stand before a table's name.
 pub fn check(statement: &str, database: &str) -> Result<Checked, SqlRefused> {
+    if statement.len() > LONGEST {
+        return Err(SqlRefused::Long);
+    }
     let read = tokens::read(statement)?;
     let mut guard = Guard { tokens: &read.tokens, database, frames: vec![Frame { part: Part::Elsewhere, named: Vec::new(), names: None }] };
     if !guard.word_at(0, "SELECT") && !guard.word_at(0, "WITH") {
@@ -434,10 +256,12 @@ impl<'a> Guard<'a> {
 
     /// A place where a table stands.
     fn table(&self, at: usize) -> Result<(), SqlRefused> {
-        if self.sign_at(at, '(') {
-            // Parentheses may hold a list of joins as well: only queries are let in.
-            let query = self.word_at(at + 1, "SELECT") || self.word_at(at + 1, "WITH");
-            return if query { Ok(()) } else { self.table_in_parentheses(at + 1) };
+        // Parentheses may hold a list of joins as well: only queries are let in.
+        let inner = (at..self.tokens.len()).find(|at| !self.sign_at(*at, '(')).unwrap_or(self.tokens.len());
+        if inner > at {
+            let query = self.word_at(inner, "SELECT") || self.word_at(inner, "WITH");
+            let table = || format!("({}", self.name_at(inner).unwrap_or_default());
+            return if query { Ok(()) } else { Err(SqlRefused::Table { table: table() }) };
         }
         let unknown = |table: &str| Err(SqlRefused::Table { table: table.to_owned() });
         let Some(first) = self.name_at(at) else { return unknown("") };
@@ -452,14 +276,6 @@ impl<'a> Guard<'a> {
         }
         let known = TABLES.contains(&first) || self.frames.iter().any(|frame| frame.named.iter().any(|name| name == first));
         if known { Ok(()) } else { unknown(first) }
-    }
-
-    fn table_in_parentheses(&self, at: usize) -> Result<(), SqlRefused> {
-        if self.sign_at(at, '(') {
-            self.table(at)
-        } else {
-            Err(SqlRefused::Table { table: format!("({}", self.name_at(at).unwrap_or_default()) })
-        }
     }
 
     /// `IN name` and `IN (name)` read a table: a bare name can only be one of this database, a dotted one must be known.

@@ -2,7 +2,7 @@
 //! comments, letters outside ASCII that ClickHouse takes for quotes or signs, prefixed strings, here-documents, numbers that run into
 //! words) is refused or left out of the text that is sent.
 
-use super::guard::SqlRefused;
+use super::refused::SqlRefused;
 
 /// A word of the statement.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,7 +47,8 @@ impl Postgres {
             assert!(Command::new("chown").arg("-R").arg("postgres").arg(folder.path()).status().unwrap().success());
         }
         let made = command(&bin.join("initdb"), root)
-            .args(["--auth=trust", "--no-sync", "--encoding=UTF8", "-U", "watchfire", "-D"])
+            // A locale that does not sort by bytes, as most servers have one.
+            .args(["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale-provider=icu", "--icu-locale=en-US", "-U", "watchfire", "-D"])
             .arg(&data)
             .current_dir("/")
             .stdout(Stdio::null())

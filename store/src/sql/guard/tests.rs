@@ -1,5 +1,7 @@
 //! What the check lets through and what it refuses, as tables of statements.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn refusal(statement: &str) -> Option<SqlRefused> {
@@ -183,4 +185,69 @@ fn a_refusal_says_what_to_do() {
     assert_eq!(said("SELECT file('x')"), "the function `file` cannot be called here");
     assert!(said("SELECT 1 FROM sapns").starts_with("`sapns` is not a table that can be read here: use one of spans, logs, "));
     assert_eq!(said("DELETE FROM logs"), "a statement must begin with SELECT or WITH: nothing else is run here");
+}
+
+/// Fragments that meet in odd ways, and anything else.
+fn statements() -> impl Strategy<Value = String> {
+    let fragments = [
+        "SELECT",
+        "FROM",
+        "spans",
+        "other",
+        "JOIN",
+        "ARRAY",
+        "WITH",
+        "AS",
+        "(",
+        ")",
+        ",",
+        ".",
+        "IN",
+        "WHERE",
+        "LIMIT",
+        "1",
+        "1e",
+        "0x",
+        "'",
+        "`",
+        "\"",
+        "\\",
+        "/*",
+        "*/",
+        "--",
+        "\n",
+        " ",
+        "x",
+        "\u{2212}",
+        "\u{1F525}",
+        "count",
+        "[",
+        "]",
+        ";",
+        "\0",
+        "file",
+        "UNION",
+        "'a'",
+        "?",
+    ];
+    let mixed = proptest::collection::vec(proptest::sample::select(fragments.to_vec()), 0..40);
+    prop_oneof![4 => mixed.prop_map(|words| format!("SELECT {}", words.join(" "))), 1 => any::<String>(), 2 => proptest::collection::vec(proptest::sample::select(fragments.to_vec()), 0..40).prop_map(|words| words.concat())]
+}
+
+proptest! {
+    /// No text makes the check panic, and what is let through is let through as it is sent.
+    #[test]
+    fn any_text_is_read_and_what_is_sent_reads_the_same(statement in statements()) {
+        if let Ok(checked) = check(&statement, "watchfire") {
+            prop_assert_eq!(check(checked.statement(), "watchfire"), Ok(checked.clone()));
+        }
+    }
+}
+
+#[test]
+fn depth_and_length_are_bounded() {
+    let deep = format!("SELECT 1 FROM {}SELECT 1{}", "(".repeat(60_000), ")".repeat(60_000));
+    assert_eq!(refusal(&deep), None);
+    assert_eq!(refusal(&format!("SELECT 1 IN {}", "(".repeat(200_000))), Some(SqlRefused::Parentheses));
+    assert_eq!(refusal(&format!("SELECT '{}'", "x".repeat(LONGEST))), Some(SqlRefused::Long));
 }
