@@ -1,0 +1,116 @@
+//! The settings of alerting. Every key has a default; unknown keys are refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use model::time::Span;
+use serde::{Deserialize, Serialize};
+
+use crate::machine::Flapping;
+use crate::rules::Ladder;
+use crate::silence::InhibitRule;
+
+/// Rules, ladders, muting.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The folder of rule files, relative to the configuration file; none: no rules.
+    pub rules: Option<PathBuf>,
+    /// How often groups without an `interval` are evaluated.
+    pub evaluation_interval: Span,
+    /// How far back rules ask when their group has no `query_offset`.
+    pub query_offset: Span,
+    /// The longest one query of a rule may take.
+    pub query_timeout: Span,
+    /// Labels of this installation: `$externalLabels` in templates.
+    pub external_labels: BTreeMap<String, String>,
+    /// How links in notices begin, and `$externalURL`; none: no links.
+    pub external_url: Option<String>,
+    /// Ladders that rules name in `escalation`.
+    pub escalations: Vec<Ladder>,
+    /// Receivers that hear of alerts without `escalation`, when they fire and when they resolve.
+    pub default_receivers: Vec<String>,
+    /// Alerts that mute other alerts.
+    pub inhibit_rules: Vec<InhibitRule>,
+    /// When an alert that comes and goes is held open; `changes: 0` turns it off.
+    pub flapping: Flapping,
+    /// How long an alert of severity critical or high waits for its incident before its ladder starts without one.
+    pub incident_wait: Span,
+    /// After so many failures in a row a rule raises `WatchfireRuleFailing`.
+    pub failing_after: u32,
+    /// A ladder step that is later than this raises `WatchfireLadderOverdue`.
+    pub ladder_overdue: Span,
+    /// The ladder of Watchfire's own alerts; none: the default receivers.
+    pub own_escalation: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            rules: None,
+            evaluation_interval: Span::secs(15),
+            query_offset: Span::secs(0),
+            query_timeout: Span::secs(30),
+            external_labels: BTreeMap::new(),
+            external_url: None,
+            escalations: Vec::new(),
+            default_receivers: Vec::new(),
+            inhibit_rules: Vec::new(),
+            flapping: Flapping::default(),
+            incident_wait: Span::secs(2),
+            failing_after: 3,
+            ladder_overdue: Span::secs(60),
+            own_escalation: None,
+        }
+    }
+}
+
+/// What is wrong with ladders, one sentence each.
+pub fn check_ladders<'a>(ladders: impl Iterator<Item = &'a Ladder>, receivers: &BTreeSet<String>) -> Vec<String> {
+    let (mut problems, mut names) = (Vec::new(), BTreeSet::new());
+    for ladder in ladders {
+        problems.extend(ladder.problems());
+        if !names.insert(ladder.name.as_str()) {
+            problems.push(format!("escalation `{}` exists twice: rename one of them", ladder.name));
+        }
+        for receiver in ladder.steps.iter().flat_map(|step| &step.notify).filter(|name| !receivers.contains(*name)) {
+            problems.push(format!("escalation `{}` notifies `{receiver}`, which is not configured under `receivers`", ladder.name));
+        }
+    }
+    problems
+}
+
+impl Config {
+    /// What is wrong with the settings, one sentence each; empty where all is well.
+    pub fn check(&self, receiver_names: &BTreeSet<String>) -> Vec<String> {
+        let mut problems: Vec<String> =
+            check_ladders(self.escalations.iter(), receiver_names).into_iter().map(|problem| format!("alerting.escalations: {problem}")).collect();
+        for name in self.default_receivers.iter().filter(|name| !receiver_names.contains(*name)) {
+            problems.push(format!("alerting.default_receivers names `{name}`, which is not configured under `receivers`"));
+        }
+        if self.evaluation_interval.0.is_zero() {
+            problems.push("alerting.evaluation_interval is 0: write a duration such as 15s".to_owned());
+        }
+        if self.query_timeout.0.is_zero() {
+            problems.push("alerting.query_timeout is 0: write a duration such as 30s".to_owned());
+        }
+        if self.flapping.changes > 0 && !(2..=64).contains(&self.flapping.evaluations) {
+            problems.push("alerting.flapping.evaluations must be from 2 to 64".to_owned());
+        }
+        if self.flapping.changes >= self.flapping.evaluations && self.flapping.changes > 0 {
+            problems.push("alerting.flapping.changes must be smaller than evaluations, or 0 to turn it off".to_owned());
+        }
+        if self.failing_after == 0 {
+            problems.push("alerting.failing_after must be at least 1".to_owned());
+        }
+        for (at, rule) in self.inhibit_rules.iter().enumerate() {
+            if rule.source_matchers.is_empty() || rule.target_matchers.is_empty() {
+                problems.push(format!("alerting.inhibit_rules[{at}] needs source_matchers and target_matchers"));
+            }
+        }
+        if let Some(name) = self.own_escalation.as_ref().filter(|name| !self.escalations.iter().any(|ladder| ladder.name == **name)) {
+            problems.push(format!("alerting.own_escalation names `{name}`, which is not under alerting.escalations"));
+        }
+        problems
+    }
+}

@@ -1,0 +1,90 @@
+//! The YAML of rule files: Prometheus's keys and ours, unknown keys refused, places kept for messages.
+
+use std::collections::BTreeMap;
+
+use model::time::Span;
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use super::{Ladder, RuleError};
+
+/// A rule file or a sidecar.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileYaml {
+    #[serde(default)]
+    pub groups: Vec<GroupYaml>,
+    #[serde(default)]
+    pub escalations: Vec<Spanned<Ladder>>,
+}
+
+/// A group.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GroupYaml {
+    pub name: Spanned<String>,
+    pub interval: Option<Span>,
+    pub query_offset: Option<Span>,
+    #[serde(default)]
+    pub limit: usize,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub rules: Vec<RuleYaml>,
+}
+
+/// A rule; which keys fit together is checked later.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RuleYaml {
+    pub record: Option<Spanned<String>>,
+    pub alert: Option<Spanned<String>>,
+    pub expr: Option<Spanned<String>>,
+    #[serde(rename = "for")]
+    pub hold: Option<Span>,
+    pub keep_firing_for: Option<Span>,
+    #[serde(default)]
+    pub labels: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    pub annotations: BTreeMap<String, Spanned<String>>,
+    pub thresholds: Option<Spanned<BTreeMap<String, String>>>,
+    pub escalation: Option<Spanned<EscalationYaml>>,
+    pub remediation: Option<Spanned<String>>,
+}
+
+/// A ladder's name, or one per severity.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum EscalationYaml {
+    One(String),
+    PerSeverity(BTreeMap<String, String>),
+}
+
+/// Where a value stands.
+pub(super) fn line<T>(value: &Spanned<T>) -> Option<u64> {
+    Some(value.referenced.line()).filter(|line| *line > 0)
+}
+
+impl RuleYaml {
+    /// The line of the rule.
+    pub(super) fn line(&self) -> Option<u64> {
+        [&self.alert, &self.record, &self.expr].into_iter().flatten().find_map(line)
+    }
+    /// The line of its expression.
+    pub(super) fn expr_line(&self) -> Option<u64> {
+        self.expr.as_ref().and_then(line).or_else(|| self.line())
+    }
+}
+
+/// Parses one file. An empty file is a file without groups.
+pub(super) fn parse(file: &str, text: &str) -> Result<FileYaml, RuleError> {
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        return Ok(FileYaml::default());
+    }
+    serde_saphyr::from_str(text).map_err(|error| {
+        let line = error.location().map(|place| place.line()).filter(|line| *line > 0);
+        let message = error.without_snippet().to_string();
+        let message = message.lines().next().unwrap_or("the file is not YAML").trim().to_owned();
+        RuleError { file: file.to_owned(), line, message }
+    })
+}
