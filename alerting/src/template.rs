@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use model::labels::Labels;
 
-pub use number::{format_float, humanize_duration};
+pub use number::{format_e_shortest, format_float};
 pub use parse::TemplateError;
 
 use value::Val;

@@ -70,14 +70,21 @@ pub fn format_float(value: f64) -> String {
     format_g(value, None)
 }
 
+/// Go's `strconv.FormatFloat(v, 'e', -1, 64)`: how Prometheus's API shows the value of an alert.
+pub fn format_e_shortest(value: f64) -> String {
+    special(value).unwrap_or_else(|| go_exponent(&format!("{value:e}")))
+}
+
+/// Rust's `1.5e3` as Go writes it: `1.5e+03`.
+fn go_exponent(text: &str) -> String {
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    let (mark, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
+    format!("{mantissa}e{mark}{digits:0>2}")
+}
+
 /// Go's `%e` with a precision.
 pub(super) fn format_e(value: f64, precision: usize) -> String {
-    special(value).unwrap_or_else(|| {
-        let text = format!("{value:.precision$e}");
-        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let (mark, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
-        format!("{mantissa}e{mark}{digits:0>2}")
-    })
+    special(value).unwrap_or_else(|| go_exponent(&format!("{value:.precision$e}")))
 }
 
 /// Go's `%f` with a precision.
@@ -125,7 +132,7 @@ pub(super) fn humanize_1024(value: f64) -> String {
 }
 
 /// Seconds for people: `3661` -> `1h 1m 1s`, `0.01` -> `10ms`.
-pub fn humanize_duration(value: f64) -> String {
+pub(super) fn humanize_duration(value: f64) -> String {
     if !value.is_finite() {
         return format_g(value, Some(4));
     }
