@@ -30,10 +30,12 @@ use crate::rules::{AlertRule, Group, Rule, RuleSet};
 use crate::shared::Shared;
 use crate::silence::{Muting, Silence};
 
-pub(crate) use board::everything;
 pub use board::FailingRule;
+pub(crate) use board::everything;
 pub(crate) use own::SOURCE as OWN_SOURCE;
 pub use schedule::Rhythm;
+#[cfg(test)]
+pub(crate) use series::STALE;
 pub use view::{GroupView, Health, RuleView};
 
 use board::RuleBoard;

@@ -39,13 +39,18 @@ impl Meters {
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counter = |name: &str, help: &str, labels: &[&str]| add(registry, IntCounterVec::new(Opts::new(name, help), labels));
         let buckets = vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-        let seconds = HistogramOpts::new("watchfire_rule_group_seconds", "Seconds that one evaluation of a rule group took.").buckets(buckets);
+        let seconds =
+            HistogramOpts::new("watchfire_rule_group_seconds", "Seconds that one evaluation of a rule group took.").buckets(buckets);
         let alerts = Opts::new("watchfire_alerts", "Alerts that are pending or firing.");
         Ok(Meters {
             evaluations: counter("watchfire_rule_evaluations_total", "Evaluations of rules.", &["rule_group"])?,
             failures: counter("watchfire_rule_evaluation_failures_total", "Evaluations of rules that failed.", &["rule_group"])?,
             seconds: add(registry, HistogramVec::new(seconds, &["rule_group"]))?,
-            missed: counter("watchfire_rule_group_iterations_missed_total", "Evaluations left out because one took too long.", &["rule_group"])?,
+            missed: counter(
+                "watchfire_rule_group_iterations_missed_total",
+                "Evaluations left out because one took too long.",
+                &["rule_group"],
+            )?,
             failing: add(registry, IntGauge::new("watchfire_rules_failing", "Rules whose query fails now."))?,
             no_data: add(registry, IntGauge::new("watchfire_rules_no_data", "Rules whose selectors match no series now."))?,
             alerts: add(registry, IntGaugeVec::new(alerts, &["state", "severity"]))?,

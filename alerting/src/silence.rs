@@ -83,7 +83,8 @@ impl std::str::FromStr for MatcherText {
         let at = text.find(['=', '!']).ok_or_else(|| fail(None))?;
         let (name, rest) = (text[..at].trim(), &text[at..]);
         let words = [("=~", MatchOp::Regex), ("!~", MatchOp::NotRegex), ("!=", MatchOp::NotEqual), ("=", MatchOp::Equal)];
-        let (op, value) = words.into_iter().find_map(|(word, op)| rest.strip_prefix(word).map(|rest| (op, rest.trim()))).ok_or_else(|| fail(None))?;
+        let (op, value) =
+            words.into_iter().find_map(|(word, op)| rest.strip_prefix(word).map(|rest| (op, rest.trim()))).ok_or_else(|| fail(None))?;
         let named = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':'));
         let value = match value.strip_prefix('"') {
             Some(quoted) => serde_json::from_str::<String>(&format!("\"{quoted}")).map_err(|_| fail(None))?,
@@ -203,7 +204,8 @@ mod tests {
             target_matchers: vec!["severity=~critical|warning".parse().unwrap()],
             equal: vec!["service".to_owned()],
         };
-        let (critical, warning) = (labels(&[("severity", "critical"), ("service", "a")]), labels(&[("severity", "warning"), ("service", "a")]));
+        let (critical, warning) =
+            (labels(&[("severity", "critical"), ("service", "a")]), labels(&[("severity", "warning"), ("service", "a")]));
         let other = labels(&[("severity", "warning"), ("service", "b")]);
         let firing = vec![(1, critical.clone()), (2, critical.clone()), (3, warning.clone())];
         let muting = Muting { silences: Vec::new(), inhibit_rules: vec![rule], firing };

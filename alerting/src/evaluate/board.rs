@@ -147,9 +147,9 @@ pub(crate) async fn everything<T: Entity>(
 pub(super) async fn load_all(state: &dyn StateStore, tenant: &TenantId, now: Timestamp) -> Result<HashMap<RuleKey, RuleBoard>, StateError> {
     let mut boards: HashMap<RuleKey, RuleBoard> = HashMap::new();
     let resolved = pages::<Instance>(state, tenant, &["resolved"], 5_000).await?;
-    let recent = resolved.into_iter().filter(|found| {
-        found.entity.alert.state.resolved_at().is_some_and(|resolved| now.since(resolved) <= RESOLVED_RETENTION)
-    });
+    let recent = resolved
+        .into_iter()
+        .filter(|found| found.entity.alert.state.resolved_at().is_some_and(|resolved| now.since(resolved) <= RESOLVED_RETENTION));
     let open = everything::<Instance>(state, tenant, &["pending", "firing"]).await?;
     for found in recent.chain(open) {
         boards.entry(found.entity.alert.rule.clone()).or_default().take(found, now);

@@ -41,16 +41,8 @@ pub(super) async fn evaluate(
     let watch = Stopwatch::start();
     let mut boards = runner.boards.lock().await;
     let offset = runner.group.query_offset.unwrap_or(shared.config.query_offset.0);
-    let mut cycle = Cycle {
-        shared,
-        at,
-        asked: at.minus(offset),
-        fence,
-        limit: runner.group.limit,
-        muting,
-        overlay: Vec::new(),
-        samples: Vec::new(),
-    };
+    let mut cycle =
+        Cycle { shared, at, asked: at.minus(offset), fence, limit: runner.group.limit, muting, overlay: Vec::new(), samples: Vec::new() };
     for board in boards.iter() {
         cycle.muting.firing.extend(firing(board.state.instances.values()));
     }

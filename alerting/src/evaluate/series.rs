@@ -31,7 +31,11 @@ pub(super) fn of_alerts(instances: &Instances) -> BTreeMap<Labels, f64> {
 /// What to write at a moment: the present values, and a marker for every series that was written before and is gone.
 pub(super) fn samples(now: &BTreeMap<Labels, f64>, before: &BTreeSet<Labels>, at: Timestamp) -> Vec<(Labels, SeriesSample)> {
     let ended = before.iter().filter(|labels| !now.contains_key(*labels)).map(|labels| (labels.clone(), STALE));
-    now.iter().map(|(labels, value)| (labels.clone(), *value)).chain(ended).map(|(labels, value)| (labels, SeriesSample { at, value })).collect()
+    now.iter()
+        .map(|(labels, value)| (labels.clone(), *value))
+        .chain(ended)
+        .map(|(labels, value)| (labels, SeriesSample { at, value }))
+        .collect()
 }
 
 /// The same samples as series for the rules that follow in this cycle.

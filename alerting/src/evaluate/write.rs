@@ -85,7 +85,9 @@ pub(super) fn commit(
     keep_failing(shared, rule, board, step, &mut written)?;
     for (change, instance) in &step.changes {
         written.commit.event(event(shared, *change, instance, now));
-        if *change == Change::Cancelled && let Some(stored) = board.stored.get(&instance.alert.id) {
+        if *change == Change::Cancelled
+            && let Some(stored) = board.stored.get(&instance.alert.id)
+        {
             written.commit.delete(&stored.instance, Expect::Version(stored.version));
             written.forgotten.push(instance.alert.id);
         }
@@ -108,11 +110,8 @@ pub(super) fn commit(
 
 /// A failing rule is written when it begins to fail, when it has failed often enough to be told, and deleted when it answers.
 fn keep_failing(shared: &Shared, rule: &AlertRule, board: &RuleBoard, step: &Step, written: &mut Written) -> Result<(), StateError> {
-    let entity = |failing: &crate::machine::Failing| FailingRule {
-        tenant: shared.tenant.clone(),
-        rule: rule.key.clone(),
-        failing: failing.clone(),
-    };
+    let entity =
+        |failing: &crate::machine::Failing| FailingRule { tenant: shared.tenant.clone(), rule: rule.key.clone(), failing: failing.clone() };
     match (&step.state.failing, &board.state.failing) {
         (Some(failing), before) if before.is_none() || failing.failures == shared.config.failing_after => {
             let expect = board.failing_version.map_or(Expect::New, Expect::Version);

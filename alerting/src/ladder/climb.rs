@@ -28,12 +28,7 @@ pub(super) const DEFAULT: &str = "default";
 #[serde(tag = "job", rename_all = "snake_case")]
 pub(super) enum Job {
     /// Take a step.
-    Step {
-        run: LadderRunId,
-        generation: u32,
-        round: u32,
-        step: u32,
-    },
+    Step { run: LadderRunId, generation: u32, round: u32, step: u32 },
     /// No incident has appeared: start the ladder without one.
     Start { alert: AlertId },
 }
@@ -125,7 +120,13 @@ impl<'a> Climb<'a> {
 
     /// Starts what an alert wants: for its incident if one is open, else for itself; where an incident is expected, after a
     /// short wait.
-    pub(super) async fn start(&mut self, alert: &Alert, severity: Severity, escalation: Option<&str>, wait: bool) -> Result<(), StateError> {
+    pub(super) async fn start(
+        &mut self,
+        alert: &Alert,
+        severity: Severity,
+        escalation: Option<&str>,
+        wait: bool,
+    ) -> Result<(), StateError> {
         if !alert.is_firing() || alert.muted || alert.acknowledged.is_some() {
             return Ok(());
         }
@@ -158,7 +159,8 @@ impl<'a> Climb<'a> {
     }
 
     fn schedule(&mut self, key: String, subject: Subject, due_at: Timestamp, job: &Job) -> Result<(), StateError> {
-        let body = serde_json::to_value(job).map_err(|source| StateError::Body { kind: "ladder job".to_owned(), id: key.clone(), source })?;
+        let body =
+            serde_json::to_value(job).map_err(|source| StateError::Body { kind: "ladder job".to_owned(), id: key.clone(), source })?;
         self.commit.schedule(&self.shared.tenant, NewWork { queue: Queue::Ladder, key, lane: Lane::Page, subject, due_at, body });
         Ok(())
     }

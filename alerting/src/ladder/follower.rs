@@ -78,8 +78,12 @@ impl Follower for LadderFollower {
                     }
                 }
             }
-            (EventKind::IncidentResolved { reason }, _, Some(incident)) => over(&mut climb, incident, &format!("resolved: {reason}")).await?,
-            (EventKind::IncidentCancelled { reason }, _, Some(incident)) => over(&mut climb, incident, &format!("cancelled: {reason}")).await?,
+            (EventKind::IncidentResolved { reason }, _, Some(incident)) => {
+                over(&mut climb, incident, &format!("resolved: {reason}")).await?
+            }
+            (EventKind::IncidentCancelled { reason }, _, Some(incident)) => {
+                over(&mut climb, incident, &format!("cancelled: {reason}")).await?
+            }
             (EventKind::LadderStepTaken { ladder, .. }, _, _) => self.shared.meters.steps.with_label_values(&[ladder]).inc(),
             // Nothing else moves a ladder.
             (_, _, _) => {}

@@ -33,8 +33,9 @@ impl Worker for LadderWorker {
         Queue::Ladder
     }
 
+    /// A step is one commit; should the process die in it, the step is at most this late.
     fn lease(&self) -> Duration {
-        Duration::from_secs(30)
+        Duration::from_secs(10)
     }
 
     async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
@@ -76,7 +77,8 @@ async fn decide(climb: &mut Climb<'_>, job: &Job) -> Result<(), StateError> {
             let mut run = found.entity;
             let mine = run.status == LadderStatus::Running && (run.generation, run.round, run.step) == (*generation, *round, *step);
             // The journal says the same a moment later; the follower then stops or closes the run.
-            let Some(scene) = climb.scene(&run.subject).await?.filter(|scene| mine && scene.open && !scene.acknowledged && !scene.muted) else {
+            let Some(scene) = climb.scene(&run.subject).await?.filter(|scene| mine && scene.open && !scene.acknowledged && !scene.muted)
+            else {
                 return Ok(());
             };
             climb.climb(&mut run, &scene)?;

@@ -208,7 +208,9 @@ impl NewSilence {
             return Err(ApiError::bad_data("a silence must end after it starts, and in the future: correct `ends_at` or `duration`"));
         }
         if self.comment.len() > LONGEST_COMMENT || self.matchers.len() > MOST_MATCHERS {
-            return Err(ApiError::bad_data(format!("at most {MOST_MATCHERS} matchers and {LONGEST_COMMENT} bytes of `comment` are allowed")));
+            return Err(ApiError::bad_data(format!(
+                "at most {MOST_MATCHERS} matchers and {LONGEST_COMMENT} bytes of `comment` are allowed"
+            )));
         }
         let mut matchers = Vec::new();
         for matcher in self.matchers {

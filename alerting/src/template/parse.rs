@@ -103,7 +103,9 @@ impl Parser {
                 "break" | "continue" if self.loops == 0 => return fail(format!("{{{{{keyword}}}}} outside {{{{range}}}}")),
                 "break" => nodes.push(Node::Break),
                 "continue" => nodes.push(Node::Continue),
-                "define" | "template" | "block" => return fail(format!("{{{{{keyword}}}}} cannot stand in a rule: write the text in place")),
+                "define" | "template" | "block" => {
+                    return fail(format!("{{{{{keyword}}}}} cannot stand in a rule: write the text in place"));
+                }
                 _ => nodes.push(Node::Action(self.pipeline(tokens)?)),
             }
         }
@@ -207,7 +209,9 @@ impl Parser {
         let (names, declares, length) = match ahead.as_slice() {
             [TokenKind::Variable(x), TokenKind::Declare, ..] => (vec![x.clone()], true, 2),
             [TokenKind::Variable(x), TokenKind::Assign, ..] => (vec![x.clone()], false, 2),
-            [TokenKind::Variable(i), TokenKind::Comma, TokenKind::Variable(x), TokenKind::Declare, ..] => (vec![i.clone(), x.clone()], true, 4),
+            [TokenKind::Variable(i), TokenKind::Comma, TokenKind::Variable(x), TokenKind::Declare, ..] => {
+                (vec![i.clone(), x.clone()], true, 4)
+            }
             _ => return Ok((Vec::new(), true)),
         };
         if let Some(unknown) = names.iter().find(|name| !declares && !self.variables.contains(name)) {
