@@ -116,3 +116,42 @@ impl Config {
         problems
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        serde_saphyr::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn defaults_are_sound_and_survive_yaml() {
+        let receivers = BTreeSet::from(["pd".to_owned()]);
+        assert!(Config::default().check(&receivers).is_empty());
+        let text = serde_saphyr::to_string(&Config::default()).unwrap();
+        assert_eq!(config(&text), Config::default());
+        assert!(serde_saphyr::from_str::<Config>("rulez: x\n").is_err());
+    }
+
+    #[test]
+    fn problems_name_the_key_and_the_fix() {
+        let receivers = BTreeSet::from(["pd".to_owned()]);
+        for (text, word) in [
+            ("escalations: [{ name: a, steps: [{ after: 0s, notify: [nobody] }] }]", "`nobody`"),
+            ("escalations: [{ name: a, steps: [{ after: 5m, notify: [pd] }, { after: 0s, notify: [pd] }] }]", "must not fall"),
+            ("escalations: [{ name: a, steps: [{ after: 0s, notify: [] }] }]", "notifies nobody"),
+            ("default_receivers: [x]", "default_receivers names `x`"),
+            ("evaluation_interval: 0s", "evaluation_interval"),
+            ("query_timeout: 0s", "query_timeout"),
+            ("flapping: { changes: 9, evaluations: 100 }", "flapping.evaluations"),
+            ("flapping: { changes: 20, evaluations: 20 }", "flapping.changes"),
+            ("failing_after: 0", "failing_after"),
+            ("inhibit_rules: [{ equal: [a] }]", "inhibit_rules[0]"),
+            ("own_escalation: b", "own_escalation names `b`"),
+        ] {
+            let problems = config(text).check(&receivers);
+            assert!(problems.iter().any(|problem| problem.contains(word)), "{word} in {problems:?}");
+        }
+    }
+}

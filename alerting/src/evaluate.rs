@@ -34,6 +34,8 @@ pub use board::FailingRule;
 pub(crate) use board::everything;
 pub(crate) use own::SOURCE as OWN_SOURCE;
 pub use schedule::Rhythm;
+#[cfg(test)]
+pub(crate) use series::STALE;
 pub use view::{GroupView, Health, RuleView};
 
 use board::RuleBoard;

@@ -33,8 +33,9 @@ impl Worker for LadderWorker {
         Queue::Ladder
     }
 
+    /// A step is one commit; should the process die in it, the step is at most this late.
     fn lease(&self) -> Duration {
-        Duration::from_secs(30)
+        Duration::from_secs(10)
     }
 
     async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
