@@ -283,6 +283,21 @@ mod tests {
     }
 
     #[test]
+    fn every_key_stands_in_the_documented_file() {
+        fn keys(value: &serde_json::Value, found: &mut Vec<String>) {
+            for (key, inner) in value.as_object().into_iter().flatten() {
+                found.push(key.clone());
+                keys(inner, found);
+            }
+        }
+        let mut found = Vec::new();
+        keys(&serde_json::to_value(Config::default()).unwrap(), &mut found);
+        for key in found {
+            assert!(DEFAULT_FILE.contains(&format!("{key}:")), "deploy/watchfire.yaml does not document `{key}`");
+        }
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_its_line() {
         let error = parse("server:\n  lisen: 127.0.0.1:1\n").unwrap_err();
         assert!(error.contains("lisen") && error.contains("line 2"), "{error}");

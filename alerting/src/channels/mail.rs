@@ -100,6 +100,10 @@ fn text(notice: &Notice) -> String {
 #[async_trait]
 impl Channel for Mail {
     async fn send(&self, delivery: &Delivery, attempt: Attempt<'_>) -> Result<Sent, SendError> {
+        // An acknowledgement needs no mail.
+        if matches!(&delivery.message, Message::Notice(notice) if notice.action == PageAction::Acknowledge) {
+            return Ok(Sent::default());
+        }
         let letter = self.letter(delivery, attempt.resend)?;
         let sending = self.transport()?;
         match tokio::time::timeout(self.timeout * 2, sending.send(letter)).await {

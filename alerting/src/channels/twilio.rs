@@ -44,6 +44,10 @@ fn short(id: &str) -> &str {
 impl Channel for TwilioSms {
     async fn send(&self, delivery: &Delivery, attempt: Attempt<'_>) -> Result<Sent, SendError> {
         let Message::Notice(notice) = &delivery.message else { return Err(unsupported("twilio_sms", &delivery.message)) };
+        // Who was called knows that somebody has it from the call they did not get: no message for that.
+        if notice.action == PageAction::Acknowledge {
+            return Ok(Sent::default());
+        }
         // A message that was taken for one number is not sent to it again when the next number fails: what arrived is looked up.
         let arrived = if attempt.resend { self.arrived(delivery).await.unwrap_or_default() } else { Vec::new() };
         let body = text(notice, &delivery.id.to_string(), attempt.resend);
