@@ -36,8 +36,12 @@ pub struct Config {
     pub flapping: Flapping,
     /// How long an alert of severity critical or high waits for its incident before its ladder starts without one.
     pub incident_wait: Span,
-    /// After so many failures in a row a rule raises `WatchfireRuleFailing`.
+    /// The most alerts or recorded series of one rule; more fail the rule. A group's `limit` can only be stricter.
+    pub max_alerts_per_rule: usize,
+    /// After so many failures in a row, over at least `failing_for`, a rule raises `WatchfireRuleFailing`.
     pub failing_after: u32,
+    /// See `failing_after`: so that a short outage of the telemetry store is not told for every rule.
+    pub failing_for: Span,
     /// A ladder step that is later than this raises `WatchfireLadderOverdue`.
     pub ladder_overdue: Span,
     /// The ladder of Watchfire's own alerts; none: the default receivers.
@@ -58,7 +62,9 @@ impl Default for Config {
             inhibit_rules: Vec::new(),
             flapping: Flapping::default(),
             incident_wait: Span::secs(2),
+            max_alerts_per_rule: 10_000,
             failing_after: 3,
+            failing_for: Span::secs(30),
             ladder_overdue: Span::secs(60),
             own_escalation: None,
         }
@@ -105,6 +111,9 @@ impl Config {
         if self.failing_after == 0 {
             problems.push("alerting.failing_after must be at least 1".to_owned());
         }
+        if self.max_alerts_per_rule == 0 {
+            problems.push("alerting.max_alerts_per_rule must be at least 1".to_owned());
+        }
         for (at, rule) in self.inhibit_rules.iter().enumerate() {
             if rule.source_matchers.is_empty() || rule.target_matchers.is_empty() {
                 problems.push(format!("alerting.inhibit_rules[{at}] needs source_matchers and target_matchers"));
@@ -147,6 +156,7 @@ mod tests {
             ("flapping: { changes: 9, evaluations: 100 }", "flapping.evaluations"),
             ("flapping: { changes: 20, evaluations: 20 }", "flapping.changes"),
             ("failing_after: 0", "failing_after"),
+            ("max_alerts_per_rule: 0", "max_alerts_per_rule"),
             ("inhibit_rules: [{ equal: [a] }]", "inhibit_rules[0]"),
             ("own_escalation: b", "own_escalation names `b`"),
         ] {

@@ -138,6 +138,10 @@ impl Evaluator {
             let held = fence.borrow().clone();
             let stage = self.stage();
             let mut pause = TICK;
+            if held.is_none() {
+                // Another node leads: what this one remembers ages. Readers get the store's answer, and it is read again later.
+                *stage.loaded.lock().await = None;
+            }
             if let Some(held) = held {
                 for runner in &stage.runners {
                     let name = (runner.group.source.clone(), runner.group.name.clone());

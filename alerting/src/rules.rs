@@ -254,6 +254,14 @@ impl RuleSet {
         })
     }
 
+    /// The remediations that rules name, with their rules: for whoever knows which exist.
+    pub fn remediations(&self) -> impl Iterator<Item = (&AlertRule, &str)> {
+        self.groups.iter().flat_map(|group| &group.rules).filter_map(|rule| match rule {
+            Rule::Alert(rule) => rule.remediation.as_deref().map(|name| (&**rule, name)),
+            Rule::Record(_) => None,
+        })
+    }
+
     /// How many rules there are.
     pub fn len(&self) -> usize {
         self.groups.iter().map(|group| group.rules.len()).sum()

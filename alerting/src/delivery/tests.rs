@@ -206,7 +206,9 @@ async fn a_final_no_is_a_dead_letter_that_can_be_replayed() {
     desk.settle().await;
     let row = desk.state.rows()[0].clone();
     assert_eq!(row.state, WorkState::Dead);
-    assert!(matches!(&desk.kinds()[..], [EventKind::NotificationDead { error, .. }] if error.contains("HTTP 400") && error.contains("invalid")));
+    assert!(
+        matches!(&desk.kinds()[..], [EventKind::NotificationDead { error, .. }] if error.contains("HTTP 400") && error.contains("invalid"))
+    );
     let mut commit = Commit::at(desk.now());
     commit.change(&row.tenant, model::work::WorkChange::Replay { id: row.id, due_at: desk.now() });
     desk.state.commit(commit).await.unwrap();
@@ -216,7 +218,11 @@ async fn a_final_no_is_a_dead_letter_that_can_be_replayed() {
 
 #[tokio::test]
 async fn slack_says_no_with_200() {
-    for (answer, ends) in [(r#"{"ok":false,"error":"channel_not_found"}"#, WorkState::Dead), (r#"{"ok":false,"error":"ratelimited"}"#, WorkState::Done), ("not json", WorkState::Done)] {
+    for (answer, ends) in [
+        (r#"{"ok":false,"error":"channel_not_found"}"#, WorkState::Dead),
+        (r#"{"ok":false,"error":"ratelimited"}"#, WorkState::Done),
+        ("not json", WorkState::Done),
+    ] {
         let (_catcher, url) = Catcher::start(&[Act::Answer(200, answer)]).await;
         let desk = Desk::new(&receiver("slack", &url));
         desk.write("r", "k", notice(PageAction::Trigger)).await;
@@ -264,7 +270,8 @@ async fn dying_at_every_commit_loses_nothing_and_marks_every_doubt() {
             let died = desk.state.revive();
             desk.clock.advance(super::LEASE + Duration::from_secs(1));
             desk.settle().await;
-            let sent = catcher.seen.lock().unwrap().iter().filter(|(path, body)| !path.contains("Messages.json") || !body.is_empty()).count();
+            let sent =
+                catcher.seen.lock().unwrap().iter().filter(|(path, body)| !path.contains("Messages.json") || !body.is_empty()).count();
             assert_eq!(desk.state.rows()[0].state, WorkState::Done, "{kind}, crash {crash}");
             assert_eq!(died, crash < 2, "{kind}: two commits a delivery");
             let resend = desk.kinds().iter().any(|kind| matches!(kind, EventKind::NotificationSent { resend: true, .. }));
@@ -291,7 +298,11 @@ async fn slacks_history_tells_that_it_arrived() {
     desk.clock.advance(super::LEASE + Duration::from_secs(1));
     desk.settle().await;
     assert_eq!(catcher.bodies("/slack/chat.postMessage").len(), 1, "not posted twice");
-    assert!(desk.kinds().iter().any(|kind| matches!(kind, EventKind::NotificationSent { resend: false, provider_id: Some(id), .. } if id == "9.9")));
+    assert!(
+        desk.kinds()
+            .iter()
+            .any(|kind| matches!(kind, EventKind::NotificationSent { resend: false, provider_id: Some(id), .. } if id == "9.9"))
+    );
 }
 
 #[tokio::test]

@@ -41,8 +41,16 @@ pub(super) async fn evaluate(
     let watch = Stopwatch::start();
     let mut boards = runner.boards.lock().await;
     let offset = runner.group.query_offset.unwrap_or(shared.config.query_offset.0);
-    let mut cycle =
-        Cycle { shared, at, asked: at.minus(offset), fence, limit: runner.group.limit, muting, overlay: Vec::new(), samples: Vec::new() };
+    let mut cycle = Cycle {
+        shared,
+        at,
+        asked: at.minus(offset),
+        fence,
+        limit: limit(runner.group.limit, shared.config.max_alerts_per_rule),
+        muting,
+        overlay: Vec::new(),
+        samples: Vec::new(),
+    };
     for board in boards.iter() {
         cycle.muting.firing.extend(firing(board.state.instances.values()));
     }
@@ -72,6 +80,11 @@ pub(super) async fn evaluate(
     cycle.store(runner).await;
     runner.publish(&boards, Some(at), watch.elapsed().as_secs_f64());
     result
+}
+
+/// The stricter of the group's limit (0: none) and the configured one.
+fn limit(group: usize, configured: usize) -> usize {
+    if group == 0 { configured } else { group.min(configured) }
 }
 
 impl Cycle<'_> {
@@ -164,7 +177,11 @@ impl Cycle<'_> {
         } else {
             let failing = runner.group.rules.iter().zip(rules.iter());
             let failing = failing.filter_map(|(rule, board)| Some((rule.key(), board.state.failing.as_ref()?)));
-            own::failing_rules(&runner.own, failing, self.shared.config.failing_after)
+            let config = &self.shared.config;
+            let told = |failing: &machine::Failing| {
+                failing.failures >= config.failing_after && self.at.since(failing.since) >= config.failing_for.0
+            };
+            own::failing_rules(&runner.own, failing.filter(|(_, failing)| told(failing)))
         };
         board.evaluated_at = Some(self.at);
         let done = self.step(&runner.own, board, &outcome).await;

@@ -54,9 +54,9 @@ fn one(rule: &AlertRule, labels: Labels, severity: Severity, value: f64, summary
     (fingerprint(&rule.key, &labels), Active { labels, annotations, value: Value(value), severity })
 }
 
-/// Which rules of a group have failed at least `after` times in a row.
-pub(super) fn failing_rules<'a>(own: &AlertRule, rules: impl Iterator<Item = (&'a RuleKey, &'a Failing)>, after: u32) -> Outcome {
-    let told = rules.filter(|(_, failing)| failing.failures >= after).map(|(key, failing)| {
+/// An alert for each rule of a group that has failed for long enough.
+pub(super) fn failing_rules<'a>(own: &AlertRule, rules: impl Iterator<Item = (&'a RuleKey, &'a Failing)>) -> Outcome {
+    let told = rules.map(|(key, failing)| {
         let labels: Labels = [("rule_source", &key.source), ("rule_group", &key.group), ("rule", &key.name)].into_iter().collect();
         let summary = format!(
             "rule {} of group {} cannot be evaluated since {}: {}; its alerts are held as they are",

@@ -161,6 +161,19 @@ async fn two_results_with_one_identity_fail_the_whole_rule() {
 }
 
 #[tokio::test]
+async fn too_many_alerts_fail_the_rule_and_open_ones_are_held() {
+    let world = World::new("max_alerts_per_rule: 2", RULES);
+    world.set("down", &[(API, 1.0)]);
+    world.tick().await;
+    world.pass(30).await;
+    world.set("down", &[(API, 1.0), (&[("job", "b")], 1.0), (&[("job", "c")], 1.0)]);
+    world.pass(15).await;
+    let view = world.alerting.evaluator().views()[0].rules[1].clone();
+    assert_eq!(view.last_error.as_deref(), Some("exceeded limit of 2 with 3 alerts"));
+    assert_eq!(view.instances.iter().map(|one| one.alert.is_firing()).collect::<Vec<_>>(), [true]);
+}
+
+#[tokio::test]
 async fn an_acknowledgement_between_evaluations_is_kept() {
     let world = world();
     world.set("down", &[(API, 1.0)]);

@@ -1,3 +1,5 @@
+//! The state machine as timelines: what holds at each second, what happens.
+
 use model::ids::SequentialIds;
 use proptest::prelude::*;
 

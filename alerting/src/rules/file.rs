@@ -85,6 +85,17 @@ pub(super) fn parse(file: &str, text: &str) -> Result<FileYaml, RuleError> {
         let line = error.location().map(|place| place.line()).filter(|line| *line > 0);
         let message = error.without_snippet().to_string();
         let message = message.lines().next().unwrap_or("the file is not YAML").trim().to_owned();
+        let message = match line.and_then(|line| field(text, line)) {
+            Some(field) if !message.contains(&format!("`{field}`")) => format!("`{field}`: {message}"),
+            Some(_) | None => message,
+        };
         RuleError { file: file.to_owned(), line, message }
     })
+}
+
+/// The key that stands on a line, for errors that do not name it.
+fn field(text: &str, line: u64) -> Option<&str> {
+    let line = text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
+    let (key, _) = line.trim_start_matches([' ', '-']).split_once(':')?;
+    (!key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')).then_some(key)
 }

@@ -1,3 +1,5 @@
+//! Rule files, good and bad: what is read, and the one sentence for what is wrong.
+
 use super::*;
 
 fn load_one(text: &str) -> Result<RuleSet, Vec<RuleError>> {
@@ -62,6 +64,10 @@ fn a_full_file_is_read() {
     assert_eq!(rule.remediation.as_deref(), Some("scale-checkout"));
     assert_eq!(rule.labels["team"].text(), "shop");
     assert_eq!(alert(&set, 2).labels["team"].text(), "other", "the rule's label wins over the group's");
+    assert_eq!(
+        set.remediations().map(|(rule, name)| (rule.name.as_str(), name)).collect::<Vec<_>>(),
+        [("CheckoutErrorRate", "scale-checkout")]
+    );
     assert_eq!(set.escalations[0].repeat, 3);
     assert!(set.check(|_| Ok(()), &[]).iter().any(|error| error.message.contains("`chat`")));
 }
@@ -71,7 +77,9 @@ fn errors_name_file_line_field_and_fix() {
     let rule = |rest: &str| format!("groups:\n- name: g\n  rules:\n  - alert: A\n    expr: up\n{rest}");
     for (text, line, words) in [
         ("groups:\n- name: g\n  rules:\n  - alert: Up\n    exprr: up\n".to_owned(), Some(5), vec!["exprr"]),
-        (rule("    for: soon\n"), Some(6), vec!["soon", "5m"]),
+        (rule("    for: soon\n"), Some(6), vec!["`for`", "soon", "5m"]),
+        (rule("    for: [1]\n"), Some(6), vec!["`for`"]),
+        (rule("    escalation: [x]\n"), Some(6), vec!["`escalation`"]),
         (rule("    labels: { severity: page }\n    thresholds: { warning: \"> 1\" }\n"), Some(6), vec!["severity", "remove the label"]),
         (rule("    thresholds: { warning: \"1\" }\n"), Some(6), vec!["thresholds", "`1`", "> 0.05"]),
         (rule("    thresholds: { loud: \"> 1\" }\n"), Some(6), vec!["`loud`", "critical, high, warning or info"]),
