@@ -1,6 +1,7 @@
 //! A bounded pool of engine connections. A statement runs on a blocking thread; its settings are set before and reset after, and
 //! a connection that cannot be reset is closed rather than lent again.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +14,9 @@ use super::statement::{Ask, literal};
 /// How long a request waits for a connection.
 const WAIT: Duration = Duration::from_secs(30);
 
+/// How often a statement whose client went away is told to end.
+const KILL_TRIES: usize = 60;
+
 /// The pool.
 pub struct Pool {
     library: Arc<EngineLibrary>,
@@ -20,6 +24,8 @@ pub struct Pool {
     config: PathBuf,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
+    /// Marks of the statements at work.
+    running: Mutex<HashSet<String>>,
     /// Settings of every statement (the engine ignores profiles in its configuration file).
     defaults: Vec<(&'static str, String)>,
 }
@@ -54,7 +60,15 @@ impl Pool {
             ("allow_experimental_time_series_aggregate_functions", "1".to_owned()),
             ("log_queries", "0".to_owned()),
         ];
-        let pool = Pool { library, data, config, idle: Mutex::default(), permits: Arc::new(Semaphore::new(size)), defaults };
+        let pool = Pool {
+            library,
+            data,
+            config,
+            idle: Mutex::default(),
+            permits: Arc::new(Semaphore::new(size)),
+            running: Mutex::default(),
+            defaults,
+        };
         let first = pool.fresh()?;
         pool.give_back(first);
         Ok(Arc::new(pool))
@@ -85,7 +99,10 @@ impl Pool {
         let pool = self.clone();
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            pool.run_blocking(&ask, &mark)
+            pool.running.lock().unwrap_or_else(PoisonError::into_inner).insert(mark.clone());
+            let outcome = pool.run_blocking(&ask, &mark);
+            pool.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&mark);
+            outcome
         })
         .await
         .map_err(|_| PoolError::Thread)?
@@ -116,20 +133,26 @@ impl Pool {
         Ok(())
     }
 
-    /// Ends the statement with this mark, if it still runs.
+    /// Ends the statement with this mark, if it still runs. Asks again while it does: a statement can be between two of its steps.
     pub async fn kill(self: &Arc<Self>, mark: &str) {
-        let pool = self.clone();
-        let sql = format!("KILL QUERY WHERE Settings['log_comment'] = {} ASYNC", literal(mark));
-        // The statement may hold the last permit: the kill takes a connection beside the count.
-        let done = tokio::task::spawn_blocking(move || {
-            let mut connection = pool.take()?;
-            let outcome = connection.query(&sql, "Null");
-            pool.give_back(connection);
-            outcome.map(|_| ())
-        })
-        .await;
-        if let Ok(Err(error)) = done {
-            tracing::warn!(%error, "a statement whose client went away could not be ended");
+        for _ in 0..KILL_TRIES {
+            if !self.running.lock().unwrap_or_else(PoisonError::into_inner).contains(mark) {
+                return;
+            }
+            let pool = self.clone();
+            let sql = format!("KILL QUERY WHERE Settings['log_comment'] = {} ASYNC", literal(mark));
+            // The statement may hold the last permit: the kill takes a connection beside the count.
+            let done = tokio::task::spawn_blocking(move || {
+                let mut connection = pool.take()?;
+                let outcome = connection.query(&sql, "Null");
+                pool.give_back(connection);
+                outcome.map(|_| ())
+            })
+            .await;
+            if let Ok(Err(error)) = done {
+                tracing::warn!(%error, "a statement whose client went away could not be ended");
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
 

@@ -169,9 +169,7 @@ impl Shared {
             .spawn()
             .map_err(|error| format!("{} cannot be run: {error}", self.config.executable.display()))?;
         let last_words = Arc::new(Mutex::new(Vec::new()));
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(forward(stderr, last_words.clone()));
-        }
+        let forwarding = child.stderr.take().map(|stderr| tokio::spawn(forward(stderr, last_words.clone())));
         let stdout = child.stdout.take().ok_or("the child has no standard output")?;
         let mut lines = BufReader::new(stdout).lines();
         let ready = async {
@@ -200,6 +198,10 @@ impl Shared {
             return Ok(Process { child, stdin });
         }
         let _ = child.kill().await;
+        // Its last words may still be on their way.
+        if let Some(forwarding) = forwarding {
+            let _ = tokio::time::timeout(Duration::from_secs(2), forwarding).await;
+        }
         let words = last_words.lock().unwrap_or_else(PoisonError::into_inner).join("; ");
         Err(if words.is_empty() { "it said nothing".to_owned() } else { words })
     }
