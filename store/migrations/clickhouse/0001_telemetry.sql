@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS spans
     sample_rate UInt32 CODEC(T64, ZSTD(1)),
     retention_days UInt16 CODEC(ZSTD(1)),
     INDEX idx_trace_id trace_id TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX idx_trace_text if(empty(trace_id), '', lower(hex(trace_id))) TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX idx_duration duration TYPE minmax GRANULARITY 1,
     INDEX idx_resource_key mapKeys(resource) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX idx_resource_value mapValues(resource) TYPE bloom_filter(0.01) GRANULARITY 1,
@@ -66,6 +67,7 @@ CREATE TABLE IF NOT EXISTS logs
     attributes Map(LowCardinality(String), String) CODEC(ZSTD(1)),
     retention_days UInt16 CODEC(ZSTD(1)),
     INDEX idx_trace_id trace_id TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX idx_trace_text if(empty(trace_id), '', lower(hex(trace_id))) TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX idx_severity severity_number TYPE minmax GRANULARITY 1,
     INDEX idx_body lower(body) TYPE tokenbf_v1(32768, 3, 0) GRANULARITY 8,
     INDEX idx_resource_key mapKeys(resource) TYPE bloom_filter(0.01) GRANULARITY 1,
@@ -190,7 +192,8 @@ CREATE TABLE IF NOT EXISTS trace_index
     end SimpleAggregateFunction(max, DateTime64(9)) CODEC(Delta(8), ZSTD(1)),
     spans SimpleAggregateFunction(sum, UInt64) CODEC(T64, ZSTD(1)),
     errors SimpleAggregateFunction(sum, UInt64) CODEC(T64, ZSTD(1)),
-    retention_days SimpleAggregateFunction(max, UInt16) CODEC(ZSTD(1))
+    retention_days SimpleAggregateFunction(max, UInt16) CODEC(ZSTD(1)),
+    INDEX idx_trace_text lower(hex(trace_id)) TYPE bloom_filter(0.001) GRANULARITY 1
 )
 ENGINE = AggregatingMergeTree
 PARTITION BY toMonday(start, 'UTC')
@@ -209,5 +212,5 @@ SELECT
     countIf(status = 'ERROR') AS errors,
     max(retention_days) AS retention_days
 FROM spans
-WHERE trace_id != toFixedString('', 16)
+WHERE notEmpty(trace_id)
 GROUP BY tenant, trace_id;

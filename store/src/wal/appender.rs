@@ -143,15 +143,15 @@ fn confirm(shared: &Shared, number: u64, mut start: u64, group: Vec<Job>) {
         if let Some(claim) = job.claim {
             claim.accepted(meta.arrived);
         }
+        drop(job.permit);
         // A sender that went away needs no answer.
         let _ = job.reply.send(Ok(()));
-        drop(job.permit);
     }
     shared.refresh_gauges();
 }
 
 fn refuse(job: Job, refusal: Refusal) {
-    drop(job.claim);
+    drop((job.claim, job.permit));
     let _ = job.reply.send(Err(refusal));
 }
 

@@ -14,7 +14,7 @@ pub struct WalConfig {
     pub segment_bytes: u64,
     /// Refuse while the segments hold more than this.
     pub max_bytes: u64,
-    /// Refuse while more blocks than this wait for ClickHouse (each takes 48 bytes of memory).
+    /// Refuse while more blocks than this wait for ClickHouse (each takes 40 bytes of memory).
     pub max_blocks: u64,
     /// Refuse while the disk has less than this left.
     pub disk_reserve_bytes: u64,
@@ -28,6 +28,8 @@ pub struct WalConfig {
     pub encoders: usize,
     /// When blocks are sent on.
     pub batch: BatchLimits,
+    /// An insert that takes longer is given up and sent again.
+    pub insert_timeout: Duration,
     /// First and longest pause before an insert that failed is sent again.
     pub retry: (Duration, Duration),
     /// What a sender that is refused is told to wait.
@@ -47,7 +49,8 @@ pub struct BatchLimits {
 
 impl WalConfig {
     /// The defaults, in `dir`: segments of 64 MiB, at most 8 GiB and 4 million blocks, 1 GiB of the disk left free, 256 MiB waiting,
-    /// hashes for 10 minutes (at most a million), inserts of 100,000 rows, 32 MiB or one second, retries after 250 ms to 30 s.
+    /// hashes for 10 minutes (at most a million), inserts of 100,000 rows, 32 MiB or one second, given up after
+    /// five minutes, sent again after 250 ms to 30 s.
     pub fn new(dir: PathBuf, node: &str) -> Self {
         const MIB: u64 = 1 << 20;
         WalConfig {
@@ -62,6 +65,7 @@ impl WalConfig {
             max_requests: 1_000_000,
             encoders: 2,
             batch: BatchLimits { rows: 100_000, bytes: 32 * MIB, linger: Duration::from_secs(1) },
+            insert_timeout: Duration::from_secs(300),
             retry: (Duration::from_millis(250), Duration::from_secs(30)),
             retry_after: Duration::from_secs(5),
         }

@@ -191,7 +191,9 @@ impl Segments {
             self.keep_requests(number, &requests)?;
             let from = path(&self.dir, number);
             if damaged {
-                std::fs::rename(&from, path(&self.aside, number))?;
+                let kept = path(&self.aside, number);
+                std::fs::rename(&from, &kept)?;
+                sync_folder(&kept)?;
             } else {
                 match std::fs::remove_file(&from) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -111,13 +111,22 @@ async fn persist<T: Send + 'static>(
 ) -> T {
     let work = Arc::new(work);
     let (mut pause, longest) = shared.config.retry;
+    let mut failed = false;
     loop {
-        let (shared, work) = (Arc::clone(shared), Arc::clone(&work));
-        match tokio::task::spawn_blocking(move || work(&shared)).await {
-            Ok(Ok(done)) => return done,
-            Ok(Err(error)) => tracing::error!(%error, what, "the log's own files cannot be used; trying again"),
-            Err(error) => tracing::error!(%error, what, "the log's own work was cut short; trying again"),
-        }
+        let (own, work) = (Arc::clone(shared), Arc::clone(&work));
+        let error = match tokio::task::spawn_blocking(move || work(&own)).await {
+            Ok(Ok(done)) => {
+                if failed {
+                    lock(&shared.trouble).disk = None;
+                }
+                return done;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(error, what, "the log's own files cannot be used; trying again");
+        lock(&shared.trouble).disk = Some(format!("{what}: {error}"));
+        failed = true;
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(longest);
     }
@@ -189,30 +198,48 @@ async fn resume(shared: &Arc<Shared>, queue: &TableQueue, insert: &dyn BlockInse
     *lock(&queue.in_flight) = None;
 }
 
+/// An insert goes to quarantine when ClickHouse has said this often in a row that it can never succeed: a connection that was cut
+/// in the middle can look like bad data once.
+const FINAL_AFTER: u32 = 3;
+
 /// Sends until ClickHouse has it, or refuses it for good.
 async fn deliver(shared: &Arc<Shared>, queue: &TableQueue, insert: &dyn BlockInsert, planned: Planned, bytes: Bytes) {
     let name = queue.table.name;
     let (mut pause, longest) = shared.config.retry;
+    let mut refusals = 0;
     loop {
-        let watch = Stopwatch::start();
-        let outcome = insert.insert(queue.table, &planned.token, bytes.clone()).await;
-        shared.metrics.insert.with_label_values(&[name]).observe(watch.elapsed().as_secs_f64());
-        match outcome {
+        let error = match attempt(shared, queue, insert, &planned, bytes.clone()).await {
             Ok(()) => {
                 lock(&shared.trouble).inserts.remove(name);
                 shared.metrics.rows.with_label_values(&[name]).inc_by(planned.rows());
                 return finish(shared, queue, planned, true).await;
             }
-            Err(error) if error.retryable => {
-                tracing::warn!(table = name, token = planned.token, rows = planned.rows(), %error, "insert failed; sending it again");
-                lock(&shared.trouble).inserts.insert(name, error.message);
-                shared.metrics.retries.with_label_values(&[name]).inc();
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(longest);
-            }
-            Err(error) => return set_aside(shared, queue, planned, bytes, error.message).await,
+            Err(error) => error,
+        };
+        refusals = if error.retryable { 0 } else { refusals + 1 };
+        if refusals >= FINAL_AFTER {
+            return set_aside(shared, queue, planned, bytes, error.message).await;
         }
+        tracing::warn!(table = name, token = planned.token, rows = planned.rows(), %error, "insert failed; sending it again");
+        lock(&shared.trouble).inserts.insert(name, error.message);
+        shared.metrics.retries.with_label_values(&[name]).inc();
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(longest);
     }
+}
+
+async fn attempt(
+    shared: &Shared,
+    queue: &TableQueue,
+    insert: &dyn BlockInsert,
+    planned: &Planned,
+    bytes: Bytes,
+) -> Result<(), InsertError> {
+    let watch = Stopwatch::start();
+    let limit = shared.config.insert_timeout;
+    let outcome = tokio::time::timeout(limit, insert.insert(queue.table, &planned.token, bytes)).await;
+    shared.metrics.insert.with_label_values(&[queue.table.name]).observe(watch.elapsed().as_secs_f64());
+    outcome.unwrap_or_else(|_| Err(InsertError { retryable: true, message: format!("no answer within {limit:?}") }))
 }
 
 /// Keeps a batch that cannot be stored.

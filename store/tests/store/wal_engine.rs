@@ -1,55 +1,44 @@
-//! INTERIM
+//! An engine of its own for each test of the log, with the telemetry tables.
+
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::columns::TableSpec;
 use store::wal::{BlockInsert, InsertError};
 
-#[derive(Clone)]
-pub struct Engine {
-    client: clickhouse::Client,
-}
+use crate::fixture::TestEngine;
 
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../../migrations/clickhouse/0001_telemetry.sql"), include_str!("../../migrations/clickhouse/0002_views.sql")];
+/// Clones share it.
+#[derive(Clone)]
+pub struct Engine(pub Arc<TestEngine>);
 
 impl Engine {
-    pub async fn start(name: &str) -> Option<Engine> {
-        let client = clickhouse::Client::default().with_url("http://127.0.0.1:18123").with_validation(false);
-        client.query_raw(&format!("DROP DATABASE IF EXISTS {name}")).execute().await.unwrap();
-        client.query_raw(&format!("CREATE DATABASE {name}")).execute().await.unwrap();
-        let engine = Engine { client: client.with_database(name) };
-        for text in MIGRATIONS {
-            for st in text.split(";\n") {
-                if st.lines().any(|l| !l.trim().is_empty() && !l.starts_with("--")) {
-                    engine.execute(st).await;
-                }
-            }
-        }
-        Some(engine)
+    /// A fresh one.
+    pub async fn start() -> Engine {
+        Engine(Arc::new(TestEngine::with_schema().await))
     }
+
+    /// Runs a statement.
     pub async fn execute(&self, sql: &str) {
-        self.client.query_raw(sql).execute().await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        self.0.clickhouse.execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
+
+    /// The answer in a format.
     pub async fn bytes(&self, sql: &str, format: &str) -> Vec<u8> {
-        self.client.query_raw(sql).fetch_bytes(format).unwrap().collect().await.unwrap_or_else(|e| panic!("{sql}: {e}")).to_vec()
+        let answer = async { self.0.clickhouse.client().query_raw(sql).fetch_bytes(format)?.collect().await };
+        answer.await.unwrap_or_else(|error: clickhouse::error::Error| panic!("{sql}: {error}")).to_vec()
     }
+
+    /// The answer as text, columns split by tabs.
     pub async fn text(&self, sql: &str) -> String {
-        String::from_utf8(self.bytes(sql, "TabSeparatedRaw").await).unwrap().trim_end().to_owned()
+        self.0.text(sql).await
     }
 }
 
 #[async_trait]
 impl BlockInsert for Engine {
     async fn insert(&self, table: &'static TableSpec, token: &str, bytes: Bytes) -> Result<(), InsertError> {
-        let cols = table.columns.iter().map(|c| format!("`{}`", c.name)).collect::<Vec<_>>().join(", ");
-        let mut insert = self
-            .client
-            .insert_formatted_with(format!("INSERT INTO {} ({cols}) FORMAT Native", table.name))
-            .with_setting("insert_deduplication_token", token)
-            .with_setting("async_insert", "0")
-            .with_setting("deduplicate_blocks_in_dependent_materialized_views", "1");
-        let e = |e: clickhouse::error::Error| InsertError { retryable: !e.to_string().contains("Code: "), message: e.to_string() };
-        insert.send(bytes).await.map_err(e)?;
-        insert.end().await.map_err(e)
+        self.0.clickhouse.insert(table, token, bytes).await
     }
 }

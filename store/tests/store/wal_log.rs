@@ -34,7 +34,7 @@ async fn reopen(dir: &tempfile::TempDir) -> Wal {
     for _ in 0..10_000 {
         match open(dir) {
             Err(OpenError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
-            other => return other.unwrap(),
+            other => return other.unwrap_or_else(|error| panic!("{error}")),
         }
     }
     panic!("the log before is still open");
@@ -65,7 +65,7 @@ struct LostAnswers {
 impl BlockInsert for LostAnswers {
     async fn insert(&self, table: &'static TableSpec, token: &str, bytes: Bytes) -> Result<(), InsertError> {
         self.engine.insert(table, token, bytes).await?;
-        if self.calls.fetch_add(1, Ordering::SeqCst) % 3 == 0 {
+        if self.calls.fetch_add(1, Ordering::SeqCst).is_multiple_of(3) {
             return Err(InsertError { retryable: true, message: "the answer was lost".into() });
         }
         Ok(())
@@ -74,7 +74,7 @@ impl BlockInsert for LostAnswers {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_again_and_again_the_engine_holds_every_row_once() {
-    let Some(engine) = Engine::start("wal_killed").await else { return };
+    let engine = Engine::start().await;
     let dir = tempfile::tempdir().unwrap();
     let insert = Arc::new(LostAnswers { engine: engine.clone(), calls: AtomicU64::new(0) });
     let mut sent = 0u32;
@@ -96,6 +96,14 @@ async fn killed_again_and_again_the_engine_holds_every_row_once() {
     let wal = reopen(&dir).await;
     wal.start_writer(insert);
     assert_eq!(wal.stop(Duration::from_secs(60)).await.unwritten_blocks, 0);
+    assert_once(&engine, sent).await;
+    let newest: BTreeSet<_> = wal.newest().await.unwrap().into_iter().filter(|(_, at)| at.is_some()).map(|(name, _)| name).collect();
+    assert_eq!(newest, BTreeSet::from(["spans".to_owned(), "logs".to_owned()]));
+    assert!(wal.health().is_ok());
+}
+
+/// Every row of the batches `0..sent` once in both tables, every span once in the trace index.
+async fn assert_once(engine: &Engine, sent: u32) {
     for table in ["spans", "logs"] {
         let odd = format!("SELECT count() FROM (SELECT flags, count() AS rows FROM {table} GROUP BY flags HAVING rows != 30)");
         assert_eq!(engine.text(&odd).await, "0", "{table}");
@@ -103,14 +111,41 @@ async fn killed_again_and_again_the_engine_holds_every_row_once() {
     }
     let traced = engine.text("SELECT count() FROM spans WHERE trace_id != toFixedString('', 16)").await;
     assert_eq!(engine.text("SELECT sum(spans) FROM trace_index").await, traced);
-    let newest: BTreeSet<_> = wal.newest().await.unwrap().into_iter().filter(|(_, at)| at.is_some()).map(|(name, _)| name).collect();
-    assert_eq!(newest, BTreeSet::from(["spans".to_owned(), "logs".to_owned()]));
-    assert!(wal.health().is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_killed_under_the_writer_ends_up_with_every_row_once() {
+    let engine = Engine::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let wal = reopen(&dir).await;
+    wal.start_writer(Arc::new(engine.clone()));
+    let mut sent = 0u32;
+    for kill in 1..=3u64 {
+        for _ in 0..30 {
+            assert_eq!(wal.append(batch(sent, 30)).await.unwrap(), Appended::Durable);
+            sent += 1;
+        }
+        let pid = engine.0.supervisor.status().pid.map(|pid| pid.to_string()).unwrap_or_default();
+        std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
+        // Intake goes on while there is no engine.
+        assert_eq!(wal.append(batch(sent, 30)).await.unwrap(), Appended::Durable);
+        sent += 1;
+        for _ in 0..1_000 {
+            let status = engine.0.supervisor.status();
+            if status.restarts >= kill && status.up {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(wal.stop(Duration::from_secs(60)).await.unwritten_blocks, 0);
+    assert!(wal.health().is_ok(), "{:?}", wal.health());
+    assert_once(&engine, sent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn series_that_watchfire_computes_can_be_looked_up() {
-    let Some(engine) = Engine::start("wal_series").await else { return };
+    let engine = Engine::start().await;
     let dir = tempfile::tempdir().unwrap();
     let wal = reopen(&dir).await;
     wal.start_writer(Arc::new(engine.clone()));

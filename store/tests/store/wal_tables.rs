@@ -33,7 +33,7 @@ fn aggregated(kind: ColumnType, found: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_table_has_the_columns_of_its_spec() {
-    let Some(engine) = Engine::start("wal_describe").await else { return };
+    let engine = Engine::start().await;
     for table in tables::ALL {
         let described = engine.text(&format!("DESCRIBE TABLE {}", table.name)).await;
         let found: Vec<(&str, &str)> =
@@ -48,7 +48,7 @@ async fn every_table_has_the_columns_of_its_spec() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_table_gives_back_what_was_encoded() {
-    let Some(engine) = Engine::start("wal_round_trip").await else { return };
+    let engine = Engine::start().await;
     for table in tables::ALL {
         let mut wanted = Vec::new();
         for seed in 0..12u64 {
@@ -65,7 +65,7 @@ async fn every_table_gives_back_what_was_encoded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wide_dictionaries_are_read_too() {
-    let Some(engine) = Engine::start("wal_wide").await else { return };
+    let engine = Engine::start().await;
     for keys in [256usize, 257, 65_600] {
         let mut block = block_of(&tables::POINTS, keys, 3);
         let at = tables::POINTS.position("metric").unwrap();
@@ -81,7 +81,7 @@ async fn wide_dictionaries_are_read_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn joined_blocks_make_one_part_per_partition_and_a_token_counts_once() {
-    let Some(engine) = Engine::start("wal_join").await else { return };
+    let engine = Engine::start().await;
     let mut bytes = Vec::new();
     for seed in 0..50 {
         native::encode(&block_of(&tables::SPANS, 20, seed), &mut bytes).unwrap();
@@ -159,7 +159,7 @@ const EXPORTER: [(&str, &str); 6] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_views_have_the_exporters_columns_and_a_tenant() {
-    let Some(engine) = Engine::start("wal_views").await else { return };
+    let engine = Engine::start().await;
     for (view, columns) in EXPORTER {
         let described = engine.text(&format!("DESCRIBE TABLE {view}")).await;
         let found: Vec<String> = described.lines().map(|line| line.split('\t').take(2).collect::<Vec<_>>().join(" ")).collect();
@@ -169,7 +169,7 @@ async fn the_views_have_the_exporters_columns_and_a_tenant() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_views_show_what_was_stored() {
-    let Some(engine) = Engine::start("wal_shown").await else { return };
+    let engine = Engine::start().await;
     let map = "map('service.name', 'checkout')";
     engine
         .execute(&format!(
@@ -233,8 +233,29 @@ async fn the_views_show_what_was_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn filters_on_the_views_reach_the_indexes() {
+    let engine = Engine::start().await;
+    for table in [&tables::SPANS, &tables::LOGS, &tables::POINTS] {
+        engine.insert(table, table.name, Bytes::from(encoded(&block_of(table, 200, 1)))).await.unwrap();
+    }
+    let id = "TraceId = '000102030405060708090a0b0c0d0e0f'";
+    for (view, filter, wanted) in [
+        ("otel_traces", id, "idx_trace_text"),
+        ("otel_logs", id, "idx_trace_text"),
+        ("otel_traces_trace_id_ts", id, "idx_trace_text"),
+        ("otel_traces", "Timestamp > now() - INTERVAL 1 HOUR", "Condition: (ts in ["),
+        ("otel_logs", "TimestampTime > now() - INTERVAL 1 HOUR", "Condition: (toDateTime(ts) in ["),
+        ("otel_traces", "ServiceName = 'checkout'", "(service in ['checkout', 'checkout'])"),
+        ("otel_metrics_gauge", "TimeUnix > now() - INTERVAL 1 HOUR", "Condition: (CAST(ts, 'DateTime64(9)') in ["),
+    ] {
+        let plan = engine.text(&format!("EXPLAIN indexes = 1 SELECT * FROM {view} WHERE {filter}")).await;
+        assert!(plan.contains(wanted), "{view} WHERE {filter}: no {wanted} in\n{plan}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_span_of_absurd_length_does_not_stop_the_index() {
-    let Some(engine) = Engine::start("wal_absurd").await else { return };
+    let engine = Engine::start().await;
     let mut block = block_of(&tables::SPANS, 4, 9);
     let at = tables::SPANS.position("duration").unwrap();
     block.columns[at] = model::columns::Column::UInt64(vec![u64::MAX, i64::MAX as u64, 0, 1]);

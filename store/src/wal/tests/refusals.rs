@@ -112,6 +112,26 @@ async fn a_failed_write_refuses_its_group_and_leaves_nothing_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_log_that_cannot_be_written_delays_and_is_said() {
+    let world = World::new();
+    let wal = world.open();
+    wal.append(batch(&ids(1, 2), None)).await.unwrap();
+    // Longer than anyone would read: it clears itself once the faults are used up.
+    lock(&wal.shared.log).file.faults.extend([Fault::Write(3), Fault::Sync, Fault::Sync, Fault::Repair, Fault::Repair, Fault::Sync]);
+    let clickhouse = Arc::new(ClickHouse::default());
+    wal.start_writer(clickhouse.clone());
+    world.wait_for(|| wal.health().disk_error.is_some() || clickhouse.calls() > 0).await;
+    world.wait_for(|| wal.health().lag.is_none()).await;
+    wal.stop(Duration::from_secs(20)).await;
+    assert_eq!(wal.health().disk_error, None);
+    clickhouse.assert_stored("points", &ids(1, 2));
+    clickhouse.assert_stored("histograms", &ids(1, 2));
+    drop(wal);
+    let (_, report) = world.reopen_report().await;
+    assert_eq!((report.blocks, report.unfinished, report.damaged), (0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_request_many_times_at_once_is_written_once() {
     let world = World::new();
     let wal = world.open();
