@@ -1,1 +1,265 @@
-//! (to come)
+//! PromQL with the meaning of Prometheus 3: text to plan (`parse`, `plan`), samples for the whole query at once (`load`, from a
+//! [`source::SeriesSource`]), evaluation in memory over step-aligned columns (`eval` and the families of functions beside it).
+//! Ranges and lookback are left-open. Fails with the error types of Prometheus; stops when its future is dropped.
+
+pub mod aggregate;
+pub mod binary;
+mod catalog;
+pub mod clickhouse;
+pub mod eval;
+pub mod functions;
+pub mod histogram;
+pub mod load;
+pub mod memory;
+mod metrics;
+pub mod notes;
+pub mod parse;
+pub mod plan;
+pub mod range;
+pub mod source;
+pub mod value;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue, Series, SeriesSample};
+use model::tenant::TenantId;
+use model::time::{Stopwatch, Timestamp};
+use tokio::sync::Semaphore;
+
+use eval::{Evaluator, LoadedSeries, Setting, extents};
+use load::{LoadLimits, load};
+use metrics::Metrics;
+use plan::{Node, Plan, Root};
+use source::SeriesSource;
+use value::{Column, Frame, Value, present};
+
+/// What a query may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Series that one selector may match.
+    pub max_series: usize,
+    /// Samples of all selectors together, and cells of one value in the evaluation.
+    pub max_samples: usize,
+    /// Steps of a range query.
+    pub max_steps: usize,
+    /// Queries at the same time; more wait.
+    pub concurrency: usize,
+    /// The step of a subquery that names none.
+    pub subquery_step: Duration,
+}
+
+impl Default for Limits {
+    /// 100,000 series, 50,000,000 samples, 11,000 steps, 20 queries, 1 minute: Prometheus's own where it has them.
+    fn default() -> Self {
+        Limits {
+            max_series: 100_000,
+            max_samples: 50_000_000,
+            max_steps: 11_000,
+            concurrency: 20,
+            subquery_step: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The evaluator behind `model`'s ports.
+pub struct PromQl {
+    source: Arc<dyn SeriesSource>,
+    limits: Limits,
+    permits: Arc<Semaphore>,
+    metrics: Option<Metrics>,
+}
+
+/// Sets the flag when the future that waits is dropped.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What an evaluation gives.
+enum Outcome {
+    Value(Value),
+    Matrix(Vec<Series>),
+}
+
+type Evaluated = Result<(Outcome, notes::Notes), QueryError>;
+
+impl PromQl {
+    /// Over a source, with the default limits and without metrics.
+    pub fn new(source: Arc<dyn SeriesSource>) -> Self {
+        let limits = Limits::default();
+        PromQl { source, limits, permits: Arc::new(Semaphore::new(limits.concurrency)), metrics: None }
+    }
+
+    /// With other limits.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.permits = Arc::new(Semaphore::new(limits.concurrency.max(1)));
+        self.limits = limits;
+        self
+    }
+
+    /// Counts and times its queries in a registry (`watchfire_promql_...`). Fails if the registry has these metrics already.
+    pub fn with_metrics(mut self, registry: &prometheus::Registry) -> Result<Self, prometheus::Error> {
+        self.metrics = Some(Metrics::register(registry)?);
+        Ok(self)
+    }
+
+    async fn run(
+        &self,
+        tenant: &TenantId,
+        plan: Plan,
+        query: Frame,
+        options: &QueryOptions,
+    ) -> Result<(Outcome, notes::Notes, bool), QueryError> {
+        let stopwatch = Stopwatch::start();
+        let outcome = tokio::time::timeout(options.timeout, self.load_and_evaluate(tenant, plan, query, options))
+            .await
+            .unwrap_or(Err(QueryError::Timeout(options.timeout)));
+        if let Some(metrics) = &self.metrics {
+            metrics.observe(stopwatch.elapsed(), outcome.as_ref().err());
+        }
+        outcome
+    }
+
+    async fn load_and_evaluate(
+        &self,
+        tenant: &TenantId,
+        plan: Plan,
+        query: Frame,
+        options: &QueryOptions,
+    ) -> Result<(Outcome, notes::Notes, bool), QueryError> {
+        let _permit = self.permits.acquire().await.map_err(|_| QueryError::Unavailable("the server is stopping".to_owned()))?;
+        let setting = Setting {
+            query,
+            lookback: as_millis(options.lookback).max(1),
+            subquery_step: as_millis(self.limits.subquery_step),
+            max_samples: self.limits.max_samples,
+        };
+        let spans = extents(&plan.root, plan.selectors.len(), &setting);
+        let limits =
+            LoadLimits { max_series: self.limits.max_series, max_samples: self.limits.max_samples, timeout: options.timeout };
+        let data = load(self.source.as_ref(), tenant, &plan.selectors, &spans, &options.overlay, limits).await?;
+        let matched = data.iter().any(|series| !series.is_empty());
+        let cancel = CancelOnDrop(Arc::new(AtomicBool::new(false)));
+        let flag = Arc::clone(&cancel.0);
+        let evaluated = tokio::task::spawn_blocking(move || evaluate(&plan, &setting, &data, &flag))
+            .await
+            .map_err(|error| QueryError::Execution(format!("the evaluation died: {error}")))?;
+        drop(cancel);
+        evaluated.map(|(outcome, notes)| (outcome, notes, matched))
+    }
+}
+
+fn evaluate(plan: &Plan, setting: &Setting, data: &[Arc<Vec<LoadedSeries>>], cancelled: &AtomicBool) -> Evaluated {
+    let mut evaluator = Evaluator { data, setting, cancelled, notes: notes::Notes::default() };
+    let outcome = match &plan.root {
+        Root::Node(node) => Outcome::Value(evaluator.node(node, &setting.query)?),
+        Root::Range(range) => {
+            let series = evaluator.matrix(range, &setting.query)?.into_iter();
+            let sample = |(at, value)| SeriesSample { at: Timestamp::from_millis(at), value };
+            Outcome::Matrix(
+                series
+                    .map(|(labels, samples)| Series {
+                        labels: model::labels::Labels::clone(&labels),
+                        samples: samples.into_iter().map(sample).collect(),
+                    })
+                    .collect(),
+            )
+        }
+    };
+    Ok((outcome, evaluator.notes))
+}
+
+fn as_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+fn answer(value: QueryValue, notes: notes::Notes, matched_any_series: bool) -> Answer {
+    let (warnings, infos) = notes.into_parts();
+    Answer { value, warnings, infos, matched_any_series }
+}
+
+/// A column as a series of the answer.
+fn as_series(column: Column, frame: &Frame) -> Series {
+    let samples = frame.times().zip(column.cells).filter(|(_, value)| present(*value));
+    let samples = samples.map(|(at, value)| SeriesSample { at: Timestamp::from_millis(at), value }).collect();
+    Series { labels: Arc::unwrap_or_clone(column.labels), samples }
+}
+
+
+#[async_trait]
+impl MetricQuery for PromQl {
+    async fn instant(&self, tenant: &TenantId, expr: &str, at: Timestamp, options: &QueryOptions) -> Result<Answer, QueryError> {
+        let plan = parse::parse(expr)?;
+        let frame = Frame { start: at.millis(), end: at.millis(), step: 1 };
+        let (outcome, notes, matched) = self.run(tenant, plan, frame, options).await?;
+        let sample = |value: f64| SeriesSample { at: Timestamp::from_millis(frame.start), value };
+        let value = match outcome {
+            Outcome::Matrix(series) => QueryValue::Matrix(series),
+            Outcome::Value(Value::Text(text)) => QueryValue::Text(Timestamp::from_millis(frame.start), text),
+            Outcome::Value(Value::Scalar(numbers)) => QueryValue::Scalar(sample(numbers.first().copied().unwrap_or(f64::NAN))),
+            Outcome::Value(Value::Vector(columns)) => {
+                let one = |column: Column| {
+                    let value = column.cells.first().copied().filter(|value| present(*value))?;
+                    Some((Arc::unwrap_or_clone(column.labels), sample(value)))
+                };
+                QueryValue::Vector(columns.into_iter().filter_map(one).collect())
+            }
+        };
+        Ok(answer(value, notes, matched))
+    }
+
+    async fn range(
+        &self,
+        tenant: &TenantId,
+        expr: &str,
+        start: Timestamp,
+        end: Timestamp,
+        step: Duration,
+        options: &QueryOptions,
+    ) -> Result<Answer, QueryError> {
+        let plan = parse::parse(expr)?;
+        let wrong_type = |kind: &str| {
+            Err(QueryError::BadData(format!("invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector")))
+        };
+        match &plan.root {
+            Root::Range(_) => return wrong_type("range vector"),
+            Root::Node(Node::Text(_)) => return wrong_type("string"),
+            Root::Node(_) => {}
+        }
+        if end < start {
+            return Err(QueryError::BadData("invalid parameter \"end\": end timestamp must not be before start time".to_owned()));
+        }
+        if step.as_millis() == 0 {
+            let message = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+            return Err(QueryError::BadData(message.to_owned()));
+        }
+        let frame = Frame { start: start.millis(), end: end.millis(), step: as_millis(step) };
+        if frame.len() > self.limits.max_steps {
+            return Err(QueryError::BadData(format!(
+                "exceeded maximum resolution of {} points per timeseries. Try decreasing the query resolution (?step=XX)",
+                self.limits.max_steps
+            )));
+        }
+        let (outcome, notes, matched) = self.run(tenant, plan, frame, options).await?;
+        let mut series = match outcome {
+            Outcome::Matrix(series) => series,
+            Outcome::Value(Value::Text(_)) => Vec::new(),
+            Outcome::Value(Value::Scalar(numbers)) => vec![as_series(Column::new(model::labels::Labels::empty(), numbers), &frame)],
+            Outcome::Value(Value::Vector(columns)) => {
+                columns.into_iter().map(|column| as_series(column, &frame)).filter(|series| !series.samples.is_empty()).collect()
+            }
+        };
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(answer(QueryValue::Matrix(series), notes, matched))
+    }
+
+    fn check(&self, expr: &str) -> Result<(), QueryError> {
+        parse::parse(expr).map(|_| ())
+    }
+}

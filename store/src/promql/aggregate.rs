@@ -1,0 +1,211 @@
+//! Aggregations over columns: groups are formed once, values per step.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use model::labels::{Labels, METRIC_NAME};
+use model::query::QueryError;
+
+use super::functions::over_time;
+use super::functions::sort::by_value;
+use super::notes::Notes;
+use super::plan::{Direction, Grouping};
+use super::value::{ABSENT, Column, merge_columns, present};
+
+/// An aggregation whose parameter is evaluated: one number per step.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // the names are PromQL's
+pub enum Operation<'a> {
+    Sum,
+    Avg,
+    Min,
+    Max,
+    Count,
+    Group,
+    Stddev,
+    Stdvar,
+    Quantile(&'a [f64]),
+    Topk(&'a [f64]),
+    Bottomk(&'a [f64]),
+    Limitk(&'a [f64]),
+    CountValues(&'a str),
+}
+
+/// The labels of a series' group.
+fn group_labels(labels: &Labels, grouping: &Grouping) -> Labels {
+    match grouping {
+        Grouping::By(names) if names.is_empty() => Labels::empty(),
+        Grouping::By(names) => labels.filtered(|name| names.iter().any(|wanted| wanted == name)),
+        Grouping::Without(names) => labels.filtered(|name| name != METRIC_NAME && !names.iter().any(|dropped| dropped == name)),
+    }
+}
+
+/// The groups in order of their first series, with the numbers of their members.
+fn groups(columns: &[Column], grouping: &Grouping) -> Vec<(Arc<Labels>, Vec<usize>)> {
+    let mut known: HashMap<Labels, usize> = HashMap::new();
+    let mut groups: Vec<(Arc<Labels>, Vec<usize>)> = Vec::new();
+    for (index, column) in columns.iter().enumerate() {
+        let labels = group_labels(&column.labels, grouping);
+        let at = *known.entry(labels).or_insert_with_key(|labels| {
+            groups.push((Arc::new(labels.clone()), Vec::new()));
+            groups.len() - 1
+        });
+        groups[at].1.push(index);
+    }
+    groups
+}
+
+/// Aggregates.
+pub fn evaluate(
+    operation: Operation<'_>,
+    grouping: &Grouping,
+    columns: Vec<Column>,
+    steps: usize,
+    notes: &mut Notes,
+) -> Result<Vec<Column>, QueryError> {
+    let groups = groups(&columns, grouping);
+    match operation {
+        Operation::Topk(k) => Ok(pick(columns, &groups, &counts(k)?, Pick::Best(Direction::Descending))),
+        Operation::Bottomk(k) => Ok(pick(columns, &groups, &counts(k)?, Pick::Best(Direction::Ascending))),
+        Operation::Limitk(k) => Ok(pick(columns, &groups, &counts(k)?, Pick::First)),
+        Operation::CountValues(label) => count_values(label, &columns, &groups, steps),
+        Operation::Sum
+        | Operation::Avg
+        | Operation::Min
+        | Operation::Max
+        | Operation::Count
+        | Operation::Group
+        | Operation::Stddev
+        | Operation::Stdvar
+        | Operation::Quantile(_) => {
+            if let Operation::Quantile(qs) = operation {
+                if !groups.is_empty() {
+                    qs.iter().for_each(|q| notes.quantile(*q));
+                }
+            }
+            let fold = |(labels, members): (Arc<Labels>, Vec<usize>)| Column::new(labels, reduce(operation, &columns, &members, steps));
+            Ok(groups.into_iter().map(fold).filter(|column| !column.is_absent()).collect())
+        }
+    }
+}
+
+/// One number per step out of the members that are present.
+fn reduce(operation: Operation<'_>, columns: &[Column], members: &[usize], steps: usize) -> Vec<f64> {
+    let (mut values, mut scratch) = (Vec::with_capacity(members.len()), Vec::new());
+    let mut cells = vec![ABSENT; steps];
+    for (step, cell) in cells.iter_mut().enumerate() {
+        values.clear();
+        values.extend(members.iter().map(|member| columns[*member].cells[step]).filter(|value| present(*value)));
+        if values.is_empty() {
+            continue;
+        }
+        *cell = match operation {
+            Operation::Sum => over_time::sum(values.iter().copied()),
+            Operation::Avg => over_time::mean(values.iter().copied()),
+            Operation::Min => over_time::least(&values),
+            Operation::Max => over_time::greatest(&values),
+            Operation::Count => values.len() as f64,
+            Operation::Stddev => spread(&values).sqrt(),
+            Operation::Stdvar => spread(&values),
+            Operation::Quantile(qs) => over_time::quantile(qs[step], values.iter().copied(), &mut scratch),
+            Operation::Group | Operation::Topk(_) | Operation::Bottomk(_) | Operation::Limitk(_) | Operation::CountValues(_) => 1.0,
+        };
+    }
+    cells
+}
+
+/// The population variance; NaN as soon as a value is not finite.
+fn spread(values: &[f64]) -> f64 {
+    let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
+    for &value in values {
+        count += 1.0;
+        let off = value - mean;
+        mean += off / count;
+        squares += off * (value - mean);
+    }
+    squares / count
+}
+
+/// The `k` of each step; a `k` below 1 keeps nothing.
+fn counts(parameters: &[f64]) -> Result<Vec<usize>, QueryError> {
+    let count = |k: &f64| {
+        if k.is_nan() {
+            return Err(QueryError::Execution("Parameter value is NaN".to_owned()));
+        }
+        if *k >= 9.223_372_036_854_776e18 || *k < -9.223_372_036_854_776e18 {
+            return Err(QueryError::Execution(format!("Scalar value {} overflows int64", model::units::Value(*k))));
+        }
+        Ok(if *k < 1.0 { 0 } else { *k as usize })
+    };
+    parameters.iter().map(count).collect()
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Pick {
+    /// Greatest or least values; NaN last.
+    Best(Direction),
+    /// In order of the series.
+    First,
+}
+
+/// Keeps the first `k` of each group at each step. With one step, the series come in the order of the choice.
+fn pick(mut columns: Vec<Column>, groups: &[(Arc<Labels>, Vec<usize>)], k: &[usize], by: Pick) -> Vec<Column> {
+    let steps = k.len();
+    let mut kept: Vec<Vec<f64>> = vec![vec![ABSENT; steps]; columns.len()];
+    let mut order: Vec<usize> = Vec::new();
+    for (_, members) in groups {
+        for (step, k) in k.iter().enumerate() {
+            let cell = |member: &usize| columns[*member].cells[step];
+            let mut here: Vec<usize> = members.iter().copied().filter(|member| present(cell(member))).collect();
+            if let Pick::Best(direction) = by {
+                here.sort_by(|a, b| by_value(cell(a), cell(b), direction));
+            }
+            here.truncate(*k);
+            for member in &here {
+                kept[*member][step] = cell(member);
+            }
+            if steps == 1 {
+                order.append(&mut here);
+            }
+        }
+    }
+    for (column, cells) in columns.iter_mut().zip(kept) {
+        column.cells = cells;
+    }
+    if steps == 1 {
+        return order.into_iter().map(|index| columns[index].clone()).collect();
+    }
+    columns.retain(|column| !column.is_absent());
+    columns
+}
+
+/// One series per value that occurs, with how many series have it.
+fn count_values(label: &str, columns: &[Column], groups: &[(Arc<Labels>, Vec<usize>)], steps: usize) -> Result<Vec<Column>, QueryError> {
+    let mut out: Vec<Column> = Vec::new();
+    for (labels, members) in groups {
+        let mut known: HashMap<String, usize> = HashMap::new();
+        for step in 0..steps {
+            for value in members.iter().map(|member| columns[*member].cells[step]).filter(|value| present(*value)) {
+                let text = plain_text(value);
+                let at = *known.entry(text).or_insert_with_key(|text| {
+                    out.push(Column::new(Labels::clone(labels).with(label, text), vec![ABSENT; steps]));
+                    out.len() - 1
+                });
+                let cell = &mut out[at].cells[step];
+                *cell = if present(*cell) { *cell + 1.0 } else { 1.0 };
+            }
+        }
+    }
+    merge_columns(out)
+}
+
+/// A number without exponent, as Go's `'f', -1` writes it.
+fn plain_text(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+    } else {
+        value.to_string()
+    }
+}

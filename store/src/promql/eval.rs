@@ -1,0 +1,288 @@
+//! The evaluator: walks a plan over the steps of a frame with all samples already in memory. Synchronous and pure; it stops when
+//! the cancel flag is set.
+
+mod extent;
+mod over;
+mod select;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use model::labels::Labels;
+use model::query::QueryError;
+
+pub use extent::{Extent, extents};
+
+use super::aggregate::{self, Operation};
+use super::binary::{self, Side};
+use super::functions::{label, math, sort};
+use super::histogram;
+use super::notes::Notes;
+use super::plan::{Aggregate, Aggregator, Binary, Node, Operator, Pick, QueryTime, SortBy};
+use super::source::too_many_samples;
+use super::value::{ABSENT, Column, Frame, Value, merge_columns, nameless, present};
+
+/// A series as the evaluator sees it: samples in order of time.
+#[derive(Clone, Debug)]
+pub struct LoadedSeries {
+    /// Its labels.
+    pub labels: Arc<Labels>,
+    /// Whether its samples are deltas.
+    pub delta: bool,
+    /// Whether the store knows that it is a counter.
+    pub counter: bool,
+    /// Milliseconds.
+    pub times: Vec<i64>,
+    /// As many; staleness markers included.
+    pub values: Vec<f64>,
+}
+
+/// What does not change during an evaluation.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The frame of the whole query: `start()` and `end()`.
+    pub query: Frame,
+    /// How far back an instant selector looks, in milliseconds.
+    pub lookback: i64,
+    /// The step of a subquery that names none, in milliseconds.
+    pub subquery_step: i64,
+    /// More cells than this in one value are refused.
+    pub max_samples: usize,
+}
+
+/// Evaluates one plan.
+pub struct Evaluator<'a> {
+    /// What was loaded, per selector.
+    pub data: &'a [Arc<Vec<LoadedSeries>>],
+    /// What does not change.
+    pub setting: &'a Setting,
+    /// Set when nobody waits any more.
+    pub cancelled: &'a AtomicBool,
+    /// What there is to say.
+    pub notes: Notes,
+}
+
+impl Evaluator<'_> {
+    /// The value of a node at every step of a frame.
+    pub fn node(&mut self, node: &Node, frame: &Frame) -> Result<Value, QueryError> {
+        self.go_on()?;
+        match node {
+            Node::Number(number) => Ok(Value::Scalar(vec![*number; frame.len()])),
+            Node::Text(text) => Ok(Value::Text(text.clone())),
+            Node::Select(selector, shift) => self.select(*selector, shift, frame).map(Value::Vector),
+            Node::Negate(of) => self.negate(of, frame),
+            Node::Binary(binary) => self.binary(binary, frame),
+            Node::Aggregate(aggregate) => self.aggregate(aggregate, frame).map(Value::Vector),
+            Node::Time => Ok(Value::Scalar(frame.times().map(seconds).collect())),
+            Node::QueryTime(what) => Ok(Value::Scalar(vec![self.query_time(*what); frame.len()])),
+            Node::Pick(which, left, right) => self.pick(*which, left, right, frame),
+            Node::Scalar(of) => self.to_scalar(of, frame),
+            Node::Vector(of) => Ok(Value::Vector(vec![Column::new(Labels::empty(), self.scalar(of, frame)?)])),
+            Node::Timestamp(of) => self.timestamp(of, frame).map(Value::Vector),
+            Node::Map(function, of) => self.map(of, frame, |value, _| function(value)),
+            Node::Clamp(of, min, max) => self.clamp(of, min, max, frame),
+            Node::Round(of, nearest) => {
+                let nearest = self.scalar(nearest, frame)?;
+                self.map(of, frame, |value, step| math::round(value, nearest[step]))
+            }
+            Node::Date(part, Some(of)) => self.map(of, frame, |value, _| part.of(value)),
+            Node::Date(part, None) => {
+                let cells = frame.times().map(|at| part.of(at.div_euclid(1_000) as f64)).collect();
+                Ok(Value::Vector(vec![Column::new(Labels::empty(), cells)]))
+            }
+            Node::Over(function, params, range) => self.over(*function, params, range, frame).map(Value::Vector),
+            Node::Absent(of, labels) => self.absent(of, labels, frame),
+            Node::AbsentOver(range, labels) => self.absent_over(range, labels, frame).map(Value::Vector),
+            Node::HistogramQuantile(q, of) => {
+                let (q, columns) = (self.scalar(q, frame)?, self.vector(of, frame)?);
+                histogram::evaluate(histogram::Of::Quantile(&q), &columns, frame.len(), &mut self.notes).map(Value::Vector)
+            }
+            Node::HistogramFraction(lower, upper, of) => {
+                let (lower, upper, columns) = (self.scalar(lower, frame)?, self.scalar(upper, frame)?, self.vector(of, frame)?);
+                let of = histogram::Of::Fraction(&lower, &upper);
+                histogram::evaluate(of, &columns, frame.len(), &mut self.notes).map(Value::Vector)
+            }
+            Node::LabelReplace(of, with) => self.relabel(of, frame, |labels| label::replace(labels, with)),
+            Node::LabelJoin(of, with) => self.relabel(of, frame, |labels| label::join(labels, with)),
+            Node::Sort(of, by, direction) => {
+                let mut columns = self.vector(of, frame)?;
+                if frame.len() == 1 {
+                    // A value without one sorts nowhere: drop it first.
+                    columns.retain(|column| !column.is_absent());
+                    sort::sort(&mut columns, by, *direction);
+                } else if matches!(by, SortBy::Labels(_)) {
+                    self.notes.warn("sort is ineffective for range queries since results are always ordered by labels");
+                }
+                Ok(Value::Vector(columns))
+            }
+        }
+    }
+
+    /// Fails once nobody waits for the answer.
+    fn go_on(&self) -> Result<(), QueryError> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(QueryError::Execution("query was canceled".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Fails if a value of so many columns would be too large.
+    fn room(&self, columns: usize, frame: &Frame) -> Result<(), QueryError> {
+        if columns.saturating_mul(frame.len()) > self.setting.max_samples {
+            return Err(too_many_samples(self.setting.max_samples));
+        }
+        self.go_on()
+    }
+
+    fn scalar(&mut self, node: &Node, frame: &Frame) -> Result<Vec<f64>, QueryError> {
+        match self.node(node, frame)? {
+            Value::Scalar(numbers) => Ok(numbers),
+            Value::Vector(_) | Value::Text(_) => Err(QueryError::Execution("expected a scalar".to_owned())),
+        }
+    }
+
+    fn vector(&mut self, node: &Node, frame: &Frame) -> Result<Vec<Column>, QueryError> {
+        match self.node(node, frame)? {
+            Value::Vector(columns) => Ok(columns),
+            Value::Scalar(_) | Value::Text(_) => Err(QueryError::Execution("expected an instant vector".to_owned())),
+        }
+    }
+
+    /// Maps every value and drops the metric name.
+    fn map(&mut self, of: &Node, frame: &Frame, function: impl Fn(f64, usize) -> f64) -> Result<Value, QueryError> {
+        let mut columns = self.vector(of, frame)?;
+        for column in &mut columns {
+            for (step, value) in column.cells.iter_mut().enumerate() {
+                if present(*value) {
+                    *value = function(*value, step);
+                }
+            }
+            column.labels = nameless(&column.labels);
+        }
+        merge_columns(columns).map(Value::Vector)
+    }
+
+    fn negate(&mut self, of: &Node, frame: &Frame) -> Result<Value, QueryError> {
+        match self.node(of, frame)? {
+            Value::Scalar(numbers) => Ok(Value::Scalar(numbers.into_iter().map(|number| -number).collect())),
+            Value::Vector(mut columns) => {
+                for column in &mut columns {
+                    column.cells.iter_mut().filter(|value| present(**value)).for_each(|value| *value = -*value);
+                    column.labels = nameless(&column.labels);
+                }
+                merge_columns(columns).map(Value::Vector)
+            }
+            Value::Text(_) => Err(QueryError::Execution("a text has no negative".to_owned())),
+        }
+    }
+
+    fn clamp(&mut self, of: &Node, min: &Node, max: &Node, frame: &Frame) -> Result<Value, QueryError> {
+        let (min, max) = (self.scalar(min, frame)?, self.scalar(max, frame)?);
+        // Bounds that cross leave nothing.
+        self.map(of, frame, |value, step| if max[step] < min[step] { ABSENT } else { math::clamp(value, min[step], max[step]) })
+    }
+
+    fn relabel(&mut self, of: &Node, frame: &Frame, with: impl Fn(&Arc<Labels>) -> Arc<Labels>) -> Result<Value, QueryError> {
+        let mut columns = self.vector(of, frame)?;
+        for column in &mut columns {
+            column.labels = with(&column.labels);
+        }
+        merge_columns(columns).map(Value::Vector)
+    }
+
+    fn pick(&mut self, which: Pick, left: &Node, right: &Node, frame: &Frame) -> Result<Value, QueryError> {
+        let (left, right) = (self.scalar(left, frame)?, self.scalar(right, frame)?);
+        let choose = |(left, right): (&f64, &f64)| match which {
+            _ if left.is_nan() || right.is_nan() => f64::NAN,
+            Pick::Least => left.min(*right),
+            Pick::Greatest => left.max(*right),
+        };
+        Ok(Value::Scalar(left.iter().zip(&right).map(choose).collect()))
+    }
+
+    fn query_time(&self, what: QueryTime) -> f64 {
+        let query = &self.setting.query;
+        match what {
+            QueryTime::Start => seconds(query.start),
+            QueryTime::End => seconds(query.end),
+            QueryTime::Step if query.start == query.end => 0.0,
+            QueryTime::Step => seconds(query.step),
+            QueryTime::Range => seconds(query.end - query.start),
+        }
+    }
+
+    /// The value of the only series at each step, else NaN.
+    fn to_scalar(&mut self, of: &Node, frame: &Frame) -> Result<Value, QueryError> {
+        let columns = self.vector(of, frame)?;
+        let only = |step: usize| {
+            let mut here = columns.iter().map(|column| column.cells[step]).filter(|value| present(*value));
+            match (here.next(), here.next()) {
+                (Some(value), None) => value,
+                _ => f64::NAN,
+            }
+        };
+        Ok(Value::Scalar((0..frame.len()).map(only).collect()))
+    }
+
+    fn absent(&mut self, of: &Node, labels: &Labels, frame: &Frame) -> Result<Value, QueryError> {
+        let columns = self.vector(of, frame)?;
+        let cell = |step: usize| if columns.iter().any(|column| present(column.cells[step])) { ABSENT } else { 1.0 };
+        let cells = (0..frame.len()).map(cell).collect();
+        merge_columns(vec![Column::new(labels.clone(), cells)]).map(Value::Vector)
+    }
+
+    fn binary(&mut self, binary: &Binary, frame: &Frame) -> Result<Value, QueryError> {
+        let (left, right) = (self.node(&binary.left, frame)?, self.node(&binary.right, frame)?);
+        let operator = binary.operator;
+        match (left, right) {
+            (Value::Scalar(left), Value::Scalar(right)) => Ok(Value::Scalar(binary::scalars(operator, &left, &right))),
+            (Value::Vector(left), Value::Scalar(right)) => {
+                binary::vector_scalar(operator, left, &right, Side::Right).map(Value::Vector)
+            }
+            (Value::Scalar(left), Value::Vector(right)) => {
+                binary::vector_scalar(operator, right, &left, Side::Left).map(Value::Vector)
+            }
+            (Value::Vector(left), Value::Vector(right)) => match operator {
+                Operator::Set(set) => binary::set(set, left, right, &binary.matching, frame.len()).map(Value::Vector),
+                Operator::Arithmetic(_) | Operator::Compare(..) => {
+                    let (matching, cardinality) = (&binary.matching, &binary.cardinality);
+                    binary::vectors(operator, &left, &right, matching, cardinality, frame.len()).map(Value::Vector)
+                }
+            },
+            (Value::Text(_), _) | (_, Value::Text(_)) => Err(QueryError::Execution("a text is no operand".to_owned())),
+        }
+    }
+
+    fn aggregate(&mut self, aggregate: &Aggregate, frame: &Frame) -> Result<Vec<Column>, QueryError> {
+        let parameter = match &aggregate.aggregator {
+            Aggregator::Quantile(node) | Aggregator::Topk(node) | Aggregator::Bottomk(node) | Aggregator::Limitk(node) => {
+                self.scalar(node, frame)?
+            }
+            Aggregator::Sum | Aggregator::Avg | Aggregator::Min | Aggregator::Max | Aggregator::Count | Aggregator::Group => Vec::new(),
+            Aggregator::Stddev | Aggregator::Stdvar | Aggregator::CountValues(_) => Vec::new(),
+        };
+        let operation = match &aggregate.aggregator {
+            Aggregator::Sum => Operation::Sum,
+            Aggregator::Avg => Operation::Avg,
+            Aggregator::Min => Operation::Min,
+            Aggregator::Max => Operation::Max,
+            Aggregator::Count => Operation::Count,
+            Aggregator::Group => Operation::Group,
+            Aggregator::Stddev => Operation::Stddev,
+            Aggregator::Stdvar => Operation::Stdvar,
+            Aggregator::Quantile(_) => Operation::Quantile(&parameter),
+            Aggregator::Topk(_) => Operation::Topk(&parameter),
+            Aggregator::Bottomk(_) => Operation::Bottomk(&parameter),
+            Aggregator::Limitk(_) => Operation::Limitk(&parameter),
+            Aggregator::CountValues(label) => Operation::CountValues(label),
+        };
+        let columns = self.vector(&aggregate.of, frame)?;
+        aggregate::evaluate(operation, &aggregate.grouping, columns, frame.len(), &mut self.notes)
+    }
+}
+
+/// Milliseconds to seconds.
+fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1_000.0
+}
+

@@ -1,0 +1,178 @@
+//! Samples for a plan: every selector's series for the whole query, asked once, put in order, overlay included.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use model::labels::{Labels, Matcher};
+use model::query::{QueryError, Series};
+use model::tenant::TenantId;
+
+use super::eval::{Extent, LoadedSeries};
+use super::histogram::{bound_text, split_buckets};
+use super::plan::Selector;
+use super::source::{
+    BUCKET_LABEL, Samples, Selection, SeriesKind, SeriesSource, Shape, StoredData, StoredSeries, Temporality, stored_matchers,
+    too_many_samples, too_many_series,
+};
+
+/// How many selectors of one query are asked at the same time.
+const AT_ONCE: usize = 3;
+
+/// What a load may take.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadLimits {
+    /// Series per selector.
+    pub max_series: usize,
+    /// Samples of all selectors together.
+    pub max_samples: usize,
+    /// For the store.
+    pub timeout: Duration,
+}
+
+/// The series of each selector, in order of their numbers.
+pub async fn load(
+    source: &dyn SeriesSource,
+    tenant: &TenantId,
+    selectors: &[Selector],
+    extents: &[Option<Extent>],
+    overlay: &[Series],
+    limits: LoadLimits,
+) -> Result<Vec<Arc<Vec<LoadedSeries>>>, QueryError> {
+    // The same selector over the same span is asked once.
+    let mut asked: Vec<(&[Matcher], Extent)> = Vec::new();
+    let mut known: HashMap<(String, Extent), usize> = HashMap::new();
+    let mut place: Vec<Option<usize>> = Vec::with_capacity(selectors.len());
+    for (selector, extent) in selectors.iter().zip(extents) {
+        place.push(extent.map(|extent| {
+            let text: String = selector.matchers.iter().map(|m| format!("{:?} {:?} {:?},", m.name, m.op, m.value)).collect();
+            *known.entry((text, extent)).or_insert_with(|| {
+                asked.push((&selector.matchers, extent));
+                asked.len() - 1
+            })
+        }));
+    }
+    let one = |(matchers, extent): (&[Matcher], Extent)| {
+        let matchers = matchers.to_vec();
+        async move { select(source, tenant, &matchers, extent, overlay, limits).await.map(Arc::new) }
+    };
+    let found: Vec<Arc<Vec<LoadedSeries>>> = stream::iter(asked.into_iter().map(one)).buffered(AT_ONCE).try_collect().await?;
+    if found.iter().flat_map(|all| all.iter()).map(|series| series.times.len()).sum::<usize>() > limits.max_samples {
+        return Err(too_many_samples(limits.max_samples));
+    }
+    Ok(place.into_iter().map(|at| at.map_or_else(Arc::default, |at| Arc::clone(&found[at]))).collect())
+}
+
+/// A series that is being put together.
+#[derive(Default)]
+struct Draft {
+    delta: bool,
+    counter: bool,
+    samples: Samples,
+}
+
+async fn select(
+    source: &dyn SeriesSource,
+    tenant: &TenantId,
+    matchers: &[Matcher],
+    extent: Extent,
+    overlay: &[Series],
+    limits: LoadLimits,
+) -> Result<Vec<LoadedSeries>, QueryError> {
+    let mut drafts: BTreeMap<Labels, Draft> = BTreeMap::new();
+    for shape in Shape::ALL.into_iter().filter(|shape| shape.may_match(matchers)) {
+        let stored = stored_matchers(matchers, shape);
+        let selection = Selection {
+            tenant,
+            matchers: &stored,
+            shape,
+            after: extent.after,
+            until: extent.until,
+            max_series: limits.max_series,
+            max_samples: limits.max_samples,
+            timeout: limits.timeout,
+        };
+        for series in source.select(&selection).await? {
+            take(&mut drafts, series, matchers);
+        }
+    }
+    for series in overlay.iter().filter(|series| matchers.iter().all(|matcher| matcher.matches(&series.labels))) {
+        let within = |at: i64| at > extent.after && at <= extent.until;
+        let mut samples = series.samples.iter().map(|sample| (sample.at.millis(), sample.value)).filter(|(at, _)| within(*at)).peekable();
+        if samples.peek().is_some() {
+            let draft = drafts.entry(series.labels.clone()).or_default();
+            for (at, value) in samples {
+                draft.samples.times.push(at);
+                draft.samples.values.push(value);
+            }
+        }
+    }
+    if drafts.len() > limits.max_series {
+        return Err(too_many_series(limits.max_series));
+    }
+    Ok(drafts.into_iter().map(|(labels, draft)| finish(labels, draft)).collect())
+}
+
+/// Adds a stored series to the drafts: buckets as one series per bound.
+fn take(drafts: &mut BTreeMap<Labels, Draft>, series: StoredSeries, matchers: &[Matcher]) {
+    let delta = series.temporality == Temporality::Delta;
+    let counter = matches!(series.kind, SeriesKind::Counter | SeriesKind::Histogram);
+    let mut add = |labels: Labels, mut samples: Samples| {
+        let draft = drafts.entry(labels).or_default();
+        draft.delta |= delta;
+        draft.counter |= counter;
+        draft.samples.times.append(&mut samples.times);
+        draft.samples.values.append(&mut samples.values);
+    };
+    match series.data {
+        StoredData::Numbers(samples) => add(series.labels, samples),
+        StoredData::Buckets(points) => {
+            for (bound, samples) in split_buckets(&points) {
+                let text = bound_text(bound);
+                if matchers.iter().filter(|m| m.name == BUCKET_LABEL).all(|m| m.matches_value(&text)) {
+                    add(series.labels.clone().with(BUCKET_LABEL, &text), samples);
+                }
+            }
+        }
+    }
+}
+
+/// Puts samples in order of time. Of two at the same moment the later one counts; in a delta series both do.
+fn finish(labels: Labels, draft: Draft) -> LoadedSeries {
+    let Samples { mut times, mut values } = draft.samples;
+    if !times.is_sorted() {
+        let mut order: Vec<usize> = (0..times.len()).collect();
+        order.sort_by_key(|index| times[*index]);
+        values = order.iter().map(|index| values[*index]).collect();
+        times = order.iter().map(|index| times[*index]).collect();
+    }
+    if !draft.delta && times.windows(2).any(|pair| pair[0] == pair[1]) {
+        let mut kept = 0;
+        for index in 0..times.len() {
+            if kept > 0 && times[kept - 1] == times[index] {
+                values[kept - 1] = values[index];
+            } else {
+                (times[kept], values[kept]) = (times[index], values[index]);
+                kept += 1;
+            }
+        }
+        times.truncate(kept);
+        values.truncate(kept);
+    }
+    LoadedSeries { labels: Arc::new(labels), delta: draft.delta, counter: draft.counter, times, values }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_come_into_order_and_one_moment_counts_once_unless_delta() {
+        let samples = || Samples { times: vec![3, 1, 2, 1], values: vec![3.0, 1.0, 2.0, 1.5] };
+        let total = finish(Labels::empty(), Draft { delta: false, counter: false, samples: samples() });
+        assert_eq!((total.times, total.values), (vec![1, 2, 3], vec![1.5, 2.0, 3.0]));
+        let delta = finish(Labels::empty(), Draft { delta: true, counter: false, samples: samples() });
+        assert_eq!((delta.times, delta.values), (vec![1, 1, 2, 3], vec![1.0, 1.5, 2.0, 3.0]));
+    }
+}
