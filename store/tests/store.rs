@@ -12,3 +12,5 @@ mod postgres;
 mod state;
 #[path = "store/wal.rs"]
 mod wal;
+#[path = "store/promql.rs"]
+mod promql;

@@ -98,6 +98,12 @@ fn at_place(text: &str, message: &str) -> QueryError {
         "invalid promql query" => "unexpected token or end of input: the text is no PromQL expression",
         other => other,
     };
+    // The types as Prometheus calls them.
+    let message = ["expected type ", "got "].into_iter().fold(message.to_owned(), |message, before| {
+        message
+            .replace(&format!("{before}vector"), &format!("{before}instant vector"))
+            .replace(&format!("{before}matrix"), &format!("{before}range vector"))
+    });
     QueryError::BadData(format!("{}parse error: {message}", place.unwrap_or_default()))
 }
 

@@ -14,7 +14,7 @@ fn messages_name_place_and_cause() {
     for (text, expected) in [
         ("sum(foo(bar))", "1:5: parse error: unknown function with name 'foo'"),
         ("a\n + nonsense(b)", "2:4: parse error: unknown function with name 'nonsense'"),
-        ("rate(x)", "range vector"),
+        ("rate(x)", "expected type range vector in call to function 'rate', got instant vector"),
         ("x[5m] + 1", "binary expression must contain only scalar and instant vector types"),
         ("1 > 2", "comparisons between scalars must use BOOL modifier"),
         ("info(x)", "1:1: parse error: function 'info' is not supported"),
@@ -70,7 +70,7 @@ fn everything_usual_parses() {
         "up",
         "{__name__=~\"a.*\"}",
         "{\"http.server\", \"label name\"=\"x\"}",
-        "rate(x{a=\"b\",c!=\"d\",e=~\"f|g\",h!~\"i\"}[5m] offset -1h) @ 1.5",
+        "rate(x{a=\"b\",c!=\"d\",e=~\"f|g\",h!~\"i\"}[5m] offset -1h @ 1.5)",
         "rate(x[5m] @ end() offset 1m)",
         "x[1h30m:15s] offset 5m",
         "sum by (a, b) (x) / ignoring (c) group_left (d) y",
