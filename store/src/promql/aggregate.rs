@@ -1,13 +1,15 @@
 //! Aggregations over columns: groups are formed once, values per step.
 
+mod best;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use best::Best;
 use model::labels::{Labels, METRIC_NAME};
 use model::query::QueryError;
 
 use super::functions::over_time;
-use super::functions::sort::by_value;
 use super::notes::Notes;
 use super::plan::{Direction, Grouping};
 use super::value::{ABSENT, Column, merge_columns, present};
@@ -155,14 +157,18 @@ fn pick(mut columns: Vec<Column>, groups: &[(Arc<Labels>, Vec<usize>)], k: &[usi
     let mut order: Vec<usize> = Vec::new();
     for (_, members) in groups {
         for (step, k) in k.iter().enumerate() {
-            let cell = |member: &usize| columns[*member].cells[step];
-            let mut here: Vec<usize> = members.iter().copied().filter(|member| present(cell(member))).collect();
-            if let Pick::Best(direction) = by {
-                here.sort_by(|a, b| by_value(cell(a), cell(b), direction));
-            }
-            here.truncate(*k);
+            let cell = |member: usize| columns[member].cells[step];
+            let there = members.iter().copied().filter(|member| present(cell(*member)));
+            let mut here: Vec<usize> = match by {
+                Pick::First => there.take(*k).collect(),
+                Pick::Best(direction) => {
+                    let mut best = Best::new(*k, direction);
+                    there.for_each(|member| best.offer(cell(member), member));
+                    best.into_sorted().into_iter().map(|(_, member)| member).collect()
+                }
+            };
             for member in &here {
-                kept[*member][step] = cell(member);
+                kept[*member][step] = cell(*member);
             }
             if steps == 1 {
                 order.append(&mut here);

@@ -128,7 +128,7 @@ fn samples_where(selection: &Selection<'_>) -> Statement {
         all.append(series_where(tenant, matchers, *shape));
         all.push(")");
     }
-    all.push(" AND ts > fromUnixTimestamp64Milli(?) AND ts <= fromUnixTimestamp64Milli(?)");
+    all.push(" AND ts > fromUnixTimestamp64Milli(toInt64(?)) AND ts <= fromUnixTimestamp64Milli(toInt64(?))");
     all.number(selection.after).number(selection.until)
 }
 
@@ -171,7 +171,7 @@ fn listing_where(listing: &Listing<'_>) -> Statement {
         Shape::Numbers => " AND kind NOT IN ('histogram', 'exp_histogram')",
         Shape::Histograms(_) => " AND kind = 'histogram'",
     });
-    all.push(" AND first_seen <= fromUnixTimestamp64Milli(?) AND last_seen >= fromUnixTimestamp64Milli(?)");
+    all.push(" AND first_seen <= fromUnixTimestamp64Milli(toInt64(?)) AND last_seen >= fromUnixTimestamp64Milli(toInt64(?))");
     all.number(listing.end).number(listing.start.saturating_sub(SEEN_SLACK_MILLIS))
 }
 
@@ -196,7 +196,7 @@ pub fn bounds(listing: &Listing<'_>) -> Statement {
         all.append(listing_where(listing));
         all.push(")");
     }
-    all.push(" AND ts >= fromUnixTimestamp64Milli(?) AND ts <= fromUnixTimestamp64Milli(?) GROUP BY fingerprint");
+    all.push(" AND ts >= fromUnixTimestamp64Milli(toInt64(?)) AND ts <= fromUnixTimestamp64Milli(toInt64(?)) GROUP BY fingerprint");
     all.number(listing.start).number(listing.end)
 }
 

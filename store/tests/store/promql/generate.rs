@@ -22,9 +22,16 @@ pub fn series(seed: u64, origin: i64) -> Vec<Made> {
         for instance in 0..3 {
             let labels: Labels = [("job", job), ("instance", &instance.to_string())].into_iter().collect();
             let times = times(&mut rng, origin);
-            let mut total = if rng.random_range(0..2) == 0 { 0.0 } else { rng.random_range(1e6..2e6) };
-            let counter = times.iter().map(|_| {
-                total = if rng.random_range(0..40) == 0 { 0.0 } else { total + f64::from(rng.random_range(0..200)) };
+            // Small counts never stand beside a gap: there Prometheus 2 and 3 differ in how far they extrapolate towards zero.
+            let start = if rng.random_range(0..2) == 0 { 0.0 } else { rng.random_range(1e6..2e6) };
+            let mut total = start;
+            let counter = times.iter().enumerate().map(|(index, _)| {
+                let dense = times[index..].windows(2).take(15).all(|pair| pair[1] - pair[0] < 20_000);
+                total = match (index, rng.random_range(0..40)) {
+                    (0, _) => start,
+                    (_, 0) if dense => 0.0,
+                    _ => total + f64::from(rng.random_range(0..200)),
+                };
                 total
             });
             let counter = Samples { values: counter.collect(), times: times.clone() };
@@ -38,7 +45,7 @@ pub fn series(seed: u64, origin: i64) -> Vec<Made> {
             all.push(Made { labels: labels.clone().with("__name__", "temperature"), kind: SeriesKind::Gauge, samples: gauge });
             let limit = Samples { values: vec![100.0 + f64::from(instance); times.len()], times: times.clone() };
             all.push(Made { labels: labels.clone().with("__name__", "limit"), kind: SeriesKind::Gauge, samples: limit });
-            let mut counts = [0.0f64; 4];
+            let mut counts = [1e4f64, 2e4, 1e4, 5e3];
             let mut columns: Vec<Vec<f64>> = vec![Vec::new(); 4];
             for _ in &times {
                 let mut running = 0.0;
@@ -60,13 +67,14 @@ pub fn series(seed: u64, origin: i64) -> Vec<Made> {
     all
 }
 
-/// Every 15 s with jitter, with a gap of up to ten minutes now and then, not all from the start.
+/// Every 15 s with jitter, with a gap of up to ten minutes now and then, not all from the start. All end in 3 ms, so that no window
+/// of a query at a multiple of 10 ms has a sample on its edge, which is where Prometheus 2 and 3 differ.
 fn times(rng: &mut StdRng, origin: i64) -> Vec<i64> {
-    let mut at = origin + 1_003 + if rng.random_range(0..3) == 0 { rng.random_range(0..600_000) } else { rng.random_range(0..15_000) };
+    let mut at = 1_000 + if rng.random_range(0..3) == 0 { rng.random_range(0..600_000) } else { rng.random_range(0..15_000) };
     let mut times = Vec::new();
-    while at < origin + 1_800_000 {
-        times.push(at);
-        at += if rng.random_range(0..50) == 0 { rng.random_range(20_000..600_000) } else { 15_000 + rng.random_range(-700..700) };
+    while at < 1_800_000 {
+        times.push(origin + at / 10 * 10 + 3);
+        at += if times.len() > 15 && rng.random_range(0..50) == 0 { rng.random_range(20_000..600_000) } else { 15_000 + rng.random_range(-700..700) };
     }
     times
 }
@@ -80,8 +88,13 @@ pub fn fill(seed: u64, origin: i64) -> MemorySource {
     source
 }
 
+/// The expressions for series that start at `origin` (milliseconds).
+pub fn expressions(origin: i64) -> Vec<String> {
+    EXPRESSIONS.iter().map(|expr| expr.replace("@ 300", &format!("@ {}", origin / 1_000 + 300))).collect()
+}
+
 /// Expressions that Prometheus 2.42 and 3 answer alike off the grid of samples.
-pub const EXPRESSIONS: &[&str] = &[
+const EXPRESSIONS: &[&str] = &[
     "requests_total",
     "temperature{job=\"api\",instance!=\"1\"}",
     "{__name__=~\"lim.*|temperature\",job!~\"a.+\"}",
@@ -125,8 +138,8 @@ pub const EXPRESSIONS: &[&str] = &[
     "stddev by (job) (limit)",
     "stdvar(limit)",
     "quantile(0.7, limit)",
-    "topk(2, requests_total)",
-    "bottomk by (job) (1, requests_total)",
+    "topk(2, requests_total > 0)",
+    "bottomk by (job) (1, requests_total > 0)",
     "count_values(\"v\", limit)",
     "temperature + limit",
     "temperature / on (job, instance) limit",
@@ -137,7 +150,7 @@ pub const EXPRESSIONS: &[&str] = &[
     "temperature % 7",
     "temperature * -1",
     "-temperature",
-    "temperature atan2 limit",
+    "(temperature atan2 limit) + 0",
     "temperature * on (job) group_left (team) team_info",
     "team_info * on (job) group_right (team) temperature",
     "temperature and on (job) team_info",
@@ -177,7 +190,7 @@ pub const EXPRESSIONS: &[&str] = &[
     "rate(sum(requests_total)[5m:23s])",
     "quantile_over_time(0.5, temperature[5m:11s] offset 1m)",
     "min_over_time(max_over_time(limit[2m:17s])[3m:41s])",
-    "sum_over_time(limit[2m:13s] @ 600)",
+    "sum_over_time(limit[2m:13s] @ 300)",
     "sort(limit)",
     "sort_desc(limit)",
     "requests_total{instance=\"0\"} - requests_total{instance=\"0\"} offset 5m",
