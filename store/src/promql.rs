@@ -54,13 +54,7 @@ pub struct Limits {
 impl Default for Limits {
     /// 100,000 series, 50,000,000 samples, 11,000 steps, 20 queries, 1 minute: Prometheus's own where it has them.
     fn default() -> Self {
-        Limits {
-            max_series: 100_000,
-            max_samples: 50_000_000,
-            max_steps: 11_000,
-            concurrency: 20,
-            subquery_step: Duration::from_secs(60),
-        }
+        Limits { max_series: 100_000, max_samples: 50_000_000, max_steps: 11_000, concurrency: 20, subquery_step: Duration::from_secs(60) }
     }
 }
 
@@ -141,8 +135,7 @@ impl PromQl {
             max_samples: self.limits.max_samples,
         };
         let spans = extents(&plan.root, plan.selectors.len(), &setting);
-        let limits =
-            LoadLimits { max_series: self.limits.max_series, max_samples: self.limits.max_samples, timeout: options.timeout };
+        let limits = LoadLimits { max_series: self.limits.max_series, max_samples: self.limits.max_samples, timeout: options.timeout };
         let data = load(self.source.as_ref(), tenant, &plan.selectors, &spans, &options.overlay, limits).await?;
         let matched = data.iter().any(|series| !series.is_empty());
         let cancel = CancelOnDrop(Arc::new(AtomicBool::new(false)));
@@ -190,7 +183,6 @@ fn as_series(column: Column, frame: &Frame) -> Series {
     let samples = samples.map(|(at, value)| SeriesSample { at: Timestamp::from_millis(at), value }).collect();
     Series { labels: Arc::unwrap_or_clone(column.labels), samples }
 }
-
 
 #[async_trait]
 impl MetricQuery for PromQl {

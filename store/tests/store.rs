@@ -8,9 +8,9 @@ mod engine;
 mod fixture;
 #[path = "store/postgres.rs"]
 mod postgres;
+#[path = "store/promql.rs"]
+mod promql;
 #[path = "store/state.rs"]
 mod state;
 #[path = "store/wal.rs"]
 mod wal;
-#[path = "store/promql.rs"]
-mod promql;

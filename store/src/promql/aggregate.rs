@@ -80,10 +80,8 @@ pub fn evaluate(
         | Operation::Stddev
         | Operation::Stdvar
         | Operation::Quantile(_) => {
-            if let Operation::Quantile(qs) = operation {
-                if !groups.is_empty() {
-                    qs.iter().for_each(|q| notes.quantile(*q));
-                }
+            if let (Operation::Quantile(qs), false) = (operation, groups.is_empty()) {
+                qs.iter().for_each(|q| notes.quantile(*q));
             }
             let fold = |(labels, members): (Arc<Labels>, Vec<usize>)| Column::new(labels, reduce(operation, &columns, &members, steps));
             Ok(groups.into_iter().map(fold).filter(|column| !column.is_absent()).collect())

@@ -3,7 +3,7 @@
 
 mod set;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use model::labels::{Labels, METRIC_NAME};
@@ -215,15 +215,15 @@ impl Join<'_> {
         let drop_name = !keeps_name(self.operator);
         let included = match self.cardinality {
             Cardinality::OneToOne => {
-                return match self.matching {
-                    Matching::On(names) => {
-                        let names: HashSet<&str> = names.iter().map(String::as_str).collect();
-                        Arc::new(many.filtered(|name| names.contains(name) && !(drop_name && name == METRIC_NAME)))
-                    }
-                    Matching::Ignoring(names) if names.is_empty() && !drop_name => Arc::clone(many),
-                    Matching::Ignoring(names) => {
-                        Arc::new(many.filtered(|name| !names.iter().any(|n| n == name) && !(drop_name && name == METRIC_NAME)))
-                    }
+                let dropped = |name: &str| match self.matching {
+                    Matching::On(names) => !names.iter().any(|kept| kept == name),
+                    Matching::Ignoring(names) => names.iter().any(|ignored| ignored == name),
+                };
+                let unnamed = if drop_name { nameless(many) } else { Arc::clone(many) };
+                return if unnamed.iter().any(|(name, _)| dropped(name)) {
+                    Arc::new(unnamed.filtered(|name| !dropped(name)))
+                } else {
+                    unnamed
                 };
             }
             Cardinality::ManyToOne(included) | Cardinality::OneToMany(included) => included,

@@ -31,8 +31,7 @@ impl PromQl {
         limit: usize,
     ) -> Result<Vec<Labels>, QueryError> {
         let stored = stored_matchers(matchers, shape);
-        let listing =
-            Listing { tenant, matchers: &stored, shape, start: range.start.millis(), end: range.end.millis(), limit };
+        let listing = Listing { tenant, matchers: &stored, shape, start: range.start.millis(), end: range.end.millis(), limit };
         let heads = self.source.series(&listing).await?;
         let with_bounds = |head: SeriesHead| -> Vec<Labels> {
             if shape != Shape::Histograms(Part::Bucket) {

@@ -196,11 +196,8 @@ impl SeriesSource for ClickHouseSource {
     }
 
     async fn metadata(&self, tenant: &TenantId, limit: usize) -> Result<Vec<MetricMetadata>, QueryError> {
-        let rows: Vec<MetadataRow> = self
-            .query(sql::metadata(tenant, limit), CATALOG_TIMEOUT)
-            .fetch_all()
-            .await
-            .map_err(|error| failure(error, CATALOG_TIMEOUT))?;
+        let rows: Vec<MetadataRow> =
+            self.query(sql::metadata(tenant, limit), CATALOG_TIMEOUT).fetch_all().await.map_err(|error| failure(error, CATALOG_TIMEOUT))?;
         let row = |row: MetadataRow| MetricMetadata {
             metric: row.name,
             kind: prometheus_type(row.kind_code, row.is_monotonic).to_owned(),

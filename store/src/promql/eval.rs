@@ -18,7 +18,7 @@ use super::binary::{self, Side};
 use super::functions::{label, math, sort};
 use super::histogram;
 use super::notes::Notes;
-use super::plan::{Aggregate, Aggregator, Binary, Node, Operator, Pick, QueryTime, SortBy};
+use super::plan::{Aggregate, Aggregator, Binary, Node, Operator, Pick, QueryTime};
 use super::source::too_many_samples;
 use super::value::{ABSENT, Column, Frame, Value, merge_columns, nameless, present};
 
@@ -76,7 +76,7 @@ impl Evaluator<'_> {
             Node::Time => Ok(Value::Scalar(frame.times().map(seconds).collect())),
             Node::QueryTime(what) => Ok(Value::Scalar(vec![self.query_time(*what); frame.len()])),
             Node::Pick(which, left, right) => self.pick(*which, left, right, frame),
-            Node::Scalar(of) => self.to_scalar(of, frame),
+            Node::Scalar(of) => self.only_value(of, frame),
             Node::Vector(of) => Ok(Value::Vector(vec![Column::new(Labels::empty(), self.scalar(of, frame)?)])),
             Node::Timestamp(of) => self.timestamp(of, frame).map(Value::Vector),
             Node::Map(function, of) => self.map(of, frame, |value, _| function(value)),
@@ -110,7 +110,7 @@ impl Evaluator<'_> {
                     // A value without one sorts nowhere: drop it first.
                     columns.retain(|column| !column.is_absent());
                     sort::sort(&mut columns, by, *direction);
-                } else if matches!(by, SortBy::Labels(_)) {
+                } else {
                     self.notes.warn("sort is ineffective for range queries since results are always ordered by labels");
                 }
                 Ok(Value::Vector(columns))
@@ -212,7 +212,7 @@ impl Evaluator<'_> {
     }
 
     /// The value of the only series at each step, else NaN.
-    fn to_scalar(&mut self, of: &Node, frame: &Frame) -> Result<Value, QueryError> {
+    fn only_value(&mut self, of: &Node, frame: &Frame) -> Result<Value, QueryError> {
         let columns = self.vector(of, frame)?;
         let only = |step: usize| {
             let mut here = columns.iter().map(|column| column.cells[step]).filter(|value| present(*value));
@@ -236,12 +236,8 @@ impl Evaluator<'_> {
         let operator = binary.operator;
         match (left, right) {
             (Value::Scalar(left), Value::Scalar(right)) => Ok(Value::Scalar(binary::scalars(operator, &left, &right))),
-            (Value::Vector(left), Value::Scalar(right)) => {
-                binary::vector_scalar(operator, left, &right, Side::Right).map(Value::Vector)
-            }
-            (Value::Scalar(left), Value::Vector(right)) => {
-                binary::vector_scalar(operator, right, &left, Side::Left).map(Value::Vector)
-            }
+            (Value::Vector(left), Value::Scalar(right)) => binary::vector_scalar(operator, left, &right, Side::Right).map(Value::Vector),
+            (Value::Scalar(left), Value::Vector(right)) => binary::vector_scalar(operator, right, &left, Side::Left).map(Value::Vector),
             (Value::Vector(left), Value::Vector(right)) => match operator {
                 Operator::Set(set) => binary::set(set, left, right, &binary.matching, frame.len()).map(Value::Vector),
                 Operator::Arithmetic(_) | Operator::Compare(..) => {
@@ -285,4 +281,3 @@ impl Evaluator<'_> {
 fn seconds(millis: i64) -> f64 {
     millis as f64 / 1_000.0
 }
-

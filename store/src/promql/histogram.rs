@@ -173,9 +173,12 @@ pub enum Of<'a> {
     Fraction(&'a [f64], &'a [f64]),
 }
 
+/// The labels of a histogram and its bucket columns by upper bound.
+type Group<'c> = (Arc<Labels>, Vec<(f64, &'c Column)>);
+
 /// Groups bucket columns by everything but `le` and computes one column a histogram.
 pub fn evaluate(of: Of<'_>, columns: &[Column], steps: usize, notes: &mut Notes) -> Result<Vec<Column>, QueryError> {
-    let mut groups: Vec<(Arc<Labels>, Vec<(f64, &Column)>)> = Vec::new();
+    let mut groups: Vec<Group<'_>> = Vec::new();
     let mut known: HashMap<Labels, usize> = HashMap::new();
     for column in columns {
         let text = column.labels.get(BUCKET_LABEL).unwrap_or("");

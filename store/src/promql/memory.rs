@@ -22,19 +22,30 @@ pub struct HistogramPoint {
     pub sum: f64,
 }
 
+/// What a series in memory holds.
 #[derive(Clone, Debug)]
-enum Rows {
+pub enum MemoryRows {
+    /// Number samples.
     Numbers(Samples),
+    /// Histogram points.
     Histograms(Vec<HistogramPoint>),
 }
 
+use MemoryRows as Rows;
+
+/// A series in memory.
 #[derive(Clone, Debug)]
-struct MemorySeries {
-    tenant: TenantId,
-    labels: Labels,
-    kind: SeriesKind,
-    temporality: Temporality,
-    rows: Rows,
+pub struct MemorySeries {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// With `__name__`.
+    pub labels: Labels,
+    /// What it measures.
+    pub kind: SeriesKind,
+    /// How its samples count.
+    pub temporality: Temporality,
+    /// Its samples.
+    pub rows: MemoryRows,
 }
 
 /// A source that holds what it is given.
@@ -73,6 +84,11 @@ impl MemorySource {
             rows: Rows::Histograms(points),
         };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(series);
+    }
+
+    /// A copy of everything it holds.
+    pub fn all(&self) -> Vec<MemorySeries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn heads(&self, listing: &Listing<'_>) -> Vec<SeriesHead> {
@@ -199,12 +215,7 @@ impl SeriesSource for MemorySource {
                     SeriesKind::Untyped => "unknown",
                     SeriesKind::Histogram => "histogram",
                 };
-                metrics.push(MetricMetadata {
-                    metric: metric.to_owned(),
-                    kind: kind.to_owned(),
-                    help: String::new(),
-                    unit: String::new(),
-                });
+                metrics.push(MetricMetadata { metric: metric.to_owned(), kind: kind.to_owned(), help: String::new(), unit: String::new() });
             }
         }
         metrics.sort_by(|a, b| a.metric.cmp(&b.metric));

@@ -189,8 +189,9 @@ pub fn listed(listing: &Listing<'_>) -> Statement {
 
 /// The bucket bounds of the histograms of a listing.
 pub fn bounds(listing: &Listing<'_>) -> Statement {
-    let mut all = Statement::new("SELECT fingerprint, arraySort(groupUniqArrayArray(bounds)) AS all_bounds FROM histograms WHERE tenant = ?")
-        .text(listing.tenant.as_str());
+    let mut all =
+        Statement::new("SELECT fingerprint, arraySort(groupUniqArrayArray(bounds)) AS all_bounds FROM histograms WHERE tenant = ?")
+            .text(listing.tenant.as_str());
     for column in ["metric", "fingerprint"] {
         all.push(&format!(" AND {column} IN (SELECT {column} FROM series WHERE "));
         all.append(listing_where(listing));

@@ -36,6 +36,9 @@ fn without_stale(series: &LoadedSeries) -> Ranged<'_> {
     Ranged::Owned(LoadedSeries { times, values, labels: Arc::clone(&series.labels), ..*series })
 }
 
+/// Labels and samples (milliseconds, value) of a bare range vector.
+pub type RawSeries = (Arc<Labels>, Vec<(i64, f64)>);
+
 impl<'a> Evaluator<'a> {
     fn ranged(&mut self, range: &RangeNode, frame: &Frame) -> Result<Vec<Ranged<'a>>, QueryError> {
         match &range.of {
@@ -137,7 +140,9 @@ impl<'a> Evaluator<'a> {
     fn refuse(&mut self, function: RangeFunction, name: &str, subquery: bool) {
         let function = function.name();
         let why = if subquery { "of a subquery means nothing for" } else { "means nothing for" };
-        self.notes.warn(&format!("{function}() {why} series of delta temporality, they were left out; use rate() or increase() on the selector itself: {name:?}"));
+        self.notes.warn(&format!(
+            "{function}() {why} series of delta temporality, they were left out; use rate() or increase() on the selector itself: {name:?}"
+        ));
     }
 
     fn doubt_counter(&mut self, name: &str) {
@@ -166,7 +171,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// A bare range vector at the only step: the samples of its window.
-    pub fn matrix(&mut self, range: &RangeNode, frame: &Frame) -> Result<Vec<(Arc<Labels>, Vec<(i64, f64)>)>, QueryError> {
+    pub fn matrix(&mut self, range: &RangeNode, frame: &Frame) -> Result<Vec<RawSeries>, QueryError> {
         let end = self.setting.moment(&range.shift, frame.start);
         let all = self.ranged(range, frame)?;
         let mut out = Vec::with_capacity(all.len());

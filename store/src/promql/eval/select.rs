@@ -10,7 +10,7 @@ use crate::promql::value::{ABSENT, Column, Frame, merge_columns, nameless, prese
 
 impl Evaluator<'_> {
     pub(super) fn select(&mut self, selector: usize, shift: &Shift, frame: &Frame) -> Result<Vec<Column>, QueryError> {
-        let columns = self.newest(selector, shift, frame, |series, to| newest_value(series, to))?;
+        let columns = self.newest(selector, shift, frame, newest_value)?;
         for column in columns.iter().filter(|column| column.delta) {
             let name = column.labels.get(METRIC_NAME).unwrap_or("");
             self.notes.inform(&format!(

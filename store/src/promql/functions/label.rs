@@ -66,6 +66,7 @@ mod tests {
 
     #[test]
     fn replacements_expand_as_in_go() {
+        let pattern = Regex::new("^(?s:a(.)(?P<name>.))$").unwrap();
         for (template, expected) in [
             ("$1", "b"),
             ("${1}x", "bx"),
@@ -77,7 +78,6 @@ mod tests {
             ("${", "${"),
             ("$-", "$-"),
         ] {
-            let pattern = Regex::new("^(?s:a(.)(?P<name>.))$").unwrap();
             let mut out = String::new();
             expand(template, &pattern.captures("abc").unwrap(), &mut out);
             assert_eq!(out, expected, "{template}");

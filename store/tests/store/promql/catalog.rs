@@ -54,7 +54,11 @@ pub async fn check(promql: &PromQl, origin: i64) {
     assert!(series(&["nothing"]).await.is_empty());
     let limited = SeriesRange { limit: 2, ..range(&[]) };
     assert_eq!(promql.series(&tenant, &limited).await.unwrap().len(), 2);
-    let later = SeriesRange { start: Timestamp::from_millis(origin + 90 * 86_400_000), end: Timestamp::from_millis(origin + 91 * 86_400_000), ..range(&[]) };
+    let later = SeriesRange {
+        start: Timestamp::from_millis(origin + 90 * 86_400_000),
+        end: Timestamp::from_millis(origin + 91 * 86_400_000),
+        ..range(&[])
+    };
     assert!(promql.series(&tenant, &later).await.unwrap().is_empty());
     assert!(promql.label_names(&tenant, &later).await.unwrap().is_empty());
     let metadata = promql.metadata(&tenant, 10).await.unwrap();

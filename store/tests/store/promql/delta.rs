@@ -13,7 +13,8 @@ use super::harness::{equal, labels};
 
 /// A point in seconds with counts per bucket.
 pub fn point(secs: i64, bounds: &[f64], counts: &[u64], sum: f64) -> HistogramPoint {
-    let buckets = BucketPoint { at: secs * 1_000, bounds: bounds.to_vec(), counts: counts.to_vec(), count: counts.iter().sum(), stale: false };
+    let buckets =
+        BucketPoint { at: secs * 1_000, bounds: bounds.to_vec(), counts: counts.to_vec(), count: counts.iter().sum(), stale: false };
     HistogramPoint { buckets, sum }
 }
 
@@ -57,7 +58,8 @@ async fn ask(source: &Arc<MemorySource>, expr: &str, secs: i64) -> (Vec<(String,
 
 async fn gives(source: &Arc<MemorySource>, expr: &str, secs: i64, expected: &[(&str, f64)]) {
     let (found, warnings, _) = ask(source, expr, secs).await;
-    let same = found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| a.0 == labels(b.0).to_string() && equal(a.1, b.1, 1e-9));
+    let same =
+        found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| a.0 == labels(b.0).to_string() && equal(a.1, b.1, 1e-9));
     assert!(same, "{expr}: {found:?}, expected {expected:?}");
     assert!(warnings.is_empty(), "{expr}: {warnings:?}");
 }
@@ -66,12 +68,31 @@ async fn gives(source: &Arc<MemorySource>, expr: &str, secs: i64, expected: &[(&
 async fn rates_add_deltas_up_without_extrapolation() {
     let source = Arc::new(red(0));
     // 30 moments in (0, 300], two rows each: 3 calls.
-    gives(&source, "increase(traces_span_metrics_calls_total{service_name=\"checkout\"}[5m])", 300, &[("{service_name=\"checkout\"}", 90.0)]).await;
-    gives(&source, "rate(traces_span_metrics_calls_total{service_name=\"checkout\"}[5m])", 300, &[("{service_name=\"checkout\"}", 0.3)]).await;
+    gives(
+        &source,
+        "increase(traces_span_metrics_calls_total{service_name=\"checkout\"}[5m])",
+        300,
+        &[("{service_name=\"checkout\"}", 90.0)],
+    )
+    .await;
+    gives(&source, "rate(traces_span_metrics_calls_total{service_name=\"checkout\"}[5m])", 300, &[("{service_name=\"checkout\"}", 0.3)])
+        .await;
     // The left edge is open: at 305 the window (5, 305] still has 30; (10, 310] has 30 as well.
-    gives(&source, "increase(traces_span_metrics_calls_total{service_name=\"checkout\"}[5m])", 305, &[("{service_name=\"checkout\"}", 90.0)]).await;
+    gives(
+        &source,
+        "increase(traces_span_metrics_calls_total{service_name=\"checkout\"}[5m])",
+        305,
+        &[("{service_name=\"checkout\"}", 90.0)],
+    )
+    .await;
     // A window that covers a part only counts what is there.
-    gives(&source, "increase(traces_span_metrics_calls_total{service_name=\"checkout\"}[5m])", 45, &[("{service_name=\"checkout\"}", 12.0)]).await;
+    gives(
+        &source,
+        "increase(traces_span_metrics_calls_total{service_name=\"checkout\"}[5m])",
+        45,
+        &[("{service_name=\"checkout\"}", 12.0)],
+    )
+    .await;
     // One moment is enough.
     gives(&source, "increase(traces_span_metrics_calls_total{service_name=\"cart\"}[5s])", 300, &[("{service_name=\"cart\"}", 6.0)]).await;
     gives(&source, "sum(rate(traces_span_metrics_calls_total[5m]))", 300, &[("{}", 0.9)]).await;
@@ -84,9 +105,15 @@ async fn quantiles_of_span_durations_work() {
     let p95 = "histogram_quantile(0.95, sum by (le, service_name) (rate(traces_span_metrics_duration_seconds_bucket[5m])))";
     let expected = [("{service_name=\"cart\"}", 0.75), ("{service_name=\"checkout\"}", 0.75)];
     gives(&source, p95, 300, &expected).await;
-    gives(&source, "histogram_quantile(0.5, sum by (le) (rate(traces_span_metrics_duration_seconds_bucket[1m])))", 300, &[("{}", 0.1)]).await;
-    gives(&source, "histogram_fraction(0, 0.1, sum by (le) (increase(traces_span_metrics_duration_seconds_bucket[1m])))", 300, &[("{}", 0.5)])
+    gives(&source, "histogram_quantile(0.5, sum by (le) (rate(traces_span_metrics_duration_seconds_bucket[1m])))", 300, &[("{}", 0.1)])
         .await;
+    gives(
+        &source,
+        "histogram_fraction(0, 0.1, sum by (le) (increase(traces_span_metrics_duration_seconds_bucket[1m])))",
+        300,
+        &[("{}", 0.5)],
+    )
+    .await;
 }
 
 #[tokio::test]

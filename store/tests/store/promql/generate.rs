@@ -14,14 +14,23 @@ pub struct Made {
     pub samples: Samples,
 }
 
-/// Half an hour of counters with resets, gauges with NaN and gaps, and classic histograms, off any grid.
-pub fn series(seed: u64, origin: i64) -> Vec<Made> {
+/// When samples come.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Spacing {
+    /// Every 15 s with jitter; all end in 3 ms, so that no window of a query at a multiple of 10 ms has a sample on its edge.
+    Jittered,
+    /// Every 15 s sharp, so that windows of queries on the minute have samples on their edges.
+    Sharp,
+}
+
+/// Half an hour of counters with resets, gauges with NaN and gaps, and classic histograms.
+pub fn series(seed: u64, origin: i64, spacing: Spacing) -> Vec<Made> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut all = Vec::new();
     for job in ["api", "web"] {
         for instance in 0..3 {
             let labels: Labels = [("job", job), ("instance", &instance.to_string())].into_iter().collect();
-            let times = times(&mut rng, origin);
+            let times = times(&mut rng, origin, spacing);
             // Small counts never stand beside a gap: there Prometheus 2 and 3 differ in how far they extrapolate towards zero.
             let start = if rng.random_range(0..2) == 0 { 0.0 } else { rng.random_range(1e6..2e6) };
             let mut total = start;
@@ -62,27 +71,34 @@ pub fn series(seed: u64, origin: i64) -> Vec<Made> {
         }
     }
     let info: Labels = [("__name__", "team_info"), ("job", "api"), ("team", "red")].into_iter().collect();
-    let times = times(&mut rng, origin);
+    let times = times(&mut rng, origin, spacing);
     all.push(Made { labels: info, kind: SeriesKind::Gauge, samples: Samples { values: vec![1.0; times.len()], times } });
     all
 }
 
-/// Every 15 s with jitter, with a gap of up to ten minutes now and then, not all from the start. All end in 3 ms, so that no window
-/// of a query at a multiple of 10 ms has a sample on its edge, which is where Prometheus 2 and 3 differ.
-fn times(rng: &mut StdRng, origin: i64) -> Vec<i64> {
-    let mut at = 1_000 + if rng.random_range(0..3) == 0 { rng.random_range(0..600_000) } else { rng.random_range(0..15_000) };
-    let mut times = Vec::new();
+/// With a gap of up to ten minutes now and then, not all from the start.
+fn times(rng: &mut StdRng, origin: i64, spacing: Spacing) -> Vec<i64> {
+    let late = if rng.random_range(0..3) == 0 { rng.random_range(0..600_000) } else { rng.random_range(0..15_000) };
+    let (mut at, mut times) = (1_000 + late, Vec::new());
     while at < 1_800_000 {
-        times.push(origin + at / 10 * 10 + 3);
-        at += if times.len() > 15 && rng.random_range(0..50) == 0 { rng.random_range(20_000..600_000) } else { 15_000 + rng.random_range(-700..700) };
+        times.push(match spacing {
+            Spacing::Jittered => origin + at / 10 * 10 + 3,
+            Spacing::Sharp => origin + at / 15_000 * 15_000,
+        });
+        let gap = times.len() > 15 && rng.random_range(0..50) == 0;
+        at += match (gap, spacing) {
+            (true, _) => rng.random_range(20_000..600_000),
+            (false, Spacing::Jittered) => 15_000 + rng.random_range(-700..700),
+            (false, Spacing::Sharp) => 15_000,
+        };
     }
     times
 }
 
 /// A source with them.
-pub fn fill(seed: u64, origin: i64) -> MemorySource {
+pub fn fill(seed: u64, origin: i64, spacing: Spacing) -> MemorySource {
     let source = MemorySource::new();
-    for made in series(seed, origin) {
+    for made in series(seed, origin, spacing) {
         source.add(&TenantId::default(), &made.labels, made.kind, Temporality::Cumulative, &made.samples);
     }
     source
@@ -199,4 +215,36 @@ const EXPRESSIONS: &[&str] = &[
     "temperature + on (job) limit",
     "{__name__=~\"temperature|limit\"} * 2",
     "temperature * on (job) group_left () limit",
+];
+
+/// Expressions whose windows end and begin on samples.
+pub const ON_EDGES: &[&str] = &[
+    "requests_total",
+    "temperature",
+    "temperature offset 5m",
+    "rate(requests_total[5m])",
+    "rate(requests_total[10m])",
+    "increase(requests_total[7m])",
+    "delta(temperature[5m])",
+    "irate(requests_total[5m])",
+    "sum_over_time(temperature[5m])",
+    "avg_over_time(requests_total[5m])",
+    "min_over_time(temperature[5m])",
+    "max_over_time(temperature[6m] offset 5m)",
+    "count_over_time(temperature[5m])",
+    "last_over_time(temperature[5m])",
+    "quantile_over_time(0.9, requests_total[5m])",
+    "stddev_over_time(requests_total[5m])",
+    "changes(temperature[5m])",
+    "resets(requests_total[10m])",
+    "deriv(requests_total[5m])",
+    "predict_linear(requests_total[5m], 60)",
+    "sum by (job) (rate(requests_total[5m]))",
+    "absent_over_time(limit{job=\"api\",instance=\"1\"}[5m])",
+    "histogram_quantile(0.9, sum by (le) (rate(latency_seconds_bucket[5m])))",
+    "max_over_time(rate(requests_total[5m])[10m:1m])",
+    "count_over_time(limit[10m:30s])",
+    "sum_over_time(limit[10m:1m])",
+    "avg_over_time(sum(temperature)[5m:15s])",
+    "timestamp(temperature)",
 ];
