@@ -24,30 +24,10 @@ impl Planner<'_> {
         if let Some(function) = RangeFunction::by_name(name) {
             return self.over(function, &args, name);
         }
+        if let Some(node) = self.numeric(&args, name)? {
+            return Ok(node);
+        }
         match name {
-            "time" => Ok(Node::Time),
-            "pi" => Ok(Node::Number(std::f64::consts::PI)),
-            "start" => Ok(Node::QueryTime(QueryTime::Start)),
-            "end" => Ok(Node::QueryTime(QueryTime::End)),
-            "step" => Ok(Node::QueryTime(QueryTime::Step)),
-            "range" => Ok(Node::QueryTime(QueryTime::Range)),
-            "min_of" => Ok(Node::Pick(Pick::Least, self.scalar(&args, 0, name)?, self.scalar(&args, 1, name)?)),
-            "max_of" => Ok(Node::Pick(Pick::Greatest, self.scalar(&args, 0, name)?, self.scalar(&args, 1, name)?)),
-            "scalar" => Ok(Node::Scalar(self.vector(&args, 0, name)?)),
-            "vector" => Ok(Node::Vector(self.scalar(&args, 0, name)?)),
-            "timestamp" => Ok(Node::Timestamp(self.vector(&args, 0, name)?)),
-            "clamp" => Ok(Node::Clamp(self.vector(&args, 0, name)?, self.scalar(&args, 1, name)?, self.scalar(&args, 2, name)?)),
-            "clamp_min" => {
-                Ok(Node::Clamp(self.vector(&args, 0, name)?, self.scalar(&args, 1, name)?, Box::new(Node::Number(f64::INFINITY))))
-            }
-            "clamp_max" => {
-                let below = Box::new(Node::Number(f64::NEG_INFINITY));
-                Ok(Node::Clamp(self.vector(&args, 0, name)?, below, self.scalar(&args, 1, name)?))
-            }
-            "round" => {
-                let nearest = if args.len() > 1 { self.scalar(&args, 1, name)? } else { Box::new(Node::Number(1.0)) };
-                Ok(Node::Round(self.vector(&args, 0, name)?, nearest))
-            }
             "absent" => {
                 let of = self.vector(&args, 0, name)?;
                 let labels = match &*of {
@@ -76,6 +56,35 @@ impl Planner<'_> {
             "sort_by_label_desc" => self.sort_by_label(&args, name, Direction::Descending),
             other => Err(self.bad(&format!("function '{other}' is not supported: {}", why_not(other)))),
         }
+    }
+
+    /// Functions of times and numbers, and of vectors with numbers.
+    fn numeric(&mut self, args: &[&Expr], name: &str) -> Result<Option<Node>, QueryError> {
+        let node = match name {
+            "time" => Node::Time,
+            "pi" => Node::Number(std::f64::consts::PI),
+            "start" => Node::QueryTime(QueryTime::Start),
+            "end" => Node::QueryTime(QueryTime::End),
+            "step" => Node::QueryTime(QueryTime::Step),
+            "range" => Node::QueryTime(QueryTime::Range),
+            "min_of" => Node::Pick(Pick::Least, self.scalar(args, 0, name)?, self.scalar(args, 1, name)?),
+            "max_of" => Node::Pick(Pick::Greatest, self.scalar(args, 0, name)?, self.scalar(args, 1, name)?),
+            "scalar" => Node::Scalar(self.vector(args, 0, name)?),
+            "vector" => Node::Vector(self.scalar(args, 0, name)?),
+            "timestamp" => Node::Timestamp(self.vector(args, 0, name)?),
+            "clamp" => Node::Clamp(self.vector(args, 0, name)?, self.scalar(args, 1, name)?, self.scalar(args, 2, name)?),
+            "clamp_min" => Node::Clamp(self.vector(args, 0, name)?, self.scalar(args, 1, name)?, Box::new(Node::Number(f64::INFINITY))),
+            "clamp_max" => {
+                let below = Box::new(Node::Number(f64::NEG_INFINITY));
+                Node::Clamp(self.vector(args, 0, name)?, below, self.scalar(args, 1, name)?)
+            }
+            "round" => {
+                let nearest = if args.len() > 1 { self.scalar(args, 1, name)? } else { Box::new(Node::Number(1.0)) };
+                Node::Round(self.vector(args, 0, name)?, nearest)
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(node))
     }
 
     fn argument<'e>(&self, args: &[&'e Expr], at: usize, name: &str) -> Result<&'e Expr, QueryError> {

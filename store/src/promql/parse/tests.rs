@@ -1,5 +1,7 @@
 //! What does not parse, and how that is said.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn fails(text: &str) -> String {
@@ -84,5 +86,21 @@ fn everything_usual_parses() {
         "start() + end() + step() + range()",
     ] {
         parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "[a-z(){}\\[\\]\"'@+*/^<>=!~,.:0-9 \n#-]{0,60}") {
+        let _ = parse(&text);
+        let _ = selector(&text);
+    }
+
+    #[test]
+    fn no_mix_of_words_makes_it_panic(words in prop::collection::vec(prop::sample::select(vec![
+        "x", "{a=\"b\"}", "[5m]", "[5m:1m]", "offset", "5m", "@", "1", "sum", "by", "(", ")", "rate", "and", "on", "bool", "==", "-", ",",
+        "group_left", "start()", "\"t\"", "topk", "1e30", "0x", "é", "{", "}",
+    ]), 0..14)) {
+        let _ = parse(&words.join(" "));
     }
 }
