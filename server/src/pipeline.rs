@@ -79,7 +79,7 @@ pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet
     let lines = |errors: Vec<alerting::RuleError>| errors.iter().map(ToString::to_string).collect::<Vec<String>>();
     let files = alerting::rules::read_folder(&folder).map_err(|error| vec![error.to_string()])?;
     let rules = RuleSet::load(files).map_err(lines)?;
-    let parser = PromQl::new(Arc::new(store::promql::memory::MemorySource::default()));
+    let parser = PromQl::new(Arc::new(store::promql::memory::MemorySource::new()));
     let mut problems = lines(rules.check(|expr| parser.check(expr), &config.alerting.escalations));
     let remediations: BTreeSet<&str> = config.remediation.remediations.iter().map(|plan| plan.name.as_str()).collect();
     for rule in rules.groups.iter().flat_map(|group| &group.rules) {
@@ -185,7 +185,7 @@ pub async fn start(
     let addresses = listeners.addresses()?;
     let (clickhouse, engine) = open_clickhouse(&config, &data_dir, executable, library, clock.clone(), &registry).await?;
     wal.start_writer(Arc::new(clickhouse.clone()));
-    let promql = Arc::new(PromQl::new(Arc::new(ClickHouseSource::new(clickhouse.client()))));
+    let promql = Arc::new(PromQl::new(Arc::new(ClickHouseSource::new(clickhouse.client()))).with_metrics(&registry)?);
     let metrics: Arc<dyn MetricQuery> = promql.clone();
     let series = Arc::new(WalSeries::new(Arc::new(wal.clone()), clock.clone(), WalSeriesConfig::default()));
 

@@ -10,6 +10,8 @@ mod evidence;
 mod fixture;
 #[path = "store/postgres.rs"]
 mod postgres;
+#[path = "store/promql.rs"]
+mod promql;
 #[path = "store/sql.rs"]
 mod sql;
 #[path = "store/state.rs"]
