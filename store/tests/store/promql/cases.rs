@@ -1,4 +1,4 @@
-//! The tables.
+//! The tables of cases, one file a theme: series, expression, moment, answer.
 
 use super::harness::run;
 
