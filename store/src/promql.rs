@@ -58,7 +58,9 @@ impl PromQl {
 
     fn parse(expr: &str) -> Result<Box<Expr>, QueryError> {
         // Boxed, since what is loaded is found by the place of its selector in memory.
-        parse(expr).map(Box::new).map_err(|error| QueryError::BadData(format!("the expression `{}` does not parse: {error}", shortened(expr))))
+        parse(expr)
+            .map(Box::new)
+            .map_err(|error| QueryError::BadData(format!("the expression `{}` does not parse: {error}", shortened(expr))))
     }
 
     async fn load(&self, tenant: &TenantId, expr: &Expr, steps: Steps, options: &QueryOptions) -> Result<Loaded, QueryError> {

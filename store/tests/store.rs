@@ -4,6 +4,8 @@
 
 #[path = "store/engine.rs"]
 mod engine;
+#[path = "store/engine_http.rs"]
+mod engine_http;
 #[path = "store/fixture.rs"]
 mod fixture;
 #[path = "store/postgres.rs"]

@@ -40,7 +40,7 @@ fn block(ids: std::ops::Range<u64>) -> Bytes {
     bytes.into()
 }
 
-async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
     for _ in 0..600 {
         if ask().await {
             return;
@@ -74,6 +74,26 @@ async fn the_official_client_reads_and_writes() {
         .await
         .unwrap();
     assert_eq!(rows, [998, 999].map(|id| Pair { id, name: format!("name '{id}'\n") }));
+    for compression in [clickhouse::Compression::None, clickhouse::Compression::Lz4] {
+        let client = client.clone().with_compression(compression);
+        client.query("TRUNCATE TABLE pairs").execute().await.unwrap();
+        let mut insert = client.insert::<Pair>("pairs").await.unwrap();
+        for id in 0..50_000 {
+            insert.write(&Pair { id, name: format!("n{id}") }).await.unwrap();
+        }
+        insert.end().await.unwrap();
+        // Parameters travel in a multipart form.
+        let rows = client
+            .query("SELECT ?fields FROM pairs WHERE id >= {from:UInt64} AND name != {not:String} ORDER BY id")
+            .param("from", 49_998)
+            .param("not", "it's\\n")
+            .fetch_all::<Pair>()
+            .await
+            .unwrap();
+        assert_eq!(rows, [49_998, 49_999].map(|id| Pair { id, name: format!("n{id}") }), "{compression:?}");
+        let count = client.query("SELECT count() FROM pairs").fetch_one::<u64>().await.unwrap();
+        assert_eq!(count, 50_000, "{compression:?}");
+    }
     let large = client.query("SELECT number AS id, repeat('x', 100) AS name FROM numbers(200000)").fetch_all::<Pair>().await.unwrap();
     assert_eq!(large.len(), 200_000);
     engine.supervisor.stop().await;
@@ -106,6 +126,78 @@ async fn errors_carry_their_code() {
     let error = client.query("INSERT INTO pairs VALUES (1, 'x')").execute().await.unwrap_err().to_string();
     assert!(error.contains("readonly") || error.contains("READONLY"), "{error}");
     engine.clickhouse.execute("INSERT INTO pairs VALUES (1, 'x')").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_come_raw_with_parameters_and_settings() {
+    let engine = TestEngine::start().await;
+    let ask = |sql: &'static str, parameters: &'static [(&str, &str)], settings: &'static [(&str, &str)], format: &'static str| {
+        let answer = engine.clickhouse.query(sql, parameters, settings, format).unwrap();
+        async move { answer.collect(1 << 20).await }
+    };
+    let hostile = "a'b\\\n\tc?";
+    let bytes = engine.clickhouse.query("SELECT {x:String}", &[("x", hostile)], &[], "RowBinary").unwrap().collect(100).await.unwrap();
+    assert_eq!(&bytes[1..], hostile.as_bytes());
+    let json = ask("SELECT 1 AS a WHERE {b:UInt8} = 2", &[("b", "2")], &[], "JSON").await.unwrap();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&json).unwrap()["data"][0]["a"], 1);
+    let error = ask("SELECT sleep(3)", &[], &[("max_execution_time", "0.1")], "TSV").await.unwrap_err();
+    assert_eq!((error.code, error.retryable), (Some(159), true), "{error}");
+    let error = ask("SELECT number FROM numbers(10000000)", &[], &[], "TSV").await.unwrap_err();
+    assert!(!error.retryable && error.message.contains("larger than"), "{error}");
+    // What one request sets is gone at the next.
+    let error = ask("SELECT {b:UInt8}", &[], &[], "TSV").await.unwrap_err();
+    assert_eq!(error.code, Some(456), "{error}");
+    engine.clickhouse.ping().await.unwrap();
+    engine.supervisor.stop().await;
+    assert!(engine.clickhouse.ping().await.unwrap_err().retryable);
+    assert!(engine.clickhouse.execute("SELECT 1").await.unwrap_err().retryable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_after_the_first_rows_is_an_error_in_every_encoding() {
+    let engine = TestEngine::start().await;
+    for compression in [clickhouse::Compression::None, clickhouse::Compression::Lz4] {
+        let client = engine.clickhouse.client().with_compression(compression);
+        let sql = "SELECT throwIf(number = 1500000) AS id, toString(number) AS name FROM numbers(2000000)";
+        let mut rows = client.query(sql).with_setting("max_threads", "1").fetch_bytes("JSONEachRow").unwrap();
+        let (mut bytes, mut outcome) = (0, Ok(()));
+        loop {
+            match rows.next().await {
+                Ok(Some(part)) => bytes += part.len(),
+                Ok(None) => break,
+                Err(error) => {
+                    outcome = Err(error.to_string());
+                    break;
+                }
+            }
+        }
+        assert!(bytes > 1_000_000, "{compression:?}: {bytes}");
+        let error = outcome.unwrap_err();
+        assert!(error.contains("Code: 395"), "{compression:?}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_can_be_deleted_and_changed() {
+    let engine = with_pairs().await;
+    engine.clickhouse.insert(&PAIRS, "t/1", block(0..100)).await.unwrap();
+    engine.clickhouse.execute("ALTER TABLE pairs DELETE WHERE id < 50 SETTINGS mutations_sync = 1").await.unwrap();
+    engine.clickhouse.execute("ALTER TABLE pairs UPDATE name = 'x' WHERE id = 50 SETTINGS mutations_sync = 1").await.unwrap();
+    assert_eq!(engine.text("SELECT count(), countIf(name = 'x') FROM pairs").await, "50\t1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_can_be_backed_up_and_restored() {
+    let engine = TestEngine::start_with(|folder, args| args.backups = Some(folder.join("backups"))).await;
+    engine.clickhouse.execute("CREATE DATABASE d").await.unwrap();
+    engine.clickhouse.execute("CREATE TABLE d.t (x UInt8) ENGINE = MergeTree ORDER BY x").await.unwrap();
+    engine.clickhouse.execute("INSERT INTO d.t VALUES (7)").await.unwrap();
+    let file = engine.args.backups.as_deref().unwrap().join("first");
+    engine.clickhouse.execute(&format!("BACKUP DATABASE d TO File('{}')", file.display())).await.unwrap();
+    engine.clickhouse.execute("DROP DATABASE d SYNC").await.unwrap();
+    engine.clickhouse.execute(&format!("RESTORE DATABASE d FROM File('{}')", file.display())).await.unwrap();
+    assert_eq!(engine.text("SELECT x FROM d.t").await, "7");
+    assert!(engine.clickhouse.execute("BACKUP DATABASE d TO File('/tmp/elsewhere')").await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
