@@ -26,10 +26,10 @@ pub fn understood(line: &str) -> (Level, &str) {
         .into_iter()
         .filter_map(|(sign, level)| line.find(sign).map(|at| (at, level, &line[at + sign.len()..])))
         .min_by_key(|(at, _, _)| *at);
+    // What was answered to who asked; and what the library says of itself at the end of every insert stream, without harm.
+    let noise = ["executeQuery: ", "ThreadStatus: current_thread contains invalid address"];
     match found {
-        Some((_, Level::Error | Level::Warning, text)) if text.starts_with("executeQuery") || text.starts_with("TCPHandler") => {
-            (Level::Debug, text)
-        }
+        Some((_, _, text)) if noise.iter().any(|start| text.starts_with(start)) => (Level::Debug, text),
         Some((_, level, text)) => (level, text),
         // The child's last words, such as a refusal, have no level.
         None if line.starts_with(|c: char| c.is_ascii_digit()) || line.trim().is_empty() => (Level::Debug, line),
@@ -90,6 +90,10 @@ mod tests {
             (
                 "2026.11.21 06:39:03 [ 1 ] {} <Error> executeQuery: Code: 60. <Warning> x",
                 (Level::Debug, "executeQuery: Code: 60. <Warning> x"),
+            ),
+            (
+                "x <Fatal> ThreadStatus: current_thread contains invalid address",
+                (Level::Debug, "ThreadStatus: current_thread contains invalid address"),
             ),
             ("<Warning> a connection could not be accepted", (Level::Warning, "a connection could not be accepted")),
             ("0. ? @ 0x000000001c8fa4b3", (Level::Debug, "0. ? @ 0x000000001c8fa4b3")),
