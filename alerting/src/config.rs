@@ -1,30 +1,51 @@
-//! What can be configured about rules and ladders. Every key with its default stands in `deploy/watchfire.yaml`.
+//! The settings of alerting. Every key has a default; unknown keys are refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use model::message::LadderStep;
 use model::time::Span;
 use serde::{Deserialize, Serialize};
 
-/// Rules and ladders.
+use crate::machine::Flapping;
+use crate::rules::Ladder;
+use crate::silence::InhibitRule;
+
+/// Rules, ladders, muting.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The folder with rule files (`*.yaml`, `*.yml`), relative to the configuration file; none: no rules from files.
+    /// The folder of rule files, relative to the configuration file; none: no rules.
     pub rules: Option<PathBuf>,
-    /// How often a group is evaluated that names no interval.
+    /// How often groups without an `interval` are evaluated.
     pub evaluation_interval: Span,
-    /// Added to every alert that leaves, as Prometheus does (`$externalLabels` in templates).
+    /// How far back rules ask when their group has no `query_offset`.
+    pub query_offset: Span,
+    /// The longest one query of a rule may take.
+    pub query_timeout: Span,
+    /// Labels of this installation: `$externalLabels` in templates.
     pub external_labels: BTreeMap<String, String>,
-    /// The escalation ladders.
-    pub escalations: Vec<Escalation>,
-    /// Who hears of alerts that name no ladder.
+    /// How links in notices begin, and `$externalURL`; none: no links.
+    pub external_url: Option<String>,
+    /// Ladders that rules name in `escalation`.
+    pub escalations: Vec<Ladder>,
+    /// Receivers that hear of alerts without `escalation`, when they fire and when they resolve.
     pub default_receivers: Vec<String>,
-    /// How long an alert that opens incidents waits for its incident before its ladder starts without one.
+    /// Alerts that mute other alerts.
+    pub inhibit_rules: Vec<InhibitRule>,
+    /// When an alert that comes and goes is held open; `changes: 0` turns it off.
+    pub flapping: Flapping,
+    /// How long an alert of severity critical or high waits for its incident before its ladder starts without one.
     pub incident_wait: Span,
-    /// A ladder step that is overdue by this much is counted and makes `/-/ready` red.
-    pub overdue_after: Span,
+    /// The most alerts or recorded series of one rule; more fail the rule. A group's `limit` can only be stricter.
+    pub max_alerts_per_rule: usize,
+    /// After so many failures in a row, over at least `failing_for`, a rule raises `WatchfireRuleFailing`.
+    pub failing_after: u32,
+    /// See `failing_after`: so that a short outage of the telemetry store is not told for every rule.
+    pub failing_for: Span,
+    /// A ladder step that is later than this raises `WatchfireLadderOverdue`.
+    pub ladder_overdue: Span,
+    /// The ladder of Watchfire's own alerts; none: the default receivers.
+    pub own_escalation: Option<String>,
 }
 
 impl Default for Config {
@@ -32,58 +53,115 @@ impl Default for Config {
         Config {
             rules: None,
             evaluation_interval: Span::secs(15),
+            query_offset: Span::secs(0),
+            query_timeout: Span::secs(30),
             external_labels: BTreeMap::new(),
+            external_url: None,
             escalations: Vec::new(),
             default_receivers: Vec::new(),
+            inhibit_rules: Vec::new(),
+            flapping: Flapping::default(),
             incident_wait: Span::secs(2),
-            overdue_after: Span::secs(30),
+            max_alerts_per_rule: 10_000,
+            failing_after: 3,
+            failing_for: Span::secs(30),
+            ladder_overdue: Span::secs(60),
+            own_escalation: None,
         }
     }
 }
 
-/// An escalation ladder.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Escalation {
-    /// Its name: what rules say in `escalation`.
-    pub name: String,
-    /// Its steps; `after` counts from the ladder's start and never falls.
-    pub steps: Vec<LadderStep>,
-    /// How often it begins again after its last step while nobody answers.
-    #[serde(default)]
-    pub repeat: u32,
+/// What is wrong with ladders, one sentence each.
+pub fn check_ladders<'a>(ladders: impl Iterator<Item = &'a Ladder>, receivers: &BTreeSet<String>) -> Vec<String> {
+    let (mut problems, mut names) = (Vec::new(), BTreeSet::new());
+    for ladder in ladders {
+        problems.extend(ladder.problems());
+        if !names.insert(ladder.name.as_str()) {
+            problems.push(format!("escalation `{}` exists twice: rename one of them", ladder.name));
+        }
+        for receiver in ladder.steps.iter().flat_map(|step| &step.notify).filter(|name| !receivers.contains(*name)) {
+            problems.push(format!("escalation `{}` notifies `{receiver}`, which is not configured under `receivers`", ladder.name));
+        }
+    }
+    problems
 }
 
 impl Config {
-    /// What is wrong with it, one sentence each.
-    pub fn problems(&self, receivers: &BTreeSet<String>) -> Vec<String> {
-        let mut problems = Vec::new();
-        let known = || receivers.iter().cloned().collect::<Vec<_>>().join(", ");
-        let mut names = BTreeSet::new();
-        for ladder in &self.escalations {
-            if !names.insert(&ladder.name) {
-                problems.push(format!("alerting.escalations: the name `{}` stands twice", ladder.name));
-            }
-            if ladder.steps.is_empty() {
-                problems.push(format!("alerting.escalations: `{}` has no steps", ladder.name));
-            }
-            if ladder.steps.windows(2).any(|pair| pair[1].after < pair[0].after) {
-                problems.push(format!("alerting.escalations: the steps of `{}` must stand in the order of `after`", ladder.name));
-            }
-            for name in ladder.steps.iter().flat_map(|step| &step.notify).filter(|name| !receivers.contains(*name)) {
-                problems.push(format!("alerting.escalations: `{}` notifies `{name}`, which is no receiver (known: {})", ladder.name, known()));
-            }
-        }
-        for name in self.default_receivers.iter().filter(|name| !receivers.contains(*name)) {
-            problems.push(format!("alerting.default_receivers: `{name}` is no receiver (known: {})", known()));
+    /// What is wrong with the settings, one sentence each; empty where all is well.
+    pub fn check(&self, receiver_names: &BTreeSet<String>) -> Vec<String> {
+        let mut problems: Vec<String> = check_ladders(self.escalations.iter(), receiver_names)
+            .into_iter()
+            .map(|problem| format!("alerting.escalations: {problem}"))
+            .collect();
+        for name in self.default_receivers.iter().filter(|name| !receiver_names.contains(*name)) {
+            problems.push(format!("alerting.default_receivers names `{name}`, which is not configured under `receivers`"));
         }
         if self.evaluation_interval.0.is_zero() {
-            problems.push("alerting.evaluation_interval must be longer than 0".to_owned());
+            problems.push("alerting.evaluation_interval is 0: write a duration such as 15s".to_owned());
+        }
+        if self.query_timeout.0.is_zero() {
+            problems.push("alerting.query_timeout is 0: write a duration such as 30s".to_owned());
+        }
+        if self.flapping.changes > 0 && !(2..=64).contains(&self.flapping.evaluations) {
+            problems.push("alerting.flapping.evaluations must be from 2 to 64".to_owned());
+        }
+        if self.flapping.changes >= self.flapping.evaluations && self.flapping.changes > 0 {
+            problems.push("alerting.flapping.changes must be smaller than evaluations, or 0 to turn it off".to_owned());
+        }
+        if self.failing_after == 0 {
+            problems.push("alerting.failing_after must be at least 1".to_owned());
+        }
+        if self.max_alerts_per_rule == 0 {
+            problems.push("alerting.max_alerts_per_rule must be at least 1".to_owned());
+        }
+        for (at, rule) in self.inhibit_rules.iter().enumerate() {
+            if rule.source_matchers.is_empty() || rule.target_matchers.is_empty() {
+                problems.push(format!("alerting.inhibit_rules[{at}] needs source_matchers and target_matchers"));
+            }
+        }
+        if let Some(name) = self.own_escalation.as_ref().filter(|name| !self.escalations.iter().any(|ladder| ladder.name == **name)) {
+            problems.push(format!("alerting.own_escalation names `{name}`, which is not under alerting.escalations"));
         }
         problems
     }
-    /// The ladder with a name.
-    pub fn ladder(&self, name: &str) -> Option<&Escalation> {
-        self.escalations.iter().find(|ladder| ladder.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        serde_saphyr::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn defaults_are_sound_and_survive_yaml() {
+        let receivers = BTreeSet::from(["pd".to_owned()]);
+        assert!(Config::default().check(&receivers).is_empty());
+        let text = serde_saphyr::to_string(&Config::default()).unwrap();
+        assert_eq!(config(&text), Config::default());
+        assert!(serde_saphyr::from_str::<Config>("rulez: x\n").is_err());
+    }
+
+    #[test]
+    fn problems_name_the_key_and_the_fix() {
+        let receivers = BTreeSet::from(["pd".to_owned()]);
+        for (text, word) in [
+            ("escalations: [{ name: a, steps: [{ after: 0s, notify: [nobody] }] }]", "`nobody`"),
+            ("escalations: [{ name: a, steps: [{ after: 5m, notify: [pd] }, { after: 0s, notify: [pd] }] }]", "must not fall"),
+            ("escalations: [{ name: a, steps: [{ after: 0s, notify: [] }] }]", "notifies nobody"),
+            ("default_receivers: [x]", "default_receivers names `x`"),
+            ("evaluation_interval: 0s", "evaluation_interval"),
+            ("query_timeout: 0s", "query_timeout"),
+            ("flapping: { changes: 9, evaluations: 100 }", "flapping.evaluations"),
+            ("flapping: { changes: 20, evaluations: 20 }", "flapping.changes"),
+            ("failing_after: 0", "failing_after"),
+            ("max_alerts_per_rule: 0", "max_alerts_per_rule"),
+            ("inhibit_rules: [{ equal: [a] }]", "inhibit_rules[0]"),
+            ("own_escalation: b", "own_escalation names `b`"),
+        ] {
+            let problems = config(text).check(&receivers);
+            assert!(problems.iter().any(|problem| problem.contains(word)), "{word} in {problems:?}");
+        }
     }
 }

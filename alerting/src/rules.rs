@@ -1,53 +1,107 @@
-//! Rule files: Prometheus's format plus `thresholds`, `escalation` and `remediation`. Pure: text in, rules or one sentence per
-//! problem out. The loader of a folder is the only I/O.
+//! Rules: Prometheus rule files plus Watchfire's optional keys. In: file texts. Out: a checked [`RuleSet`]. Fails with a list of
+//! sentences, each naming file, line, field and the fix; a set with errors is never used in part.
 
 mod file;
+mod folder;
+mod merge;
+mod threshold;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use model::alert::RuleKey;
+use model::message::LadderStep;
+use model::query::QueryError;
 use model::severity::Severity;
+use model::time::Span;
+use serde::{Deserialize, Serialize};
 
-pub use file::load;
+use crate::template::Template;
 
-/// `> 0.05`: a severity of a `thresholds` ladder begins where this holds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Threshold {
-    /// How it compares.
-    pub op: Comparison,
-    /// With what.
-    pub value: f64,
+pub use folder::read_folder;
+pub use threshold::{Comparison, Threshold, ThresholdError, Thresholds};
+
+/// What is wrong with a rule file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct RuleError {
+    /// The file, as it was named to the loader.
+    pub file: String,
+    /// The line, from 1, where it is known.
+    pub line: Option<u64>,
+    /// One sentence: the field, what is wrong, the fix.
+    pub message: String,
 }
 
-/// How a threshold compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comparison {
-    /// `>`
-    Above,
-    /// `>=`
-    AtLeast,
-    /// `<`
-    Below,
-    /// `<=`
-    AtMost,
-    /// `==`
-    Equal,
-    /// `!=`
-    Different,
+impl fmt::Display for RuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}, line {line}: {}", self.file, self.message),
+            None => write!(f, "{}: {}", self.file, self.message),
+        }
+    }
 }
 
-impl Threshold {
-    /// Whether a value is past it.
-    pub fn holds(&self, value: f64) -> bool {
-        match self.op {
-            Comparison::Above => value > self.value,
-            Comparison::AtLeast => value >= self.value,
-            Comparison::Below => value < self.value,
-            Comparison::AtMost => value <= self.value,
-            Comparison::Equal => value == self.value,
-            Comparison::Different => value != self.value,
+/// An escalation ladder as configured. `after` counts from the start of the ladder's round and may not fall from step to step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ladder {
+    /// What rules call it.
+    pub name: String,
+    /// Its steps, in order.
+    pub steps: Vec<LadderStep>,
+    /// How often the whole ladder is climbed again when nobody answers.
+    #[serde(default)]
+    pub repeat: u32,
+}
+
+impl Ladder {
+    /// What is wrong with it, one sentence each.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.name.is_empty() {
+            problems.push("an escalation has no name: add `name`".to_owned());
+        }
+        if self.steps.is_empty() {
+            problems.push(format!("escalation `{}` has no steps: add at least one `{{ after: 0s, notify: [<receiver>] }}`", self.name));
+        }
+        if self.steps.windows(2).any(|pair| pair[1].after < pair[0].after) {
+            problems.push(format!("escalation `{}`: `after` counts from the start and must not fall from step to step", self.name));
+        }
+        if self.steps.iter().any(|step| step.notify.is_empty()) {
+            problems.push(format!("escalation `{}` has a step that notifies nobody: name a receiver in `notify`", self.name));
+        }
+        problems
+    }
+}
+
+/// Which ladder an alert climbs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Escalation {
+    /// None: the default receivers hear of it.
+    #[default]
+    None,
+    /// The same for every severity.
+    One(String),
+    /// By severity; a severity without an entry climbs the ladder of the next lower one that has one.
+    PerSeverity(BTreeMap<Severity, String>),
+}
+
+impl Escalation {
+    /// The ladder of a severity.
+    pub fn ladder(&self, severity: Severity) -> Option<&str> {
+        match self {
+            Escalation::None => None,
+            Escalation::One(name) => Some(name),
+            Escalation::PerSeverity(map) => map.range(..=severity).next_back().map(|(_, name)| name.as_str()),
+        }
+    }
+    /// All ladders that it names.
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            Escalation::None => Vec::new(),
+            Escalation::One(name) => vec![name],
+            Escalation::PerSeverity(map) => map.values().map(String::as_str).collect(),
         }
     }
 }
@@ -55,133 +109,174 @@ impl Threshold {
 /// An alerting rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertRule {
-    /// How long the expression must be true.
-    pub for_: Duration,
-    /// How long an alert goes on firing after its expression was last true.
+    /// Its identity. The second and later rules of one name in one group carry their labels in the name.
+    pub key: RuleKey,
+    /// The `alertname`.
+    pub name: String,
+    /// PromQL.
+    pub expr: String,
+    /// `for`.
+    pub hold: Duration,
+    /// `keep_firing_for`.
     pub keep_firing_for: Duration,
-    /// Templates of labels that are added.
-    pub labels: BTreeMap<String, String>,
-    /// Templates of annotations.
-    pub annotations: BTreeMap<String, String>,
-    /// The severity ladder, worst first; empty: every result is an alert of the label `severity` (else warning).
-    pub thresholds: Vec<(Severity, Threshold)>,
-    /// The escalation ladder of each severity.
-    pub escalation: BTreeMap<Severity, String>,
-    /// The remediation.
+    /// Label templates, group labels included.
+    pub labels: BTreeMap<String, Template>,
+    /// Annotation templates.
+    pub annotations: BTreeMap<String, Template>,
+    /// The severity ladder, where the expression has no comparison of its own.
+    pub thresholds: Option<Thresholds>,
+    /// Which ladder it climbs.
+    pub escalation: Escalation,
+    /// Which remediation is tried.
     pub remediation: Option<String>,
+    /// Where it stands: file and line.
+    pub place: Place,
 }
 
-/// What a rule makes.
+/// A recording rule.
 #[derive(Clone, Debug, PartialEq)]
-pub enum RuleKind {
-    /// Alerts.
-    Alert(Box<AlertRule>),
-    /// A series, with these labels added.
-    Record(BTreeMap<String, String>),
+pub struct RecordRule {
+    /// Its identity.
+    pub key: RuleKey,
+    /// The metric name that it records.
+    pub metric: String,
+    /// PromQL.
+    pub expr: String,
+    /// Label templates do not exist here: plain labels to set.
+    pub labels: BTreeMap<String, String>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// Where a rule stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: String,
+    /// The line of the rule's expression, from 1.
+    pub line: Option<u64>,
 }
 
 /// A rule.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rule {
-    /// Which.
-    pub key: RuleKey,
-    /// The expression.
-    pub expr: String,
-    /// What it makes.
-    pub kind: RuleKind,
+pub enum Rule {
+    /// Raises alerts.
+    Alert(Box<AlertRule>),
+    /// Records series.
+    Record(RecordRule),
 }
 
-/// A group: evaluated together, in order.
+impl Rule {
+    /// Its identity.
+    pub fn key(&self) -> &RuleKey {
+        match self {
+            Rule::Alert(rule) => &rule.key,
+            Rule::Record(rule) => &rule.key,
+        }
+    }
+    /// Its expression.
+    pub fn expr(&self) -> &str {
+        match self {
+            Rule::Alert(rule) => &rule.expr,
+            Rule::Record(rule) => &rule.expr,
+        }
+    }
+    /// Where it stands.
+    pub fn place(&self) -> &Place {
+        match self {
+            Rule::Alert(rule) => &rule.place,
+            Rule::Record(rule) => &rule.place,
+        }
+    }
+}
+
+/// Rules that are evaluated together, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
-    /// Where it comes from (`file:services.yaml`).
+    /// `file:<path>` or `state`.
     pub source: String,
-    /// Its name.
+    /// Its name, unique within its source.
     pub name: String,
     /// How often; none: the configured default.
     pub interval: Option<Duration>,
-    /// The most alerts or series one rule may make; 0: any number.
+    /// How far back it asks; none: 0.
+    pub query_offset: Option<Duration>,
+    /// The most alerts or series of one rule; 0: no limit.
     pub limit: usize,
-    /// How far behind now it looks.
-    pub query_offset: Duration,
-    /// Its rules.
+    /// In order.
     pub rules: Vec<Rule>,
 }
 
-/// All rules.
+/// All rules and the ladders that their files define.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RuleSet {
-    /// The groups, by source and name.
+    /// The groups, by source and place.
     pub groups: Vec<Group>,
-}
-
-/// Something wrong with a rule file.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}: {problem}")]
-pub struct RuleError {
-    /// Which file.
-    pub file: String,
-    /// Where, what and how to fix it.
-    pub problem: String,
+    /// `escalations:` of rule files.
+    pub escalations: Vec<Ladder>,
 }
 
 impl RuleSet {
-    /// How many rules.
-    pub fn rules(&self) -> usize {
-        self.groups.iter().map(|group| group.rules.len()).sum()
+    /// Reads rule files: `(path below the rules folder, text)`. Files named `<name>.watchfire.yaml` are sidecars of
+    /// `<name>.yaml`. Pure; expressions and names of ladders are checked by [`RuleSet::check`].
+    pub fn load(files: Vec<(String, String)>) -> Result<RuleSet, Vec<RuleError>> {
+        merge::load(files)
     }
-    /// How many groups.
-    pub fn groups(&self) -> usize {
-        self.groups.len()
-    }
-    /// A rule by its key.
-    pub fn find(&self, key: &RuleKey) -> Option<&Rule> {
-        self.groups.iter().flat_map(|group| &group.rules).find(|rule| rule.key == *key)
-    }
-    /// Names that no configuration knows, and expressions that do not parse.
-    pub fn problems(
-        &self,
-        ladders: &BTreeSet<String>,
-        remediations: &BTreeSet<String>,
-        check: &dyn Fn(&str) -> Result<(), String>,
-    ) -> Vec<RuleError> {
-        let mut problems = Vec::new();
-        let list = |names: &BTreeSet<String>| if names.is_empty() { "none".to_owned() } else { names.iter().cloned().collect::<Vec<_>>().join(", ") };
-        for group in &self.groups {
-            for rule in &group.rules {
-                let file = group.source.strip_prefix("file:").unwrap_or(&group.source).to_owned();
-                let place = format!("group `{}`, rule `{}`", group.name, rule.key.name);
-                let mut problem = |text: String| problems.push(RuleError { file: file.clone(), problem: format!("{place}: {text}") });
-                if let Err(error) = check(&rule.expr) {
-                    problem(format!("expr: {error}"));
-                }
-                let RuleKind::Alert(alert) = &rule.kind else { continue };
-                for name in alert.escalation.values().collect::<BTreeSet<_>>().into_iter().filter(|name| !ladders.contains(*name)) {
-                    problem(format!("escalation: there is no ladder `{name}` in alerting.escalations (known: {})", list(ladders)));
-                }
-                if let Some(name) = alert.remediation.as_ref().filter(|name| !remediations.contains(*name)) {
-                    problem(format!("remediation: there is no `{name}` in remediation.remediations (known: {})", list(remediations)));
-                }
+
+    /// Checks what needs a judge: expressions by `parse` (PromQL), ladders by the configured names.
+    pub fn check(&self, parse: impl Fn(&str) -> Result<(), QueryError>, configured: &[Ladder]) -> Vec<RuleError> {
+        let known = |name: &str| configured.iter().chain(&self.escalations).any(|ladder| ladder.name == name);
+        let mut errors = Vec::new();
+        for rule in self.groups.iter().flat_map(|group| &group.rules) {
+            let mut error = |message: String| {
+                let Place { file, line } = rule.place().clone();
+                errors.push(RuleError { file, line, message });
+            };
+            if let Err(problem) = parse(rule.expr()) {
+                error(format!("`expr` of rule `{}` is not valid PromQL: {problem}", rule.key().name));
+            }
+            let Rule::Alert(alert) = rule else { continue };
+            for name in alert.escalation.names().into_iter().filter(|name| !known(name)) {
+                error(format!(
+                    "`escalation` of rule `{}` names `{name}`, which does not exist: define it under `escalations` or correct the name",
+                    alert.name
+                ));
             }
         }
-        problems
+        errors
+    }
+
+    /// The alerting rule with this identity.
+    pub fn alert_rule(&self, key: &RuleKey) -> Option<&AlertRule> {
+        self.groups.iter().flat_map(|group| &group.rules).find_map(|rule| match rule {
+            Rule::Alert(rule) if rule.key == *key => Some(&**rule),
+            Rule::Alert(_) | Rule::Record(_) => None,
+        })
+    }
+
+    /// The remediations that rules name, with their rules: for whoever knows which exist.
+    pub fn remediations(&self) -> impl Iterator<Item = (&AlertRule, &str)> {
+        self.groups.iter().flat_map(|group| &group.rules).filter_map(|rule| match rule {
+            Rule::Alert(rule) => rule.remediation.as_deref().map(|name| (&**rule, name)),
+            Rule::Record(_) => None,
+        })
+    }
+
+    /// How many rules there are.
+    pub fn len(&self) -> usize {
+        self.groups.iter().map(|group| group.rules.len()).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
-/// Reads every rule file of a folder, in order of name.
-pub fn load_folder(folder: &Path) -> Result<RuleSet, Vec<RuleError>> {
-    let unreadable = |path: &Path, error: std::io::Error| vec![RuleError { file: path.display().to_string(), problem: format!("cannot be read: {error}") }];
-    let mut paths: Vec<_> = std::fs::read_dir(folder)
-        .map_err(|error| unreadable(folder, error))?
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"))
-        .collect();
-    paths.sort();
-    let mut files = Vec::new();
-    for path in paths {
-        let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?;
-        files.push((path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(), text));
-    }
-    load(&files)
+/// The group's interval as text, for people.
+pub fn interval_text(interval: Duration) -> String {
+    Span(interval).to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,8 @@ impl Refused {
 impl Access {
     /// Over a ring of keys. Registers `watchfire_access_refused_total{reason}`.
     pub fn new(ring: Arc<KeyRing>, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let refused = IntCounterVec::new(Opts::new("watchfire_access_refused_total", "Requests refused before any route saw them."), &["reason"])?;
+        let refused =
+            IntCounterVec::new(Opts::new("watchfire_access_refused_total", "Requests refused before any route saw them."), &["reason"])?;
         registry.register(Box::new(refused.clone()))?;
         Ok(Access { ring, refused })
     }

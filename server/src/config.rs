@@ -3,6 +3,7 @@
 
 pub mod expand;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -254,6 +255,23 @@ pub fn parse(text: &str) -> Result<Config, String> {
     serde_saphyr::from_str(text).map_err(|error| error.to_string())
 }
 
+impl Config {
+    /// What is wrong with it, one sentence each.
+    pub fn problems(&self) -> Vec<String> {
+        let receivers: BTreeSet<String> = self.receivers.iter().map(|receiver| receiver.name.clone()).collect();
+        let mut problems = alerting::channels::receiver::problems(&self.receivers);
+        problems.extend(self.alerting.check(&receivers));
+        problems.extend(self.incidents.check());
+        problems.extend(self.remediation.check());
+        problems.extend(self.collector.check().err().map(|error| format!("collector: {error}")));
+        let named = self.incidents.chat_receiver.iter().chain(&self.incidents.review_receivers);
+        for name in named.filter(|name| !receivers.contains(*name)) {
+            problems.push(format!("incidents: `{name}` is not configured under `receivers`"));
+        }
+        problems
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,6 +280,21 @@ mod tests {
     fn the_documented_file_is_the_default() {
         let documented = parse(DEFAULT_FILE).unwrap();
         assert_eq!(serde_json::to_value(&documented).unwrap(), serde_json::to_value(Config::default()).unwrap());
+    }
+
+    #[test]
+    fn every_key_stands_in_the_documented_file() {
+        fn keys(value: &serde_json::Value, found: &mut Vec<String>) {
+            for (key, inner) in value.as_object().into_iter().flatten() {
+                found.push(key.clone());
+                keys(inner, found);
+            }
+        }
+        let mut found = Vec::new();
+        keys(&serde_json::to_value(Config::default()).unwrap(), &mut found);
+        for key in found {
+            assert!(DEFAULT_FILE.contains(&format!("{key}:")), "deploy/watchfire.yaml does not document `{key}`");
+        }
     }
 
     #[test]

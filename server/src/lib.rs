@@ -4,6 +4,7 @@ pub mod access;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod health;
 pub mod listen;
 pub mod observe;
 pub mod pipeline;

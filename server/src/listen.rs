@@ -56,11 +56,7 @@ async fn bind_one(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener>
 impl Listeners {
     /// What was bound.
     pub fn addresses(&self) -> std::io::Result<Addresses> {
-        Ok(Addresses {
-            http: self.http.local_addr()?,
-            otlp_grpc: self.otlp_grpc.local_addr()?,
-            otlp_http: self.otlp_http.local_addr()?,
-        })
+        Ok(Addresses { http: self.http.local_addr()?, otlp_grpc: self.otlp_grpc.local_addr()?, otlp_http: self.otlp_http.local_addr()? })
     }
 }
 

@@ -4,8 +4,10 @@
 pub mod nudging;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use alerting::delivery::DeliveryWorker;
 use model::drive::{Follower, Nudge, Worker, advance, work_once};
 use model::state::{Fence, StateStore};
 use tokio::sync::watch;
@@ -46,7 +48,13 @@ impl Loop {
 }
 
 /// Takes and renews leadership; publishes the fence. Gives it back at the end.
-pub async fn lead(state: Arc<dyn StateStore>, holder: String, publish: watch::Sender<Option<Fence>>, nudge: Nudge, stop: CancellationToken) {
+pub async fn lead(
+    state: Arc<dyn StateStore>,
+    holder: String,
+    publish: watch::Sender<Option<Fence>>,
+    nudge: Nudge,
+    stop: CancellationToken,
+) {
     loop {
         let taken = async { state.acquire("leader", &holder, state.now().await?, LEASE).await }.await;
         match taken {
@@ -137,8 +145,32 @@ pub async fn work(context: Loop, worker: Arc<dyn Worker>) {
     }
 }
 
+/// Empties the outbox. A crash between send and mark leaves rows whose lease must run out first.
+pub async fn deliver(context: Loop, worker: Arc<DeliveryWorker>) {
+    let mut listener = context.nudge.listener();
+    loop {
+        while let Some(fence) = context.leading() {
+            let step = async { worker.deliver_due(&*context.state, Some(&fence), context.state.now().await?).await };
+            match step.await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!(error = %chain(&error), "due deliveries could not be taken; it tries again");
+                    break;
+                }
+            }
+            if context.stop.is_cancelled() {
+                return;
+            }
+        }
+        if !context.pause(&mut listener).await {
+            break;
+        }
+    }
+}
+
 /// Reads the live keys again, so that a new or revoked key counts within a second on every node.
-pub async fn keys(state: Arc<dyn StateStore>, ring: Arc<KeyRing>, stop: CancellationToken) {
+pub async fn keys(state: Arc<dyn StateStore>, ring: Arc<KeyRing>, keyless: Arc<AtomicBool>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
@@ -147,6 +179,7 @@ pub async fn keys(state: Arc<dyn StateStore>, ring: Arc<KeyRing>, stop: Cancella
         if let Err(error) = ring.refresh(&*state).await {
             tracing::warn!(error = %chain(&error), "the API keys could not be read again; the known ones stay");
         }
+        keyless.store(ring.snapshot().is_empty(), Ordering::SeqCst);
     }
 }
 

@@ -1,21 +1,33 @@
 //! The state store: records, journal, work rows and leases behind `model::state`'s ports, with three backends under one contract
 //! suite: memory (simulations), SQLite (one node), PostgreSQL (several).
 //!
-//! Commits are serialised: SQLite by its write lock, PostgreSQL by an advisory lock that every commit takes first. So journal
-//! numbers rise in order of commit, and a reader never finds a smaller one later.
+//! Writes take turns: in SQLite on its one writing connection, in PostgreSQL by an advisory lock that a write holds to its end. So
+//! journal numbers become visible in order of commit, and a reader never finds a smaller one later. Fails as
+//! [`StateError`](model::state::StateError): a conflict, a lost lease, or a database that does not answer; then nothing was changed.
 
+mod dialect;
 pub mod memory;
-pub mod migrations;
-pub mod postgres;
-pub mod rows;
-mod sql;
-pub mod sqlite;
+mod migrations;
+mod postgres;
+mod rows;
+pub mod sql;
+mod sqlite;
+mod text;
 
+pub use dialect::Dialect;
 pub use memory::MemoryState;
-pub use postgres::PostgresState;
-pub use sqlite::SqliteState;
+pub use sql::SqlState;
 
-use model::state::StateError;
+use std::time::Duration;
+
+/// The state of one node, in a SQLite file.
+pub type SqliteState = SqlState<sqlx::Sqlite>;
+/// The state of several nodes, in a PostgreSQL database.
+pub type PostgresState = SqlState<sqlx::Postgres>;
+
+/// How long finished and cancelled work rows are kept: as long, their keys cannot be scheduled again. Dead letters stay until they
+/// are replayed.
+pub const FINISHED_WORK_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// Why the state store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +54,4 @@ pub enum OpenError {
     /// A URL that is none.
     #[error("storage.postgres_url is not a PostgreSQL URL: write postgres://user:password@host:5432/database")]
     Url,
-}
-
-fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StateError {
-    move |source| match &source {
-        // Another writer holds the key that this write wants: to be read and decided again.
-        sqlx::Error::Database(error) if error.is_unique_violation() => StateError::Conflict { what: doing.to_owned() },
-        _ => StateError::Backend { doing, source: Box::new(source) },
-    }
 }

@@ -6,11 +6,21 @@
 mod engine;
 #[path = "store/engine_http.rs"]
 mod engine_http;
+#[path = "store/evidence.rs"]
+mod evidence;
 #[path = "store/fixture.rs"]
 mod fixture;
 #[path = "store/postgres.rs"]
 mod postgres;
+#[path = "store/promql.rs"]
+mod promql;
+#[path = "store/sql.rs"]
+mod sql;
 #[path = "store/state.rs"]
 mod state;
+#[path = "store/state_contract.rs"]
+mod state_contract;
+#[path = "store/state_random.rs"]
+mod state_random;
 #[path = "store/wal.rs"]
 mod wal;

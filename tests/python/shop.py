@@ -27,7 +27,7 @@ trace.set_tracer_provider(provider)
 reader = PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=endpoint, insecure=True), export_interval_millis=1000)
 metrics.set_meter_provider(MeterProvider(resource=resource, metric_readers=[reader]))
 tracer = trace.get_tracer("shop", "1.0")
-orders = metrics.get_meter("shop").create_counter("orders", unit="1", description="Orders by outcome.")
+baskets = metrics.get_meter("shop").create_counter("baskets", unit="1", description="Baskets by outcome.")
 
 state = {"broken": False, "replicas": 4, "acts": []}
 
@@ -59,10 +59,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             with tracer.start_as_current_span("POST /order", kind=SpanKind.SERVER) as span:
                 span.set_attribute("enduser.id", f"customer-{number % 50}")
                 charge(number)
-            orders.add(1, {"outcome": "ok"})
+            baskets.add(1, {"outcome": "ok"})
             self.answer(200, {"order": number})
         except PaymentDeclined as error:
-            orders.add(1, {"outcome": "failed"})
+            baskets.add(1, {"outcome": "failed"})
             self.answer(500, {"error": str(error)})
 
     def admin(self, act):

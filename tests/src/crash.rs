@@ -5,11 +5,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use crate::process::Watchfire;
 use crate::send;
 use crate::wait::wait_for;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 /// Sends spans of service `s<sender>` until told to stop; each request is sent until it is acknowledged. Returns the number of
 /// acknowledged spans.

@@ -121,13 +121,19 @@ impl Watchfire {
         let answer = self.client.post(format!("http://{}{path}", self.http)).json(body).send().await.unwrap();
         answer.json().await.unwrap_or(Value::Null)
     }
-    /// One number out of an SQL question.
+    /// One number out of an SQL question; waits where the store is away for a moment (its engine was just killed).
     pub async fn count(&self, sql: &str) -> u64 {
         let url = format!("http://{}/api/watchfire/v1/sql?format=JSONCompact", self.http);
-        let text = self.client.post(url).body(sql.to_owned()).send().await.unwrap().text().await.unwrap();
-        let json: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{sql}: {text}"));
-        let cell = &json["data"][0][0];
-        cell.as_str().map_or_else(|| cell.as_u64().unwrap_or_else(|| panic!("{sql}: {text}")), |digits| digits.parse().unwrap())
+        wait_for(sql, async || {
+            let text = self.client.post(&url).body(sql.to_owned()).send().await.ok()?.text().await.ok()?;
+            let json: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{sql}: {text}"));
+            if json["errorType"] == "unavailable" {
+                return None;
+            }
+            let cell = &json["data"][0][0];
+            Some(cell.as_str().map_or_else(|| cell.as_u64().unwrap_or_else(|| panic!("{sql}: {text}")), |digits| digits.parse().unwrap()))
+        })
+        .await
     }
     /// The first value of an instant PromQL query.
     pub async fn promql(&self, expr: &str) -> Option<f64> {

@@ -15,7 +15,12 @@ pub fn check(common: &Common, print_defaults: bool) -> anyhow::Result<ExitCode> 
     let config = serve::read_config(common)?;
     match load_rules(&config, common.config.as_deref()) {
         Ok(rules) => {
-            println!("The configuration is good: {} rules in {} groups, {} receivers.", rules.rules(), rules.groups(), config.receivers.len());
+            println!(
+                "The configuration is good: {} rules in {} groups, {} receivers.",
+                rules.len(),
+                rules.groups.len(),
+                config.receivers.len()
+            );
             Ok(ExitCode::SUCCESS)
         }
         Err(problems) => {

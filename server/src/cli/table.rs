@@ -15,7 +15,7 @@ pub fn print(headers: &[&str], rows: Vec<Vec<String>>, empty: &str) {
     }
     let terminal = std::io::stdout().is_terminal();
     let mut table = Table::new();
-    table.load_preset(if terminal { UTF8_HORIZONTAL_ONLY } else { NOTHING });
+    table.load_style(if terminal { UTF8_HORIZONTAL_ONLY } else { NOTHING });
     table.set_content_arrangement(if terminal { ContentArrangement::Dynamic } else { ContentArrangement::Disabled });
     table.set_header(headers.to_vec());
     for row in rows {
@@ -62,10 +62,7 @@ pub fn sparkline(values: &[f64]) -> String {
     let finite = values.iter().copied().filter(|value| value.is_finite());
     let (low, high) = finite.fold((0.0f64, f64::MIN), |(low, high), value| (low.min(value), high.max(value)));
     let width = (high - low).max(f64::MIN_POSITIVE);
-    values
-        .iter()
-        .map(|value| if value.is_finite() { BARS[(((value - low) / width * 7.0).round() as usize).min(7)] } else { ' ' })
-        .collect()
+    values.iter().map(|value| if value.is_finite() { BARS[(((value - low) / width * 7.0).round() as usize).min(7)] } else { ' ' }).collect()
 }
 
 #[cfg(test)]

@@ -34,12 +34,9 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
             print!("{}", client.post_text(&format!("{API}/sql"), &[("format", format.to_owned())], statement).await?);
         }
         Command::Deliveries(command) => deliveries(&client, json, command).await?,
-        Command::Serve
-        | Command::Engine(_)
-        | Command::Demo(_)
-        | Command::Check { .. }
-        | Command::Keys(_)
-        | Command::Completions { .. } => bail!("this command does not ask a server"),
+        Command::Serve | Command::Engine(_) | Command::Demo(_) | Command::Check { .. } | Command::Keys(_) | Command::Completions { .. } => {
+            bail!("this command does not ask a server")
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -69,11 +66,13 @@ async fn status(client: &Client, json: bool) -> anyhow::Result<ExitCode> {
         println!("Watchfire {} is {}.", word(&status, "/version"), if ready { "well" } else { "NOT WELL" });
         println!("{} open incidents, {} firing alerts\n", status["open_incidents"], status["firing_alerts"]);
         let parts = list(&status, "parts");
-        let rows = parts.iter().map(|part| {
-            vec![word(part, "/part"), if part["healthy"] == true { "ok" } else { "BAD" }.to_owned(), word(part, "/detail")]
-        });
+        let rows = parts
+            .iter()
+            .map(|part| vec![word(part, "/part"), if part["healthy"] == true { "ok" } else { "BAD" }.to_owned(), word(part, "/detail")]);
         print(&["PART", "STATE", "DETAIL"], rows.collect(), "");
-        let age = |row: &Value| row["age_seconds"].as_f64().map_or("none yet".to_owned(), |secs| format!("{} ago", short(Duration::from_secs_f64(secs))));
+        let age = |row: &Value| {
+            row["age_seconds"].as_f64().map_or("none yet".to_owned(), |secs| format!("{} ago", short(Duration::from_secs_f64(secs))))
+        };
         let newest = list(&status, "newest_rows");
         println!();
         print(&["SIGNAL", "NEWEST STORED ROW"], newest.iter().map(|row| vec![word(row, "/signal"), age(row)]).collect(), "");
@@ -81,7 +80,17 @@ async fn status(client: &Client, json: bool) -> anyhow::Result<ExitCode> {
         println!();
         print(
             &["QUEUE", "PENDING", "DEAD LETTERS", "OVERDUE"],
-            queues.iter().map(|row| vec![word(row, "/queue"), word(row, "/pending"), word(row, "/dead"), format!("{:.1}s", row["overdue_seconds"].as_f64().unwrap_or(0.0))]).collect(),
+            queues
+                .iter()
+                .map(|row| {
+                    vec![
+                        word(row, "/queue"),
+                        word(row, "/pending"),
+                        word(row, "/dead"),
+                        format!("{:.1}s", row["overdue_seconds"].as_f64().unwrap_or(0.0)),
+                    ]
+                })
+                .collect(),
             "",
         );
     }
@@ -107,7 +116,11 @@ async fn incidents(client: &Client, json: bool, status: Option<String>) -> anyho
 async fn incident(client: &Client, json: bool, command: IncidentCommand) -> anyhow::Result<()> {
     let act = async |reference: &str, act: &str, body: Value, said: &str| -> anyhow::Result<()> {
         let answer = client.post(Method::POST, &format!("{API}/incidents/{reference}/{act}"), &body).await?;
-        if json { println!("{answer}") } else { println!("Incident {reference} {said}.") }
+        if json {
+            println!("{answer}")
+        } else {
+            println!("Incident {reference} {said}.")
+        }
         Ok(())
     };
     match command {
@@ -198,8 +211,10 @@ async fn silence(client: &Client, json: bool, command: SilenceCommand) -> anyhow
                 return Ok(());
             }
             let rows = list(&answer, "silences").iter().map(|row| {
-                let matchers: Vec<String> =
-                    list(row, "matchers").iter().map(|one| format!("{}{}{}", word(one, "/name"), word(one, "/op"), word(one, "/value"))).collect();
+                let matchers: Vec<String> = list(row, "matchers")
+                    .iter()
+                    .map(|one| format!("{}{}{}", word(one, "/name"), word(one, "/op"), word(one, "/value")))
+                    .collect();
                 vec![word(row, "/id"), matchers.join(" "), word(row, "/starts_at"), word(row, "/ends_at"), word(row, "/comment")]
             });
             print(&["ID", "MATCHES", "FROM", "TO", "WHY"], rows.collect(), "No silences.");
@@ -243,8 +258,7 @@ async fn query(client: &Client, json: bool, expr: &str, range: Option<Span>) -> 
     }
     let result = answer.pointer("/data/result").cloned().unwrap_or(Value::Null);
     let rows = result.as_array().into_iter().flatten().map(|row| {
-        let values: Vec<f64> =
-            row["values"].as_array().into_iter().flatten().filter_map(|pair| pair[1].as_str()?.parse().ok()).collect();
+        let values: Vec<f64> = row["values"].as_array().into_iter().flatten().filter_map(|pair| pair[1].as_str()?.parse().ok()).collect();
         let last = values.last().map(|value| format!("{value:.6}")).unwrap_or_default();
         vec![labels(&row["metric"]), sparkline(&values), last]
     });

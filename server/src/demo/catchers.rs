@@ -59,7 +59,11 @@ async fn pagerduty(State(desk): State<Desk>, Json(event): Json<Value>) -> Respon
 
 async fn slack(State(desk): State<Desk>, Path(method): Path<String>, body: String) -> Json<Value> {
     let form: Value = serde_json::from_str(&body).unwrap_or_else(|_| {
-        Value::Object(url::form_urlencoded::parse(body.as_bytes()).map(|(name, value)| (name.into_owned(), Value::String(value.into_owned()))).collect())
+        Value::Object(
+            url::form_urlencoded::parse(body.as_bytes())
+                .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
+                .collect(),
+        )
     });
     let field = |name: &str| form.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
     let number = desk.number();

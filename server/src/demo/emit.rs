@@ -24,7 +24,13 @@ pub fn shop_state(shop: &SharedShop) -> ShopState {
 }
 
 /// Emits `requests` check-outs a second until `stop`.
-pub async fn emit(endpoint: String, shop: SharedShop, clock: Arc<dyn Clock>, requests: usize, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn emit(
+    endpoint: String,
+    shop: SharedShop,
+    clock: Arc<dyn Clock>,
+    requests: usize,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let channel = Channel::from_shared(endpoint)?.connect_lazy();
     let mut traces = TraceServiceClient::new(channel.clone());
     let mut logs = LogsServiceClient::new(channel);

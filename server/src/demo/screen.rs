@@ -109,9 +109,13 @@ fn words(kind: &EventKind) -> Option<(&'static str, String)> {
         EventKind::RepairActed { rung, result, ok, .. } => {
             Some(("repair", format!("{rung}: {} ({})", if *ok { "done" } else { "failed" }, result.lines().next().unwrap_or(""))))
         }
-        EventKind::RepairChecked { rung, cleared: true, .. } => Some(("repair", format!("{rung}: the alert's own expression is false again: it helped"))),
+        EventKind::RepairChecked { rung, cleared: true, .. } => {
+            Some(("repair", format!("{rung}: the alert's own expression is false again: it helped")))
+        }
         EventKind::RepairUndone { rung, .. } => Some(("repair", format!("{rung}: did not help, undone"))),
-        EventKind::RepairFinished { outcome: RepairOutcome::HandedOver { reason }, .. } => Some(("repair", format!("handed over: {reason}"))),
+        EventKind::RepairFinished { outcome: RepairOutcome::HandedOver { reason }, .. } => {
+            Some(("repair", format!("handed over: {reason}")))
+        }
         EventKind::PostmortemDrafted { .. } => Some(("incident", "postmortem drafted".to_owned())),
         _ => None,
     }

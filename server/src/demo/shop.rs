@@ -134,31 +134,68 @@ fn checkout(now: Timestamp, state: ShopState, rng: &mut StdRng, by_service: &mut
     let failed = state.bad_release && rng.random_bool(0.35);
     let bank = if failed { Duration::from_millis(rng.random_range(2_000..2_300)) } else { Duration::from_millis(rng.random_range(20..90)) };
     let inside = Duration::from_millis(rng.random_range(4..15));
-    let root = span(
-        &Call { trace: &trace, parent: &[], name: "POST /checkout", kind: SERVER, start, duration: bank + inside * 3, failed },
+    let root =
+        span(&Call { trace: &trace, parent: &[], name: "POST /checkout", kind: SERVER, start, duration: bank + inside * 3, failed }, rng);
+    let called = span(
+        &Call {
+            trace: &trace,
+            parent: &root.span_id,
+            name: "POST /orders",
+            kind: SERVER,
+            start: start.plus(inside),
+            duration: bank + inside,
+            failed,
+        },
         rng,
     );
-    let called =
-        span(&Call { trace: &trace, parent: &root.span_id, name: "POST /orders", kind: SERVER, start: start.plus(inside), duration: bank + inside, failed }, rng);
     let stock = span(
-        &Call { trace: &trace, parent: &called.span_id, name: "POST /reserve", kind: SERVER, start: start.plus(inside), duration: inside, failed: false },
+        &Call {
+            trace: &trace,
+            parent: &called.span_id,
+            name: "POST /reserve",
+            kind: SERVER,
+            start: start.plus(inside),
+            duration: inside,
+            failed: false,
+        },
         rng,
     );
     let outgoing = span(
-        &Call { trace: &trace, parent: &called.span_id, name: "POST payments", kind: CLIENT, start: start.plus(inside), duration: bank, failed },
+        &Call {
+            trace: &trace,
+            parent: &called.span_id,
+            name: "POST payments",
+            kind: CLIENT,
+            start: start.plus(inside),
+            duration: bank,
+            failed,
+        },
         rng,
     );
     let mut charge = span(
-        &Call { trace: &trace, parent: &outgoing.span_id, name: "POST /charges", kind: SERVER, start: start.plus(inside), duration: bank, failed },
+        &Call {
+            trace: &trace,
+            parent: &outgoing.span_id,
+            name: "POST /charges",
+            kind: SERVER,
+            start: start.plus(inside),
+            duration: bank,
+            failed,
+        },
         rng,
     );
     if failed {
         let at = start.plus(bank);
-        let message = format!("no answer from bank-{} within 2.0 s for charge {:06x}", rng.random_range(1..9), rng.random_range(0..0xFF_FFFF));
+        let message =
+            format!("no answer from bank-{} within 2.0 s for charge {:06x}", rng.random_range(1..9), rng.random_range(0..0xFF_FFFF));
         charge.events.push(Event {
             time_unix_nano: at.nanos().unsigned_abs(),
             name: "exception".to_owned(),
-            attributes: vec![pair("exception.type", "BankTimeout"), pair("exception.message", &message), pair("exception.stacktrace", STACK)],
+            attributes: vec![
+                pair("exception.type", "BankTimeout"),
+                pair("exception.message", &message),
+                pair("exception.stacktrace", STACK),
+            ],
             ..Event::default()
         });
         failures.push(LogRecord {

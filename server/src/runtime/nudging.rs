@@ -6,9 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::drive::Nudge;
 use model::event::Recorded;
-use model::state::{
-    Backlog, Commit, Fence, Journal, JournalQuery, Leases, Record, RecordQuery, Records, StateError, StateStore, WorkRows,
-};
+use model::state::{Backlog, Commit, Fence, Journal, JournalQuery, Leases, Record, RecordQuery, Records, StateError, StateStore, WorkRows};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use model::work::{Claim, Work, WorkQuery};

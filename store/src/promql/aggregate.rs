@@ -1,119 +1,215 @@
-//! Aggregations: `sum by (...)`, `topk`, `quantile`, `count_values` and the rest.
+//! Aggregations over columns: groups are formed once, values per step.
 
-use std::collections::BTreeMap;
+mod best;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use best::Best;
 use model::labels::{Labels, METRIC_NAME};
 use model::query::QueryError;
-use model::units;
-use promql_parser::parser::{AggregateExpr, LabelModifier};
 
-use super::eval::{Element, Evaluation, Value, scalar, vector};
-use super::load::Loaded;
-use super::range::{compensated, quantile};
+use super::functions::over_time;
+use super::notes::Notes;
+use super::plan::{Direction, Grouping};
+use super::value::{ABSENT, Column, merge_columns, present};
 
-const NAMES: [&str; 13] =
-    ["sum", "avg", "count", "min", "max", "group", "stddev", "stdvar", "topk", "bottomk", "count_values", "quantile", "limitk"];
-
-/// Refuses an aggregation that is not supported.
-pub fn check(name: &str) -> Result<(), QueryError> {
-    if NAMES.contains(&name) { Ok(()) } else { Err(QueryError::BadData(format!("aggregation `{name}` is not supported"))) }
+/// An aggregation whose parameter is evaluated: one number per step.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // the names are PromQL's
+pub enum Operation<'a> {
+    Sum,
+    Avg,
+    Min,
+    Max,
+    Count,
+    Group,
+    Stddev,
+    Stdvar,
+    Quantile(&'a [f64]),
+    Topk(&'a [f64]),
+    Bottomk(&'a [f64]),
+    Limitk(&'a [f64]),
+    CountValues(&'a str),
 }
 
-fn group_of(labels: &Labels, modifier: Option<&LabelModifier>) -> Labels {
-    match modifier {
-        None => Labels::empty(),
-        Some(LabelModifier::Include(names)) => labels.filtered(|label| names.labels.iter().any(|name| name == label)),
-        Some(LabelModifier::Exclude(names)) => {
-            labels.filtered(|label| label != METRIC_NAME && !names.labels.iter().any(|name| name == label))
-        }
+/// The labels of a series' group.
+fn group_labels(labels: &Labels, grouping: &Grouping) -> Labels {
+    match grouping {
+        Grouping::By(names) if names.is_empty() => Labels::empty(),
+        Grouping::By(names) => labels.filtered(|name| names.iter().any(|wanted| wanted == name)),
+        Grouping::Without(names) => labels.filtered(|name| name != METRIC_NAME && !names.iter().any(|dropped| dropped == name)),
     }
 }
 
-/// Evaluates an aggregation at a moment.
-pub fn aggregate(evaluation: &mut Evaluation, expr: &AggregateExpr, loaded: &Loaded, at: i64) -> Result<Value, QueryError> {
-    let name = expr.op.to_string();
-    check(&name)?;
-    let elements = vector(evaluation.value(&expr.expr, loaded, at)?)?;
-    let mut groups: BTreeMap<Labels, Vec<Element>> = BTreeMap::new();
-    for element in elements {
-        groups.entry(group_of(&element.labels, expr.modifier.as_ref())).or_default().push(element);
+/// The groups in order of their first series, with the numbers of their members.
+fn groups(columns: &[Column], grouping: &Grouping) -> Vec<(Arc<Labels>, Vec<usize>)> {
+    let mut known: HashMap<Labels, usize> = HashMap::new();
+    let mut groups: Vec<(Arc<Labels>, Vec<usize>)> = Vec::new();
+    for (index, column) in columns.iter().enumerate() {
+        let labels = group_labels(&column.labels, grouping);
+        let at = *known.entry(labels).or_insert_with_key(|labels| {
+            groups.push((Arc::new(labels.clone()), Vec::new()));
+            groups.len() - 1
+        });
+        groups[at].1.push(index);
     }
-    let parameter = expr.param.as_ref().map(|param| evaluation.value(param, loaded, at)).transpose()?;
-    match (name.as_str(), parameter) {
-        ("topk" | "bottomk" | "limitk", Some(parameter)) => Ok(Value::Vector(ranked(&name, scalar(parameter)?, groups))),
-        ("count_values", Some(Value::Text(label))) => count_values(&label, groups),
-        ("quantile", Some(parameter)) => {
-            let q = scalar(parameter)?;
-            if !(0.0..=1.0).contains(&q) {
-                evaluation.warnings.insert(format!("PromQL warning: quantile value should be between 0 and 1, got {q}"));
+    groups
+}
+
+/// Aggregates.
+pub fn evaluate(
+    operation: Operation<'_>,
+    grouping: &Grouping,
+    columns: Vec<Column>,
+    steps: usize,
+    notes: &mut Notes,
+) -> Result<Vec<Column>, QueryError> {
+    let groups = groups(&columns, grouping);
+    match operation {
+        Operation::Topk(k) => Ok(pick(columns, &groups, &counts(k)?, Pick::Best(Direction::Descending))),
+        Operation::Bottomk(k) => Ok(pick(columns, &groups, &counts(k)?, Pick::Best(Direction::Ascending))),
+        Operation::Limitk(k) => Ok(pick(columns, &groups, &counts(k)?, Pick::First)),
+        Operation::CountValues(label) => count_values(label, &columns, &groups, steps),
+        Operation::Sum
+        | Operation::Avg
+        | Operation::Min
+        | Operation::Max
+        | Operation::Count
+        | Operation::Group
+        | Operation::Stddev
+        | Operation::Stdvar
+        | Operation::Quantile(_) => {
+            if let (Operation::Quantile(qs), false) = (operation, groups.is_empty()) {
+                qs.iter().for_each(|q| notes.quantile(*q));
             }
-            Ok(Value::Vector(fold(groups, |elements| quantile(q, &mut elements.iter().map(|element| element.value).collect::<Vec<_>>()))))
+            let fold = |(labels, members): (Arc<Labels>, Vec<usize>)| Column::new(labels, reduce(operation, &columns, &members, steps));
+            Ok(groups.into_iter().map(fold).filter(|column| !column.is_absent()).collect())
         }
-        ("topk" | "bottomk" | "limitk" | "count_values" | "quantile", _) => {
-            Err(QueryError::BadData(format!("{name} needs a parameter of another type")))
-        }
-        _ => Ok(Value::Vector(fold(groups, |elements| reduce(&name, elements)))),
     }
 }
 
-fn fold(groups: BTreeMap<Labels, Vec<Element>>, reduce: impl Fn(&[Element]) -> f64) -> Vec<Element> {
-    groups.into_iter().map(|(labels, elements)| Element { labels, value: reduce(&elements) }).collect()
+/// One number per step out of the members that are present.
+fn reduce(operation: Operation<'_>, columns: &[Column], members: &[usize], steps: usize) -> Vec<f64> {
+    let (mut values, mut scratch) = (Vec::with_capacity(members.len()), Vec::new());
+    let mut cells = vec![ABSENT; steps];
+    for (step, cell) in cells.iter_mut().enumerate() {
+        values.clear();
+        values.extend(members.iter().map(|member| columns[*member].cells[step]).filter(|value| present(*value)));
+        if values.is_empty() {
+            continue;
+        }
+        *cell = match operation {
+            Operation::Sum => over_time::sum(values.iter().copied()),
+            Operation::Avg => over_time::mean(values.iter().copied()),
+            Operation::Min => over_time::least(&values),
+            Operation::Max => over_time::greatest(&values),
+            Operation::Count => values.len() as f64,
+            Operation::Stddev => spread(&values).sqrt(),
+            Operation::Stdvar => spread(&values),
+            Operation::Quantile(qs) => over_time::quantile(qs[step], values.iter().copied(), &mut scratch),
+            Operation::Group | Operation::Topk(_) | Operation::Bottomk(_) | Operation::Limitk(_) | Operation::CountValues(_) => 1.0,
+        };
+    }
+    cells
 }
 
-fn reduce(name: &str, elements: &[Element]) -> f64 {
-    let values = || elements.iter().map(|element| element.value);
-    let count = elements.len() as f64;
-    let variance = || {
-        let (mut seen, mut mean, mut squares) = (0.0, 0.0, 0.0);
-        for value in values() {
-            seen += 1.0;
-            let delta = value - mean;
-            mean += delta / seen;
-            squares += delta * (value - mean);
+/// The population variance; NaN as soon as a value is not finite.
+fn spread(values: &[f64]) -> f64 {
+    let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
+    for &value in values {
+        count += 1.0;
+        let off = value - mean;
+        mean += off / count;
+        squares += off * (value - mean);
+    }
+    squares / count
+}
+
+/// The `k` of each step; a `k` below 1 keeps nothing.
+fn counts(parameters: &[f64]) -> Result<Vec<usize>, QueryError> {
+    let count = |k: &f64| {
+        if k.is_nan() {
+            return Err(QueryError::Execution("Parameter value is NaN".to_owned()));
         }
-        squares / seen
+        if *k >= 9.223_372_036_854_776e18 || *k < -9.223_372_036_854_776e18 {
+            return Err(QueryError::Execution(format!("Scalar value {} overflows int64", model::units::Value(*k))));
+        }
+        Ok(if *k < 1.0 { 0 } else { *k as usize })
     };
-    // NaN gives way to any number.
-    let extreme = |better: fn(f64, f64) -> bool| {
-        values().reduce(|best, value| if better(value, best) || best.is_nan() { value } else { best }).unwrap_or(f64::NAN)
-    };
-    match name {
-        "sum" => compensated(values()),
-        "avg" => {
-            let sum = compensated(values());
-            if sum.is_infinite() && values().all(f64::is_finite) { compensated(values().map(|value| value / count)) } else { sum / count }
-        }
-        "count" => count,
-        "min" => extreme(|a, b| a < b),
-        "max" => extreme(|a, b| a > b),
-        "stdvar" => variance(),
-        "stddev" => variance().sqrt(),
-        _ => 1.0,
-    }
+    parameters.iter().map(count).collect()
 }
 
-fn ranked(name: &str, parameter: f64, groups: BTreeMap<Labels, Vec<Element>>) -> Vec<Element> {
-    let keep = if parameter >= 1.0 { parameter as usize } else { 0 };
-    let mut kept = Vec::new();
-    for mut elements in groups.into_values() {
-        match name {
-            // NaN comes last either way.
-            "topk" => elements.sort_by(|a, b| a.value.is_nan().cmp(&b.value.is_nan()).then(b.value.total_cmp(&a.value))),
-            "bottomk" => elements.sort_by(|a, b| a.value.is_nan().cmp(&b.value.is_nan()).then(a.value.total_cmp(&b.value))),
-            _ => {}
-        }
-        elements.truncate(keep);
-        kept.extend(elements);
-    }
-    kept
+#[derive(Clone, Copy, PartialEq)]
+enum Pick {
+    /// Greatest or least values; NaN last.
+    Best(Direction),
+    /// In order of the series.
+    First,
 }
 
-fn count_values(label: &str, groups: BTreeMap<Labels, Vec<Element>>) -> Result<Value, QueryError> {
-    let mut counts: BTreeMap<Labels, f64> = BTreeMap::new();
-    for (labels, elements) in groups {
-        for element in elements {
-            *counts.entry(labels.clone().with(label, &units::Value(element.value).to_string())).or_default() += 1.0;
+/// Keeps the first `k` of each group at each step. With one step, the series come in the order of the choice.
+fn pick(mut columns: Vec<Column>, groups: &[(Arc<Labels>, Vec<usize>)], k: &[usize], by: Pick) -> Vec<Column> {
+    let steps = k.len();
+    let mut kept: Vec<Vec<f64>> = vec![vec![ABSENT; steps]; columns.len()];
+    let mut order: Vec<usize> = Vec::new();
+    for (_, members) in groups {
+        for (step, k) in k.iter().enumerate() {
+            let cell = |member: usize| columns[member].cells[step];
+            let there = members.iter().copied().filter(|member| present(cell(*member)));
+            let mut here: Vec<usize> = match by {
+                Pick::First => there.take(*k).collect(),
+                Pick::Best(direction) => {
+                    let mut best = Best::new(*k, direction);
+                    there.for_each(|member| best.offer(cell(member), member));
+                    best.into_sorted().into_iter().map(|(_, member)| member).collect()
+                }
+            };
+            for member in &here {
+                kept[*member][step] = cell(*member);
+            }
+            if steps == 1 {
+                order.append(&mut here);
+            }
         }
     }
-    Ok(Value::Vector(counts.into_iter().map(|(labels, value)| Element { labels, value }).collect()))
+    for (column, cells) in columns.iter_mut().zip(kept) {
+        column.cells = cells;
+    }
+    if steps == 1 {
+        return order.into_iter().map(|index| columns[index].clone()).collect();
+    }
+    columns.retain(|column| !column.is_absent());
+    columns
+}
+
+/// One series per value that occurs, with how many series have it.
+fn count_values(label: &str, columns: &[Column], groups: &[(Arc<Labels>, Vec<usize>)], steps: usize) -> Result<Vec<Column>, QueryError> {
+    let mut out: Vec<Column> = Vec::new();
+    for (labels, members) in groups {
+        let mut known: HashMap<String, usize> = HashMap::new();
+        for step in 0..steps {
+            for value in members.iter().map(|member| columns[*member].cells[step]).filter(|value| present(*value)) {
+                let text = plain_text(value);
+                let at = *known.entry(text).or_insert_with_key(|text| {
+                    out.push(Column::new(Labels::clone(labels).with(label, text), vec![ABSENT; steps]));
+                    out.len() - 1
+                });
+                let cell = &mut out[at].cells[step];
+                *cell = if present(*cell) { *cell + 1.0 } else { 1.0 };
+            }
+        }
+    }
+    merge_columns(out)
+}
+
+/// A number without exponent, as Go's `'f', -1` writes it.
+fn plain_text(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+    } else {
+        value.to_string()
+    }
 }

@@ -1,195 +1,237 @@
-//! Binary operators: arithmetic, comparison, `and`/`or`/`unless`, with Prometheus's vector matching.
+//! Binary operators: number with number, vector with number, vector with vector. Which series belong together is found once for all
+//! steps; that a match is unique is checked at each step, as Prometheus does.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod set;
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use model::labels::{Labels, METRIC_NAME};
 use model::query::QueryError;
-use promql_parser::parser::{BinModifier, BinaryExpr, LabelModifier, VectorMatchCardinality};
 
-use super::eval::{Element, Evaluation, Value};
-use super::load::Loaded;
+pub use set::set;
 
-/// Evaluates a binary expression at a moment.
-pub fn binary(evaluation: &mut Evaluation, expr: &BinaryExpr, loaded: &Loaded, at: i64) -> Result<Value, QueryError> {
-    let op = expr.op.to_string();
-    let left = evaluation.value(&expr.lhs, loaded, at)?;
-    let right = evaluation.value(&expr.rhs, loaded, at)?;
-    let modifier = expr.modifier.as_ref();
-    let bool_result = modifier.is_some_and(|modifier| modifier.return_bool);
-    if modifier.is_some_and(|modifier| modifier.fill_values.lhs.is_some() || modifier.fill_values.rhs.is_some()) {
-        return Err(QueryError::BadData("fill modifiers are not supported".to_owned()));
+use super::plan::{Arithmetic, Bool, Cardinality, Comparison, Matching, Operator};
+use super::value::{ABSENT, Column, merge_columns, nameless, present};
+
+/// Computes.
+pub fn compute(operator: Arithmetic, left: f64, right: f64) -> f64 {
+    match operator {
+        Arithmetic::Add => left + right,
+        Arithmetic::Subtract => left - right,
+        Arithmetic::Multiply => left * right,
+        Arithmetic::Divide => left / right,
+        Arithmetic::Modulo => left % right,
+        Arithmetic::Power => left.powf(right),
+        Arithmetic::Atan2 => left.atan2(right),
     }
-    match (left, right) {
-        (Value::Scalar(a), Value::Scalar(b)) => {
-            if is_comparison(&op) && !bool_result {
-                return Err(QueryError::BadData("comparisons between scalars must use BOOL modifier".to_owned()));
+}
+
+/// Compares; everything but `!=` is false with a NaN.
+pub fn compare(comparison: Comparison, left: f64, right: f64) -> bool {
+    match comparison {
+        Comparison::Equal => left == right,
+        Comparison::NotEqual => left != right,
+        Comparison::Less => left < right,
+        Comparison::LessOrEqual => left <= right,
+        Comparison::Greater => left > right,
+        Comparison::GreaterOrEqual => left >= right,
+    }
+}
+
+/// The cell of a pair: `kept` is what a comparison lets through.
+fn cell(operator: Operator, left: f64, right: f64, kept: f64) -> f64 {
+    match operator {
+        Operator::Arithmetic(arithmetic) => compute(arithmetic, left, right),
+        Operator::Compare(comparison, Bool::Filter) => {
+            if compare(comparison, left, right) {
+                kept
+            } else {
+                ABSENT
             }
-            Ok(Value::Scalar(compute(&op, a, b).0))
         }
-        (Value::Vector(elements), Value::Scalar(b)) => {
-            Ok(Value::Vector(with_scalar(&op, elements, bool_result, |value| compute(&op, value, b))))
-        }
-        (Value::Scalar(a), Value::Vector(elements)) => Ok(Value::Vector(with_scalar(&op, elements, bool_result, |value| {
-            let (result, keep) = compute(&op, a, value);
-            // A comparison keeps the vector's value, whichever side it is on.
-            (if is_comparison(&op) && !bool_result { value } else { result }, keep)
-        }))),
-        (Value::Vector(left), Value::Vector(right)) => {
-            if matches!(op.as_str(), "and" | "or" | "unless") {
-                return Ok(Value::Vector(set(&op, left, right, modifier)));
+        Operator::Compare(comparison, Bool::Number) => f64::from(u8::from(compare(comparison, left, right))),
+        Operator::Set(_) => ABSENT,
+    }
+}
+
+/// Whether the result keeps the metric name.
+fn keeps_name(operator: Operator) -> bool {
+    matches!(operator, Operator::Compare(_, Bool::Filter) | Operator::Set(_))
+}
+
+/// Number with number.
+pub fn scalars(operator: Operator, left: &[f64], right: &[f64]) -> Vec<f64> {
+    left.iter().zip(right).map(|(left, right)| cell(operator, *left, *right, *left)).collect()
+}
+
+/// On which side the number stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// `1 - x`
+    Left,
+    /// `x - 1`
+    Right,
+}
+
+/// Vector with number. A comparison keeps the vector's value on either side.
+pub fn vector_scalar(operator: Operator, columns: Vec<Column>, numbers: &[f64], number_on: Side) -> Result<Vec<Column>, QueryError> {
+    let mut out = Vec::with_capacity(columns.len());
+    for mut column in columns {
+        for (value, number) in column.cells.iter_mut().zip(numbers) {
+            if present(*value) {
+                *value = match number_on {
+                    Side::Left => cell(operator, *number, *value, *value),
+                    Side::Right => cell(operator, *value, *number, *value),
+                };
             }
-            matched(&op, left, right, modifier, bool_result).map(Value::Vector)
         }
-        (Value::Text(_), _) | (_, Value::Text(_)) => Err(QueryError::BadData("a string cannot be an operand".to_owned())),
+        if !keeps_name(operator) {
+            column.labels = nameless(&column.labels);
+        }
+        out.push(column);
+    }
+    merge_columns(out)
+}
+
+/// The labels that two matching series share.
+pub fn signature(labels: &Labels, matching: &Matching) -> Labels {
+    match matching {
+        Matching::On(names) => labels.filtered(|name| names.iter().any(|wanted| wanted == name)),
+        Matching::Ignoring(names) => labels.filtered(|name| name != METRIC_NAME && !names.iter().any(|ignored| ignored == name)),
     }
 }
 
-fn is_comparison(op: &str) -> bool {
-    matches!(op, "==" | "!=" | ">" | "<" | ">=" | "<=")
+struct Join<'a> {
+    operator: Operator,
+    matching: &'a Matching,
+    cardinality: &'a Cardinality,
+    many: &'a [Column],
+    one: &'a [Column],
+    /// At which steps both sides have any series: elsewhere nothing is matched, so nothing can be ambiguous.
+    both: Vec<bool>,
 }
 
-/// The result and, for comparisons, whether it holds. A comparison's result is the left value where it filters, 0 or 1 for scalars.
-fn compute(op: &str, a: f64, b: f64) -> (f64, bool) {
-    let truth = |holds: bool| (f64::from(u8::from(holds)), holds);
-    match op {
-        "+" => (a + b, true),
-        "-" => (a - b, true),
-        "*" => (a * b, true),
-        "/" => (a / b, true),
-        "%" => (a % b, true),
-        "^" => (a.powf(b), true),
-        "atan2" => (a.atan2(b), true),
-        "==" => truth(a == b),
-        "!=" => truth(a != b),
-        ">" => truth(a > b),
-        "<" => truth(a < b),
-        ">=" => truth(a >= b),
-        "<=" => truth(a <= b),
-        _ => (f64::NAN, false),
+/// Vector with vector, arithmetic or comparison.
+pub fn vectors(
+    operator: Operator,
+    left: &[Column],
+    right: &[Column],
+    matching: &Matching,
+    cardinality: &Cardinality,
+    steps: usize,
+) -> Result<Vec<Column>, QueryError> {
+    let (many, one) = if matches!(cardinality, Cardinality::OneToMany(_)) { (right, left) } else { (left, right) };
+    let any = |columns: &[Column], step: usize| columns.iter().any(|column| present(column.cells[step]));
+    let both = (0..steps).map(|step| any(many, step) && any(one, step)).collect();
+    let join = Join { operator, matching, cardinality, many, one, both };
+    join.run(steps)
+}
+
+impl Join<'_> {
+    fn run(&self, steps: usize) -> Result<Vec<Column>, QueryError> {
+        let mut ones: HashMap<Labels, Vec<usize>> = HashMap::new();
+        for (index, column) in self.one.iter().enumerate() {
+            ones.entry(signature(&column.labels, self.matching)).or_default().push(index);
+        }
+        self.check_ones(&ones, steps)?;
+        let mut manys: HashMap<Labels, Vec<usize>> = HashMap::new();
+        let mut order: Vec<(usize, &[usize])> = Vec::new();
+        for (index, column) in self.many.iter().enumerate() {
+            let labels = signature(&column.labels, self.matching);
+            if let Some(matches) = ones.get(&labels) {
+                order.push((index, matches));
+                manys.entry(labels).or_default().push(index);
+            }
+        }
+        let mut out = Vec::with_capacity(order.len());
+        for (many, matches) in order {
+            for one in matches {
+                let (many, one) = (&self.many[many], &self.one[*one]);
+                out.push(Column::new(self.labels(&many.labels, &one.labels), self.cells(many, one)));
+            }
+        }
+        self.check_result(&out, steps)?;
+        merge_columns(out)
     }
-}
 
-fn with_scalar(op: &str, elements: Vec<Element>, bool_result: bool, compute: impl Fn(f64) -> (f64, bool)) -> Vec<Element> {
-    let filters = is_comparison(op) && !bool_result;
-    let computed = elements.into_iter().filter_map(|Element { labels, value }| {
-        let (result, holds) = compute(value);
-        if filters {
-            return holds.then_some(Element { labels, value });
-        }
-        Some(Element { labels: labels.without(METRIC_NAME), value: result })
-    });
-    computed.collect()
-}
-
-/// The labels by which two elements match.
-fn signature(labels: &Labels, modifier: Option<&BinModifier>) -> Labels {
-    match modifier.and_then(|modifier| modifier.matching.as_ref()) {
-        None => labels.filtered(|label| label != METRIC_NAME),
-        Some(LabelModifier::Include(names)) => labels.filtered(|label| names.labels.iter().any(|name| name == label)),
-        Some(LabelModifier::Exclude(names)) => {
-            labels.filtered(|label| label != METRIC_NAME && !names.labels.iter().any(|name| name == label))
-        }
+    fn cells(&self, many: &Column, one: &Column) -> Vec<f64> {
+        let swapped = matches!(self.cardinality, Cardinality::OneToMany(_));
+        let pair = |(many, one): (&f64, &f64)| {
+            if !present(*many) || !present(*one) {
+                ABSENT
+            } else if swapped {
+                // The left side's value is what a comparison keeps, also where the right side is the many.
+                cell(self.operator, *one, *many, *one)
+            } else {
+                cell(self.operator, *many, *one, *many)
+            }
+        };
+        many.cells.iter().zip(&one.cells).map(pair).collect()
     }
-}
 
-fn set(op: &str, left: Vec<Element>, right: Vec<Element>, modifier: Option<&BinModifier>) -> Vec<Element> {
-    let signatures =
-        |elements: &[Element]| -> BTreeSet<Labels> { elements.iter().map(|element| signature(&element.labels, modifier)).collect() };
-    match op {
-        "and" => {
-            let there = signatures(&right);
-            left.into_iter().filter(|element| there.contains(&signature(&element.labels, modifier))).collect()
-        }
-        "unless" => {
-            let there = signatures(&right);
-            left.into_iter().filter(|element| !there.contains(&signature(&element.labels, modifier))).collect()
-        }
-        _ => {
-            let there = signatures(&left);
-            let more = right.into_iter().filter(|element| !there.contains(&signature(&element.labels, modifier)));
-            left.into_iter().chain(more.collect::<Vec<_>>()).collect()
-        }
-    }
-}
-
-fn matched(
-    op: &str,
-    left: Vec<Element>,
-    right: Vec<Element>,
-    modifier: Option<&BinModifier>,
-    bool_result: bool,
-) -> Result<Vec<Element>, QueryError> {
-    let card = modifier.map_or(&VectorMatchCardinality::OneToOne, |modifier| &modifier.card);
-    // "many" is the left side, unless group_right says otherwise.
-    let (many, one, swapped) = match card {
-        VectorMatchCardinality::OneToMany(_) => (right, left, true),
-        VectorMatchCardinality::OneToOne | VectorMatchCardinality::ManyToOne(_) | VectorMatchCardinality::ManyToMany => {
-            (left, right, false)
-        }
-    };
-    let mut ones: BTreeMap<Labels, Element> = BTreeMap::new();
-    for element in one {
-        let key = signature(&element.labels, modifier);
-        if let Some(other) = ones.get(&key) {
-            let side = if swapped { "left" } else { "right" };
-            return Err(QueryError::Execution(format!(
-                "found duplicate series for the match group {key} on the {side} hand-side of the operation: [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
-                other.labels, element.labels
-            )));
-        }
-        ones.insert(key, element);
-    }
-    let mut results = Vec::new();
-    let mut taken: BTreeSet<Labels> = BTreeSet::new();
-    for element in many {
-        let key = signature(&element.labels, modifier);
-        let Some(partner) = ones.get(&key) else { continue };
-        let (a, b) = if swapped { (partner.value, element.value) } else { (element.value, partner.value) };
-        let (computed, holds) = compute(op, a, b);
-        let filters = is_comparison(op) && !bool_result;
-        if filters && !holds {
-            continue;
-        }
-        // A filtering comparison gives the left hand-side's value.
-        let value = if filters { a } else { computed };
-        let labels = result_labels(op, &element.labels, &partner.labels, modifier, card, bool_result);
-        if !taken.insert(labels.clone()) {
-            return Err(match card {
-                VectorMatchCardinality::OneToOne => QueryError::Execution(
-                    "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)".to_owned(),
-                ),
-                VectorMatchCardinality::ManyToOne(_) | VectorMatchCardinality::OneToMany(_) | VectorMatchCardinality::ManyToMany => {
-                    QueryError::Execution("multiple matches for labels: grouping labels must ensure unique matches".to_owned())
+    /// Two series of the "one" side with the same signature at the same step are an error.
+    fn check_ones(&self, ones: &HashMap<Labels, Vec<usize>>, steps: usize) -> Result<(), QueryError> {
+        let side = if matches!(self.cardinality, Cardinality::OneToMany(_)) { "left" } else { "right" };
+        for (group, members) in ones.iter().filter(|(_, members)| members.len() > 1) {
+            for step in (0..steps).filter(|step| self.both[*step]) {
+                let mut here = members.iter().map(|member| &self.one[*member]).filter(|column| present(column.cells[step]));
+                if let (Some(first), Some(second)) = (here.next(), here.next()) {
+                    return Err(QueryError::Execution(format!(
+                        "found duplicate series for the match group {group} on the {side} hand-side of the operation: [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
+                        second.labels, first.labels
+                    )));
                 }
-            });
-        }
-        results.push(Element { labels, value });
-    }
-    Ok(results)
-}
-
-fn result_labels(
-    op: &str,
-    many: &Labels,
-    one: &Labels,
-    modifier: Option<&BinModifier>,
-    card: &VectorMatchCardinality,
-    bool_result: bool,
-) -> Labels {
-    let drops_name = !is_comparison(op) || bool_result;
-    let mut labels = if drops_name { many.clone().without(METRIC_NAME) } else { many.clone() };
-    match card {
-        VectorMatchCardinality::OneToOne => match modifier.and_then(|modifier| modifier.matching.as_ref()) {
-            Some(LabelModifier::Include(names)) => labels.filtered(|label| names.labels.iter().any(|name| name == label)),
-            Some(LabelModifier::Exclude(names)) => labels.filtered(|label| !names.labels.iter().any(|name| name == label)),
-            None => labels,
-        },
-        VectorMatchCardinality::ManyToOne(include) | VectorMatchCardinality::OneToMany(include) => {
-            for name in &include.labels {
-                labels.set(name, one.get(name).unwrap_or(""));
             }
-            labels
         }
-        VectorMatchCardinality::ManyToMany => labels,
+        Ok(())
+    }
+
+    /// One result per match group (one-to-one) or per label set (grouped) and step.
+    fn check_result(&self, out: &[Column], steps: usize) -> Result<(), QueryError> {
+        let message = match self.cardinality {
+            Cardinality::OneToOne => "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+            Cardinality::ManyToOne(_) | Cardinality::OneToMany(_) => {
+                "multiple matches for labels: grouping labels must ensure unique matches"
+            }
+        };
+        let mut groups: HashMap<Labels, Vec<&Column>> = HashMap::new();
+        for column in out {
+            let key = match self.cardinality {
+                Cardinality::OneToOne => signature(&column.labels, self.matching),
+                Cardinality::ManyToOne(_) | Cardinality::OneToMany(_) => Labels::clone(&column.labels),
+            };
+            groups.entry(key).or_default().push(column);
+        }
+        for members in groups.values().filter(|members| members.len() > 1) {
+            if (0..steps).any(|step| members.iter().filter(|column| present(column.cells[step])).count() > 1) {
+                return Err(QueryError::Execution(message.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    fn labels(&self, many: &Arc<Labels>, one: &Arc<Labels>) -> Arc<Labels> {
+        let drop_name = !keeps_name(self.operator);
+        let included = match self.cardinality {
+            Cardinality::OneToOne => {
+                let dropped = |name: &str| match self.matching {
+                    Matching::On(names) => !names.iter().any(|kept| kept == name),
+                    Matching::Ignoring(names) => names.iter().any(|ignored| ignored == name),
+                };
+                let unnamed = if drop_name { nameless(many) } else { Arc::clone(many) };
+                return if unnamed.iter().any(|(name, _)| dropped(name)) {
+                    Arc::new(unnamed.filtered(|name| !dropped(name)))
+                } else {
+                    unnamed
+                };
+            }
+            Cardinality::ManyToOne(included) | Cardinality::OneToMany(included) => included,
+        };
+        let mut labels = if drop_name { Labels::clone(&nameless(many)) } else { Labels::clone(many) };
+        for name in included {
+            labels.set(name, one.get(name).unwrap_or(""));
+        }
+        Arc::new(labels)
     }
 }

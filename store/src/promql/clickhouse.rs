@@ -1,343 +1,253 @@
-//! Series out of ClickHouse: first which series match, then their samples. The one place that adds the tenant to reads of series.
-//! Label matchers go to ClickHouse as bound parameters; regular expressions are checked again here.
+//! Series in ClickHouse: the tables `series`, `points` and `histograms`. The tenant stands first in every condition and key;
+//! matchers become bound parameters and are checked again here. Samples come back as arrays per series.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod sql;
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+use ::clickhouse::{Client, Row};
 use async_trait::async_trait;
-use clickhouse::{Client, Row};
-use model::labels::{Labels, METRIC_NAME, MatchOp, Matcher};
+use model::labels::{Labels, METRIC_NAME, Matcher};
 use model::query::{MetricMetadata, QueryError};
+use model::tables::{SERIES_KINDS, TEMPORALITIES};
 use model::tenant::TenantId;
-use model::time::Timestamp;
-use model::units::Value;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::source::{STALE_NAN, SeriesSource, StoredSeries};
+use self::sql::Statement;
+use super::source::{
+    BucketPoint, Listing, Part, Samples, Selection, SeriesHead, SeriesKind, SeriesSource, Shape, StoredData, StoredSeries, Temporality,
+    too_many_samples, too_many_series,
+};
+use crate::clickhouse::ClickHouseError;
 
-/// The most series that one selector may match.
-const MAX_SERIES: usize = 200_000;
-/// `last_seen` of a series may lag behind its newest sample by this much (intake describes a known series once an hour).
-const SEEN_SLACK_MILLIS: i64 = 2 * 3_600_000;
-const VIRTUAL: [&str; 3] = ["_bucket", "_sum", "_count"];
+/// For questions that name no time of their own.
+const CATALOG_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Reads the tables `series`, `points` and `histograms`.
+/// The source over the telemetry store.
+#[derive(Clone)]
 pub struct ClickHouseSource {
     client: Client,
 }
 
-#[derive(Row, Serialize, Deserialize)]
+#[derive(Row, Deserialize)]
 struct SeriesRow {
-    metric: String,
+    name: String,
     fingerprint: u64,
-    kind: i8,
-    temporality: i8,
-    labels: Vec<(String, String)>,
+    label_map: Vec<(String, String)>,
+    kind_code: i8,
+    temporality_code: i8,
+    is_monotonic: u8,
 }
 
-#[derive(Row, Serialize, Deserialize)]
-struct PointRow {
+#[derive(Row, Deserialize)]
+struct SampleRow {
     fingerprint: u64,
-    at: i64,
-    value: f64,
-    flags: u32,
+    times: Vec<i64>,
+    samples: Vec<f64>,
 }
 
-#[derive(Row, Serialize, Deserialize)]
-struct HistogramRow {
+#[derive(Row, Deserialize)]
+struct BucketRow {
     fingerprint: u64,
     at: i64,
-    count: u64,
-    sum: f64,
+    total: u64,
     bounds: Vec<f64>,
     counts: Vec<u64>,
     flags: u32,
 }
 
-#[derive(Row, Serialize, Deserialize)]
-struct MetadataRow {
-    metric: String,
-    kind: i8,
-    monotonic: u8,
-    description: String,
-    unit: String,
+#[derive(Row, Deserialize)]
+struct BoundsRow {
+    fingerprint: u64,
+    all_bounds: Vec<f64>,
 }
 
-const HISTOGRAM: i8 = 2;
-const DELTA: i8 = 1;
-
-fn unavailable(error: clickhouse::error::Error) -> QueryError {
-    let text = error.to_string();
-    if text.contains("Code: ") { QueryError::Execution(text) } else { QueryError::Unavailable(text) }
+#[derive(Row, Deserialize)]
+struct MetadataRow {
+    name: String,
+    kind_code: i8,
+    is_monotonic: u8,
+    help: String,
+    unit_text: String,
 }
 
 impl ClickHouseSource {
-    /// Over the database of a client.
+    /// Over a client that knows its database.
     pub fn new(client: Client) -> Self {
-        // The rows are read by position: a check of the schema on every query would cost more than it finds.
-        ClickHouseSource { client: client.with_validation(false) }
+        ClickHouseSource { client }
     }
 
-    /// The stored series that can give what the matchers ask for (virtual suffixes not yet expanded).
-    async fn matching(
+    fn query(&self, statement: Statement, timeout: Duration) -> ::clickhouse::query::Query {
+        let seconds = timeout.as_secs_f64().ceil().max(1.0);
+        statement.bind(self.client.query(&statement.text)).with_setting("max_execution_time", seconds.to_string())
+    }
+
+    /// The series that match, by fingerprint.
+    async fn heads(
         &self,
         tenant: &TenantId,
         matchers: &[Matcher],
-        start: Timestamp,
-        end: Timestamp,
-    ) -> Result<Vec<SeriesRow>, QueryError> {
-        let mut conditions = vec!["tenant = ?".to_owned()];
-        let mut values = vec![tenant.as_str().to_owned()];
-        for matcher in matchers {
-            let (condition, bound) = condition(matcher);
-            conditions.push(condition);
-            values.extend(bound);
-        }
-        let sql = format!(
-            "SELECT metric, fingerprint, toInt8(anyLast(kind)) AS k, toInt8(anyLast(temporality)) AS t, any(labels) AS l FROM series WHERE {} GROUP BY metric, fingerprint HAVING max(last_seen) >= fromUnixTimestamp64Milli(?) AND min(first_seen) <= fromUnixTimestamp64Milli(?) LIMIT {}",
-            conditions.join(" AND "),
-            MAX_SERIES + 1
-        );
-        let mut query = self.client.query(&sql);
-        for value in values {
-            query = query.bind(value);
-        }
-        let from = start.millis().saturating_sub(SEEN_SLACK_MILLIS).max(0);
-        let rows = query.bind(from).bind(end.millis().max(0)).fetch_all::<SeriesRow>().await.map_err(unavailable)?;
-        if rows.len() > MAX_SERIES {
-            return Err(QueryError::Execution(format!("the selector matches more than {MAX_SERIES} series: narrow it")));
-        }
-        Ok(rows)
-    }
-
-    async fn points(
-        &self,
-        tenant: &TenantId,
-        rows: &[&SeriesRow],
-        start: Timestamp,
-        end: Timestamp,
-    ) -> Result<HashMap<u64, Vec<(i64, f64)>>, QueryError> {
-        let mut samples: HashMap<u64, Vec<(i64, f64)>> = HashMap::new();
-        let Some(condition) = chosen(rows) else { return Ok(samples) };
-        let sql = format!(
-            "SELECT fingerprint, toUnixTimestamp64Milli(ts) AS at, value, flags FROM points WHERE tenant = ? AND {condition} AND ts > fromUnixTimestamp64Milli(?) AND ts <= fromUnixTimestamp64Milli(?) ORDER BY fingerprint, ts"
-        );
-        let query = self.client.query(&sql).bind(tenant.as_str()).bind(start.millis()).bind(end.millis());
-        let mut cursor = query.fetch::<PointRow>().map_err(unavailable)?;
-        while let Some(row) = cursor.next().await.map_err(unavailable)? {
-            let value = if row.flags & 1 == 1 { f64::from_bits(STALE_NAN) } else { row.value };
-            samples.entry(row.fingerprint).or_default().push((row.at, value));
-        }
-        Ok(samples)
-    }
-
-    async fn histograms(
-        &self,
-        tenant: &TenantId,
-        rows: &[&SeriesRow],
-        start: Timestamp,
-        end: Timestamp,
-    ) -> Result<HashMap<u64, Vec<HistogramRow>>, QueryError> {
-        let mut points: HashMap<u64, Vec<HistogramRow>> = HashMap::new();
-        let Some(condition) = chosen(rows) else { return Ok(points) };
-        let sql = format!(
-            "SELECT fingerprint, toUnixTimestamp64Milli(ts) AS at, count, sum, bounds, counts, flags FROM histograms WHERE tenant = ? AND {condition} AND ts > fromUnixTimestamp64Milli(?) AND ts <= fromUnixTimestamp64Milli(?) ORDER BY fingerprint, ts"
-        );
-        let query = self.client.query(&sql).bind(tenant.as_str()).bind(start.millis()).bind(end.millis());
-        let mut cursor = query.fetch::<HistogramRow>().map_err(unavailable)?;
-        while let Some(row) = cursor.next().await.map_err(unavailable)? {
-            points.entry(row.fingerprint).or_default().push(row);
-        }
-        Ok(points)
-    }
-}
-
-/// A condition that holds at least for every series that the matcher takes, with its bound values.
-fn condition(matcher: &Matcher) -> (String, Vec<String>) {
-    let Matcher { name, op, value, .. } = matcher;
-    let pattern = format!("^(?s:{value})$");
-    if name == METRIC_NAME {
-        // A histogram `x` also answers to `x_bucket`, `x_sum` and `x_count`.
-        return match op {
-            MatchOp::Equal => {
-                let mut names = vec![value.clone()];
-                names.extend(VIRTUAL.iter().filter_map(|suffix| value.strip_suffix(suffix).map(str::to_owned)));
-                (format!("metric IN ({})", vec!["?"; names.len()].join(", ")), names)
+        shape: Shape,
+        timeout: Duration,
+        wanted: impl Fn(u64) -> bool,
+    ) -> Result<HashMap<u64, (Labels, SeriesKind, Temporality)>, QueryError> {
+        let mut cursor = self.query(sql::series(tenant, matchers, shape), timeout).fetch::<SeriesRow>().map_err(|e| failure(e, timeout))?;
+        let mut found = HashMap::new();
+        while let Some(row) = cursor.next().await.map_err(|e| failure(e, timeout))? {
+            if !wanted(row.fingerprint) {
+                continue;
             }
-            MatchOp::Regex => {
-                let forms = ["metric", "concat(metric, '_bucket')", "concat(metric, '_sum')", "concat(metric, '_count')"];
-                let any: Vec<String> = forms.iter().map(|form| format!("match({form}, ?)")).collect();
-                (format!("({})", any.join(" OR ")), vec![pattern; forms.len()])
+            let labels = labels_of(&row.name, shape, row.label_map);
+            if matchers.iter().all(|matcher| matcher.matches(&labels)) {
+                let delta = named(TEMPORALITIES, row.temporality_code) == "delta";
+                let temporality = if delta { Temporality::Delta } else { Temporality::Cumulative };
+                found.insert(row.fingerprint, (labels, kind_of(row.kind_code, row.is_monotonic), temporality));
             }
-            // Which of a histogram's names remain is decided after the expansion.
-            MatchOp::NotEqual | MatchOp::NotRegex => ("1".to_owned(), Vec::new()),
+        }
+        Ok(found)
+    }
+
+    /// Samples by fingerprint, in no order.
+    async fn samples(&self, selection: &Selection<'_>) -> Result<HashMap<u64, StoredData>, QueryError> {
+        let fail = |error| failure(error, selection.timeout);
+        let mut found: HashMap<u64, StoredData> = HashMap::new();
+        let mut total = 0;
+        let mut room = |more: usize, series: usize| {
+            total += more;
+            if series > selection.max_series {
+                return Err(too_many_series(selection.max_series));
+            }
+            if total > selection.max_samples { Err(too_many_samples(selection.max_samples)) } else { Ok(()) }
         };
-    }
-    if name == "le" {
-        return ("1".to_owned(), Vec::new());
-    }
-    let both = |pattern: String| vec![name.clone(), pattern];
-    match op {
-        MatchOp::Equal => ("labels[?] = ?".to_owned(), both(value.clone())),
-        MatchOp::NotEqual => ("labels[?] != ?".to_owned(), both(value.clone())),
-        MatchOp::Regex => ("match(labels[?], ?)".to_owned(), both(pattern)),
-        MatchOp::NotRegex => ("NOT match(labels[?], ?)".to_owned(), both(pattern)),
-    }
-}
-
-/// `metric IN (...) AND fingerprint IN (...)`; none where there are no series.
-fn chosen(rows: &[&SeriesRow]) -> Option<String> {
-    if rows.is_empty() {
-        return None;
-    }
-    let metrics: BTreeSet<String> =
-        rows.iter().map(|row| format!("'{}'", row.metric.replace('\\', "\\\\").replace('\'', "\\'").replace('?', "\\x3F"))).collect();
-    let fingerprints: Vec<String> = rows.iter().map(|row| row.fingerprint.to_string()).collect();
-    Some(format!("metric IN ({}) AND fingerprint IN ({})", metrics.into_iter().collect::<Vec<_>>().join(", "), fingerprints.join(", ")))
-}
-
-fn named(row: &SeriesRow, suffix: &str) -> Labels {
-    let labels: Labels = row.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    labels.with(METRIC_NAME, &format!("{}{suffix}", row.metric))
-}
-
-fn takes(matchers: &[Matcher], labels: &Labels) -> bool {
-    matchers.iter().all(|matcher| matcher.matches(labels))
-}
-
-/// The virtual series of one histogram series.
-fn expanded(row: &SeriesRow, points: &[HistogramRow], matchers: &[Matcher]) -> Vec<StoredSeries> {
-    let delta = row.temporality == DELTA;
-    let mut series: BTreeMap<Labels, Vec<(i64, f64)>> = BTreeMap::new();
-    let (sum, count, bucket) = (named(row, "_sum"), named(row, "_count"), named(row, "_bucket"));
-    let (wants_sum, wants_count) = (takes(matchers, &sum), takes(matchers, &count));
-    let mut bounds: HashMap<u64, Option<Labels>> = HashMap::new();
-    for point in points {
-        let gone = point.flags & 1 == 1;
-        let stale_or = |value: f64| if gone { f64::from_bits(STALE_NAN) } else { value };
-        if wants_sum {
-            series.entry(sum.clone()).or_default().push((point.at, stale_or(point.sum)));
-        }
-        if wants_count {
-            series.entry(count.clone()).or_default().push((point.at, stale_or(point.count as f64)));
-        }
-        let mut cumulative = 0u64;
-        let ends = point.bounds.iter().copied().chain([f64::INFINITY]);
-        for (place, end) in ends.enumerate() {
-            cumulative += point.counts.get(place).copied().unwrap_or(0);
-            let labels = bounds.entry(end.to_bits()).or_insert_with(|| {
-                let labels = bucket.clone().with("le", &Value(end).to_string());
-                takes(matchers, &labels).then_some(labels)
-            });
-            if let Some(labels) = labels {
-                // The last bucket is the count, also where a sender left the buckets out.
-                let value = if end.is_infinite() { point.count as f64 } else { cumulative as f64 };
-                series.entry(labels.clone()).or_default().push((point.at, stale_or(value)));
+        if selection.shape == Shape::Histograms(Part::Bucket) {
+            let mut cursor = self.query(sql::buckets(selection), selection.timeout).fetch::<BucketRow>().map_err(fail)?;
+            while let Some(row) = cursor.next().await.map_err(fail)? {
+                let size = row.counts.len().max(1);
+                let stale = row.flags & 1 == 1;
+                let point = BucketPoint { at: row.at, bounds: row.bounds, counts: row.counts, count: row.total, stale };
+                match found.entry(row.fingerprint).or_insert_with(|| StoredData::Buckets(Vec::new())) {
+                    StoredData::Buckets(points) => points.push(point),
+                    StoredData::Numbers(_) => {}
+                }
+                room(size, found.len())?;
             }
+            for data in found.values_mut() {
+                if let StoredData::Buckets(points) = data {
+                    points.sort_by_key(|point| point.at);
+                }
+            }
+            return Ok(found);
         }
+        let mut cursor = self.query(sql::numbers(selection), selection.timeout).fetch::<SampleRow>().map_err(fail)?;
+        while let Some(row) = cursor.next().await.map_err(fail)? {
+            room(row.times.len(), found.len() + 1)?;
+            found.insert(row.fingerprint, StoredData::Numbers(Samples { times: row.times, values: row.samples }));
+        }
+        Ok(found)
     }
-    series.into_iter().map(|(labels, samples)| StoredSeries { labels, delta, samples }).collect()
+
+    async fn texts(&self, statement: Statement) -> Result<Vec<String>, QueryError> {
+        self.query(statement, CATALOG_TIMEOUT).fetch_all::<String>().await.map_err(|error| failure(error, CATALOG_TIMEOUT))
+    }
 }
 
 #[async_trait]
 impl SeriesSource for ClickHouseSource {
-    async fn select(
-        &self,
-        tenant: &TenantId,
-        matchers: &[Matcher],
-        start: Timestamp,
-        end: Timestamp,
-    ) -> Result<Vec<StoredSeries>, QueryError> {
-        let rows = self.matching(tenant, matchers, start, end).await?;
-        let (histograms, numbers): (Vec<&SeriesRow>, Vec<&SeriesRow>) = rows.iter().partition(|row| row.kind == HISTOGRAM);
-        let numbers: Vec<&SeriesRow> = numbers.into_iter().filter(|row| takes(matchers, &named(row, ""))).collect();
-        let mut samples = self.points(tenant, &numbers, start, end).await?;
-        let points = self.histograms(tenant, &histograms, start, end).await?;
-        let mut found = Vec::with_capacity(numbers.len());
-        for row in numbers {
-            if let Some(samples) = samples.remove(&row.fingerprint) {
-                found.push(StoredSeries { labels: named(row, ""), delta: row.temporality == DELTA, samples });
-            }
+    async fn select(&self, selection: &Selection<'_>) -> Result<Vec<StoredSeries>, QueryError> {
+        let mut samples = self.samples(selection).await?;
+        if samples.is_empty() {
+            return Ok(Vec::new());
         }
-        for row in histograms {
-            if let Some(points) = points.get(&row.fingerprint) {
-                found.extend(expanded(row, points, matchers));
-            }
-        }
-        Ok(found)
+        let wanted = |fingerprint: u64| samples.contains_key(&fingerprint);
+        let heads = self.heads(selection.tenant, selection.matchers, selection.shape, selection.timeout, wanted).await?;
+        let join = |(fingerprint, (labels, kind, temporality))| {
+            samples.remove(&fingerprint).map(|data| StoredSeries { labels, kind, temporality, data })
+        };
+        Ok(heads.into_iter().filter_map(join).collect())
     }
 
-    async fn labels(
-        &self,
-        tenant: &TenantId,
-        matchers: &[Matcher],
-        start: Timestamp,
-        end: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<Labels>, QueryError> {
-        let rows = self.matching(tenant, matchers, start, end).await?;
-        let mut found = Vec::new();
-        let mut histograms = Vec::new();
-        for row in &rows {
-            if row.kind == HISTOGRAM {
-                histograms.push(row);
-                found.extend([named(row, "_sum"), named(row, "_count")].into_iter().filter(|labels| takes(matchers, labels)));
-            } else if takes(matchers, &named(row, "")) {
-                found.push(named(row, ""));
+    async fn series(&self, listing: &Listing<'_>) -> Result<Vec<SeriesHead>, QueryError> {
+        let fail = |error| failure(error, CATALOG_TIMEOUT);
+        let mut cursor = self.query(sql::listed(listing), CATALOG_TIMEOUT).fetch::<SeriesRow>().map_err(fail)?;
+        let mut heads: Vec<(u64, SeriesHead)> = Vec::new();
+        while let Some(row) = cursor.next().await.map_err(fail)? {
+            let labels = labels_of(&row.name, listing.shape, row.label_map);
+            if listing.matchers.iter().all(|matcher| matcher.matches(&labels)) {
+                heads.push((row.fingerprint, SeriesHead { labels, bounds: Vec::new() }));
             }
         }
-        // The bounds of a histogram stand in its points: its latest one says which buckets there are.
-        let latest = Timestamp::from_millis(start.millis().max(end.millis() - SEEN_SLACK_MILLIS));
-        let points = self.histograms(tenant, &histograms, latest, end).await?;
-        for row in histograms {
-            if let Some(last) = points.get(&row.fingerprint).and_then(|points| points.last()) {
-                let buckets = expanded(row, std::slice::from_ref(last), matchers).into_iter().map(|series| series.labels);
-                found.extend(buckets.filter(|labels| labels.get("le").is_some()));
+        if listing.shape == Shape::Histograms(Part::Bucket) && !heads.is_empty() {
+            let rows: Vec<BoundsRow> = self.query(sql::bounds(listing), CATALOG_TIMEOUT).fetch_all().await.map_err(fail)?;
+            let mut bounds: HashMap<u64, Vec<f64>> = rows.into_iter().map(|row| (row.fingerprint, row.all_bounds)).collect();
+            for (fingerprint, head) in &mut heads {
+                head.bounds = bounds.remove(fingerprint).unwrap_or_default();
             }
         }
-        found.truncate(limit);
-        Ok(found)
+        Ok(heads.into_iter().map(|(_, head)| head).collect())
     }
 
-    async fn metric_names(&self, tenant: &TenantId, start: Timestamp, end: Timestamp) -> Result<Vec<String>, QueryError> {
-        #[derive(Row, Serialize, Deserialize)]
-        struct Name {
-            metric: String,
-            kind: i8,
-        }
-        let sql = "SELECT metric, toInt8(anyLast(kind)) AS k FROM series WHERE tenant = ? GROUP BY metric HAVING max(last_seen) >= fromUnixTimestamp64Milli(?) AND min(first_seen) <= fromUnixTimestamp64Milli(?)";
-        let from = start.millis().saturating_sub(SEEN_SLACK_MILLIS).max(0);
-        let rows =
-            self.client.query(sql).bind(tenant.as_str()).bind(from).bind(end.millis()).fetch_all::<Name>().await.map_err(unavailable)?;
-        let mut names = BTreeSet::new();
-        for Name { metric, kind } in rows {
-            if kind == HISTOGRAM {
-                names.extend(VIRTUAL.iter().map(|suffix| format!("{metric}{suffix}")));
-            } else {
-                names.insert(metric);
-            }
-        }
-        Ok(names.into_iter().collect())
+    async fn label_names(&self, listing: &Listing<'_>) -> Result<Vec<String>, QueryError> {
+        self.texts(sql::label_names(listing)).await
+    }
+
+    async fn label_values(&self, name: &str, listing: &Listing<'_>) -> Result<Vec<String>, QueryError> {
+        self.texts(sql::label_values(name, listing)).await
     }
 
     async fn metadata(&self, tenant: &TenantId, limit: usize) -> Result<Vec<MetricMetadata>, QueryError> {
-        let sql = format!(
-            "SELECT metric, toInt8(anyLast(kind)) AS k, anyLast(monotonic) AS m, anyLast(description) AS d, toString(anyLast(unit)) AS u FROM series WHERE tenant = ? GROUP BY metric ORDER BY metric LIMIT {limit}"
-        );
-        let rows = self.client.query(&sql).bind(tenant.as_str()).fetch_all::<MetadataRow>().await.map_err(unavailable)?;
-        let kind = |row: &MetadataRow| match (row.kind, row.monotonic) {
-            (0, _) => "gauge",
-            (1, 0) => "gauge",
-            (1, _) => "counter",
-            (2 | 3, _) => "histogram",
-            (4, _) => "summary",
-            _ => "unknown",
+        let rows: Vec<MetadataRow> =
+            self.query(sql::metadata(tenant, limit), CATALOG_TIMEOUT).fetch_all().await.map_err(|error| failure(error, CATALOG_TIMEOUT))?;
+        let row = |row: MetadataRow| MetricMetadata {
+            metric: row.name,
+            kind: prometheus_type(row.kind_code, row.is_monotonic).to_owned(),
+            help: row.help,
+            unit: row.unit_text,
         };
-        let known = rows.into_iter().map(|row| MetricMetadata {
-            kind: kind(&row).to_owned(),
-            metric: row.metric,
-            help: row.description,
-            unit: row.unit,
-        });
-        Ok(known.collect())
+        Ok(rows.into_iter().map(row).collect())
+    }
+}
+
+fn labels_of(name: &str, shape: Shape, pairs: Vec<(String, String)>) -> Labels {
+    let name = format!("{name}{}", shape.suffix());
+    pairs.into_iter().collect::<Labels>().with(METRIC_NAME, &name)
+}
+
+fn named(names: &[(&'static str, i8)], code: i8) -> &'static str {
+    names.iter().find(|(_, number)| *number == code).map_or("", |(name, _)| name)
+}
+
+fn kind_of(code: i8, monotonic: u8) -> SeriesKind {
+    match named(SERIES_KINDS, code) {
+        "gauge" => SeriesKind::Gauge,
+        "sum" if monotonic != 0 => SeriesKind::Counter,
+        "histogram" => SeriesKind::Histogram,
+        _ => SeriesKind::Untyped,
+    }
+}
+
+/// The metric's type in Prometheus's words.
+fn prometheus_type(code: i8, monotonic: u8) -> &'static str {
+    match named(SERIES_KINDS, code) {
+        "gauge" => "gauge",
+        "sum" if monotonic != 0 => "counter",
+        // A sum that may fall is a gauge in Prometheus.
+        "sum" => "gauge",
+        "histogram" | "exp_histogram" => "histogram",
+        "summary" => "summary",
+        _ => "unknown",
+    }
+}
+
+/// What a failure of the store means to who asked.
+fn failure(error: ::clickhouse::error::Error, timeout: Duration) -> QueryError {
+    let error = ClickHouseError::from(error);
+    match error.code {
+        Some(159 | 160) => QueryError::Timeout(timeout),
+        // Too much memory, rows or bytes: this query's own fault.
+        Some(241 | 158 | 307 | 396) => QueryError::Execution(format!("the query needs too much memory in the store: {}", error.message)),
+        Some(427) => QueryError::BadData(format!("a label pattern is no RE2 regular expression: {}", error.message)),
+        Some(_) if !error.retryable => QueryError::Execution(error.message),
+        Some(_) | None => QueryError::Unavailable(error.message),
     }
 }

@@ -1,268 +1,283 @@
-//! Walks an expression at one moment. Pure: everything it reads is loaded.
+//! The evaluator: walks a plan over the steps of a frame with all samples already in memory. Synchronous and pure; it stops when
+//! the cancel flag is set.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod extent;
+mod over;
+mod select;
 
-use model::labels::{Labels, METRIC_NAME};
-use model::query::{QueryError, Series, SeriesSample};
-use model::time::Timestamp;
-use promql_parser::parser::{Call, Expr, MatrixSelector, SubqueryExpr, VectorSelector};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::load::{DEFAULT_SUBQUERY_STEP, Loaded, first_aligned, moment};
-use super::range::{self, Window};
-use super::source::is_stale;
-use super::{Steps, aggregate, binary, instant, millis};
+use model::labels::Labels;
+use model::query::QueryError;
 
-/// One element of an instant vector.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Element {
+pub use extent::{Extent, extents};
+
+use super::aggregate::{self, Operation};
+use super::binary::{self, Side};
+use super::functions::{label, math, sort};
+use super::histogram;
+use super::notes::Notes;
+use super::plan::{Aggregate, Aggregator, Binary, Node, Operator, Pick, QueryTime};
+use super::source::too_many_samples;
+use super::value::{ABSENT, Column, Frame, Value, merge_columns, nameless, present};
+
+/// A series as the evaluator sees it: samples in order of time.
+#[derive(Clone, Debug)]
+pub struct LoadedSeries {
     /// Its labels.
-    pub labels: Labels,
-    /// Its value.
-    pub value: f64,
+    pub labels: Arc<Labels>,
+    /// Whether its samples are deltas.
+    pub delta: bool,
+    /// Whether the store knows that it is a counter.
+    pub counter: bool,
+    /// Milliseconds.
+    pub times: Vec<i64>,
+    /// As many; staleness markers included.
+    pub values: Vec<f64>,
 }
 
-/// The value of an expression at a moment.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// A number.
-    Scalar(f64),
-    /// A text.
-    Text(String),
-    /// An instant vector.
-    Vector(Vec<Element>),
-}
-
-/// One evaluation: its steps, and what it had to say.
-#[derive(Debug)]
-pub struct Evaluation {
-    /// The steps of the whole query (`@ start()`, `@ end()`).
-    pub steps: Steps,
+/// What does not change during an evaluation.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The frame of the whole query: `start()` and `end()`.
+    pub query: Frame,
     /// How far back an instant selector looks, in milliseconds.
     pub lookback: i64,
-    /// What may be wrong with the answer.
-    pub warnings: BTreeSet<String>,
-    /// What to know about it.
-    pub infos: BTreeSet<String>,
+    /// The step of a subquery that names none, in milliseconds.
+    pub subquery_step: i64,
+    /// More cells than this in one value are refused.
+    pub max_samples: usize,
 }
 
-/// A range vector's row: labels, whether it holds increments, and the samples of the window.
-pub struct RangeRow {
-    /// Its labels.
-    pub labels: Labels,
-    /// Whether its samples are increments.
-    pub delta: bool,
-    /// The samples, staleness markers left out.
-    pub samples: Vec<(i64, f64)>,
+/// Evaluates one plan.
+pub struct Evaluator<'a> {
+    /// What was loaded, per selector.
+    pub data: &'a [Arc<Vec<LoadedSeries>>],
+    /// What does not change.
+    pub setting: &'a Setting,
+    /// Set when nobody waits any more.
+    pub cancelled: &'a AtomicBool,
+    /// What there is to say.
+    pub notes: Notes,
 }
 
-/// Refuses two elements with the same labels.
-pub fn distinct(elements: Vec<Element>) -> Result<Vec<Element>, QueryError> {
-    let mut seen = BTreeSet::new();
-    for element in &elements {
-        if !seen.insert(&element.labels) {
-            return Err(QueryError::Execution("vector cannot contain metrics with the same labelset".to_owned()));
+impl Evaluator<'_> {
+    /// The value of a node at every step of a frame.
+    pub fn node(&mut self, node: &Node, frame: &Frame) -> Result<Value, QueryError> {
+        self.go_on()?;
+        match node {
+            Node::Number(number) => Ok(Value::Scalar(vec![*number; frame.len()])),
+            Node::Text(text) => Ok(Value::Text(text.clone())),
+            Node::Select(selector, shift) => self.select(*selector, shift, frame).map(Value::Vector),
+            Node::Negate(of) => self.negate(of, frame),
+            Node::Binary(binary) => self.binary(binary, frame),
+            Node::Aggregate(aggregate) => self.aggregate(aggregate, frame).map(Value::Vector),
+            Node::Time => Ok(Value::Scalar(frame.times().map(seconds).collect())),
+            Node::QueryTime(what) => Ok(Value::Scalar(vec![self.query_time(*what); frame.len()])),
+            Node::Pick(which, left, right) => self.pick(*which, left, right, frame),
+            Node::Scalar(of) => self.only_value(of, frame),
+            Node::Vector(of) => Ok(Value::Vector(vec![Column::new(Labels::empty(), self.scalar(of, frame)?)])),
+            Node::Timestamp(of) => self.timestamp(of, frame).map(Value::Vector),
+            Node::Map(function, of) => self.map(of, frame, |value, _| function(value)),
+            Node::Clamp(of, min, max) => self.clamp(of, min, max, frame),
+            Node::Round(of, nearest) => {
+                let nearest = self.scalar(nearest, frame)?;
+                self.map(of, frame, |value, step| math::round(value, nearest[step]))
+            }
+            Node::Date(part, Some(of)) => self.map(of, frame, |value, _| part.of(value)),
+            Node::Date(part, None) => {
+                let cells = frame.times().map(|at| part.of(at.div_euclid(1_000) as f64)).collect();
+                Ok(Value::Vector(vec![Column::new(Labels::empty(), cells)]))
+            }
+            Node::Over(function, params, range) => self.over(*function, params, range, frame).map(Value::Vector),
+            Node::Absent(of, labels) => self.absent(of, labels, frame),
+            Node::AbsentOver(range, labels) => self.absent_over(range, labels, frame).map(Value::Vector),
+            Node::HistogramQuantile(q, of) => {
+                let (q, columns) = (self.scalar(q, frame)?, self.vector(of, frame)?);
+                histogram::evaluate(histogram::Of::Quantile(&q), &columns, frame.len(), &mut self.notes).map(Value::Vector)
+            }
+            Node::HistogramFraction(lower, upper, of) => {
+                let (lower, upper, columns) = (self.scalar(lower, frame)?, self.scalar(upper, frame)?, self.vector(of, frame)?);
+                let of = histogram::Of::Fraction(&lower, &upper);
+                histogram::evaluate(of, &columns, frame.len(), &mut self.notes).map(Value::Vector)
+            }
+            Node::LabelReplace(of, with) => self.relabel(of, frame, |labels| label::replace(labels, with)),
+            Node::LabelJoin(of, with) => self.relabel(of, frame, |labels| label::join(labels, with)),
+            Node::Sort(of, by, direction) => {
+                let mut columns = self.vector(of, frame)?;
+                if frame.len() == 1 {
+                    // A value without one sorts nowhere: drop it first.
+                    columns.retain(|column| !column.is_absent());
+                    sort::sort(&mut columns, by, *direction);
+                } else {
+                    self.notes.warn("sort is ineffective for range queries since results are always ordered by labels");
+                }
+                Ok(Value::Vector(columns))
+            }
         }
     }
-    Ok(elements)
-}
 
-/// The vector in a value; a scalar or text where one is needed is a defect of the expression.
-pub fn vector(value: Value) -> Result<Vec<Element>, QueryError> {
-    match value {
-        Value::Vector(elements) => Ok(elements),
-        Value::Scalar(_) => Err(QueryError::BadData("expected an instant vector, got a scalar".to_owned())),
-        Value::Text(_) => Err(QueryError::BadData("expected an instant vector, got a string".to_owned())),
-    }
-}
-
-/// The number in a value.
-pub fn scalar(value: Value) -> Result<f64, QueryError> {
-    match value {
-        Value::Scalar(value) => Ok(value),
-        Value::Vector(_) => Err(QueryError::BadData("expected a scalar, got an instant vector".to_owned())),
-        Value::Text(_) => Err(QueryError::BadData("expected a scalar, got a string".to_owned())),
-    }
-}
-
-fn unwrapped(expr: &Expr) -> &Expr {
-    match expr {
-        Expr::Paren(paren) => unwrapped(&paren.expr),
-        other => other,
-    }
-}
-
-impl Evaluation {
-    /// Nothing said yet.
-    pub fn new(steps: Steps, lookback: i64) -> Self {
-        Evaluation { steps, lookback, warnings: BTreeSet::new(), infos: BTreeSet::new() }
+    /// Fails once nobody waits for the answer.
+    fn go_on(&self) -> Result<(), QueryError> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(QueryError::Execution("query was canceled".to_owned()));
+        }
+        Ok(())
     }
 
-    /// The expression at every step, as series.
-    pub fn series(&mut self, expr: &Expr, loaded: &Loaded) -> Result<Vec<Series>, QueryError> {
-        let mut rows: BTreeMap<Labels, Vec<SeriesSample>> = BTreeMap::new();
-        let mut at = self.steps.start;
-        while at <= self.steps.end {
-            let moment = Timestamp::from_millis(at);
-            match self.value(expr, loaded, at)? {
-                Value::Scalar(value) => rows.entry(Labels::empty()).or_default().push(SeriesSample { at: moment, value }),
-                Value::Text(_) => return Err(QueryError::BadData("a string cannot be evaluated over a range".to_owned())),
-                Value::Vector(elements) => {
-                    for element in distinct(elements)? {
-                        rows.entry(element.labels).or_default().push(SeriesSample { at: moment, value: element.value });
-                    }
+    /// Fails if a value of so many columns would be too large.
+    fn room(&self, columns: usize, frame: &Frame) -> Result<(), QueryError> {
+        if columns.saturating_mul(frame.len()) > self.setting.max_samples {
+            return Err(too_many_samples(self.setting.max_samples));
+        }
+        self.go_on()
+    }
+
+    fn scalar(&mut self, node: &Node, frame: &Frame) -> Result<Vec<f64>, QueryError> {
+        match self.node(node, frame)? {
+            Value::Scalar(numbers) => Ok(numbers),
+            Value::Vector(_) | Value::Text(_) => Err(QueryError::Execution("expected a scalar".to_owned())),
+        }
+    }
+
+    fn vector(&mut self, node: &Node, frame: &Frame) -> Result<Vec<Column>, QueryError> {
+        match self.node(node, frame)? {
+            Value::Vector(columns) => Ok(columns),
+            Value::Scalar(_) | Value::Text(_) => Err(QueryError::Execution("expected an instant vector".to_owned())),
+        }
+    }
+
+    /// Maps every value and drops the metric name.
+    fn map(&mut self, of: &Node, frame: &Frame, function: impl Fn(f64, usize) -> f64) -> Result<Value, QueryError> {
+        let mut columns = self.vector(of, frame)?;
+        for column in &mut columns {
+            for (step, value) in column.cells.iter_mut().enumerate() {
+                if present(*value) {
+                    *value = function(*value, step);
                 }
             }
-            at += self.steps.step;
+            column.labels = nameless(&column.labels);
         }
-        Ok(rows.into_iter().map(|(labels, samples)| Series { labels, samples }).collect())
+        merge_columns(columns).map(Value::Vector)
     }
 
-    /// For a range selector or subquery at the top of an instant query: its samples as they are.
-    pub fn raw_matrix(&mut self, expr: &Expr, loaded: &Loaded, at: i64) -> Result<Option<Vec<Series>>, QueryError> {
-        if !matches!(unwrapped(expr), Expr::MatrixSelector(_) | Expr::Subquery(_)) {
-            return Ok(None);
+    fn negate(&mut self, of: &Node, frame: &Frame) -> Result<Value, QueryError> {
+        match self.node(of, frame)? {
+            Value::Scalar(numbers) => Ok(Value::Scalar(numbers.into_iter().map(|number| -number).collect())),
+            Value::Vector(mut columns) => {
+                for column in &mut columns {
+                    column.cells.iter_mut().filter(|value| present(**value)).for_each(|value| *value = -*value);
+                    column.labels = nameless(&column.labels);
+                }
+                merge_columns(columns).map(Value::Vector)
+            }
+            Value::Text(_) => Err(QueryError::Execution("a text has no negative".to_owned())),
         }
-        let (_, rows) = self.range_rows(expr, loaded, at)?;
-        let samples = |row: &RangeRow| {
-            row.samples.iter().map(|(at, value)| SeriesSample { at: Timestamp::from_millis(*at), value: *value }).collect()
+    }
+
+    fn clamp(&mut self, of: &Node, min: &Node, max: &Node, frame: &Frame) -> Result<Value, QueryError> {
+        let (min, max) = (self.scalar(min, frame)?, self.scalar(max, frame)?);
+        // Bounds that cross leave nothing.
+        self.map(of, frame, |value, step| if max[step] < min[step] { ABSENT } else { math::clamp(value, min[step], max[step]) })
+    }
+
+    fn relabel(&mut self, of: &Node, frame: &Frame, with: impl Fn(&Arc<Labels>) -> Arc<Labels>) -> Result<Value, QueryError> {
+        let mut columns = self.vector(of, frame)?;
+        for column in &mut columns {
+            column.labels = with(&column.labels);
+        }
+        merge_columns(columns).map(Value::Vector)
+    }
+
+    fn pick(&mut self, which: Pick, left: &Node, right: &Node, frame: &Frame) -> Result<Value, QueryError> {
+        let (left, right) = (self.scalar(left, frame)?, self.scalar(right, frame)?);
+        let choose = |(left, right): (&f64, &f64)| match which {
+            _ if left.is_nan() || right.is_nan() => f64::NAN,
+            Pick::Least => left.min(*right),
+            Pick::Greatest => left.max(*right),
         };
-        Ok(Some(
-            rows.iter()
-                .filter(|row| !row.samples.is_empty())
-                .map(|row| Series { labels: row.labels.clone(), samples: samples(row) })
-                .collect(),
-        ))
+        Ok(Value::Scalar(left.iter().zip(&right).map(choose).collect()))
     }
 
-    /// The expression at a moment.
-    pub fn value(&mut self, expr: &Expr, loaded: &Loaded, at: i64) -> Result<Value, QueryError> {
-        match expr {
-            Expr::NumberLiteral(number) => Ok(Value::Scalar(number.val)),
-            Expr::StringLiteral(text) => Ok(Value::Text(text.val.clone())),
-            Expr::Paren(paren) => self.value(&paren.expr, loaded, at),
-            Expr::Unary(unary) => Ok(match self.value(&unary.expr, loaded, at)? {
-                Value::Scalar(value) => Value::Scalar(-value),
-                Value::Text(_) => return Err(QueryError::BadData("a string has no negative".to_owned())),
-                Value::Vector(elements) => Value::Vector(instant::map(elements, |value| -value)),
-            }),
-            Expr::VectorSelector(selector) => {
-                Ok(Value::Vector(self.instant_selector(selector, loaded, at).into_iter().map(|(element, _)| element).collect()))
-            }
-            Expr::MatrixSelector(_) | Expr::Subquery(_) => {
-                Err(QueryError::BadData("expected an instant vector, got a range vector".to_owned()))
-            }
-            Expr::Aggregate(one) => aggregate::aggregate(self, one, loaded, at),
-            Expr::Binary(one) => binary::binary(self, one, loaded, at),
-            Expr::Call(call) => self.call(call, loaded, at),
-            Expr::Extension(_) => Err(QueryError::BadData("extension expressions are not supported".to_owned())),
+    fn query_time(&self, what: QueryTime) -> f64 {
+        let query = &self.setting.query;
+        match what {
+            QueryTime::Start => seconds(query.start),
+            QueryTime::End => seconds(query.end),
+            QueryTime::Step if query.start == query.end => 0.0,
+            QueryTime::Step => seconds(query.step),
+            QueryTime::Range => seconds(query.end - query.start),
         }
     }
 
-    fn call(&mut self, call: &Call, loaded: &Loaded, at: i64) -> Result<Value, QueryError> {
-        let name = call.func.name;
-        if range::knows(name) {
-            return self.range_call(call, loaded, at);
-        }
-        instant::call(self, call, loaded, at)
-    }
-
-    /// The elements of an instant selector with the moment of their sample.
-    pub fn instant_selector(&mut self, selector: &VectorSelector, loaded: &Loaded, at: i64) -> Vec<(Element, i64)> {
-        let moment = moment(at, selector.at.as_ref(), selector.offset.as_ref(), self.steps);
-        let mut elements = Vec::new();
-        for series in loaded.series(selector) {
-            if series.delta {
-                let name = series.labels.get(METRIC_NAME).unwrap_or("");
-                self.warnings.insert(format!("{name} holds increments (delta temporality): use it inside rate() or increase()"));
-                continue;
+    /// The value of the only series at each step, else NaN.
+    fn only_value(&mut self, of: &Node, frame: &Frame) -> Result<Value, QueryError> {
+        let columns = self.vector(of, frame)?;
+        let only = |step: usize| {
+            let mut here = columns.iter().map(|column| column.cells[step]).filter(|value| present(*value));
+            match (here.next(), here.next()) {
+                (Some(value), None) => value,
+                _ => f64::NAN,
             }
-            let after = series.samples.partition_point(|(time, _)| *time <= moment);
-            let Some((time, value)) = after.checked_sub(1).map(|before| series.samples[before]) else { continue };
-            if time > moment - self.lookback && !is_stale(value) {
-                elements.push((Element { labels: series.labels.clone(), value }, time));
-            }
-        }
-        elements
+        };
+        Ok(Value::Scalar((0..frame.len()).map(only).collect()))
     }
 
-    /// The window of a range argument and its rows.
-    pub fn range_rows(&mut self, expr: &Expr, loaded: &Loaded, at: i64) -> Result<(Window, Vec<RangeRow>), QueryError> {
-        match unwrapped(expr) {
-            Expr::MatrixSelector(matrix) => Ok(self.matrix(matrix, loaded, at)),
-            Expr::Subquery(subquery) => self.subquery(subquery, loaded, at),
-            _ => Err(QueryError::BadData("expected a range vector".to_owned())),
-        }
+    fn absent(&mut self, of: &Node, labels: &Labels, frame: &Frame) -> Result<Value, QueryError> {
+        let columns = self.vector(of, frame)?;
+        let cell = |step: usize| if columns.iter().any(|column| present(column.cells[step])) { ABSENT } else { 1.0 };
+        let cells = (0..frame.len()).map(cell).collect();
+        merge_columns(vec![Column::new(labels.clone(), cells)]).map(Value::Vector)
     }
 
-    fn matrix(&mut self, matrix: &MatrixSelector, loaded: &Loaded, at: i64) -> (Window, Vec<RangeRow>) {
-        let end = moment(at, matrix.vs.at.as_ref(), matrix.vs.offset.as_ref(), self.steps);
-        let window = Window { start: end - millis(matrix.range), end };
-        let rows = loaded.series(&matrix.vs).iter().map(|series| {
-            let from = series.samples.partition_point(|(time, _)| *time <= window.start);
-            let to = series.samples.partition_point(|(time, _)| *time <= window.end);
-            let samples = series.samples[from..to].iter().copied().filter(|(_, value)| !is_stale(*value)).collect();
-            RangeRow { labels: series.labels.clone(), delta: series.delta, samples }
-        });
-        (window, rows.collect())
-    }
-
-    fn subquery(&mut self, subquery: &SubqueryExpr, loaded: &Loaded, at: i64) -> Result<(Window, Vec<RangeRow>), QueryError> {
-        let end = moment(at, subquery.at.as_ref(), subquery.offset.as_ref(), self.steps);
-        let window = Window { start: end - millis(subquery.range), end };
-        let step = subquery.step.map_or(DEFAULT_SUBQUERY_STEP, millis).max(1);
-        let mut rows: BTreeMap<Labels, Vec<(i64, f64)>> = BTreeMap::new();
-        let mut inner = first_aligned(window.start, step);
-        while inner <= window.end {
-            match self.value(&subquery.expr, loaded, inner)? {
-                Value::Scalar(value) => rows.entry(Labels::empty()).or_default().push((inner, value)),
-                Value::Text(_) => return Err(QueryError::BadData("a string cannot be evaluated over a range".to_owned())),
-                Value::Vector(elements) => {
-                    for element in distinct(elements)? {
-                        rows.entry(element.labels).or_default().push((inner, element.value));
-                    }
+    fn binary(&mut self, binary: &Binary, frame: &Frame) -> Result<Value, QueryError> {
+        let (left, right) = (self.node(&binary.left, frame)?, self.node(&binary.right, frame)?);
+        let operator = binary.operator;
+        match (left, right) {
+            (Value::Scalar(left), Value::Scalar(right)) => Ok(Value::Scalar(binary::scalars(operator, &left, &right))),
+            (Value::Vector(left), Value::Scalar(right)) => binary::vector_scalar(operator, left, &right, Side::Right).map(Value::Vector),
+            (Value::Scalar(left), Value::Vector(right)) => binary::vector_scalar(operator, right, &left, Side::Left).map(Value::Vector),
+            (Value::Vector(left), Value::Vector(right)) => match operator {
+                Operator::Set(set) => binary::set(set, left, right, &binary.matching, frame.len()).map(Value::Vector),
+                Operator::Arithmetic(_) | Operator::Compare(..) => {
+                    let (matching, cardinality) = (&binary.matching, &binary.cardinality);
+                    binary::vectors(operator, &left, &right, matching, cardinality, frame.len()).map(Value::Vector)
                 }
-            }
-            inner += step;
+            },
+            (Value::Text(_), _) | (_, Value::Text(_)) => Err(QueryError::Execution("a text is no operand".to_owned())),
         }
-        Ok((window, rows.into_iter().map(|(labels, samples)| RangeRow { labels, delta: false, samples }).collect()))
     }
 
-    fn range_call(&mut self, call: &Call, loaded: &Loaded, at: i64) -> Result<Value, QueryError> {
-        let name = call.func.name;
-        let arguments = &call.args.args;
-        let place = range::range_argument(name);
-        let argument = arguments.get(place).ok_or_else(|| QueryError::BadData(format!("{name} needs a range vector")))?;
-        let mut numbers = Vec::new();
-        for (at_argument, other) in arguments.iter().enumerate() {
-            if at_argument != place {
-                numbers.push(scalar(self.value(other, loaded, at)?)?);
+    fn aggregate(&mut self, aggregate: &Aggregate, frame: &Frame) -> Result<Vec<Column>, QueryError> {
+        let parameter = match &aggregate.aggregator {
+            Aggregator::Quantile(node) | Aggregator::Topk(node) | Aggregator::Bottomk(node) | Aggregator::Limitk(node) => {
+                self.scalar(node, frame)?
             }
-        }
-        let (window, rows) = self.range_rows(argument, loaded, at)?;
-        if name == "absent_over_time" {
-            let any = rows.iter().any(|row| !row.samples.is_empty());
-            return Ok(Value::Vector(if any {
-                Vec::new()
-            } else {
-                vec![Element { labels: instant::absent_labels(argument), value: 1.0 }]
-            }));
-        }
-        if name == "quantile_over_time" && numbers.first().is_some_and(|q| !(0.0..=1.0).contains(q)) {
-            self.warnings.insert(format!("PromQL warning: quantile value should be between 0 and 1, got {}", numbers[0]));
-        }
-        let keeps_name = matches!(name, "last_over_time" | "first_over_time");
-        let mut elements = Vec::new();
-        for row in rows {
-            if row.delta && !range::takes_delta(name) {
-                let metric = row.labels.get(METRIC_NAME).unwrap_or("").to_owned();
-                self.warnings.insert(format!("{name}() means nothing for {metric}, which holds increments (delta temporality)"));
-                continue;
-            }
-            if let Some(value) = range::apply(name, &row, window, &numbers, at) {
-                let labels = if keeps_name { row.labels } else { row.labels.without(METRIC_NAME) };
-                elements.push(Element { labels, value });
-            }
-        }
-        distinct(elements).map(Value::Vector)
+            Aggregator::Sum | Aggregator::Avg | Aggregator::Min | Aggregator::Max | Aggregator::Count | Aggregator::Group => Vec::new(),
+            Aggregator::Stddev | Aggregator::Stdvar | Aggregator::CountValues(_) => Vec::new(),
+        };
+        let operation = match &aggregate.aggregator {
+            Aggregator::Sum => Operation::Sum,
+            Aggregator::Avg => Operation::Avg,
+            Aggregator::Min => Operation::Min,
+            Aggregator::Max => Operation::Max,
+            Aggregator::Count => Operation::Count,
+            Aggregator::Group => Operation::Group,
+            Aggregator::Stddev => Operation::Stddev,
+            Aggregator::Stdvar => Operation::Stdvar,
+            Aggregator::Quantile(_) => Operation::Quantile(&parameter),
+            Aggregator::Topk(_) => Operation::Topk(&parameter),
+            Aggregator::Bottomk(_) => Operation::Bottomk(&parameter),
+            Aggregator::Limitk(_) => Operation::Limitk(&parameter),
+            Aggregator::CountValues(label) => Operation::CountValues(label),
+        };
+        let columns = self.vector(&aggregate.of, frame)?;
+        aggregate::evaluate(operation, &aggregate.grouping, columns, frame.len(), &mut self.notes)
     }
+}
+
+/// Milliseconds to seconds.
+fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1_000.0
 }

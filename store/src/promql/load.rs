@@ -1,192 +1,178 @@
-//! What each selector of an expression needs, and fetching it: the extent of time follows from steps, ranges, offsets, `@` and
-//! subqueries around it.
+//! Samples for a plan: every selector's series for the whole query, asked once, put in order, overlay included.
 
-use std::collections::HashMap;
-use std::time::SystemTime;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::future::try_join_all;
-use model::labels::{METRIC_NAME, MatchOp, Matcher};
-use model::query::{QueryError, QueryOptions};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use model::labels::{Labels, Matcher};
+use model::query::{QueryError, Series};
 use model::tenant::TenantId;
-use model::time::Timestamp;
-use promql_parser::label::{MatchOp as ParsedOp, Matcher as ParsedMatcher};
-use promql_parser::parser::{AtModifier, Expr, Offset, VectorSelector, parse};
 
-use super::source::{SeriesSource, StoredSeries};
-use super::{Steps, instant, millis, overlaid, range};
+use super::eval::{Extent, LoadedSeries};
+use super::histogram::{bound_text, split_buckets};
+use super::plan::Selector;
+use super::source::{
+    BUCKET_LABEL, Samples, Selection, SeriesKind, SeriesSource, Shape, StoredData, StoredSeries, Temporality, stored_matchers,
+    too_many_samples, too_many_series,
+};
 
-/// Subqueries without a step of their own use this one (Prometheus's default evaluation interval), in milliseconds.
-pub const DEFAULT_SUBQUERY_STEP: i64 = 60_000;
-/// The most samples one evaluation may hold in memory.
-const MAX_SAMPLES: usize = 50_000_000;
+/// How many selectors of one query are asked at the same time.
+const AT_ONCE: usize = 3;
 
-/// The data of every selector, by the selector's place in memory (the expression is not moved while it is evaluated).
-#[derive(Debug, Default)]
-pub struct Loaded(HashMap<usize, Vec<StoredSeries>>);
-
-fn place(selector: &VectorSelector) -> usize {
-    std::ptr::from_ref(selector) as usize
+/// What a load may take.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadLimits {
+    /// Series per selector.
+    pub max_series: usize,
+    /// Samples of all selectors together.
+    pub max_samples: usize,
+    /// For the store.
+    pub timeout: Duration,
 }
 
-impl Loaded {
-    /// The series of a selector.
-    pub fn series(&self, selector: &VectorSelector) -> &[StoredSeries] {
-        self.0.get(&place(selector)).map_or(&[], Vec::as_slice)
-    }
-    /// Whether any selector matched a series.
-    pub fn matched_any_series(&self) -> bool {
-        self.0.values().any(|series| !series.is_empty())
-    }
-}
-
-struct Need<'a> {
-    selector: &'a VectorSelector,
-    /// Exclusive.
-    from: i64,
-    /// Inclusive.
-    to: i64,
-}
-
-fn epoch_millis(time: &SystemTime) -> i64 {
-    match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => millis(after),
-        Err(before) => -millis(before.duration()),
-    }
-}
-
-/// An offset in milliseconds: positive looks back.
-pub fn offset_millis(offset: Option<&Offset>) -> i64 {
-    match offset {
-        None => 0,
-        Some(Offset::Pos(duration)) => millis(*duration),
-        Some(Offset::Neg(duration)) => -millis(*duration),
-    }
-}
-
-/// The moment that a selector or subquery looks at when the step is at `at`.
-pub fn moment(at: i64, modifier: Option<&AtModifier>, offset: Option<&Offset>, steps: Steps) -> i64 {
-    let base = match modifier {
-        None => at,
-        Some(AtModifier::Start) => steps.start,
-        Some(AtModifier::End) => steps.end,
-        Some(AtModifier::At(time)) => epoch_millis(time),
-    };
-    base - offset_millis(offset)
-}
-
-/// The first aligned step of a subquery after `from`.
-pub fn first_aligned(from: i64, step: i64) -> i64 {
-    let first = from.div_euclid(step) * step;
-    if first <= from { first + step } else { first }
-}
-
-/// Our matchers of a parsed selector.
-pub fn matchers(selector: &VectorSelector) -> Result<Vec<Matcher>, QueryError> {
-    if !selector.matchers.or_matchers.is_empty() {
-        return Err(QueryError::BadData("`or` between label matchers is not supported".to_owned()));
-    }
-    let mut matchers = Vec::new();
-    if let Some(name) = &selector.name {
-        matchers.push(Matcher::new(METRIC_NAME, MatchOp::Equal, name).map_err(|error| QueryError::BadData(error.to_string()))?);
-    }
-    for ParsedMatcher { op, name, value } in &selector.matchers.matchers {
-        let op = match op {
-            ParsedOp::Equal => MatchOp::Equal,
-            ParsedOp::NotEqual => MatchOp::NotEqual,
-            ParsedOp::Re(_) => MatchOp::Regex,
-            ParsedOp::NotRe(_) => MatchOp::NotRegex,
-        };
-        matchers.push(Matcher::new(name, op, value).map_err(|error| QueryError::BadData(error.to_string()))?);
-    }
-    Ok(matchers)
-}
-
-/// The matchers of a series selector's text (`match[]`).
-pub fn selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
-    match parse(text) {
-        Ok(Expr::VectorSelector(selector)) => matchers(&selector),
-        Ok(_) => Err(QueryError::BadData(format!("`{text}` is not a series selector"))),
-        Err(error) => Err(QueryError::BadData(format!("`{text}` does not parse: {error}"))),
-    }
-}
-
-/// Refuses what the parser knows and the evaluator does not, before anything is loaded.
-pub fn check(expr: &Expr) -> Result<(), QueryError> {
-    let mut needs = Vec::new();
-    let steps = Steps { start: 0, end: 0, step: 1 };
-    walk(expr, (0, 0), steps, 0, &mut needs)?;
-    for need in needs {
-        matchers(need.selector)?;
-    }
-    Ok(())
-}
-
-/// Loads every selector of the expression.
+/// The series of each selector, in order of their numbers.
 pub async fn load(
     source: &dyn SeriesSource,
     tenant: &TenantId,
-    expr: &Expr,
-    steps: Steps,
-    options: &QueryOptions,
-) -> Result<Loaded, QueryError> {
-    let mut needs = Vec::new();
-    walk(expr, (steps.start, steps.end), steps, millis(options.lookback), &mut needs)?;
-    let fetches = needs.iter().map(|need| async move {
-        let matchers = matchers(need.selector)?;
-        let mut series = source.select(tenant, &matchers, Timestamp::from_millis(need.from), Timestamp::from_millis(need.to)).await?;
-        overlaid(&mut series, &options.overlay, &matchers);
-        Ok::<_, QueryError>((place(need.selector), series))
-    });
-    let loaded: HashMap<usize, Vec<StoredSeries>> = try_join_all(fetches).await?.into_iter().collect();
-    let samples: usize = loaded.values().flatten().map(|series| series.samples.len()).sum();
-    if samples > MAX_SAMPLES {
-        return Err(QueryError::Execution(format!(
-            "query processing would load {samples} samples, more than {MAX_SAMPLES}: narrow the selector or the range"
-        )));
+    selectors: &[Selector],
+    extents: &[Option<Extent>],
+    overlay: &[Series],
+    limits: LoadLimits,
+) -> Result<Vec<Arc<Vec<LoadedSeries>>>, QueryError> {
+    // The same selector over the same span is asked once.
+    let mut asked: Vec<(&[Matcher], Extent)> = Vec::new();
+    let mut known: HashMap<(String, Extent), usize> = HashMap::new();
+    let mut place: Vec<Option<usize>> = Vec::with_capacity(selectors.len());
+    for (selector, extent) in selectors.iter().zip(extents) {
+        place.push(extent.map(|extent| {
+            let text: String = selector.matchers.iter().map(|m| format!("{:?} {:?} {:?},", m.name, m.op, m.value)).collect();
+            *known.entry((text, extent)).or_insert_with(|| {
+                asked.push((&selector.matchers, extent));
+                asked.len() - 1
+            })
+        }));
     }
-    Ok(Loaded(loaded))
+    let one = |(matchers, extent): (&[Matcher], Extent)| {
+        let matchers = matchers.to_vec();
+        async move { select(source, tenant, &matchers, extent, overlay, limits).await.map(Arc::new) }
+    };
+    let found: Vec<Arc<Vec<LoadedSeries>>> = stream::iter(asked.into_iter().map(one)).buffered(AT_ONCE).try_collect().await?;
+    if found.iter().flat_map(|all| all.iter()).map(|series| series.times.len()).sum::<usize>() > limits.max_samples {
+        return Err(too_many_samples(limits.max_samples));
+    }
+    Ok(place.into_iter().map(|at| at.map_or_else(Arc::default, |at| Arc::clone(&found[at]))).collect())
 }
 
-fn walk<'a>(expr: &'a Expr, extent: (i64, i64), steps: Steps, lookback: i64, needs: &mut Vec<Need<'a>>) -> Result<(), QueryError> {
-    let mut inner = |expr: &'a Expr| walk(expr, extent, steps, lookback, needs);
-    match expr {
-        Expr::NumberLiteral(_) | Expr::StringLiteral(_) => Ok(()),
-        Expr::Paren(paren) => inner(&paren.expr),
-        Expr::Unary(unary) => inner(&unary.expr),
-        Expr::Aggregate(aggregate) => {
-            super::aggregate::check(&aggregate.op.to_string())?;
-            inner(&aggregate.expr)?;
-            aggregate.param.as_ref().map_or(Ok(()), |param| inner(param))
+/// A series that is being put together.
+#[derive(Default)]
+struct Draft {
+    delta: bool,
+    counter: bool,
+    samples: Samples,
+}
+
+async fn select(
+    source: &dyn SeriesSource,
+    tenant: &TenantId,
+    matchers: &[Matcher],
+    extent: Extent,
+    overlay: &[Series],
+    limits: LoadLimits,
+) -> Result<Vec<LoadedSeries>, QueryError> {
+    let mut drafts: BTreeMap<Labels, Draft> = BTreeMap::new();
+    for shape in Shape::ALL.into_iter().filter(|shape| shape.may_match(matchers)) {
+        let stored = stored_matchers(matchers, shape);
+        let selection = Selection {
+            tenant,
+            matchers: &stored,
+            shape,
+            after: extent.after,
+            until: extent.until,
+            max_series: limits.max_series,
+            max_samples: limits.max_samples,
+            timeout: limits.timeout,
+        };
+        for series in source.select(&selection).await? {
+            take(&mut drafts, series, matchers);
         }
-        Expr::Binary(binary) => {
-            inner(&binary.lhs)?;
-            inner(&binary.rhs)
-        }
-        Expr::Call(call) => {
-            let name = call.func.name;
-            if !range::knows(name) && !instant::knows(name) {
-                return Err(QueryError::BadData(format!("function `{name}` is not supported")));
+    }
+    for series in overlay.iter().filter(|series| matchers.iter().all(|matcher| matcher.matches(&series.labels))) {
+        let within = |at: i64| at > extent.after && at <= extent.until;
+        let mut samples = series.samples.iter().map(|sample| (sample.at.millis(), sample.value)).filter(|(at, _)| within(*at)).peekable();
+        if samples.peek().is_some() {
+            let draft = drafts.entry(series.labels.clone()).or_default();
+            for (at, value) in samples {
+                draft.samples.times.push(at);
+                draft.samples.values.push(value);
             }
-            call.args.args.iter().try_for_each(|argument| inner(argument))
         }
-        Expr::VectorSelector(selector) => {
-            needs.push(need(selector, extent, steps, lookback));
-            Ok(())
+    }
+    if drafts.len() > limits.max_series {
+        return Err(too_many_series(limits.max_series));
+    }
+    Ok(drafts.into_iter().map(|(labels, draft)| finish(labels, draft)).collect())
+}
+
+/// Adds a stored series to the drafts: buckets as one series per bound.
+fn take(drafts: &mut BTreeMap<Labels, Draft>, series: StoredSeries, matchers: &[Matcher]) {
+    let delta = series.temporality == Temporality::Delta;
+    let counter = matches!(series.kind, SeriesKind::Counter | SeriesKind::Histogram);
+    let mut add = |labels: Labels, mut samples: Samples| {
+        let draft = drafts.entry(labels).or_default();
+        draft.delta |= delta;
+        draft.counter |= counter;
+        draft.samples.times.append(&mut samples.times);
+        draft.samples.values.append(&mut samples.values);
+    };
+    match series.data {
+        StoredData::Numbers(samples) => add(series.labels, samples),
+        StoredData::Buckets(points) => {
+            for (bound, samples) in split_buckets(&points) {
+                let text = bound_text(bound);
+                if matchers.iter().filter(|m| m.name == BUCKET_LABEL).all(|m| m.matches_value(&text)) {
+                    add(series.labels.clone().with(BUCKET_LABEL, &text), samples);
+                }
+            }
         }
-        Expr::MatrixSelector(matrix) => {
-            needs.push(need(&matrix.vs, extent, steps, millis(matrix.range)));
-            Ok(())
-        }
-        Expr::Subquery(subquery) => {
-            let from = moment(extent.0, subquery.at.as_ref(), subquery.offset.as_ref(), steps) - millis(subquery.range);
-            let to = moment(extent.1, subquery.at.as_ref(), subquery.offset.as_ref(), steps);
-            walk(&subquery.expr, (from, to), steps, lookback, needs)
-        }
-        Expr::Extension(_) => Err(QueryError::BadData("extension expressions are not supported".to_owned())),
     }
 }
 
-fn need<'a>(selector: &'a VectorSelector, extent: (i64, i64), steps: Steps, back: i64) -> Need<'a> {
-    let at = |moment_at: i64| moment(moment_at, selector.at.as_ref(), selector.offset.as_ref(), steps);
-    Need { selector, from: at(extent.0) - back, to: at(extent.1) }
+/// Puts samples in order of time. Of two at the same moment the later one counts; in a delta series both do.
+fn finish(labels: Labels, draft: Draft) -> LoadedSeries {
+    let Samples { mut times, mut values } = draft.samples;
+    if !times.is_sorted() {
+        let mut order: Vec<usize> = (0..times.len()).collect();
+        order.sort_by_key(|index| times[*index]);
+        values = order.iter().map(|index| values[*index]).collect();
+        times = order.iter().map(|index| times[*index]).collect();
+    }
+    if !draft.delta && times.windows(2).any(|pair| pair[0] == pair[1]) {
+        let mut kept = 0;
+        for index in 0..times.len() {
+            if kept > 0 && times[kept - 1] == times[index] {
+                values[kept - 1] = values[index];
+            } else {
+                (times[kept], values[kept]) = (times[index], values[index]);
+                kept += 1;
+            }
+        }
+        times.truncate(kept);
+        values.truncate(kept);
+    }
+    LoadedSeries { labels: Arc::new(labels), delta: draft.delta, counter: draft.counter, times, values }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_come_into_order_and_one_moment_counts_once_unless_delta() {
+        let samples = || Samples { times: vec![3, 1, 2, 1], values: vec![3.0, 1.0, 2.0, 1.5] };
+        let total = finish(Labels::empty(), Draft { delta: false, counter: false, samples: samples() });
+        assert_eq!((total.times, total.values), (vec![1, 2, 3], vec![1.5, 2.0, 3.0]));
+        let delta = finish(Labels::empty(), Draft { delta: true, counter: false, samples: samples() });
+        assert_eq!((delta.times, delta.values), (vec![1, 1, 2, 3], vec![1.0, 1.5, 2.0, 3.0]));
+    }
 }

@@ -1,52 +1,209 @@
-//! Where series come from: a small port with two implementations, memory (tests, rule tests) and ClickHouse.
+//! Where series come from: a small port with two homes, memory (tests, rule tests) and ClickHouse. A source gives raw samples;
+//! everything that PromQL means by them happens in the evaluator.
+
+use std::time::Duration;
 
 use async_trait::async_trait;
-use model::labels::{Labels, Matcher};
+use model::labels::{Labels, METRIC_NAME, MatchOp, Matcher};
 use model::query::{MetricMetadata, QueryError};
 use model::tenant::TenantId;
-use model::time::Timestamp;
 
-/// The bits of the NaN that marks a series as gone (Prometheus's staleness marker).
-pub const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
-
-/// Whether a value is the staleness marker.
-pub fn is_stale(value: f64) -> bool {
-    value.to_bits() == STALE_NAN
+/// What a series measures, as its `series` row says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeriesKind {
+    /// A value that goes up and down.
+    Gauge,
+    /// A monotonic sum.
+    Counter,
+    /// Not known, or a sum that may fall.
+    Untyped,
+    /// An explicit-bucket histogram: a virtual series made of one.
+    Histogram,
 }
 
-/// A stored series.
+/// Whether samples are running totals or each counts from the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Temporality {
+    /// Running totals, or no totals at all.
+    Cumulative,
+    /// Each sample counts what happened since the one before.
+    Delta,
+}
+
+/// The virtual series of an OTLP histogram, which is stored as one row a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// `x_bucket`, one series per bound, with `le`.
+    Bucket,
+    /// `x_sum`.
+    Sum,
+    /// `x_count`.
+    Count,
+}
+
+impl Part {
+    /// What the virtual name ends in.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Part::Bucket => "_bucket",
+            Part::Sum => "_sum",
+            Part::Count => "_count",
+        }
+    }
+}
+
+/// What kind of rows a question is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Number samples.
+    Numbers,
+    /// A part of histograms.
+    Histograms(Part),
+}
+
+impl Shape {
+    /// All of them.
+    pub const ALL: [Shape; 4] =
+        [Shape::Numbers, Shape::Histograms(Part::Bucket), Shape::Histograms(Part::Sum), Shape::Histograms(Part::Count)];
+
+    /// What is appended to the stored metric name before matchers see it.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Shape::Numbers => "",
+            Shape::Histograms(part) => part.suffix(),
+        }
+    }
+
+    /// Whether the matchers leave room for a series of this shape at all.
+    pub fn may_match(self, matchers: &[Matcher]) -> bool {
+        matchers.iter().all(|m| m.name != METRIC_NAME || m.op != MatchOp::Equal || m.value.ends_with(self.suffix()))
+    }
+}
+
+/// The matchers that a source checks: `le` of virtual buckets is no stored label and is checked after the split into buckets.
+pub fn stored_matchers(matchers: &[Matcher], shape: Shape) -> Vec<Matcher> {
+    matchers.iter().filter(|m| shape != Shape::Histograms(Part::Bucket) || m.name != BUCKET_LABEL).cloned().collect()
+}
+
+/// The label that holds a bucket's upper bound.
+pub const BUCKET_LABEL: &str = "le";
+
+/// A question for samples.
+#[derive(Clone, Debug)]
+pub struct Selection<'a> {
+    /// Whose series.
+    pub tenant: &'a TenantId,
+    /// All must match; see [`stored_matchers`].
+    pub matchers: &'a [Matcher],
+    /// Which rows.
+    pub shape: Shape,
+    /// Samples after this moment (milliseconds, exclusive) ...
+    pub after: i64,
+    /// ... and up to this one (inclusive).
+    pub until: i64,
+    /// More series than this are an [`QueryError::Execution`].
+    pub max_series: usize,
+    /// More samples than this are an [`QueryError::Execution`].
+    pub max_samples: usize,
+    /// How long the store may take.
+    pub timeout: Duration,
+}
+
+/// A question for what series there are.
+#[derive(Clone, Debug)]
+pub struct Listing<'a> {
+    /// Whose series.
+    pub tenant: &'a TenantId,
+    /// All must match; see [`stored_matchers`].
+    pub matchers: &'a [Matcher],
+    /// Which rows.
+    pub shape: Shape,
+    /// Series with samples from here (milliseconds, inclusive), as exactly as the source knows ...
+    pub start: i64,
+    /// ... to here (inclusive).
+    pub end: i64,
+    /// At most so many answers.
+    pub limit: usize,
+}
+
+/// A series without its samples.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesHead {
+    /// Its labels, `__name__` with the virtual suffix included.
+    pub labels: Labels,
+    /// Of [`Part::Bucket`]: its bounds, without +Inf.
+    pub bounds: Vec<f64>,
+}
+
+/// Samples in order of time. Two may share a moment in a series with delta temporality: both count.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Samples {
+    /// Milliseconds.
+    pub times: Vec<i64>,
+    /// As many; a staleness marker where the series ended.
+    pub values: Vec<f64>,
+}
+
+/// The buckets of one histogram point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BucketPoint {
+    /// Milliseconds.
+    pub at: i64,
+    /// Upper bounds, ascending, without +Inf.
+    pub bounds: Vec<f64>,
+    /// One more than bounds, each for itself; empty where the sender gave only a count.
+    pub counts: Vec<u64>,
+    /// All observations.
+    pub count: u64,
+    /// No recorded value: the series ended.
+    pub stale: bool,
+}
+
+/// What a stored series holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoredData {
+    /// Number samples ([`Shape::Numbers`], [`Part::Sum`], [`Part::Count`]).
+    Numbers(Samples),
+    /// Bucket points in order of time ([`Part::Bucket`]).
+    Buckets(Vec<BucketPoint>),
+}
+
+/// One series with its samples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredSeries {
-    /// Its labels, `__name__` included.
+    /// Its labels, `__name__` with the virtual suffix included.
     pub labels: Labels,
-    /// Whether its samples are increments (delta temporality): each counts once, several may share a moment.
-    pub delta: bool,
-    /// Milliseconds and values, in order of time.
-    pub samples: Vec<(i64, f64)>,
+    /// What it measures.
+    pub kind: SeriesKind,
+    /// How its samples count.
+    pub temporality: Temporality,
+    /// Its samples.
+    pub data: StoredData,
 }
 
-/// A source of series. Explicit histograms appear as `x_bucket` (with `le`), `x_sum` and `x_count`.
+/// Where series come from.
 #[async_trait]
 pub trait SeriesSource: Send + Sync {
-    /// Series that match, with their samples after `start` and up to `end`.
-    async fn select(
-        &self,
-        tenant: &TenantId,
-        matchers: &[Matcher],
-        start: Timestamp,
-        end: Timestamp,
-    ) -> Result<Vec<StoredSeries>, QueryError>;
-    /// Label sets of series that match and were seen in the span of time.
-    async fn labels(
-        &self,
-        tenant: &TenantId,
-        matchers: &[Matcher],
-        start: Timestamp,
-        end: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<Labels>, QueryError>;
-    /// Names of metrics seen in the span of time, sorted.
-    async fn metric_names(&self, tenant: &TenantId, start: Timestamp, end: Timestamp) -> Result<Vec<String>, QueryError>;
-    /// What is known of each metric.
+    /// The series with samples in the time span, in any order. Fails with [`QueryError::Execution`] past a limit.
+    async fn select(&self, selection: &Selection<'_>) -> Result<Vec<StoredSeries>, QueryError>;
+    /// The series without samples, in any order.
+    async fn series(&self, listing: &Listing<'_>) -> Result<Vec<SeriesHead>, QueryError>;
+    /// The label names of the series, without `__name__` and `le` of buckets, in any order.
+    async fn label_names(&self, listing: &Listing<'_>) -> Result<Vec<String>, QueryError>;
+    /// The values of a stored label or of `__name__` (with the virtual suffix), in any order.
+    async fn label_values(&self, name: &str, listing: &Listing<'_>) -> Result<Vec<String>, QueryError>;
+    /// What is known of the metrics, sorted by name; names as stored, without virtual suffixes.
     async fn metadata(&self, tenant: &TenantId, limit: usize) -> Result<Vec<MetricMetadata>, QueryError>;
+}
+
+/// The error of a selection that matches too many series.
+pub fn too_many_series(limit: usize) -> QueryError {
+    QueryError::Execution(format!("the query selects more than {limit} series; narrow its matchers"))
+}
+
+/// The error of a selection or an evaluation that holds too many samples; Prometheus's words.
+pub fn too_many_samples(limit: usize) -> QueryError {
+    QueryError::Execution(format!(
+        "query processing would load too many samples into memory in query execution (limit {limit}); shorten its ranges or narrow its matchers"
+    ))
 }

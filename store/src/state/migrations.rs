@@ -1,14 +1,35 @@
-//! State migrations: numbered files, each applied once in a transaction of its own.
+//! State migrations: numbered files, applied in one transaction that holds the writers' turn, so that one node migrates. A database
+//! that a newer binary has migrated is refused.
+
+use sqlx::{AssertSqlSafe, Pool, SqlSafeStr};
+
+use super::OpenError;
+use super::dialect::{Dialect, args};
 
 /// Number and text of each, in order. Only ever added to.
-pub const STATE: &[(i64, &str)] = &[(1, include_str!("../../migrations/state/0001_state.sql"))];
+const MIGRATIONS: &[(i64, &str)] = &[(1, include_str!("../../migrations/state/0001_state.sql"))];
 
-/// The newest number.
-pub fn newest() -> i64 {
-    STATE.last().map_or(0, |(number, _)| *number)
-}
-
-/// The statements of a file.
-pub fn statements(sql: &str) -> impl Iterator<Item = String> + '_ {
-    crate::clickhouse::migrations::statements(sql).into_iter()
+/// Brings the schema up to date. `place` names the database in errors.
+pub async fn migrate<D: Dialect>(writer: &Pool<D>, place: &str) -> Result<(), OpenError> {
+    let database = |source| OpenError::Database { place: place.to_owned(), source };
+    let mut write = D::begin(writer).await.map_err(database)?;
+    let list = "CREATE TABLE IF NOT EXISTS schema_migration (number BIGINT NOT NULL PRIMARY KEY)".into_sql_str();
+    D::script(&mut write, list).await.map_err(database)?;
+    let newest = "SELECT COALESCE(MAX(number), 0) FROM schema_migration".into_sql_str();
+    let found = match D::rows(&mut write, newest, Vec::new()).await.map_err(database)?.first() {
+        Some(row) => D::int(row, 0).map_err(database)?,
+        None => 0,
+    };
+    let known = MIGRATIONS.last().map_or(0, |(number, _)| *number);
+    if found > known {
+        return Err(OpenError::Newer { place: place.to_owned(), found, known });
+    }
+    for (number, text) in MIGRATIONS.iter().filter(|(number, _)| *number > found) {
+        let text = text.replace(" TEXT", &format!(" {}", D::TEXT));
+        D::script(&mut write, AssertSqlSafe(text).into_sql_str()).await.map_err(database)?;
+        let note = "INSERT INTO schema_migration (number) VALUES ($1)".into_sql_str();
+        D::run(&mut write, note, args![*number]).await.map_err(database)?;
+        tracing::info!(place, number, "the state schema was brought forward");
+    }
+    write.commit().await.map_err(database)
 }

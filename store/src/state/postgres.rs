@@ -1,69 +1,33 @@
-//! PostgreSQL: the state of several nodes. Its clock is the one clock; commits take turns through an advisory lock, so that journal
-//! numbers become visible in order.
+//! PostgreSQL: the state of several nodes. Its clock is the one clock; writes of all nodes take turns through an advisory lock, of
+//! which each node waits with one connection, so that reading goes on.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use model::secret::Secret;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, Postgres};
-use sqlx::{PgPool, Pool};
+use sqlx::Postgres;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-use super::OpenError;
+use super::{OpenError, SqlState, migrations};
 
-/// The key of the lock that every commit holds to its end: any number, the same on all nodes.
-const COMMIT_TURN: i64 = 0x0057_4154_4348;
+/// How long a caller waits for a connection.
+const WAIT: Duration = Duration::from_secs(30);
 
-/// The state in a PostgreSQL database.
-pub struct PostgresState {
-    pool: PgPool,
-}
-
-impl PostgresState {
+impl SqlState<Postgres> {
     /// Connects and brings the schema up to date; one node migrates at a time.
     pub async fn connect(url: &Secret) -> Result<Self, OpenError> {
-        let options = PgConnectOptions::from_str(url.reveal()).map_err(|_| OpenError::Url)?;
+        // sqlx reads any scheme as PostgreSQL's.
+        let url = url.reveal();
+        if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+            return Err(OpenError::Url);
+        }
+        let options = PgConnectOptions::from_str(url).map_err(|_| OpenError::Url)?.application_name("watchfire");
         let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
         let database = |source| OpenError::Database { place: place.clone(), source };
-        let pool = PgPoolOptions::new()
-            .max_connections(8)
-            .acquire_timeout(Duration::from_secs(10))
-            .connect_with(options)
-            .await
-            .map_err(database)?;
-        let mut guard = pool.acquire().await.map_err(database)?;
-        sqlx::query("SELECT pg_advisory_lock($1)").bind(COMMIT_TURN + 1).execute(&mut *guard).await.map_err(database)?;
-        let migrated = migrate(&pool, &place).await;
-        sqlx::query("SELECT pg_advisory_unlock($1)").bind(COMMIT_TURN + 1).execute(&mut *guard).await.map_err(database)?;
-        migrated?;
-        Ok(PostgresState { pool })
-    }
-
-    /// Closes the connections.
-    pub async fn close(&self) {
-        self.pool.close().await;
-    }
-
-    fn pool(&self) -> &Pool<Postgres> {
-        &self.pool
-    }
-
-    async fn begin(&self) -> Result<Tx, StateError> {
-        let mut tx = self.pool.begin().await.map_err(failed("beginning a commit"))?;
-        sqlx::query("SELECT pg_advisory_xact_lock($1)")
-            .bind(COMMIT_TURN)
-            .execute(&mut *tx)
-            .await
-            .map_err(failed("waiting for the commit turn"))?;
-        Ok(tx)
-    }
-
-    async fn present(&self) -> Result<Timestamp, StateError> {
-        let (micros,): (i64,) = sqlx::query_as("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)")
-            .fetch_one(&self.pool)
-            .await
-            .map_err(failed("asking for the time"))?;
-        Ok(Timestamp::from_micros(micros))
+        let pool = |most| PgPoolOptions::new().max_connections(most).acquire_timeout(WAIT);
+        let writer = pool(1).connect_with(options.clone()).await.map_err(database)?;
+        migrations::migrate(&writer, &place).await?;
+        let readers = pool(7).connect_with(options).await.map_err(database)?;
+        Ok(SqlState::new(writer, readers, None))
     }
 }
-
-super::sql::sql_state!(PostgresState, Postgres);

@@ -1,4 +1,4 @@
-//! How entities look as database rows: texts, integers of microseconds, JSON as text. Shared by the SQL backends.
+//! How rows read as entities: texts, integers of microseconds, JSON as text. A row that does not is an error that names its table.
 
 use model::event::{Event, Recorded, Subject};
 use model::state::{Record, StateError};
@@ -6,89 +6,121 @@ use model::tenant::TenantId;
 use model::time::Timestamp;
 use model::work::{Lane, Queue, Work, WorkState};
 
+use super::dialect::{Dialect, failed};
+
 /// A row that does not read as what it should be.
 #[derive(Debug, thiserror::Error)]
 #[error("a row of table {table} holds `{value}` where {wanted} should be")]
-pub struct RowError {
+struct RowError {
     table: &'static str,
     value: String,
     wanted: &'static str,
 }
 
-fn broken(table: &'static str, value: &str, wanted: &'static str) -> StateError {
-    let source = Box::new(RowError { table, value: value.chars().take(100).collect(), wanted });
-    StateError::Backend { doing: "reading a row", source }
+/// A row with the name of its table, for errors.
+struct Reader<'a, D: Dialect> {
+    table: &'static str,
+    row: &'a D::Row,
 }
 
-fn json<T: serde::de::DeserializeOwned>(table: &'static str, text: &str, wanted: &'static str) -> Result<T, StateError> {
-    serde_json::from_str(text).map_err(|_| broken(table, text, wanted))
+impl<D: Dialect> Reader<'_, D> {
+    fn broken(&self, value: &str, wanted: &'static str) -> StateError {
+        let source = RowError { table: self.table, value: value.chars().take(100).collect(), wanted };
+        StateError::Backend { doing: "reading a row", source: Box::new(source) }
+    }
+    fn int(&self, column: usize) -> Result<i64, StateError> {
+        D::int(self.row, column).map_err(failed("reading a row"))
+    }
+    fn natural<T: TryFrom<i64>>(&self, column: usize) -> Result<T, StateError> {
+        let number = self.int(column)?;
+        T::try_from(number).map_err(|_| self.broken(&number.to_string(), "a natural number"))
+    }
+    fn time(&self, column: usize) -> Result<Timestamp, StateError> {
+        self.int(column).map(Timestamp::from_micros)
+    }
+    fn maybe(&self, column: usize) -> Result<Option<String>, StateError> {
+        D::text(self.row, column).map_err(failed("reading a row"))
+    }
+    fn text(&self, column: usize) -> Result<String, StateError> {
+        self.maybe(column)?.ok_or_else(|| self.broken("NULL", "a text"))
+    }
+    fn parsed<T>(&self, column: usize, wanted: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, StateError> {
+        let text = self.text(column)?;
+        parse(&text).ok_or_else(|| self.broken(&text, wanted))
+    }
+    fn maybe_parsed<T>(&self, column: usize, wanted: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, StateError> {
+        let Some(text) = self.maybe(column)? else { return Ok(None) };
+        parse(&text).map(Some).ok_or_else(|| self.broken(&text, wanted))
+    }
 }
 
-fn tenant(table: &'static str, name: &str) -> Result<TenantId, StateError> {
-    TenantId::new(name).map_err(|_| broken(table, name, "a tenant's name"))
+fn json<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
+    serde_json::from_str(text).ok()
 }
 
-/// kind, tenant, id, key, status, version, updated_at, body
-pub type RecordRow = (String, String, String, Option<String>, String, i64, i64, String);
+/// The columns that [`record`] reads.
+pub const RECORD: &str = "kind, tenant, id, key, status, version, updated_at, body";
 
 /// Reads a record.
-pub fn record(row: RecordRow) -> Result<Record, StateError> {
-    let (kind, tenant_name, id, key, status, version, updated_at, body) = row;
+pub fn record<D: Dialect>(row: &D::Row) -> Result<Record, StateError> {
+    let row = Reader::<D> { table: "record", row };
     Ok(Record {
-        tenant: tenant("record", &tenant_name)?,
-        kind,
-        id,
-        key,
-        status,
-        version: u64::try_from(version).unwrap_or(0),
-        updated_at: Timestamp::from_micros(updated_at),
-        body: json("record", &body, "JSON")?,
+        kind: row.text(0)?,
+        tenant: row.parsed(1, "a tenant", |text| TenantId::new(text).ok())?,
+        id: row.text(2)?,
+        key: row.maybe(3)?,
+        status: row.text(4)?,
+        version: row.natural(5)?,
+        updated_at: row.time(6)?,
+        body: row.parsed(7, "JSON", json)?,
     })
 }
 
-/// seq, body
-pub type EventRow = (i64, String);
-
-/// Reads a journal event.
-pub fn recorded((seq, body): EventRow) -> Result<Recorded, StateError> {
-    let event: Event = json("journal", &body, "an event")?;
-    Ok(Recorded { seq: u64::try_from(seq).unwrap_or(0), event })
+/// Reads a journal event from `seq, body`.
+pub fn recorded<D: Dialect>(row: &D::Row) -> Result<Recorded, StateError> {
+    let row = Reader::<D> { table: "journal", row };
+    Ok(Recorded { seq: row.natural(0)?, event: row.parsed(1, "an event", json::<Event>)? })
 }
 
-/// id, tenant, queue, key, lane, subject, state, due_at, attempts, body, progress, error, created_at, lease
-pub type WorkRow = (String, String, String, String, i64, String, String, i64, i64, String, Option<String>, Option<String>, i64, i64);
-
-/// The columns of [`WorkRow`].
-pub const WORK_COLUMNS: &str = "id, tenant, queue, key, lane, subject, state, due_at, attempts, body, progress, error, created_at, lease";
+/// The columns that [`work`] reads. A lease that nobody holds reads as 0.
+pub const WORK: &str = "id, tenant, queue, key, lane, subject_alert, subject_incident, state, due_at, attempts, body, progress, error, \
+     created_at, CASE WHEN lease_until IS NULL THEN 0 ELSE lease END";
 
 /// Reads a work row.
-pub fn work(row: WorkRow) -> Result<Work, StateError> {
-    let (id, tenant_name, queue, key, lane, subject, state, due_at, attempts, body, progress, error, created_at, lease) = row;
-    let subject: Subject = json("work", &subject, "a subject")?;
+pub fn work<D: Dialect>(row: &D::Row) -> Result<Work, StateError> {
+    let row = Reader::<D> { table: "work", row };
     Ok(Work {
-        id: id.parse().map_err(|_| broken("work", &id, "an id"))?,
-        tenant: tenant("work", &tenant_name)?,
-        queue: Queue::parse(&queue).ok_or_else(|| broken("work", &queue, "a queue"))?,
-        key,
-        lane: Lane::from_number(lane),
-        subject,
-        state: WorkState::parse(&state).ok_or_else(|| broken("work", &state, "a state"))?,
-        due_at: Timestamp::from_micros(due_at),
-        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-        body: json("work", &body, "JSON")?,
-        progress: progress.map(|text| json("work", &text, "JSON")).transpose()?,
-        error,
-        created_at: Timestamp::from_micros(created_at),
-        lease: u64::try_from(lease).unwrap_or(0),
+        id: row.parsed(0, "an id", |text| text.parse().ok())?,
+        tenant: row.parsed(1, "a tenant", |text| TenantId::new(text).ok())?,
+        queue: row.parsed(2, "a queue", Queue::parse)?,
+        key: row.text(3)?,
+        lane: Lane::from_number(row.int(4)?),
+        subject: Subject {
+            alert: row.maybe_parsed(5, "an alert's id", |text| text.parse().ok())?,
+            incident: row.maybe_parsed(6, "an incident's id", |text| text.parse().ok())?,
+        },
+        state: row.parsed(7, "a state", WorkState::parse)?,
+        due_at: row.time(8)?,
+        attempts: row.natural(9)?,
+        body: row.parsed(10, "JSON", json)?,
+        progress: row.maybe_parsed(11, "JSON", json)?,
+        error: row.maybe(12)?,
+        created_at: row.time(13)?,
+        lease: row.natural(14)?,
     })
 }
 
 /// A number for the database.
-pub fn int(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+pub fn int(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
 }
 
-/// A limit: `0` means `usual`.
-pub fn limit(wanted: usize, usual: i64) -> i64 {
-    if wanted == 0 { usual } else { i64::try_from(wanted).unwrap_or(i64::MAX) }
+/// One number of a row.
+pub fn number<D: Dialect>(row: &D::Row, column: usize) -> Result<i64, StateError> {
+    Reader::<D> { table: "an answer", row }.int(column)
+}
+
+/// One text of a row.
+pub fn text<D: Dialect>(row: &D::Row, column: usize) -> Result<String, StateError> {
+    Reader::<D> { table: "an answer", row }.text(column)
 }

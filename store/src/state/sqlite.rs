@@ -1,59 +1,44 @@
-//! SQLite: the state of one node in a file. A commit takes SQLite's write lock at its start; every commit is synced to disk.
+//! SQLite: the state of one node in a file that only its owner can read. Every commit is synced to disk before it is confirmed. One
+//! connection writes, the others read beside it (write-ahead journal).
 
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::time::Clock;
-use sqlx::sqlite::{Sqlite, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Pool, SqlitePool};
+use sqlx::Sqlite;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use super::OpenError;
+use super::{OpenError, SqlState, migrations};
 
-/// The state in a SQLite file.
-pub struct SqliteState {
-    pool: SqlitePool,
-    clock: Arc<dyn Clock>,
-}
+/// How long a write waits for another process (the command line beside the server).
+const BUSY: Duration = Duration::from_secs(15);
+/// How long a caller waits for a connection.
+const WAIT: Duration = Duration::from_secs(30);
 
-impl SqliteState {
-    /// Opens or makes the file (readable by its owner only) and brings its schema up to date.
+impl SqlState<Sqlite> {
+    /// Opens or makes the file and brings its schema up to date. `clock` is the one that [`now`](model::state::Leases::now) tells.
     pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let place = path.display().to_string();
+        let database = |source| OpenError::Database { place: path.display().to_string(), source };
+        private(path).map_err(|source| database(sqlx::Error::Io(source)))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(15));
-        let open = SqlitePoolOptions::new().max_connections(4).connect_with(options).await;
-        let pool = open.map_err(|source| OpenError::Database { place: place.clone(), source })?;
-        private(path).map_err(|source| OpenError::Database { place: place.clone(), source: sqlx::Error::Io(source) })?;
-        migrate(&pool, &place).await?;
-        Ok(SqliteState { pool, clock })
-    }
-
-    /// Closes the file.
-    pub async fn close(&self) {
-        self.pool.close().await;
-    }
-
-    fn pool(&self) -> &Pool<Sqlite> {
-        &self.pool
-    }
-
-    async fn begin(&self) -> Result<Tx, StateError> {
-        self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed("beginning a commit"))
-    }
-
-    async fn present(&self) -> Result<Timestamp, StateError> {
-        Ok(self.clock.now())
+            .foreign_keys(true)
+            .busy_timeout(BUSY);
+        let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(WAIT);
+        let writer = pool(1).connect_with(options.clone()).await.map_err(database)?;
+        migrations::migrate(&writer, &path.display().to_string()).await?;
+        let readers = pool(4).connect_with(options.pragma("query_only", "ON")).await.map_err(database)?;
+        Ok(SqlState::new(writer, readers, Some(clock)))
     }
 }
 
-fn private(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
+/// Makes the file before SQLite does, because the files that SQLite puts beside it take its permissions.
+fn private(path: &Path) -> io::Result<()> {
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
 }
-
-super::sql::sql_state!(SqliteState, Sqlite);

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use model::secret::Secret;
+use sqlx::Connection;
 
 /// A server.
 pub struct Postgres {
@@ -46,7 +47,8 @@ impl Postgres {
             assert!(Command::new("chown").arg("-R").arg("postgres").arg(folder.path()).status().unwrap().success());
         }
         let made = command(&bin.join("initdb"), root)
-            .args(["--auth=trust", "--no-sync", "--encoding=UTF8", "-U", "watchfire", "-D"])
+            // A locale that does not sort by bytes, as most servers have one.
+            .args(["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale-provider=icu", "--icu-locale=en-US", "-U", "watchfire", "-D"])
             .arg(&data)
             .current_dir("/")
             .stdout(Stdio::null())
@@ -64,9 +66,10 @@ impl Postgres {
             .spawn()
             .unwrap();
         let postgres = Postgres { child, folder };
-        let socket = postgres.folder.path().join(".s.PGSQL.5432");
         for _ in 0..400 {
-            if socket.exists() {
+            // The socket is there before the server takes connections; the last line of this file says `ready` when it does.
+            let state = std::fs::read_to_string(postgres.folder.path().join("data/postmaster.pid")).unwrap_or_default();
+            if state.lines().any(|line| line.trim() == "ready") {
                 return Some(postgres);
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -76,8 +79,21 @@ impl Postgres {
 
     /// Where to connect.
     pub fn url(&self) -> Secret {
+        self.named("postgres")
+    }
+
+    /// Where to connect for a new, empty database of this server.
+    pub async fn database(&self, number: u32) -> Secret {
+        let mut admin = sqlx::PgConnection::connect(self.url().reveal()).await.unwrap();
+        let make = format!("CREATE DATABASE case{number}");
+        sqlx::query(sqlx::AssertSqlSafe(make)).execute(&mut admin).await.unwrap();
+        admin.close().await.unwrap();
+        self.named(&format!("case{number}"))
+    }
+
+    fn named(&self, database: &str) -> Secret {
         let folder = self.folder.path().display().to_string().replace('/', "%2F");
-        Secret::new(format!("postgres://watchfire@{folder}/postgres"))
+        Secret::new(format!("postgres://watchfire@{folder}/{database}"))
     }
 }
 

@@ -1,304 +1,134 @@
-//! One contract over memory, SQLite and PostgreSQL.
+//! The state store's backends under one contract, and what is special to each: SQLite's file, PostgreSQL's clock.
 
-use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::event::{Actor, Event, EventKind, Subject};
-use model::ids::{EventId, IncidentId, SequentialIds};
-use model::state::{Commit, Expect, JournalQuery, Put, RecordQuery, StateError, StateStore};
-use model::tenant::TenantId;
-use model::time::{SimulatedClock, Timestamp};
-use model::work::{Claim, Lane, NewWork, Queue, WorkChange, WorkQuery, WorkState};
-use serde_json::json;
+use model::state::{Commit, Journal, Leases, Records};
+use model::time::{Clock, SimulatedClock, SystemClock};
+use model::work::WorkQuery;
 use store::state::{MemoryState, OpenError, PostgresState, SqliteState};
 
 use crate::postgres::Postgres;
+use crate::state_contract::{NOW, contract};
+use crate::state_random::{agree, finished_work};
 
-const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-
-fn tenant(name: &str) -> TenantId {
-    TenantId::new(name).unwrap()
-}
-
-fn put(id: &str, expect: Expect, key: Option<&str>, body: serde_json::Value) -> Put {
-    Put {
-        tenant: TenantId::default(),
-        kind: "thing",
-        id: id.into(),
-        key: key.map(str::to_owned),
-        status: "live".into(),
-        expect,
-        body: Some(body),
-    }
-}
-
-fn commit(puts: Vec<Put>) -> Commit {
-    Commit { at: NOW, puts, ..Commit::default() }
-}
-
-fn event(ids: &SequentialIds, incident: Option<IncidentId>, text: &str) -> Event {
-    Event {
-        id: EventId::new(NOW, ids),
-        tenant: TenantId::default(),
-        at: NOW,
-        actor: Actor::system("test"),
-        subject: Subject { alert: None, incident },
-        kind: EventKind::Noted { text: text.to_owned(), details: BTreeMap::new() },
-    }
-}
-
-fn work(key: &str, lane: Lane, due_at: Timestamp) -> (TenantId, WorkChange) {
-    let new = NewWork { queue: Queue::Delivery, key: key.into(), lane, subject: Subject::default(), due_at, body: json!({"key": key}) };
-    (TenantId::default(), WorkChange::Schedule(new))
-}
-
-fn claim(now: Timestamp, limit: usize) -> Claim {
-    Claim { queue: Queue::Delivery, now, lease_for: Duration::from_secs(30), limit }
-}
-
-async fn records(store: &dyn StateStore) {
-    let first = json!({"text": "Grüße, \u{1F525} 'quoted' \\ \u{0007}", "big": "x".repeat(300_000)});
-    store.commit(commit(vec![put("a", Expect::New, Some("k"), first.clone())])).await.unwrap();
-    let read = store.get(&TenantId::default(), "thing", "a").await.unwrap().unwrap();
-    assert_eq!((read.version, &read.body, read.key.as_deref()), (1, &first, Some("k")));
-    assert!(store.get(&tenant("other"), "thing", "a").await.unwrap().is_none(), "another tenant sees nothing");
-    // A new one over an old one, a stale version, a taken key: conflicts that change nothing.
-    for wrong in [
-        vec![put("a", Expect::New, None, json!(1))],
-        vec![put("a", Expect::Version(7), None, json!(1))],
-        vec![put("missing", Expect::Version(1), None, json!(1))],
-        vec![put("b", Expect::New, None, json!(1)), put("c", Expect::New, Some("k"), json!(1))],
-    ] {
-        let refused = store.commit(commit(wrong)).await.unwrap_err();
-        assert!(refused.is_conflict(), "{refused}");
-    }
-    assert!(store.get(&TenantId::default(), "thing", "b").await.unwrap().is_none(), "all or nothing");
-    // A key is free again once its holder gives it up; two holders without a key are fine.
-    store
-        .commit(commit(vec![
-            put("a", Expect::Version(1), None, json!(2)),
-            put("c", Expect::New, Some("k"), json!(3)),
-            put("d", Expect::Any, None, json!(4)),
-        ]))
-        .await
-        .unwrap();
-    let by_key = RecordQuery { tenant: Some(TenantId::default()), kind: "thing", key: Some("k".into()), ..RecordQuery::default() };
-    assert_eq!(store.find(&by_key).await.unwrap()[0].id, "c");
-    store.commit(commit(vec![put("d", Expect::Any, None, json!(5))])).await.unwrap();
-    let page = RecordQuery { kind: "thing", limit: 2, ..RecordQuery::default() };
-    let newest: Vec<(String, u64)> = store.find(&page).await.unwrap().into_iter().map(|record| (record.id, record.version)).collect();
-    assert_eq!(newest, [("d".to_owned(), 2), ("c".to_owned(), 1)]);
-    let older = store.find(&RecordQuery { before: Some("c".into()), ..page.clone() }).await.unwrap();
-    assert_eq!(older[0].id, "a");
-    assert!(store.find(&RecordQuery { statuses: vec!["gone".into(), "dead".into()], ..page }).await.unwrap().is_empty());
-    let delete = Put { body: None, ..put("c", Expect::Version(1), None, json!(null)) };
-    store.commit(commit(vec![delete.clone()])).await.unwrap();
-    assert!(store.commit(commit(vec![delete])).await.unwrap_err().is_conflict());
-}
-
-async fn journal(store: &dyn StateStore) {
-    let ids = SequentialIds::default();
-    let incident = IncidentId::new(NOW, &ids);
-    let head = store.head().await.unwrap();
-    let numbers = store
-        .commit(Commit { at: NOW, events: vec![event(&ids, None, "one"), event(&ids, Some(incident), "two")], ..Commit::default() })
-        .await
-        .unwrap();
-    assert_eq!(numbers, [head + 1, head + 2]);
-    let about = store.events(&JournalQuery { incident: Some(incident), ..JournalQuery::default() }).await.unwrap();
-    assert_eq!(about.len(), 1);
-    assert_eq!(about[0].seq, head + 2);
-    let rest = store.events(&JournalQuery { after: head + 1, ..JournalQuery::default() }).await.unwrap();
-    assert_eq!(rest, about);
-    // A commit that fails leaves no event behind.
-    let failing = Commit {
-        puts: vec![put("nowhere", Expect::Version(1), None, json!(1))],
-        events: vec![event(&ids, None, "never")],
-        ..Commit::at(NOW)
-    };
-    assert!(store.commit(failing).await.is_err());
-    assert_eq!(store.head().await.unwrap(), head + 2);
-}
-
-async fn work_rows(store: &dyn StateStore) {
-    let later = NOW.plus(Duration::from_secs(60));
-    let rows =
-        vec![work("mail", Lane::Mail, NOW), work("page", Lane::Page, NOW), work("chat", Lane::Chat, NOW), work("later", Lane::Page, later)];
-    store.commit(Commit { at: NOW, work: rows, ..Commit::default() }).await.unwrap();
-    store.commit(Commit { at: NOW, work: vec![work("page", Lane::Mail, later)], ..Commit::default() }).await.unwrap();
-    let first = store.claim(&claim(NOW, 2)).await.unwrap();
-    assert_eq!(first.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), ["page", "chat"], "lanes first; a known key changes nothing");
-    assert_eq!(store.claim(&claim(NOW, 9)).await.unwrap().iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), ["mail"]);
-    assert!(store.claim(&claim(NOW, 9)).await.unwrap().is_empty(), "claimed rows are held");
-    let change = |change: WorkChange| Commit { at: NOW, work: vec![(TenantId::default(), change)], ..Commit::default() };
-    let (page, chat) = (&first[0], &first[1]);
-    store.commit(change(WorkChange::Progress { id: page.id, lease: page.lease, progress: json!({"sending": 1}) })).await.unwrap();
-    // The lease runs out: somebody else has it, with the note, and the first holder is too late.
-    let again = store.claim(&claim(NOW.plus(Duration::from_secs(31)), 9)).await.unwrap();
-    let page_again = again.iter().find(|row| row.key == "page").unwrap();
-    assert_eq!((page_again.attempts, page_again.progress.clone()), (2, Some(json!({"sending": 1}))));
-    assert!(store.commit(change(WorkChange::Done { id: page.id, lease: page.lease })).await.unwrap_err().is_conflict());
-    store.commit(change(WorkChange::Done { id: page_again.id, lease: page_again.lease })).await.unwrap();
-    assert!(store.commit(change(WorkChange::Done { id: page_again.id, lease: page_again.lease })).await.unwrap_err().is_conflict());
-    let chat_again = again.iter().find(|row| row.id == chat.id).unwrap();
-    let retry = WorkChange::Retry { id: chat.id, lease: chat_again.lease, due_at: later, error: "429".into(), progress: None };
-    store.commit(change(retry)).await.unwrap();
-    let mail = again.iter().find(|row| row.key == "mail").unwrap();
-    store.commit(change(WorkChange::Dead { id: mail.id, lease: mail.lease, error: "550".into() })).await.unwrap();
-    let dead = store.list(&WorkQuery { state: Some(WorkState::Dead), ..WorkQuery::default() }).await.unwrap();
-    assert_eq!((dead.len(), dead[0].error.as_deref()), (1, Some("550")));
-    let other = Commit { at: NOW, work: vec![(tenant("other"), WorkChange::Replay { id: mail.id, due_at: NOW })], ..Commit::default() };
-    assert!(store.commit(other).await.unwrap_err().is_conflict(), "another tenant cannot replay it");
-    store.commit(change(WorkChange::Replay { id: mail.id, due_at: NOW })).await.unwrap();
-    store.commit(change(WorkChange::Cancel { queue: Queue::Delivery, key: "later".into() })).await.unwrap();
-    store.commit(change(WorkChange::Cancel { queue: Queue::Delivery, key: "no such".into() })).await.unwrap();
-    let rest = store.claim(&claim(later, 9)).await.unwrap();
-    assert_eq!(rest.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), ["chat", "mail"]);
-    let backlog = store.backlog(later.plus(Duration::from_secs(5))).await.unwrap();
-    assert_eq!((backlog[0].queue, backlog[0].pending, backlog[0].dead), (Queue::Delivery, 2, 0));
-}
-
-async fn leases(store: &dyn StateStore) {
-    let ttl = Duration::from_secs(10);
-    let first = store.acquire("leader", "a", NOW, ttl).await.unwrap().unwrap();
-    assert!(store.acquire("leader", "b", NOW, ttl).await.unwrap().is_none());
-    assert_eq!(store.acquire("leader", "a", NOW.plus(ttl), ttl).await.unwrap().as_ref(), Some(&first), "a renewal keeps the token");
-    let fenced =
-        |fence: &model::state::Fence, id: &str| Commit { fence: Some(fence.clone()), ..commit(vec![put(id, Expect::New, None, json!(1))]) };
-    store.commit(fenced(&first, "f1")).await.unwrap();
-    let second = store.acquire("leader", "b", NOW.plus(ttl * 3), ttl).await.unwrap().unwrap();
-    assert!(second.token > first.token);
-    assert!(matches!(store.commit(fenced(&first, "f2")).await, Err(StateError::Fenced { .. })));
-    store.commit(fenced(&second, "f2")).await.unwrap();
-    store.release(&second, "b").await.unwrap();
-    assert!(store.acquire("leader", "a", NOW, ttl).await.unwrap().unwrap().token > second.token);
-}
-
-/// Eight writers race for one record and for the journal: one wins each version, and no reader misses a number.
-async fn races(store: Arc<dyn StateStore>) {
-    store.commit(commit(vec![put("race", Expect::New, None, json!(0))])).await.unwrap();
-    let start = store.head().await.unwrap();
-    let ids = Arc::new(SequentialIds::default());
-    let mut writers = Vec::new();
-    for _ in 0..8 {
-        let (store, ids) = (store.clone(), ids.clone());
-        writers.push(tokio::spawn(async move {
-            let mut won = 0;
-            while won < 10 {
-                let read = store.get(&TenantId::default(), "thing", "race").await.unwrap().unwrap();
-                let next = json!(read.body.as_u64().unwrap() + 1);
-                let mut change = commit(vec![put("race", Expect::Version(read.version), None, next)]);
-                let mut unique = event(&ids, None, "won");
-                unique.id = EventId::new(NOW, &model::ids::RandomIds);
-                change.events.push(unique);
-                match store.commit(change).await {
-                    Ok(_) => won += 1,
-                    Err(error) => assert!(error.is_conflict(), "{error}"),
-                }
-            }
-        }));
-    }
-    let reader = {
-        let store = store.clone();
-        tokio::spawn(async move {
-            let mut seen = start;
-            while seen < start + 80 {
-                for recorded in store.events(&JournalQuery { after: seen, ..JournalQuery::default() }).await.unwrap() {
-                    assert_eq!(recorded.seq, seen + 1, "no number appears after a larger one");
-                    seen = recorded.seq;
-                }
-                tokio::task::yield_now().await;
-            }
-        })
-    };
-    for writer in writers {
-        writer.await.unwrap();
-    }
-    reader.await.unwrap();
-    assert_eq!(store.get(&TenantId::default(), "thing", "race").await.unwrap().unwrap().body, json!(80));
-}
-
-async fn racing_claims(store: Arc<dyn StateStore>) {
-    let rows = (0..60).map(|at| work(&format!("claim-{at}"), Lane::Page, NOW.minus(Duration::from_secs(1000)))).collect();
-    store.commit(Commit { at: NOW, work: rows, ..Commit::default() }).await.unwrap();
-    let mut claimers = Vec::new();
-    for _ in 0..6 {
-        let store = store.clone();
-        claimers.push(tokio::spawn(async move {
-            let mut mine = Vec::new();
-            loop {
-                let rows = store.claim(&claim(NOW.minus(Duration::from_secs(900)), 7)).await.unwrap();
-                if rows.is_empty() {
-                    let left = store.claim(&claim(NOW.minus(Duration::from_secs(900)), 60)).await.unwrap();
-                    mine.extend(left.into_iter().map(|row| row.key));
-                    return mine;
-                }
-                mine.extend(rows.into_iter().map(|row| row.key));
-            }
-        }));
-    }
-    let mut all = Vec::new();
-    for claimer in claimers {
-        all.extend(claimer.await.unwrap());
-    }
-    all.sort();
-    let count = all.len();
-    all.dedup();
-    assert_eq!((count, all.len()), (60, 60), "every row once");
-}
-
-async fn contract(store: Arc<dyn StateStore>) {
-    records(&*store).await;
-    journal(&*store).await;
-    work_rows(&*store).await;
-    leases(&*store).await;
-    races(store.clone()).await;
-    racing_claims(store).await;
+fn clock() -> Arc<SimulatedClock> {
+    Arc::new(SimulatedClock::new(NOW))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_keeps_the_contract() {
-    contract(Arc::new(MemoryState::new(Arc::new(SimulatedClock::new(NOW))))).await;
+    contract(Arc::new(MemoryState::new(clock()))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_keeps_the_contract_and_its_data() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    let clock = Arc::new(SimulatedClock::new(NOW));
+    let clock = clock();
     let store = Arc::new(SqliteState::open(&path, clock.clone()).await.unwrap());
     contract(store.clone()).await;
-    let head = model::state::Journal::head(&*store).await.unwrap();
+    assert_eq!(store.now().await.unwrap(), NOW);
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{}", file.path().display());
+    }
+    let head = store.head().await.unwrap();
     store.close().await;
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
-    assert_eq!(mode & 0o777, 0o600);
     let again = SqliteState::open(&path, clock.clone()).await.unwrap();
-    assert_eq!(model::state::Journal::head(&again).await.unwrap(), head);
+    assert_eq!(again.head().await.unwrap(), head);
     again.close().await;
     let newer = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
     sqlx::query("INSERT INTO schema_migration (number) VALUES (9999)").execute(&newer).await.unwrap();
     newer.close().await;
-    assert!(matches!(SqliteState::open(&path, clock).await.err(), Some(OpenError::Newer { found: 9999, .. })));
+    let refused = SqliteState::open(&path, clock).await.err().unwrap();
+    assert!(matches!(refused, OpenError::Newer { found: 9999, .. }), "{refused}");
+}
+
+/// The server and the command line beside it: two processes on one file.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_owners_of_one_sqlite_file_take_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let (one, two) = tokio::join!(SqliteState::open(&path, clock()), SqliteState::open(&path, clock()));
+    let stores = [Arc::new(one.unwrap()), Arc::new(two.unwrap())];
+    let writers = stores.clone().map(|store| {
+        tokio::spawn(async move {
+            for _ in 0..40 {
+                store.commit(Commit { events: vec![crate::state_contract::fresh_event()], ..Commit::at(NOW) }).await.unwrap();
+            }
+        })
+    });
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!((stores[0].head().await.unwrap(), stores[1].head().await.unwrap()), (80, 80));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_no_database_is_refused_in_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    std::fs::write(&path, "this is not a database, whatever its name says".repeat(200)).unwrap();
+    let refused = SqliteState::open(&path, clock()).await.err().unwrap().to_string();
+    assert!(refused.contains("state.db cannot be opened") && refused.contains("not a database"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_keeps_the_contract() {
     let Some(server) = Postgres::start() else { return };
-    let mut store = None;
-    for _ in 0..200 {
-        match PostgresState::connect(&server.url()).await {
-            Ok(connected) => {
-                store = Some(connected);
-                break;
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
-    let store = Arc::new(store.expect("PostgreSQL takes connections"));
+    let store = Arc::new(PostgresState::connect(&server.url()).await.unwrap());
     contract(store.clone()).await;
+    let off = store.now().await.unwrap().since(SystemClock.now()).max(SystemClock.now().since(store.now().await.unwrap()));
+    assert!(off < Duration::from_secs(60), "the server's clock, in microseconds of the epoch: {off:?} off");
     let second = PostgresState::connect(&server.url()).await.unwrap();
-    assert!(model::state::Journal::head(&second).await.unwrap() > 80);
+    assert!(second.head().await.unwrap() > 80);
     store.close().await;
     second.close().await;
+}
+
+/// Two nodes: writers on both, and a reader on each that must see every number in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_on_one_postgres_see_the_journal_in_order() {
+    let Some(server) = Postgres::start() else { return };
+    let url = server.url();
+    let (one, two) = tokio::join!(PostgresState::connect(&url), PostgresState::connect(&url));
+    let nodes = [Arc::new(one.unwrap()), Arc::new(two.unwrap())];
+    crate::state_contract::in_order(&nodes[0].clone(), &nodes[1].clone()).await;
+    let wrong = PostgresState::connect(&model::secret::Secret::new("mysql://root:hunter2@db/x")).await.err().unwrap().to_string();
+    assert!(wrong.contains("postgres://user:password@host") && !wrong.contains("hunter2"), "{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finished_rows_go_after_thirty_days_and_dead_letters_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = SqliteState::open(&folder.path().join("state.db"), clock()).await.unwrap();
+    let memory = MemoryState::new(clock());
+    let day = Duration::from_secs(86_400);
+    for (name, store) in [("memory", &memory as &dyn model::state::StateStore), ("sqlite", &sqlite)] {
+        let prune = async |now| if name == "memory" { memory.prune(now) } else { sqlite.prune(now).await.unwrap() };
+        finished_work(store).await;
+        let count = async || store.list(&WorkQuery { limit: 9_999, ..WorkQuery::default() }).await.unwrap().len();
+        assert_eq!(count().await, 2_502, "{name}");
+        assert_eq!(prune(NOW.plus(day * 30)).await, 0, "{name}");
+        assert_eq!(prune(NOW.plus(day * 30 + Duration::from_millis(1))).await, 2_500, "{name}: in several transactions");
+        assert_eq!(count().await, 2, "{name}: one pending, one dead");
+    }
+    sqlite.close().await;
+}
+
+#[test]
+fn sqlite_and_memory_agree_on_random_histories() {
+    agree(48, async |folder| Arc::new(SqliteState::open(&folder.join("state.db"), clock()).await.unwrap()));
+}
+
+#[test]
+fn postgres_and_memory_agree_on_random_histories() {
+    let Some(server) = Postgres::start() else { return };
+    let number = std::cell::Cell::new(0);
+    agree(12, async |_| {
+        number.set(number.get() + 1);
+        Arc::new(PostgresState::connect(&server.database(number.get()).await).await.unwrap())
+    });
 }

@@ -35,7 +35,10 @@ async fn main() {
         let rounds = arguments.get(1).map_or(50, |text| text.parse().unwrap());
         let start = Instant::now();
         let acknowledged = tests::crash::rounds(&executable, rounds, 20_261_121).await;
-        println!("kills: {rounds} random kill -9 of server or engine, {acknowledged} spans acknowledged, all stored once, {:?}", start.elapsed());
+        println!(
+            "kills: {rounds} random kill -9 of server or engine, {acknowledged} spans acknowledged, all stored once, {:?}",
+            start.elapsed()
+        );
     }
 }
 
@@ -150,7 +153,10 @@ async fn rate(executable: &str, length: Duration) {
         refused += no;
     }
     let sending = start.elapsed();
-    wait_for("the queue to drain", async || (world.count("SELECT count() FROM spans WHERE service = 'load'").await >= acknowledged).then_some(())).await;
+    wait_for("the queue to drain", async || {
+        (world.count("SELECT count() FROM spans WHERE service = 'load'").await >= acknowledged).then_some(())
+    })
+    .await;
     let drained = start.elapsed();
     let stored = world.count("SELECT count() FROM spans WHERE service = 'load'").await;
     let after = (process(world.pid()), process(engine), process(std::process::id()));

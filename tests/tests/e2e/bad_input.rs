@@ -108,7 +108,7 @@ async fn bad_records_are_reported_and_the_rest_of_the_batch_is_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_log_refuses_honestly_and_a_dead_engine_loses_nothing() {
-    // The engine never comes up (its library does not exist), and the log has a small cap.
+    // The engine hangs, and the log has a small cap.
     let config = "storage:\n  wal:\n    max_bytes: 4MiB\n";
     let mut world = Watchfire::prepare(crate::WATCHFIRE, config, &[]);
     world.start().await;

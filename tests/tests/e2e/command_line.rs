@@ -15,7 +15,8 @@ fn said(output: &Output) -> String {
 #[test]
 fn help_names_every_command_and_completions_are_printed() {
     let help = said(&watchfire(&["--help"]));
-    for command in ["serve", "demo", "check", "status", "incidents", "incident", "alerts", "silence", "postmortem", "query", "sql", "keys"] {
+    for command in ["serve", "demo", "check", "status", "incidents", "incident", "alerts", "silence", "postmortem", "query", "sql", "keys"]
+    {
         assert!(help.contains(command), "{command} is missing in:\n{help}");
     }
     for shell in ["bash", "zsh", "fish"] {
@@ -52,7 +53,7 @@ fn bad_configuration_and_bad_rules_name_file_line_field_and_fix() {
     let (code, text) = check("alerting:\n  rules: rules\n", &format!("{good_rule}    escalation: nobody\n"));
     assert!(code == Some(1) && text.contains("nobody"), "{text}");
     let (code, text) = check("receivers:\n- name: a\n  type: pagerduty\n  routing_key: ${WATCHFIRE_NO_SUCH}\n", good_rule);
-    assert!(code == Some(1) && text.contains("WATCHFIRE_NO_SUCH") && text.contains("line 3"), "{text}");
+    assert!(code == Some(1) && text.contains("WATCHFIRE_NO_SUCH") && text.contains("line 4"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,7 +42,10 @@ fn the_crate_graph_is_a_star() {
     for sibling in SIBLINGS {
         let manifest = std::fs::read_to_string(root().join(sibling).join("Cargo.toml")).unwrap();
         for other in SIBLINGS.into_iter().chain(["server"]) {
-            assert!(!manifest.lines().any(|line| line.starts_with(&format!("{other}.")) || line.starts_with(&format!("{other} "))), "{sibling} must not depend on {other}");
+            assert!(
+                !manifest.lines().any(|line| line.starts_with(&format!("{other}.")) || line.starts_with(&format!("{other} "))),
+                "{sibling} must not depend on {other}"
+            );
         }
     }
     let model = std::fs::read_to_string(root().join("model/Cargo.toml")).unwrap();

@@ -1,0 +1,394 @@
+//! The evaluator on a simulated world: what it writes, what a restart keeps, what happens when two of them race.
+
+use std::time::Duration;
+
+use model::alert::{Acknowledgement, AlertProbe, Verdict};
+use model::event::{Actor, EventKind};
+use model::ids::{SequentialIds, SilenceId};
+use model::labels::METRIC_NAME;
+use model::severity::Severity;
+use model::state::{Records, load};
+use model::tenant::TenantId;
+use model::units::Value;
+
+use super::*;
+use crate::silence::Silence;
+use crate::testing::{World, labels};
+
+const RULES: &str = r#"
+groups:
+  - name: g
+    rules:
+      - record: job:up
+        expr: raw
+        labels: { kind: recorded }
+      - alert: Down
+        expr: down
+        for: 30s
+        keep_firing_for: 60s
+        labels: { severity: page, job: "{{ $labels.job | toUpper }}" }
+        annotations: { summary: "{{ $labels.job }} is {{ $value }}, {{ query \"raw\" | first | value }} in all" }
+"#;
+
+const API: &[(&str, &str)] = &[("__name__", "down"), ("job", "api")];
+
+fn world() -> World {
+    world_of(RULES)
+}
+
+fn world_of(rules: &str) -> World {
+    let world = World::new("external_labels: { dc: eu }", rules);
+    world.set("raw", &[(&[("__name__", "raw"), ("job", "api")], 7.0)]);
+    world
+}
+
+#[tokio::test]
+async fn states_events_and_series_of_one_alert() {
+    let world = world_of(&format!("{RULES}      - alert: Follows\n        expr: ALERTS\n"));
+    world.set("down", &[(API, 1.0)]);
+    world.tick().await;
+    let written = world.take_written();
+    let value = |labels: Labels| written.iter().find(|(name, _)| *name == labels).map(|(_, sample)| sample.value);
+    assert_eq!(value(labels(&[(METRIC_NAME, "job:up"), ("job", "api"), ("kind", "recorded")])), Some(7.0));
+    let down = labels(&[("alertname", "Down"), ("job", "API"), ("severity", "page")]);
+    assert_eq!(value(down.clone().with(METRIC_NAME, "ALERTS").with("alertstate", "pending")), Some(1.0));
+    let since = world.now().millis() as f64 / 1_000.0;
+    assert_eq!(value(down.clone().with(METRIC_NAME, "ALERTS_FOR_STATE")), Some(since));
+    let follows = written.iter().find(|(labels, _)| labels.get("alertname") == Some("Follows")).unwrap();
+    assert_eq!(follows.0.get("job"), Some("API"), "a later rule sees what an earlier one of the same cycle wrote");
+
+    world.pass(30).await;
+    let written = world.take_written();
+    let pending = down.clone().with(METRIC_NAME, "ALERTS").with("alertstate", "pending");
+    let ended = written.iter().rev().find(|(labels, _)| *labels == pending).unwrap();
+    assert_eq!(ended.1.value.to_bits(), STALE.to_bits(), "the pending series ends with a staleness marker");
+    let alert = world.alerts().await.into_iter().find(|one| one.alert.rule.name == "Down").unwrap().alert;
+    assert_eq!((alert.severity, alert.summary().as_str()), (Severity::High, "api is 1, 7 in all"));
+    assert_eq!(alert.labels, down);
+
+    world.set("down", &[]);
+    world.pass(60).await;
+    let down = |world: &World| world.alerting.evaluator().views()[0].rules[1].instances[0].alert.state.name();
+    assert_eq!(down(&world), "firing", "keep_firing_for counts from the evaluation that first missed it");
+    world.pass(15).await;
+    assert_eq!(down(&world), "resolved");
+    let journal = world.journal();
+    for line in ["0s alert_pending", "30s alert_fired", "105s alert_resolved"] {
+        assert!(journal.contains(&line.to_owned()), "{line} in {journal:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_restart_keeps_everything() {
+    let mut world = world();
+    world.set("down", &[(API, 1.0)]);
+    world.tick().await;
+    world.pass(15).await;
+    world.restart();
+    world.pass(15).await;
+    assert!(world.journal().contains(&"30s alert_fired".to_owned()), "`for` goes on where it was: {:?}", world.journal());
+    world.set("down", &[]);
+    world.pass(30).await;
+    world.restart();
+    world.pass(30).await;
+    assert_eq!(world.count("alert_resolved"), 0);
+    world.pass(15).await;
+    assert!(world.journal().contains(&"105s alert_resolved".to_owned()), "keep_firing_for too: {:?}", world.journal());
+    let fired = world
+        .state
+        .journal()
+        .iter()
+        .filter(|one| matches!(&one.event.kind, EventKind::AlertFired { rule, .. } if rule.name == "Down"))
+        .count();
+    assert_eq!(fired, 1);
+}
+
+#[tokio::test]
+async fn nothing_is_written_while_nothing_changes_and_values_once_a_minute() {
+    let world = world();
+    world.set("down", &[(API, 1.0)]);
+    world.tick().await;
+    world.pass(30).await;
+    let commits = world.state.commits();
+    world.pass(600).await;
+    assert_eq!(world.state.commits(), commits);
+    for second in 0..12 {
+        world.set("down", &[(API, f64::from(second) + 2.0)]);
+        world.pass(15).await;
+    }
+    let writes = world.state.commits() - commits;
+    assert!((2..=4).contains(&writes), "{writes} writes in three minutes");
+    assert!(world.asked().iter().all(|(_, at)| at.millis() % 15_000 == 0));
+}
+
+#[tokio::test]
+async fn a_failing_query_holds_the_alert_and_the_broken_rule_alerts_itself() {
+    let mut world = world();
+    world.set("down", &[(API, 1.0)]);
+    world.tick().await;
+    world.pass(30).await;
+    world.fail("down");
+    world.pass(30).await;
+    world.restart();
+    world.pass(600).await;
+    assert_eq!((world.count("rule_unknown"), world.count("alert_resolved")), (1, 0), "{:?}", world.journal());
+    let alerts = world.alerts().await;
+    let held = alerts.iter().find(|one| one.alert.rule.name == "Down").unwrap();
+    assert!(held.alert.is_firing() && held.alert.unknown);
+    let own = alerts.iter().find(|one| one.alert.labels.get("alertname") == Some("WatchfireRuleFailing")).unwrap();
+    assert_eq!((own.alert.severity, own.alert.labels.get("rule")), (Severity::Warning, Some("Down")));
+    assert!(own.alert.is_firing() && own.alert.summary().contains("engine down"), "{}", own.alert.summary());
+    world.set("down", &[(API, 1.0)]);
+    world.pass(15).await;
+    assert_eq!(world.count("rule_recovered"), 1);
+    let alerts = world.alerts().await;
+    assert!(alerts.iter().any(|one| one.alert.rule.name == "Down" && one.alert.is_firing() && !one.alert.unknown));
+    let own = alerts.iter().filter(|one| one.alert.labels.get("alertname") == Some("WatchfireRuleFailing")).collect::<Vec<_>>();
+    assert!(own.len() == 1 && !own[0].alert.is_firing(), "one alert over the restart, and it is over now");
+    assert_eq!(world.count("alert_fired"), 2, "Down and the failing rule, once each");
+}
+
+#[tokio::test]
+async fn two_results_with_one_identity_fail_the_whole_rule() {
+    let world = world();
+    world.set("down", &[(API, 1.0), (&[("job", "API")], 2.0)]);
+    world.tick().await;
+    assert_eq!(world.count("rule_unknown"), 1);
+    assert!(!world.alerts().await.iter().any(|one| one.alert.rule.name == "Down"), "nothing is sent");
+    let views = world.alerting.evaluator().views();
+    assert_eq!(views[0].rules[1].health, Health::Failing);
+    assert!(views[0].rules[1].last_error.as_deref().unwrap().contains("same labelset"));
+}
+
+#[tokio::test]
+async fn too_many_alerts_fail_the_rule_and_open_ones_are_held() {
+    let world = World::new("max_alerts_per_rule: 2", RULES);
+    world.set("down", &[(API, 1.0)]);
+    world.tick().await;
+    world.pass(30).await;
+    world.set("down", &[(API, 1.0), (&[("job", "b")], 1.0), (&[("job", "c")], 1.0)]);
+    world.pass(15).await;
+    let view = world.alerting.evaluator().views()[0].rules[1].clone();
+    assert_eq!(view.last_error.as_deref(), Some("exceeded limit of 2 with 3 alerts"));
+    assert_eq!(view.instances.iter().map(|one| one.alert.is_firing()).collect::<Vec<_>>(), [true]);
+}
+
+#[tokio::test]
+async fn an_acknowledgement_between_evaluations_is_kept() {
+    let world = world();
+    world.set("down", &[(API, 1.0)]);
+    world.tick().await;
+    world.pass(30).await;
+    let tenant = TenantId::default();
+    let id = world.alerts().await.into_iter().find(|one| one.alert.rule.name == "Down").unwrap().alert.id;
+    let found = load::<Instance>(&*world.state, &tenant, &id.to_string()).await.unwrap().unwrap();
+    let mut instance = found.entity;
+    instance.alert.acknowledged = Some(Acknowledgement { at: world.now(), by: Actor::User { id: "ada".to_owned() } });
+    let mut commit = Commit::at(world.now());
+    commit.put(&instance, Expect::Version(found.version)).unwrap();
+    world.state.commit(commit).await.unwrap();
+    world.set("down", &[]);
+    world.pass(75).await;
+    let alert = world.alerts().await.into_iter().find(|one| one.alert.id == id).unwrap().alert;
+    assert_eq!(alert.state.name(), "resolved");
+    assert!(alert.acknowledged.is_some());
+}
+
+#[tokio::test]
+async fn two_evaluators_on_one_store_decide_once() {
+    let world = world();
+    let other = world.another().evaluator();
+    let both = async |world: &World| {
+        let now = world.now();
+        let (first, second) = (world.alerting.evaluator(), other.clone());
+        let (a, b) = tokio::join!(async move { first.evaluate_all(now, None).await }, async move { second.evaluate_all(now, None).await });
+        a.unwrap();
+        b.unwrap();
+        world.settle().await.unwrap();
+    };
+    for (steps, down) in [(5, true), (7, false), (4, true), (10, false)] {
+        world.set("down", if down { &[(API, 1.0)] } else { &[] });
+        for _ in 0..steps {
+            world.clock.advance(Duration::from_secs(15));
+            both(&world).await;
+        }
+    }
+    let events = |rule: &str, tag: &str| {
+        let journal = world.state.journal();
+        let ids: Vec<_> = journal
+            .iter()
+            .filter(|one| matches!(&one.event.kind, EventKind::AlertPending { rule: key, .. } | EventKind::AlertFired { rule: key, .. } if key.name == rule))
+            .map(|one| one.event.subject.alert)
+            .collect();
+        journal.iter().filter(|one| one.event.kind.tag() == tag && ids.contains(&one.event.subject.alert)).count()
+    };
+    assert_eq!((events("Down", "alert_pending"), events("Down", "alert_fired"), events("Down", "alert_resolved")), (2, 2, 2));
+    assert_eq!(world.alerts().await.iter().filter(|one| one.alert.rule.name == "Down").count(), 2);
+}
+
+#[tokio::test]
+async fn the_old_leader_is_fenced_and_the_new_one_reads_the_state_again() {
+    let mut world = world();
+    let (old, new) = (world.state.lead(1), 2);
+    world.fence = Some(old.clone());
+    world.set("down", &[(API, 1.0)]);
+    world.tick().await;
+    let successor = world.another().evaluator();
+    let fence = world.state.lead(new);
+    world.clock.advance(Duration::from_secs(30));
+    let refused = world.alerting.evaluator().evaluate_all(world.now(), Some(&old)).await;
+    assert!(matches!(refused, Err(StateError::Fenced { .. })));
+    successor.evaluate_all(world.now(), Some(&fence)).await.unwrap();
+    let alert = world.alerts().await.into_iter().find(|one| one.alert.rule.name == "Down").unwrap().alert;
+    assert!(alert.is_firing() && alert.state.active_at() == world.now().minus(Duration::from_secs(30)));
+}
+
+#[tokio::test]
+async fn rules_that_are_gone_resolve_and_edited_ones_go_on() {
+    let mut world = world();
+    world.set("down", &[(API, 1.0)]);
+    world.tick().await;
+    world.pass(30).await;
+    world.reload(&RULES.replace("expr: down\n", "expr: down_now\n"));
+    world.set("down_now", &[(API, 1.0)]);
+    world.pass(15).await;
+    assert_eq!(world.count("alert_resolved"), 0, "alert state survives an edit of the expression");
+    world.reload("groups: []\n");
+    world.pass(15).await;
+    assert_eq!(world.count("alert_resolved"), 1);
+    assert!(world.alerts().await.iter().all(|one| !one.alert.is_firing()));
+}
+
+fn silence(world: &World, matcher: &str, seconds: u64) -> Silence {
+    Silence {
+        id: SilenceId::new(world.now(), &SequentialIds::default()),
+        tenant: TenantId::default(),
+        matchers: vec![matcher.parse::<crate::silence::MatcherText>().unwrap().0],
+        starts_at: world.now(),
+        ends_at: world.now().plus(Duration::from_secs(seconds)),
+        created_by: Actor::system("test"),
+        comment: String::new(),
+        over: false,
+    }
+}
+
+const PAGING: &str = "escalations: [{ name: p, steps: [{ after: 0s, notify: [pd] }, { after: 5m, notify: [sms] }] }]\ninhibit_rules: [{ source_matchers: [severity=critical], target_matchers: [severity=warning], equal: [job] }]\n";
+const PLAIN: &str = "groups:\n- name: g\n  rules:\n  - alert: Big\n    expr: big\n    labels: { severity: critical }\n    escalation: p\n  - alert: Small\n    expr: small\n    labels: { severity: warning }\n    escalation: p\n";
+
+#[tokio::test]
+async fn a_silenced_alert_fires_quietly_and_its_ladder_starts_when_the_silence_ends() {
+    let world = World::new(PAGING, PLAIN);
+    let mut commit = Commit::at(world.now());
+    commit.put(&silence(&world, "job=api", 100), Expect::New).unwrap();
+    world.state.commit(commit).await.unwrap();
+    world.set("big", &[(&[("job", "api")], 1.0), (&[("job", "web")], 1.0)]);
+    world.tick().await;
+    assert_eq!((world.count("alert_fired"), world.count("alert_muted")), (2, 1));
+    world.pass(10).await;
+    assert_eq!(world.outbox().len(), 1, "only web pages");
+    world.set("big", &[(&[("job", "api")], 1.0)]);
+    world.pass(94).await;
+    assert_eq!(world.outbox(), ["0s pd trigger", "15s pd resolve"]);
+    world.pass(1).await;
+    assert_eq!(world.outbox()[2..], ["105s pd trigger"]);
+    assert_eq!(world.count("alert_unmuted"), 1);
+}
+
+#[tokio::test]
+async fn a_silence_in_the_middle_pauses_the_ladder_where_it_stands() {
+    let world = World::new(PAGING, PLAIN);
+    world.set("small", &[(&[("job", "api")], 1.0)]);
+    world.tick().await;
+    world.pass(60).await;
+    let mut commit = Commit::at(world.now());
+    commit.put(&silence(&world, "alertname=Small", 600), Expect::New).unwrap();
+    world.state.commit(commit).await.unwrap();
+    world.pass(599).await;
+    assert_eq!(world.outbox(), ["0s pd trigger"]);
+    world.pass(1).await;
+    assert_eq!(world.outbox()[1..], ["660s sms trigger"], "it goes on with the step that was next");
+    assert!(world.journal().contains(&"75s ladder_stopped".to_owned()), "{:?}", world.journal());
+}
+
+#[tokio::test]
+async fn a_critical_alert_inhibits_the_warning_beside_it() {
+    let world = World::new(PAGING, PLAIN);
+    world.set("big", &[(&[("job", "api")], 1.0)]);
+    world.set("small", &[(&[("job", "api")], 1.0), (&[("job", "web")], 1.0)]);
+    world.tick().await;
+    world.pass(30).await;
+    assert_eq!(world.outbox().len(), 2, "the critical one and the warning of another job: {:?}", world.outbox());
+    world.set("big", &[]);
+    world.pass(15).await;
+    assert_eq!(world.outbox().iter().filter(|line| line.ends_with("trigger")).count(), 3, "{:?}", world.outbox());
+}
+
+#[tokio::test]
+async fn the_probe_asks_the_alerts_own_expression_for_its_own_label_set() {
+    let mut world = world();
+    world.set("down", &[(API, 1.0)]);
+    world.tick().await;
+    world.pass(30).await;
+    let alert = world.alerts().await.into_iter().find(|one| one.alert.rule.name == "Down").unwrap().alert;
+    let verdicts = async |world: &World| {
+        let probe: std::sync::Arc<dyn AlertProbe> = world.alerting.probe();
+        world.set("down", &[(API, 4.0)]);
+        let active = probe.probe(&alert, world.now()).await;
+        world.set("down", &[(&[("job", "other")], 4.0)]);
+        let cleared = probe.probe(&alert, world.now()).await;
+        world.fail("down");
+        (active, cleared, probe.probe(&alert, world.now()).await)
+    };
+    for gone in [false, true] {
+        if gone {
+            world.reload("groups: []\n");
+        }
+        let (active, cleared, unknown) = verdicts(&world).await;
+        assert_eq!(active, Verdict::Active { value: Value(4.0), severity: Severity::High }, "rule gone: {gone}");
+        assert_eq!(cleared, Verdict::Cleared);
+        assert!(matches!(unknown, Verdict::Unknown { reason } if reason.contains("engine down")));
+    }
+}
+
+#[tokio::test]
+async fn a_ladder_that_nobody_drives_raises_an_alert() {
+    let world = World::new(PAGING, PLAIN);
+    world.set("small", &[(&[("job", "api")], 1.0)]);
+    world.tick().await;
+    world.clock.advance(Duration::from_secs(345));
+    world.evaluate().await.unwrap();
+    assert!(!world.alerts().await.iter().any(|one| one.alert.rule.name == "WatchfireLadderOverdue"), "45 s are not late yet");
+    world.clock.advance(Duration::from_secs(30));
+    world.evaluate().await.unwrap();
+    let own = world.alerts().await.into_iter().find(|one| one.alert.rule.name == "WatchfireLadderOverdue").unwrap();
+    assert!(own.alert.is_firing() && own.alert.summary().contains("1m15s late"), "{}", own.alert.summary());
+    world.settle().await.unwrap();
+    world.pass(15).await;
+    assert!(world.alerts().await.iter().any(|one| one.alert.rule.name == "WatchfireLadderOverdue" && !one.alert.is_firing()));
+}
+
+#[tokio::test]
+async fn the_driver_evaluates_while_it_leads_and_stops_when_told() {
+    let mut world = World::new("evaluation_interval: 5ms", PLAIN);
+    world.set("big", &[(&[("job", "api")], 1.0)]);
+    let fence = world.state.lead(1);
+    world.fence = Some(fence.clone());
+    let (lead, leads) = watch::channel(None);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let driver = tokio::spawn(world.alerting.evaluator().run(leads, async move {
+        let _ = stopped.await;
+    }));
+    lead.send_replace(Some(fence));
+    while world.count("alert_fired") == 0 {
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let asked = world.asked().len();
+    world.clock.advance(Duration::from_millis(50));
+    while world.asked().len() == asked {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    stop.send(()).unwrap();
+    driver.await.unwrap();
+    assert_eq!(world.count("alert_fired"), 1);
+}

@@ -1,0 +1,366 @@
+//! Starting, climbing, stopping, closing: each adds to a commit what it means. Reads state, writes nothing itself.
+
+use model::alert::Alert;
+use model::event::{EventKind, Subject};
+use model::ids::{AlertId, LadderRunId};
+use model::incident::{Incident, IncidentStatus};
+use model::labels::Labels;
+use model::message::{LadderStep, PageAction};
+use model::severity::Severity;
+use model::state::{Commit, Expect, StateError, StateStore, Versioned, all, by_key, load};
+use model::time::{Span, Timestamp};
+use model::work::{Lane, NewWork, Queue, WorkChange};
+use serde::{Deserialize, Serialize};
+
+use super::notice::{Scene, Telling, step_reason, tell};
+use super::{LadderRun, LadderStatus, LadderSubject, StopReason, run_key};
+use crate::evaluate::everything;
+use crate::rules::Ladder;
+use crate::shared::Shared;
+
+/// How many alerts a notice shows.
+const SHOWN: usize = 20;
+/// The name of the one-step ladder to the default receivers.
+pub(super) const DEFAULT: &str = "default";
+
+/// The body of a work row of queue `ladder`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "job", rename_all = "snake_case")]
+pub(super) enum Job {
+    /// Take a step.
+    Step { run: LadderRunId, generation: u32, round: u32, step: u32 },
+    /// No incident has appeared: start the ladder without one.
+    Start { alert: AlertId },
+}
+
+/// A decision in the making.
+pub(super) struct Climb<'a> {
+    pub shared: &'a Shared,
+    pub state: &'a dyn StateStore,
+    pub now: Timestamp,
+    pub commit: Commit,
+}
+
+/// The ladder that an alert wants, and whether it is the default receivers' one.
+pub(super) struct Wanted {
+    pub ladder: Ladder,
+    pub route: bool,
+}
+
+impl<'a> Climb<'a> {
+    pub(super) fn new(shared: &'a Shared, state: &'a dyn StateStore, now: Timestamp) -> Self {
+        Climb { shared, state, now, commit: Commit::at(now) }
+    }
+
+    /// Which ladder: the one the rule names; without one, or where it no longer exists, the default receivers.
+    pub(super) fn wanted(&self, escalation: Option<&str>) -> Option<Wanted> {
+        if let Some(name) = escalation {
+            match self.shared.ladder(name) {
+                Some(ladder) => return Some(Wanted { ladder, route: false }),
+                None => tracing::error!(ladder = name, "an alert names a ladder that does not exist; the default receivers are told"),
+            }
+        }
+        let notify = self.shared.config.default_receivers.clone();
+        let step = LadderStep { after: Span::secs(0), notify };
+        (!step.notify.is_empty()).then(|| Wanted { ladder: Ladder { name: DEFAULT.to_owned(), steps: vec![step], repeat: 0 }, route: true })
+    }
+
+    pub(super) async fn alert(&self, id: AlertId) -> Result<Option<Alert>, StateError> {
+        Ok(load::<Alert>(self.state, &self.shared.tenant, &id.to_string()).await?.map(|found| found.entity))
+    }
+
+    pub(super) async fn incident_of(&self, alert: AlertId) -> Result<Option<Incident>, StateError> {
+        let open = all::<Incident>(self.state, Some(&self.shared.tenant), &["open", "acknowledged"], 0).await?;
+        Ok(open.into_iter().map(|found| found.entity).find(|incident| incident.alerts.contains(&alert)))
+    }
+
+    /// Runs that are not closed.
+    pub(super) async fn runs(&self) -> Result<Vec<Versioned<LadderRun>>, StateError> {
+        everything::<LadderRun>(self.state, &self.shared.tenant, &["running", "stopped", "exhausted"]).await
+    }
+
+    /// What a run is about, as it stands now; `None` where its record is gone.
+    pub(super) async fn scene(&self, subject: &LadderSubject) -> Result<Option<Scene>, StateError> {
+        let tenant = &self.shared.tenant;
+        match subject {
+            LadderSubject::Alert { id } => Ok(self.alert(*id).await?.map(|alert| Scene {
+                open: alert.is_firing(),
+                acknowledged: alert.acknowledged.is_some(),
+                muted: alert.muted,
+                severity: alert.severity,
+                title: alert.summary(),
+                number: None,
+                group: Labels::empty(),
+                alerts: vec![alert],
+                total: 1,
+            })),
+            LadderSubject::Incident { id } => {
+                let Some(found) = load::<Incident>(self.state, tenant, &id.to_string()).await? else { return Ok(None) };
+                let incident = found.entity;
+                let rest = incident.alerts.iter().filter(|id| !incident.firing.contains(id));
+                let mut alerts = Vec::new();
+                for id in incident.firing.iter().chain(rest).take(SHOWN) {
+                    alerts.extend(self.alert(*id).await?);
+                }
+                let firing = || alerts.iter().filter(|alert| alert.is_firing());
+                Ok(Some(Scene {
+                    open: incident.status.is_open(),
+                    acknowledged: incident.status == IncidentStatus::Acknowledged,
+                    muted: firing().count() > 0 && firing().all(|alert| alert.muted),
+                    severity: incident.severity,
+                    title: incident.title,
+                    number: Some(incident.number),
+                    group: incident.group,
+                    total: incident.alerts.len(),
+                    alerts,
+                }))
+            }
+        }
+    }
+
+    /// Starts what an alert wants: for its incident if one is open, else for itself; where an incident is expected, after a
+    /// short wait.
+    pub(super) async fn start(
+        &mut self,
+        alert: &Alert,
+        severity: Severity,
+        escalation: Option<&str>,
+        wait: bool,
+    ) -> Result<(), StateError> {
+        if !alert.is_firing() || alert.muted || alert.acknowledged.is_some() {
+            return Ok(());
+        }
+        let Some(wanted) = self.wanted(escalation) else { return Ok(()) };
+        if !severity.opens_incident() {
+            return self.start_for_alert(alert, severity, wanted).await;
+        }
+        match self.incident_of(alert.id).await? {
+            Some(incident) => self.start_for_incident(&incident, alert, severity, wanted).await,
+            None if wait => self.schedule_start(alert),
+            None => self.start_for_alert(alert, severity, wanted).await,
+        }
+    }
+
+    fn schedule_start(&mut self, alert: &Alert) -> Result<(), StateError> {
+        let key = format!("start/{}/{}", alert.id, alert.severity);
+        let due_at = self.now.plus(self.shared.config.incident_wait.0);
+        self.schedule(key, Subject::alert(alert.id, alert.incident), due_at, &Job::Start { alert: alert.id })
+    }
+
+    /// Rows that wait for an incident are not wanted any more.
+    pub(super) fn cancel_start(&mut self, alert: AlertId) {
+        for severity in [Severity::Info, Severity::Warning, Severity::High, Severity::Critical] {
+            self.cancel(format!("start/{alert}/{severity}"));
+        }
+    }
+
+    fn cancel(&mut self, key: String) {
+        self.commit.change(&self.shared.tenant, WorkChange::Cancel { queue: Queue::Ladder, key });
+    }
+
+    fn schedule(&mut self, key: String, subject: Subject, due_at: Timestamp, job: &Job) -> Result<(), StateError> {
+        let body =
+            serde_json::to_value(job).map_err(|source| StateError::Body { kind: "ladder job".to_owned(), id: key.clone(), source })?;
+        self.commit.schedule(&self.shared.tenant, NewWork { queue: Queue::Ladder, key, lane: Lane::Page, subject, due_at, body });
+        Ok(())
+    }
+
+    async fn start_for_alert(&mut self, alert: &Alert, severity: Severity, wanted: Wanted) -> Result<(), StateError> {
+        let subject = LadderSubject::Alert { id: alert.id };
+        for run in self.runs().await?.into_iter().filter(|run| run.entity.subject == subject) {
+            if run.entity.severity < severity && run.entity.ladder.name != wanted.ladder.name {
+                self.stop(run, StopReason::Superseded)?;
+            }
+        }
+        self.begin(subject, severity, wanted, alert.fingerprint_hex(), LadderStatus::Running).await
+    }
+
+    /// Once per incident and ladder, and only for an alert that is at least as severe as what climbs already. A run that was started
+    /// for the alert before its incident appeared becomes the incident's.
+    pub(super) async fn start_for_incident(
+        &mut self,
+        incident: &Incident,
+        alert: &Alert,
+        severity: Severity,
+        wanted: Wanted,
+    ) -> Result<(), StateError> {
+        let subject = LadderSubject::Incident { id: incident.id };
+        self.cancel_start(alert.id);
+        let (mut adopted, mut highest) = (false, None);
+        for run in self.runs().await? {
+            if run.entity.subject == subject {
+                highest = highest.max(Some(run.entity.severity));
+            } else if run.entity.subject == (LadderSubject::Alert { id: alert.id }) {
+                if run.entity.ladder.name == wanted.ladder.name {
+                    adopted |= self.adopt(run, subject).await?;
+                } else {
+                    self.stop(run, StopReason::Superseded)?;
+                }
+            }
+        }
+        if adopted || highest.is_some_and(|highest| highest > severity) {
+            return Ok(());
+        }
+        let status = if incident.status == IncidentStatus::Acknowledged {
+            LadderStatus::Stopped { reason: StopReason::Acknowledged }
+        } else {
+            LadderStatus::Running
+        };
+        self.begin(subject, severity, wanted, incident.id.to_string(), status).await
+    }
+
+    async fn adopt(&mut self, run: Versioned<LadderRun>, subject: LadderSubject) -> Result<bool, StateError> {
+        let Versioned { entity: mut run, version } = run;
+        if by_key::<LadderRun>(self.state, &self.shared.tenant, &run_key(&subject, &run.ladder.name)).await?.is_some() {
+            self.stop(Versioned { entity: run, version }, StopReason::Superseded)?;
+            return Ok(false);
+        }
+        run.subject = subject;
+        self.commit.put(&run, Expect::Version(version))?;
+        Ok(true)
+    }
+
+    async fn begin(
+        &mut self,
+        subject: LadderSubject,
+        severity: Severity,
+        wanted: Wanted,
+        dedup_key: String,
+        status: LadderStatus,
+    ) -> Result<(), StateError> {
+        let key = run_key(&subject, &wanted.ladder.name);
+        if by_key::<LadderRun>(self.state, &self.shared.tenant, &key).await?.is_some() {
+            return Ok(());
+        }
+        let Some(scene) = self.scene(&subject).await? else { return Ok(()) };
+        let mut run = LadderRun {
+            id: LadderRunId::derived(self.now, &key),
+            tenant: self.shared.tenant.clone(),
+            subject,
+            ladder: wanted.ladder,
+            route: wanted.route,
+            severity,
+            title: scene.title.clone(),
+            dedup_key,
+            status,
+            generation: 0,
+            round: 0,
+            step: 0,
+            started_at: self.now,
+            round_started: self.now,
+            next_at: None,
+            notified: Vec::new(),
+        };
+        if status == LadderStatus::Running {
+            let kind = EventKind::LadderStarted { run: run.id, ladder: run.ladder.name.clone() };
+            self.tell_journal(&run, kind);
+            run.begin(self.now);
+            self.climb(&mut run, &scene)?;
+        }
+        self.commit.put(&run, Expect::New)
+    }
+
+    /// Takes the steps that are due and schedules the next one.
+    pub(super) fn climb(&mut self, run: &mut LadderRun, scene: &Scene) -> Result<(), StateError> {
+        if run.next_at.is_some_and(|next| next <= self.now) {
+            match run.take(self.now) {
+                Some(taken) => {
+                    let kind = EventKind::LadderStepTaken {
+                        run: run.id,
+                        ladder: run.ladder.name.clone(),
+                        step: taken.step,
+                        round: taken.round,
+                        notify: taken.notify.clone(),
+                    };
+                    self.tell_journal(run, kind);
+                    let telling = Telling {
+                        action: PageAction::Trigger,
+                        receivers: &taken.notify,
+                        reason: step_reason(run, &taken),
+                        key: format!("{}/{}/{}/{}", run.id, run.generation, taken.round, taken.step),
+                    };
+                    tell(self.shared, &mut self.commit, run, scene, telling, self.now)?;
+                }
+                None => self.tell_journal(run, EventKind::LadderExhausted { run: run.id, ladder: run.ladder.name.clone() }),
+            }
+        }
+        let Some(next) = run.next_at else { return Ok(()) };
+        let job = Job::Step { run: run.id, generation: run.generation, round: run.round, step: run.step };
+        self.schedule(run.work_key(), run.subject.subject(), next, &job)
+    }
+
+    fn tell_journal(&mut self, run: &LadderRun, kind: EventKind) {
+        self.commit.event(self.shared.event(self.now, run.subject.subject(), kind));
+    }
+
+    /// Lets a run stand still. One that stands still already only changes its reason.
+    pub(super) fn stop(&mut self, run: Versioned<LadderRun>, reason: StopReason) -> Result<(), StateError> {
+        let Versioned { entity: mut run, version } = run;
+        self.halt(&mut run, LadderStatus::Stopped { reason }, reason.as_str());
+        self.commit.put(&run, Expect::Version(version))
+    }
+
+    fn halt(&mut self, run: &mut LadderRun, status: LadderStatus, reason: &str) {
+        if run.status == LadderStatus::Running {
+            self.cancel(run.work_key());
+            let kind = EventKind::LadderStopped { run: run.id, ladder: run.ladder.name.clone(), reason: reason.to_owned() };
+            self.tell_journal(run, kind);
+        }
+        run.stop(status);
+    }
+
+    /// Somebody has it: the run stands still, and whoever was triggered is told.
+    pub(super) async fn acknowledge(&mut self, run: Versioned<LadderRun>, by: &str) -> Result<(), StateError> {
+        let Versioned { entity: mut run, version } = run;
+        let acknowledged = LadderStatus::Stopped { reason: StopReason::Acknowledged };
+        if run.status == acknowledged {
+            return Ok(());
+        }
+        self.halt(&mut run, acknowledged, StopReason::Acknowledged.as_str());
+        self.tell_notified(&run, PageAction::Acknowledge, format!("acknowledged by {by}")).await?;
+        self.commit.put(&run, Expect::Version(version))
+    }
+
+    /// It is over: whoever was triggered is told.
+    pub(super) async fn close(&mut self, run: Versioned<LadderRun>, reason: &str) -> Result<(), StateError> {
+        let Versioned { entity: mut run, version } = run;
+        self.halt(&mut run, LadderStatus::Closed, "resolved");
+        self.tell_notified(&run, PageAction::Resolve, reason.to_owned()).await?;
+        self.commit.put(&run, Expect::Version(version))
+    }
+
+    async fn tell_notified(&mut self, run: &LadderRun, action: PageAction, reason: String) -> Result<(), StateError> {
+        let Some(scene) = self.scene(&run.subject).await?.filter(|_| !run.notified.is_empty()) else { return Ok(()) };
+        let word = model::event::page_action_word(action);
+        let telling = Telling { action, receivers: &run.notified, reason, key: format!("{}/{}/{word}", run.id, run.generation) };
+        tell(self.shared, &mut self.commit, run, &scene, telling, self.now)
+    }
+
+    /// Climbs again: from the first step after somebody gave it back, where it stood after a silence.
+    pub(super) async fn again(&mut self, run: Versioned<LadderRun>, from_start: bool) -> Result<(), StateError> {
+        let Versioned { entity: mut run, version } = run;
+        let Some(scene) = self.scene(&run.subject).await?.filter(|scene| scene.open && !scene.acknowledged && !scene.muted) else {
+            return Ok(());
+        };
+        run.resume(self.now);
+        if from_start {
+            run.begin(self.now);
+        }
+        self.tell_journal(&run, EventKind::LadderStarted { run: run.id, ladder: run.ladder.name.clone() });
+        self.climb(&mut run, &scene)?;
+        self.commit.put(&run, Expect::Version(version))
+    }
+}
+
+/// Whether a run is about this alert.
+pub(super) fn about_alert(run: &LadderRun, alert: AlertId) -> bool {
+    run.subject == LadderSubject::Alert { id: alert }
+}
+
+/// Whether a run is about this incident or one of its alerts.
+pub(super) fn about_incident(run: &LadderRun, incident: &Incident) -> bool {
+    match run.subject {
+        LadderSubject::Incident { id } => id == incident.id,
+        LadderSubject::Alert { id } => incident.alerts.contains(&id),
+    }
+}

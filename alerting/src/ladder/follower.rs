@@ -1,0 +1,147 @@
+//! The follower `ladders`: alerts that fire start ladders, acknowledgements and ends stop them, silences pause them. Reads state,
+//! returns one commit per event. Fails with the state store only.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use model::drive::Follower;
+use model::event::{EventKind, Recorded};
+use model::ids::{AlertId, IncidentId};
+use model::incident::Incident;
+use model::state::{Commit, StateError, StateStore, load};
+use model::time::Timestamp;
+
+use super::climb::{Climb, about_alert, about_incident};
+use super::{LadderStatus, LadderSubject, StopReason};
+use crate::shared::Shared;
+
+/// Starts, stops and pauses ladders.
+pub struct LadderFollower {
+    shared: Arc<Shared>,
+}
+
+impl LadderFollower {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        LadderFollower { shared }
+    }
+}
+
+#[async_trait]
+impl Follower for LadderFollower {
+    fn name(&self) -> &'static str {
+        "ladders"
+    }
+
+    async fn follow(&self, event: &Recorded, state: &dyn StateStore, now: Timestamp) -> Result<Commit, StateError> {
+        let event = &event.event;
+        let mut climb = Climb::new(&self.shared, state, now);
+        if event.tenant != self.shared.tenant {
+            return Ok(climb.commit);
+        }
+        match (&event.kind, event.subject.alert, event.subject.incident) {
+            (EventKind::AlertFired { severity, escalation, .. }, Some(alert), _) => {
+                if let Some(alert) = climb.alert(alert).await? {
+                    climb.start(&alert, *severity, escalation.as_deref(), true).await?;
+                }
+            }
+            (EventKind::AlertSeverityChanged { from, to, escalation, .. }, Some(alert), _) if to > from => {
+                if let Some(alert) = climb.alert(alert).await? {
+                    climb.start(&alert, *to, escalation.as_deref(), true).await?;
+                }
+            }
+            (EventKind::IncidentOpened { .. } | EventKind::IncidentAlertAttached { .. }, Some(alert), Some(incident)) => {
+                attached(&mut climb, alert, incident).await?;
+            }
+            (EventKind::AlertMuted { .. }, Some(alert), _) => pause(&mut climb, alert).await?,
+            (EventKind::AlertUnmuted, Some(alert), _) => unmuted(&mut climb, alert).await?,
+            (EventKind::AlertAcknowledged, Some(alert), _) => {
+                climb.cancel_start(alert);
+                for run in climb.runs().await?.into_iter().filter(|run| about_alert(&run.entity, alert)) {
+                    climb.acknowledge(run, &event.actor.to_string()).await?;
+                }
+            }
+            (EventKind::AlertResolved { .. }, Some(alert), _) => {
+                climb.cancel_start(alert);
+                for run in climb.runs().await?.into_iter().filter(|run| about_alert(&run.entity, alert)) {
+                    climb.close(run, "resolved").await?;
+                }
+            }
+            (EventKind::IncidentAcknowledged, _, Some(incident)) => {
+                for run in runs_of(&climb, incident).await? {
+                    climb.acknowledge(run, &event.actor.to_string()).await?;
+                }
+            }
+            (EventKind::IncidentUnacknowledged, _, Some(incident)) => {
+                for run in runs_of(&climb, incident).await? {
+                    if run.entity.status == (LadderStatus::Stopped { reason: StopReason::Acknowledged }) {
+                        climb.again(run, true).await?;
+                    }
+                }
+            }
+            (EventKind::IncidentResolved { reason }, _, Some(incident)) => {
+                over(&mut climb, incident, &format!("resolved: {reason}")).await?
+            }
+            (EventKind::IncidentCancelled { reason }, _, Some(incident)) => {
+                over(&mut climb, incident, &format!("cancelled: {reason}")).await?
+            }
+            (EventKind::LadderStepTaken { ladder, .. }, _, _) => self.shared.meters.steps.with_label_values(&[ladder]).inc(),
+            // Nothing else moves a ladder.
+            (_, _, _) => {}
+        }
+        Ok(climb.commit)
+    }
+}
+
+async fn runs_of(climb: &Climb<'_>, incident: IncidentId) -> Result<Vec<model::state::Versioned<super::LadderRun>>, StateError> {
+    let Some(found) = load::<Incident>(climb.state, &climb.shared.tenant, &incident.to_string()).await? else { return Ok(Vec::new()) };
+    Ok(climb.runs().await?.into_iter().filter(|run| about_incident(&run.entity, &found.entity)).collect())
+}
+
+/// An incident opened with this alert, or this alert joined it.
+async fn attached(climb: &mut Climb<'_>, alert: AlertId, incident: IncidentId) -> Result<(), StateError> {
+    let Some(alert) = climb.alert(alert).await?.filter(|alert| alert.is_firing() && !alert.muted) else { return Ok(()) };
+    let found = load::<Incident>(climb.state, &climb.shared.tenant, &incident.to_string()).await?;
+    let Some(incident) = found.map(|found| found.entity).filter(|incident| incident.status.is_open()) else { return Ok(()) };
+    match climb.wanted(alert.escalation.as_deref()) {
+        Some(wanted) => climb.start_for_incident(&incident, &alert, alert.severity, wanted).await,
+        None => Ok(()),
+    }
+}
+
+/// The incident is over: its own runs close. Those of its alerts close with their alerts.
+async fn over(climb: &mut Climb<'_>, incident: IncidentId, reason: &str) -> Result<(), StateError> {
+    let subject = LadderSubject::Incident { id: incident };
+    for run in climb.runs().await?.into_iter().filter(|run| run.entity.subject == subject) {
+        climb.close(run, reason).await?;
+    }
+    Ok(())
+}
+
+/// A silence began: runs stand still; one of an incident only when all that fires in it is muted.
+async fn pause(climb: &mut Climb<'_>, alert: AlertId) -> Result<(), StateError> {
+    climb.cancel_start(alert);
+    let incident = climb.incident_of(alert).await?;
+    for run in climb.runs().await? {
+        let concerned = about_alert(&run.entity, alert) || incident.as_ref().is_some_and(|incident| about_incident(&run.entity, incident));
+        let running = run.entity.status == LadderStatus::Running;
+        if concerned && running && climb.scene(&run.entity.subject).await?.is_some_and(|scene| scene.muted) {
+            climb.stop(run, StopReason::Muted)?;
+        }
+    }
+    Ok(())
+}
+
+/// A silence ended while the alert goes on: paused runs go on; where there is none, the ladder starts now.
+async fn unmuted(climb: &mut Climb<'_>, id: AlertId) -> Result<(), StateError> {
+    let Some(alert) = climb.alert(id).await?.filter(|alert| alert.is_firing()) else { return Ok(()) };
+    let incident = climb.incident_of(id).await?;
+    let mut resumed = false;
+    for run in climb.runs().await? {
+        let concerned = about_alert(&run.entity, id) || incident.as_ref().is_some_and(|incident| about_incident(&run.entity, incident));
+        if concerned && run.entity.status == (LadderStatus::Stopped { reason: StopReason::Muted }) {
+            climb.again(run, false).await?;
+            resumed = true;
+        }
+    }
+    if resumed { Ok(()) } else { climb.start(&alert, alert.severity, alert.escalation.as_deref(), true).await }
+}

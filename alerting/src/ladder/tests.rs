@@ -1,0 +1,329 @@
+//! Stories of ladders on a simulated world.
+
+use std::collections::BTreeSet;
+
+use model::alert::Acknowledgement;
+use model::event::{Actor, Event, EventKind, Subject};
+use model::ids::EventId;
+use model::message::Message;
+use model::state::{Commit, Expect, Records, load};
+use proptest::prelude::*;
+
+use super::*;
+use crate::machine::Instance;
+use crate::testing::World;
+
+const CONFIG: &str = r#"
+external_url: https://watch.example/
+escalations:
+  - name: page
+    steps:
+      - { after: 0s, notify: [pagerduty] }
+      - { after: 5m, notify: [sms, phone] }
+    repeat: 1
+  - name: chat
+    steps:
+      - { after: 0s, notify: [slack] }
+"#;
+
+const RULES: &str = r#"
+groups:
+  - name: g
+    rules:
+      - alert: Broken
+        expr: errors
+        thresholds: { warning: "> 0.01", critical: "> 0.05" }
+        escalation: { warning: chat, critical: page }
+        annotations: { summary: "{{ $labels.service }} fails {{ $value | humanizePercentage }}" }
+"#;
+
+const SHOP: &[(&str, &str)] = &[("service", "shop")];
+
+fn world() -> World {
+    World::new(CONFIG, RULES)
+}
+
+fn resolved() -> EventKind {
+    EventKind::IncidentResolved { reason: "by hand".to_owned() }
+}
+
+#[tokio::test]
+async fn fire_page_no_answer_second_step_ack_stop_resolve_notice() {
+    let world = world();
+    world.set("errors", &[(SHOP, 0.2)]);
+    world.tick().await;
+    assert_eq!(world.outbox(), ["0s pagerduty trigger"], "in the same settling, without any wait");
+    world.pass(299).await;
+    assert_eq!(world.outbox().len(), 1);
+    world.pass(1).await;
+    assert_eq!(world.outbox()[1..], ["300s sms trigger", "300s phone trigger"]);
+    world.pass(60).await;
+    world.act(EventKind::IncidentAcknowledged).await;
+    assert_eq!(world.outbox()[3..], ["360s pagerduty acknowledge", "360s sms acknowledge", "360s phone acknowledge"]);
+    world.pass(3_600).await;
+    assert_eq!(world.outbox().len(), 6, "nothing after an acknowledgement");
+    world.set("errors", &[]);
+    world.pass(15).await;
+    assert_eq!(world.outbox()[6..], ["3975s pagerduty resolve", "3975s sms resolve", "3975s phone resolve"]);
+    let deliveries = world.deliveries();
+    let keys: BTreeSet<String> = deliveries
+        .iter()
+        .map(|(_, delivery, _)| match &delivery.message {
+            Message::Notice(notice) => notice.dedup_key.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(keys.len(), 1);
+    assert!(keys.first().unwrap().starts_with("inc_"), "the incident's id joins all notices");
+    let Message::Notice(second) = &deliveries[1].1.message else { panic!() };
+    assert_eq!(second.reason, "page, step 2 of 2: nobody acknowledged within 5m");
+    assert_eq!((second.incident_number, second.alerts.len()), (Some(1), 1));
+    assert_eq!(second.alerts[0].annotations["summary"], "shop fails 20%");
+    assert_eq!(second.url.as_deref(), Some("https://watch.example/api/watchfire/v1/incidents/1"));
+    let Message::Notice(last) = &deliveries[8].1.message else { panic!() };
+    assert!(last.alerts[0].resolved && last.alerts[0].ends_at.is_some());
+    assert_eq!(last.reason, "resolved: alerts cleared");
+    let alert = &world.alerts().await[0].alert;
+    assert!(alert.incident.is_some() && alert.acknowledged.is_some());
+}
+
+#[tokio::test]
+async fn nobody_answers_to_the_end() {
+    let world = world();
+    world.set("errors", &[(SHOP, 0.2)]);
+    world.tick().await;
+    world.pass(3_600).await;
+    assert_eq!(
+        world.outbox(),
+        [
+            "0s pagerduty trigger",
+            "300s sms trigger",
+            "300s phone trigger",
+            "600s pagerduty trigger",
+            "900s sms trigger",
+            "900s phone trigger"
+        ]
+    );
+    assert!(world.journal().contains(&"1200s ladder_exhausted".to_owned()), "{:?}", world.journal());
+    assert_eq!((world.count("ladder_exhausted"), world.runs().await[0].status), (1, LadderStatus::Exhausted));
+    world.set("errors", &[]);
+    world.pass(15).await;
+    assert_eq!(
+        world.outbox()[6..],
+        ["3615s pagerduty resolve", "3615s sms resolve", "3615s phone resolve"],
+        "whoever was told hears the end"
+    );
+}
+
+#[tokio::test]
+async fn giving_back_an_incident_restarts_its_ladder() {
+    let world = world();
+    world.set("errors", &[(SHOP, 0.2)]);
+    world.tick().await;
+    world.act(EventKind::IncidentAcknowledged).await;
+    world.pass(600).await;
+    world.act(EventKind::IncidentUnacknowledged).await;
+    world.pass(300).await;
+    let after: Vec<String> = world.outbox().into_iter().filter(|line| line.ends_with("trigger")).collect();
+    assert_eq!(after, ["0s pagerduty trigger", "600s pagerduty trigger", "900s sms trigger", "900s phone trigger"]);
+    world.act(resolved()).await;
+    world.pass(900).await;
+    assert_eq!(world.outbox().iter().filter(|line| line.ends_with("trigger")).count(), 4, "nothing after the end");
+    assert_eq!(world.outbox().iter().filter(|line| line.ends_with("resolve")).count(), 3);
+}
+
+#[tokio::test]
+async fn a_warning_climbs_for_itself_and_rising_starts_the_higher_ladder() {
+    let world = world();
+    world.set("errors", &[(SHOP, 0.02)]);
+    world.tick().await;
+    assert_eq!(world.outbox(), ["0s slack trigger"]);
+    world.set("errors", &[(SHOP, 0.2)]);
+    world.pass(15).await;
+    assert_eq!(world.outbox()[1..], ["15s pagerduty trigger"]);
+    assert_eq!(world.count("alert_fired"), 1, "the same alert continues");
+    let runs = world.runs().await;
+    assert_eq!(runs[0].status, LadderStatus::Stopped { reason: StopReason::Superseded });
+    assert_eq!(runs[0].dedup_key, world.alerts().await[0].alert.fingerprint_hex());
+    world.set("errors", &[(SHOP, 0.02)]);
+    world.pass(15).await;
+    world.set("errors", &[]);
+    world.pass(15).await;
+    let mut ends = world.outbox()[2..].to_vec();
+    ends.sort();
+    assert_eq!(ends, ["45s pagerduty resolve", "45s slack resolve"], "falling tells nobody");
+}
+
+#[tokio::test]
+async fn without_an_incident_the_ladder_starts_for_the_alert_and_becomes_the_incidents_later() {
+    let mut world = world();
+    world.incidents = false;
+    world.set("errors", &[(SHOP, 0.2)]);
+    world.tick().await;
+    assert!(world.outbox().is_empty());
+    world.pass(2).await;
+    assert_eq!(world.outbox(), ["2s pagerduty trigger"]);
+    world.incidents = true;
+    world.pass(10).await;
+    assert_eq!(world.outbox().len(), 1, "the late incident takes the run over: nobody is paged twice");
+    let run = world.runs().await.remove(0);
+    assert!(matches!(run.subject, LadderSubject::Incident { .. }));
+    assert_eq!(run.dedup_key, world.alerts().await[0].alert.fingerprint_hex(), "the key that the provider knows stays");
+    world.act(EventKind::IncidentAcknowledged).await;
+    assert_eq!(world.outbox()[1..], ["12s pagerduty acknowledge"]);
+}
+
+#[tokio::test]
+async fn one_ladder_per_incident_and_a_more_severe_alert_starts_its_own() {
+    let rules = format!("{RULES}      - alert: Slow\n        expr: slow\n        labels: {{ severity: high }}\n        escalation: chat\n");
+    let world = World::new(CONFIG, &rules);
+    world.set("slow", &[(SHOP, 1.0)]);
+    world.tick().await;
+    assert_eq!(world.outbox(), ["0s slack trigger"]);
+    world.set("errors", &[(SHOP, 0.2), (&[("service", "web")], 0.3)]);
+    world.pass(15).await;
+    assert_eq!(world.outbox()[1..], ["15s pagerduty trigger"], "two critical alerts, one incident, one page");
+    assert_eq!(world.runs().await.len(), 2);
+}
+
+#[tokio::test]
+async fn an_alert_acknowledged_without_incident_stops_its_ladder() {
+    let world = World::new(CONFIG, &RULES.replace("warning: chat", "warning: page"));
+    world.set("errors", &[(SHOP, 0.02)]);
+    world.tick().await;
+    let instance = world.alerts().await.remove(0);
+    let found = load::<Instance>(&*world.state, &instance.alert.tenant, &instance.alert.id.to_string()).await.unwrap().unwrap();
+    let (by, at) = (Actor::User { id: "ada".to_owned() }, world.now());
+    let mut commit = Commit::at(at);
+    let mut taken = found.entity;
+    taken.alert.acknowledged = Some(Acknowledgement { at, by: by.clone() });
+    commit.put(&taken, Expect::Version(found.version)).unwrap();
+    let id = EventId::derived(at, "ack");
+    let subject = Subject::alert(taken.alert.id, None);
+    commit.event(Event { id, tenant: taken.alert.tenant.clone(), at, actor: by, subject, kind: EventKind::AlertAcknowledged });
+    world.state.commit(commit).await.unwrap();
+    world.pass(900).await;
+    assert_eq!(world.outbox(), ["0s pagerduty trigger", "1s pagerduty acknowledge"]);
+    assert!(world.alerts().await[0].alert.acknowledged.is_some(), "the evaluator writes and keeps what others wrote");
+    world.set("errors", &[]);
+    world.pass(15).await;
+    assert_eq!(world.outbox().len(), 3);
+}
+
+#[tokio::test]
+async fn alerts_without_escalation_go_to_the_default_receivers_once() {
+    let rules = "groups:\n- name: g\n  rules:\n  - alert: Plain\n    expr: plain\n";
+    let world = World::new(&format!("{CONFIG}default_receivers: [mail, slack]\n"), rules);
+    world.set("plain", &[(SHOP, 1.0)]);
+    world.tick().await;
+    world.pass(3_600).await;
+    assert_eq!(world.outbox(), ["0s mail trigger", "0s slack trigger"]);
+    assert_eq!(world.count("ladder_exhausted"), 0);
+    world.set("plain", &[]);
+    world.pass(15).await;
+    assert_eq!(world.outbox()[2..], ["3615s mail resolve", "3615s slack resolve"]);
+}
+
+/// Every way through a story with a crash after any commit and a restart ends with the same notices, none twice, none missing.
+#[tokio::test]
+async fn a_crash_after_any_commit_loses_nothing_and_repeats_nothing() {
+    let mut crashed = 0;
+    for commits in 0..24 {
+        let mut world = world();
+        world.set("errors", &[(SHOP, 0.2)]);
+        world.state.crash_after(commits);
+        let mut second = 0u64;
+        while second < 420 {
+            if second == 345 {
+                world.set("errors", &[]);
+            }
+            let done = async {
+                if second.is_multiple_of(15) {
+                    world.evaluate().await?;
+                }
+                world.settle().await?;
+                if second == 320 && world.count("incident_acknowledged") == 0 {
+                    world.try_act(EventKind::IncidentAcknowledged).await?;
+                }
+                Ok::<(), model::state::StateError>(())
+            };
+            if done.await.is_err() || world.state.is_dead() {
+                assert!(world.state.revive());
+                crashed += 1;
+                world.restart();
+                continue;
+            }
+            second += 1;
+            world.clock.advance(Duration::from_secs(1));
+        }
+        let mut said: Vec<String> = world.outbox().into_iter().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect();
+        said.sort();
+        assert_eq!(
+            said,
+            [
+                "pagerduty acknowledge",
+                "pagerduty resolve",
+                "pagerduty trigger",
+                "phone acknowledge",
+                "phone resolve",
+                "phone trigger",
+                "sms acknowledge",
+                "sms resolve",
+                "sms trigger"
+            ],
+            "after {commits} commits"
+        );
+        assert_eq!((world.count("alert_fired"), world.count("alert_resolved"), world.count("ladder_started")), (1, 1, 1));
+    }
+    assert!(crashed > 10, "the story has that many commits");
+}
+
+fn run(steps: &[u64], repeat: u32) -> LadderRun {
+    let steps = steps
+        .iter()
+        .map(|after| model::message::LadderStep { after: model::time::Span::secs(*after), notify: vec![format!("r{after}")] })
+        .collect();
+    LadderRun {
+        id: LadderRunId::derived(Timestamp::EPOCH, "x"),
+        tenant: TenantId::default(),
+        subject: LadderSubject::Alert { id: AlertId::derived(Timestamp::EPOCH, "a") },
+        ladder: Ladder { name: "l".to_owned(), steps, repeat },
+        route: false,
+        severity: Severity::High,
+        title: String::new(),
+        dedup_key: String::new(),
+        status: LadderStatus::Running,
+        generation: 0,
+        round: 0,
+        step: 0,
+        started_at: Timestamp::EPOCH,
+        round_started: Timestamp::EPOCH,
+        next_at: None,
+        notified: Vec::new(),
+    }
+}
+
+proptest! {
+    /// However late it is driven: each step of each round once, in order, never before its time, and then it ends.
+    #[test]
+    fn every_step_is_taken_once_in_order_and_never_early(mut gaps in prop::collection::vec(0u64..900, 1..5), repeat in 0u32..4, late in prop::collection::vec(0u64..2_000, 40)) {
+        gaps[0] = 0;
+        let steps: Vec<u64> = gaps.iter().scan(0, |sum, gap| { *sum += gap; Some(*sum) }).collect();
+        let mut run = run(&steps, repeat);
+        run.begin(Timestamp::EPOCH);
+        let (mut taken, mut keys, mut late) = (Vec::new(), BTreeSet::new(), late.into_iter());
+        while let Some(next) = run.next_at {
+            prop_assert!(keys.insert(run.work_key()), "a step's work key is used once");
+            let now = next.plus(Duration::from_secs(late.next().unwrap_or(0)));
+            let round_started = run.round_started;
+            if let Some(step) = run.take(now) {
+                prop_assert!(now >= round_started.plus(step.after));
+                prop_assert!(run.next_at.is_some_and(|after| after >= now));
+                taken.push((step.round, step.step));
+            }
+        }
+        let expected: Vec<(u32, u32)> = (0..=repeat).flat_map(|round| (0..steps.len() as u32).map(move |step| (round, step))).collect();
+        prop_assert_eq!(taken, expected);
+        prop_assert_eq!(run.status, LadderStatus::Exhausted);
+    }
+}

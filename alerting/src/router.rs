@@ -1,0 +1,39 @@
+//! The HTTP API of alerting: Prometheus's `/api/v1/rules` and `/api/v1/alerts`, and our own alerts, silences and ladders. In: requests
+//! with a `Principal` in their extensions. Out: JSON; errors are one sentence in JSON.
+
+mod error;
+mod own;
+mod prometheus;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+
+use crate::evaluate::Evaluator;
+use crate::shared::Shared;
+
+pub use error::ApiError;
+
+/// What the handlers need.
+pub(crate) struct Api {
+    pub shared: Arc<Shared>,
+    pub evaluator: Arc<Evaluator>,
+}
+
+/// The routes.
+pub(crate) fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/api/v1/rules", get(prometheus::rules))
+        .route("/api/v1/alerts", get(prometheus::alerts))
+        .route("/api/watchfire/v1/alerts", get(own::alerts))
+        .route("/api/watchfire/v1/alerts/{id}", get(own::alert))
+        .route("/api/watchfire/v1/alerts/{id}/acknowledge", post(own::acknowledge))
+        .route("/api/watchfire/v1/silences", get(own::silences).post(own::create_silence))
+        .route("/api/watchfire/v1/silences/{id}", delete(own::end_silence))
+        .route("/api/watchfire/v1/ladders", get(own::ladders))
+        .with_state(api)
+}
+
+#[cfg(test)]
+mod tests;

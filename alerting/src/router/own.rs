@@ -1,0 +1,300 @@
+//! Watchfire's own API of alerts, silences and ladders. Records come from the state store, so that every node answers the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use model::access::{Permission, Principal};
+use model::alert::{Acknowledgement, Alert};
+use model::event::{Event, EventKind, Subject};
+use model::ids::{AlertId, EventId, SilenceId};
+use model::labels::Matcher;
+use model::state::{Commit, Entity, Expect, RecordQuery, StateError, Versioned, decode, load};
+use model::time::{Span, Timestamp};
+use model::units::Value as SampleValue;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Api, ApiError};
+use crate::ladder::LadderRun;
+use crate::machine::Instance;
+use crate::silence::{MatcherText, Silence};
+
+/// The longest comment, in bytes.
+const LONGEST_COMMENT: usize = 8 * 1024;
+/// The most matchers of one silence.
+const MOST_MATCHERS: usize = 64;
+/// How often a change is decided again when somebody else was first.
+const TRIES: usize = 8;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    state: Option<String>,
+    before: Option<String>,
+    limit: Option<usize>,
+}
+
+async fn records<T: Entity>(api: &Api, principal: &Principal, statuses: &[&str], wanted: &Wanted) -> Result<Vec<Versioned<T>>, StateError> {
+    let query = RecordQuery {
+        tenant: Some(principal.tenant.clone()),
+        kind: T::KIND,
+        statuses: statuses.iter().map(|word| (*word).to_owned()).collect(),
+        before: wanted.before.clone(),
+        limit: wanted.limit.unwrap_or(100).clamp(1, 1_000),
+        ..RecordQuery::default()
+    };
+    api.shared.state.find(&query).await?.into_iter().map(decode).collect()
+}
+
+/// The record for readers: the fingerprint in hex (it does not fit a JSON number), the newest value that this node knows.
+fn alert_view(instance: &Instance, newest: &BTreeMap<AlertId, SampleValue>) -> Value {
+    let alert = &instance.alert;
+    let mut view = json!(alert);
+    if let Some(fields) = view.as_object_mut() {
+        fields.insert("fingerprint".to_owned(), json!(alert.fingerprint_hex()));
+        fields.insert("summary".to_owned(), json!(alert.summary()));
+        fields.insert("flapping".to_owned(), json!(instance.memory.flapping));
+        if let Some(value) = newest.get(&alert.id) {
+            fields.insert("value".to_owned(), json!(value));
+        }
+    }
+    view
+}
+
+fn newest(api: &Api) -> BTreeMap<AlertId, SampleValue> {
+    let views = api.evaluator.views();
+    views.iter().flat_map(|group| group.instances().map(|one| (one.alert.id, one.alert.value)).collect::<Vec<_>>()).collect()
+}
+
+pub(super) async fn alerts(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Value>, ApiError> {
+    principal.require(Permission::Read)?;
+    let statuses: &[&str] = match wanted.state.as_deref() {
+        None | Some("open") => &["pending", "firing"],
+        Some("pending") => &["pending"],
+        Some("firing") => &["firing"],
+        Some("resolved") => &["resolved"],
+        Some("all") => &[],
+        Some(other) => {
+            return Err(ApiError::bad_data(format!("state `{other}` is unknown: use open, pending, firing, resolved or all")));
+        }
+    };
+    let newest = newest(&api);
+    let found = records::<Instance>(&api, &principal, statuses, &wanted).await?;
+    let alerts: Vec<Value> = found.iter().map(|one| alert_view(&one.entity, &newest)).collect();
+    Ok(Json(json!({"alerts": alerts})))
+}
+
+async fn find_alert(api: &Api, principal: &Principal, id: &str) -> Result<Versioned<Instance>, ApiError> {
+    let id: AlertId = id.parse().map_err(|error: model::ids::IdError| ApiError::bad_data(error.to_string()))?;
+    let found = load::<Instance>(&*api.shared.state, &principal.tenant, &id.to_string()).await?;
+    found.ok_or_else(|| ApiError::not_found(format!("there is no alert {id}")))
+}
+
+pub(super) async fn alert(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    principal.require(Permission::Read)?;
+    let found = find_alert(&api, &principal, &id).await?;
+    Ok(Json(json!({"alert": alert_view(&found.entity, &newest(&api))})))
+}
+
+fn event(api: &Api, principal: &Principal, at: Timestamp, subject: Subject, kind: EventKind) -> Event {
+    let id = EventId::new(at, &*api.shared.ids);
+    Event { id, tenant: principal.tenant.clone(), at, actor: principal.actor.clone(), subject, kind }
+}
+
+/// Takes an alert: its ladder stops, and so does its incident's. Taking it twice changes nothing.
+pub(super) async fn acknowledge(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    principal.require(Permission::Respond)?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let Versioned { entity: mut instance, version } = find_alert(&api, &principal, &id).await?;
+        let alert: &Alert = &instance.alert;
+        if !alert.is_firing() {
+            return Err(ApiError::conflict(format!("alert {id} is {}: only a firing alert can be acknowledged", alert.state.name())));
+        }
+        if alert.acknowledged.is_some() {
+            return Ok(Json(json!({"alert": alert_view(&instance, &newest(&api))})));
+        }
+        let at = api.shared.clock.now();
+        instance.alert.acknowledged = Some(Acknowledgement { at, by: principal.actor.clone() });
+        let mut commit = Commit::at(at);
+        commit.put(&instance, Expect::Version(version))?;
+        let subject = Subject::alert(instance.alert.id, instance.alert.incident);
+        commit.event(event(&api, &principal, at, subject, EventKind::AlertAcknowledged));
+        match api.shared.state.commit(commit).await {
+            Ok(_) => {
+                api.shared.nudge.nudge();
+                return Ok(Json(json!({"alert": alert_view(&instance, &newest(&api))})));
+            }
+            Err(error) if error.is_conflict() && tries < TRIES => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn silence_view(silence: &Silence, now: Timestamp) -> Value {
+    let mut view = json!(silence);
+    if let Some(fields) = view.as_object_mut() {
+        fields.insert("state".to_owned(), json!(silence.state(now)));
+        fields.remove("over");
+    }
+    view
+}
+
+pub(super) async fn silences(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Value>, ApiError> {
+    principal.require(Permission::Read)?;
+    let now = api.shared.clock.now();
+    let (statuses, state): (&[&str], Option<&str>) = match wanted.state.as_deref() {
+        None | Some("all") => (&[], None),
+        Some(word @ ("active" | "pending")) => (&["live"], Some(word)),
+        Some("expired") => (&[], Some("expired")),
+        Some(other) => return Err(ApiError::bad_data(format!("state `{other}` is unknown: use active, pending, expired or all"))),
+    };
+    let found = records::<Silence>(&api, &principal, statuses, &wanted).await?;
+    let fits = |silence: &&Silence| state.is_none_or(|state| silence.state(now) == state);
+    let silences: Vec<Value> = found.iter().map(|one| &one.entity).filter(fits).map(|silence| silence_view(silence, now)).collect();
+    Ok(Json(json!({"silences": silences})))
+}
+
+/// A matcher as text (`severity="critical"`) or as an object `{name, op, value}`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AnyMatcher {
+    Text(String),
+    Object(Matcher),
+}
+
+/// The body of a new silence. It ends at `ends_at`, or `duration` after its start.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewSilence {
+    matchers: Vec<AnyMatcher>,
+    starts_at: Option<Timestamp>,
+    ends_at: Option<Timestamp>,
+    duration: Option<Span>,
+    #[serde(default)]
+    comment: String,
+}
+
+impl NewSilence {
+    fn into_silence(self, api: &Api, principal: &Principal, now: Timestamp) -> Result<Silence, ApiError> {
+        let starts_at = self.starts_at.unwrap_or(now);
+        let ends_at = match (self.ends_at, self.duration) {
+            (Some(ends_at), None) => ends_at,
+            (None, Some(duration)) => starts_at.plus(duration.0),
+            (Some(_), Some(_)) | (None, None) => return Err(ApiError::bad_data("give either `ends_at` or `duration`")),
+        };
+        if ends_at <= starts_at || ends_at <= now {
+            return Err(ApiError::bad_data("a silence must end after it starts, and in the future: correct `ends_at` or `duration`"));
+        }
+        if self.comment.len() > LONGEST_COMMENT || self.matchers.len() > MOST_MATCHERS {
+            return Err(ApiError::bad_data(format!(
+                "at most {MOST_MATCHERS} matchers and {LONGEST_COMMENT} bytes of `comment` are allowed"
+            )));
+        }
+        let mut matchers = Vec::new();
+        for matcher in self.matchers {
+            matchers.push(match matcher {
+                AnyMatcher::Object(matcher) => matcher,
+                AnyMatcher::Text(text) => text.parse::<MatcherText>().map_err(|error| ApiError::bad_data(error.to_string()))?.0,
+            });
+        }
+        if matchers.iter().all(|matcher| matcher.matches_value("")) {
+            return Err(ApiError::bad_data("this would silence everything: at least one matcher must need a label to be there"));
+        }
+        Ok(Silence {
+            id: SilenceId::new(now, &*api.shared.ids),
+            tenant: principal.tenant.clone(),
+            matchers,
+            starts_at,
+            ends_at,
+            created_by: principal.actor.clone(),
+            comment: self.comment,
+            over: false,
+        })
+    }
+}
+
+pub(super) async fn create_silence(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    body: Result<Json<NewSilence>, JsonRejection>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    principal.require(Permission::Respond)?;
+    let Json(body) = body.map_err(|error| ApiError::bad_data(error.body_text()))?;
+    let now = api.shared.clock.now();
+    let silence = body.into_silence(&api, &principal, now)?;
+    let mut commit = Commit::at(now);
+    commit.put(&silence, Expect::New)?;
+    let kind = EventKind::SilenceCreated { silence: silence.id, comment: silence.comment.clone(), ends_at: silence.ends_at };
+    commit.event(event(&api, &principal, now, Subject::default(), kind));
+    api.shared.state.commit(commit).await?;
+    api.shared.nudge.nudge();
+    Ok((StatusCode::CREATED, Json(json!({"silence": silence_view(&silence, now)}))))
+}
+
+pub(super) async fn end_silence(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    principal.require(Permission::Respond)?;
+    let id: SilenceId = id.parse().map_err(|error: model::ids::IdError| ApiError::bad_data(error.to_string()))?;
+    let found = load::<Silence>(&*api.shared.state, &principal.tenant, &id.to_string()).await?;
+    let Some(Versioned { entity: mut silence, version }) = found else {
+        return Err(ApiError::not_found(format!("there is no silence {id}")));
+    };
+    let now = api.shared.clock.now();
+    if silence.state(now) != "expired" {
+        silence.over = true;
+        silence.ends_at = silence.ends_at.min(now).max(silence.starts_at.min(now));
+        let mut commit = Commit::at(now);
+        commit.put(&silence, Expect::Version(version))?;
+        commit.event(event(&api, &principal, now, Subject::default(), EventKind::SilenceExpired { silence: id }));
+        api.shared.state.commit(commit).await?;
+        api.shared.nudge.nudge();
+    }
+    Ok(Json(json!({"silence": silence_view(&silence, now)})))
+}
+
+pub(super) async fn ladders(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Value>, ApiError> {
+    principal.require(Permission::Read)?;
+    let statuses: &[&str] = match wanted.state.as_deref() {
+        None | Some("all") => &[],
+        Some("running") => &["running"],
+        Some("stopped") => &["stopped"],
+        Some("exhausted") => &["exhausted"],
+        Some("closed") => &["closed"],
+        Some(other) => {
+            return Err(ApiError::bad_data(format!("state `{other}` is unknown: use running, stopped, exhausted, closed or all")));
+        }
+    };
+    let runs: Vec<LadderRun> = records(&api, &principal, statuses, &wanted).await?.into_iter().map(|run| run.entity).collect();
+    let rules = api.shared.rules();
+    let ladders: Vec<_> = api.shared.config.escalations.iter().chain(&rules.escalations).collect();
+    Ok(Json(json!({"ladders": ladders, "runs": runs})))
+}

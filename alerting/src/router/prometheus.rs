@@ -1,0 +1,152 @@
+//! Prometheus's answers: `/api/v1/rules` and `/api/v1/alerts`, values as strings in Go's `%e`.
+
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::{Extension, Json};
+use model::access::{Permission, Principal};
+use model::alert::AlertState;
+use model::time::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{Api, ApiError};
+use crate::evaluate::{GroupView, RuleView};
+use crate::machine::Instance;
+use crate::rules::{AlertRule, Rule};
+use crate::template::format_e_shortest;
+
+/// Prometheus's zero time, for what never happened.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    exclude_alerts: Option<String>,
+}
+
+fn moment(at: Option<Timestamp>) -> String {
+    at.map_or_else(|| NEVER.to_owned(), |at| at.to_string())
+}
+
+fn is_open(instance: &&Instance) -> bool {
+    instance.alert.state.resolved_at().is_none()
+}
+
+fn alert(instance: &Instance) -> Value {
+    let alert = &instance.alert;
+    let mut view = json!({
+        "labels": alert.labels,
+        "annotations": alert.annotations,
+        "state": alert.state.name(),
+        "activeAt": alert.state.active_at(),
+        "value": format_e_shortest(alert.value.0),
+    });
+    if let (AlertState::Firing { keep_firing_since: Some(since), .. }, Some(fields)) = (&alert.state, view.as_object_mut()) {
+        fields.insert("keepFiringSince".to_owned(), json!(since));
+    }
+    view
+}
+
+/// `/api/v1/alerts`
+pub(super) async fn alerts(State(api): State<Arc<Api>>, Extension(principal): Extension<Principal>) -> Result<Json<Value>, ApiError> {
+    principal.require(Permission::Read)?;
+    let open = if principal.tenant == api.shared.tenant { api.evaluator.open_alerts().await? } else { Vec::new() };
+    let alerts: Vec<Value> = open.iter().map(alert).collect();
+    Ok(Json(json!({"status": "success", "data": {"alerts": alerts}})))
+}
+
+/// `/api/v1/rules`
+pub(super) async fn rules(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Value>, ApiError> {
+    principal.require(Permission::Read)?;
+    let (alerting, recording) = match wanted.kind.as_deref().map(str::to_lowercase).as_deref() {
+        None | Some("") => (true, true),
+        Some("alert") => (true, false),
+        Some("record") => (false, true),
+        Some(other) => return Err(ApiError::bad_data(format!("not supported value {other:?} of `type`: use alert or record"))),
+    };
+    let with_alerts = wanted.exclude_alerts.as_deref() != Some("true");
+    let views = if principal.tenant == api.shared.tenant { api.evaluator.views() } else { Vec::new() };
+    let groups: Vec<Value> = views
+        .iter()
+        .map(|group| {
+            let wanted = |rule: &&RuleView| match rule.rule {
+                Rule::Alert(_) => alerting,
+                Rule::Record(_) => recording,
+            };
+            let rules: Vec<Value> = group.rules.iter().filter(wanted).map(|rule| self::rule(rule, with_alerts)).collect();
+            group_view(group, rules)
+        })
+        .collect();
+    Ok(Json(json!({"status": "success", "data": {"groups": groups}})))
+}
+
+fn group_view(group: &GroupView, rules: Vec<Value>) -> Value {
+    json!({
+        "name": group.name,
+        "file": group.source.strip_prefix("file:").unwrap_or(&group.source),
+        "rules": rules,
+        "interval": group.interval.as_secs_f64(),
+        "limit": group.limit,
+        "evaluationTime": group.seconds,
+        "lastEvaluation": moment(group.evaluated_at),
+    })
+}
+
+fn rule(view: &RuleView, with_alerts: bool) -> Value {
+    let mut fields = Map::new();
+    match &view.rule {
+        Rule::Alert(rule) => alert_rule(&mut fields, rule, view, with_alerts),
+        Rule::Record(rule) => {
+            fields.insert("name".to_owned(), json!(rule.metric));
+            fields.insert("query".to_owned(), json!(rule.expr));
+            fields.insert("labels".to_owned(), json!(rule.labels));
+            fields.insert("type".to_owned(), json!("recording"));
+        }
+    }
+    fields.insert("health".to_owned(), json!(view.health.as_str()));
+    if let Some(error) = &view.last_error {
+        fields.insert("lastError".to_owned(), json!(error));
+    }
+    if view.no_data {
+        // Ours: no selector of the expression matched any series.
+        fields.insert("noData".to_owned(), json!(true));
+    }
+    fields.insert("evaluationTime".to_owned(), json!(view.seconds));
+    fields.insert("lastEvaluation".to_owned(), json!(moment(view.evaluated_at)));
+    Value::Object(fields)
+}
+
+fn alert_rule(fields: &mut Map<String, Value>, rule: &AlertRule, view: &RuleView, with_alerts: bool) {
+    let open = || view.instances.iter().filter(is_open);
+    let state = match (open().any(|instance| instance.alert.is_firing()), open().next()) {
+        (true, _) => "firing",
+        (false, Some(_)) => "pending",
+        (false, None) => "inactive",
+    };
+    let texts = |templates: &std::collections::BTreeMap<String, crate::template::Template>| -> Map<String, Value> {
+        templates.iter().map(|(name, template)| (name.clone(), json!(template.text()))).collect()
+    };
+    let alerts: Vec<Value> = if with_alerts { open().map(alert).collect() } else { Vec::new() };
+    for (name, value) in [
+        ("state", json!(state)),
+        ("name", json!(rule.name)),
+        ("query", json!(rule.expr)),
+        ("duration", json!(rule.hold.as_secs_f64())),
+        ("keepFiringFor", json!(rule.keep_firing_for.as_secs_f64())),
+        ("labels", json!(texts(&rule.labels))),
+        ("annotations", json!(texts(&rule.annotations))),
+        ("alerts", json!(alerts)),
+        ("type", json!("alerting")),
+    ] {
+        fields.insert(name.to_owned(), value);
+    }
+    if let Some(thresholds) = &rule.thresholds {
+        fields.insert("thresholds".to_owned(), json!(thresholds));
+    }
+}

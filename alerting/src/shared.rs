@@ -1,0 +1,59 @@
+//! What every part of alerting has: settings, rules, ports. Built once, cheap to share.
+
+use std::sync::{Arc, RwLock};
+
+use model::drive::Nudge;
+use model::event::{Actor, Event, EventKind, Subject};
+use model::ids::{EventId, IdSource};
+use model::query::MetricQuery;
+use model::sink::SeriesSink;
+use model::state::StateStore;
+use model::tenant::TenantId;
+use model::time::{Clock, Timestamp};
+
+use crate::config::Config;
+use crate::meters::Meters;
+use crate::rules::{Ladder, RuleSet};
+
+/// Settings, rules, ports.
+pub struct Shared {
+    pub(crate) config: Config,
+    pub(crate) rules: RwLock<Arc<RuleSet>>,
+    pub(crate) state: Arc<dyn StateStore>,
+    pub(crate) metrics: Arc<dyn MetricQuery>,
+    pub(crate) series: Arc<dyn SeriesSink>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn IdSource>,
+    pub(crate) nudge: Nudge,
+    pub(crate) meters: Meters,
+    pub(crate) tenant: TenantId,
+}
+
+impl Shared {
+    /// The rules as they stand.
+    pub(crate) fn rules(&self) -> Arc<RuleSet> {
+        match self.rules.read() {
+            Ok(rules) => rules.clone(),
+            Err(poisoned) => poisoned.into_inner().clone(),
+        }
+    }
+
+    /// Sets the rules.
+    pub(crate) fn set_rules(&self, rules: RuleSet) {
+        match self.rules.write() {
+            Ok(mut slot) => *slot = Arc::new(rules),
+            Err(poisoned) => *poisoned.into_inner() = Arc::new(rules),
+        }
+    }
+
+    /// A ladder by name: from the configuration, else from the rule files.
+    pub(crate) fn ladder(&self, name: &str) -> Option<Ladder> {
+        let rules = self.rules();
+        self.config.escalations.iter().chain(&rules.escalations).find(|ladder| ladder.name == name).cloned()
+    }
+
+    /// An event of alerting.
+    pub(crate) fn event(&self, at: Timestamp, subject: Subject, kind: EventKind) -> Event {
+        Event { id: EventId::new(at, &*self.ids), tenant: self.tenant.clone(), at, actor: Actor::system("alerting"), subject, kind }
+    }
+}

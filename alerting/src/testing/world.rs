@@ -1,0 +1,268 @@
+//! The world: rules and settings as YAML, what PromQL answers as a table, time that is moved second by second.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::drive::{Follower, Nudge, advance, work_once};
+use model::event::EventKind;
+use model::ids::SequentialIds;
+use model::labels::{Labels, METRIC_NAME};
+use model::message::{Delivery, Message, PageAction};
+use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue, SeriesSample};
+use model::sink::{Refusal, SeriesSink};
+use model::state::{Fence, StateError, all};
+use model::tenant::TenantId;
+use model::time::{SimulatedClock, Timestamp};
+use model::work::Queue;
+
+use super::Memory;
+use super::incidents::{Incidents, act};
+use crate::config::Config;
+use crate::ladder::LadderRun;
+use crate::machine::Instance;
+use crate::rules::RuleSet;
+use crate::{Alerting, AlertingDeps};
+
+/// A label set.
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().copied().collect()
+}
+
+type Table = BTreeMap<String, Result<Vec<(Labels, f64)>, QueryError>>;
+
+/// Answers by the text of the expression; the name of an overlay series answers with that.
+#[derive(Default)]
+pub(crate) struct Metrics {
+    table: Mutex<Table>,
+    asked: Mutex<Vec<(String, Timestamp)>>,
+}
+
+#[async_trait]
+impl MetricQuery for Metrics {
+    async fn instant(&self, _: &TenantId, expr: &str, at: Timestamp, options: &QueryOptions) -> Result<Answer, QueryError> {
+        self.asked.lock().unwrap().push((expr.to_owned(), at));
+        let fresh = |value: f64| value.to_bits() != crate::evaluate::STALE.to_bits();
+        let named = options.overlay.iter().filter(|series| series.labels.get(METRIC_NAME) == Some(expr));
+        let overlay: Vec<(Labels, f64)> =
+            named.map(|series| (series.labels.clone(), series.samples[0].value)).filter(|(_, value)| fresh(*value)).collect();
+        let known = self.table.lock().unwrap().get(expr).cloned();
+        let samples = match known {
+            Some(Err(error)) => return Err(error),
+            Some(Ok(samples)) => samples,
+            None => overlay,
+        };
+        let matched_any_series = !samples.is_empty();
+        let vector = samples.into_iter().map(|(labels, value)| (labels, SeriesSample { at, value })).collect();
+        Ok(Answer { value: QueryValue::Vector(vector), warnings: Vec::new(), infos: Vec::new(), matched_any_series })
+    }
+    async fn range(&self, _: &TenantId, _: &str, _: Timestamp, _: Timestamp, _: Duration, _: &QueryOptions) -> Result<Answer, QueryError> {
+        Err(QueryError::BadData("rules ask no ranges".to_owned()))
+    }
+    fn check(&self, _: &str) -> Result<(), QueryError> {
+        Ok(())
+    }
+}
+
+/// Keeps what is written.
+#[derive(Default)]
+pub(crate) struct Written(Mutex<Vec<(Labels, SeriesSample)>>);
+
+#[async_trait]
+impl SeriesSink for Written {
+    async fn write(&self, _: &TenantId, samples: Vec<(Labels, SeriesSample)>) -> Result<(), Refusal> {
+        self.0.lock().unwrap().extend(samples);
+        Ok(())
+    }
+}
+
+pub(crate) struct World {
+    pub clock: Arc<SimulatedClock>,
+    pub state: Arc<Memory>,
+    pub metrics: Arc<Metrics>,
+    pub written: Arc<Written>,
+    pub alerting: Alerting,
+    pub fence: Option<Fence>,
+    /// Whether the incidents follower runs.
+    pub incidents: bool,
+    config: Config,
+    rules: RuleSet,
+    ids: Arc<SequentialIds>,
+    start: Timestamp,
+}
+
+/// A moment that is a multiple of every interval in these tests.
+const START: i64 = 1_800_000_000;
+
+impl World {
+    pub(crate) fn new(config: &str, rules: &str) -> Self {
+        let config: Config = serde_saphyr::from_str(config).unwrap_or_else(|error| panic!("{error}"));
+        let rules = RuleSet::load(vec![("a.yaml".to_owned(), rules.to_owned())]).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let start = Timestamp::from_secs(START);
+        let clock = Arc::new(SimulatedClock::new(start));
+        let state = Memory::new(clock.clone());
+        let (metrics, written, ids) = (Arc::<Metrics>::default(), Arc::<Written>::default(), Arc::<SequentialIds>::default());
+        let alerting = build(&config, &rules, &clock, &state, &metrics, &written, &ids);
+        World { clock, state, metrics, written, alerting, fence: None, incidents: true, config, rules, ids, start }
+    }
+
+    /// Another process on the same store.
+    pub(crate) fn another(&self) -> Alerting {
+        build(&self.config, &self.rules, &self.clock, &self.state, &self.metrics, &self.written, &self.ids)
+    }
+
+    /// The process ends and starts again.
+    pub(crate) fn restart(&mut self) {
+        self.alerting = self.another();
+    }
+
+    /// Other rules.
+    pub(crate) fn reload(&mut self, rules: &str) {
+        self.rules = RuleSet::load(vec![("a.yaml".to_owned(), rules.to_owned())]).unwrap();
+        self.alerting.reload(self.rules.clone());
+    }
+
+    /// What an expression answers from now on.
+    pub(crate) fn set(&self, expr: &str, samples: &[(&[(&str, &str)], f64)]) {
+        let samples = samples.iter().map(|(pairs, value)| (labels(pairs), *value)).collect();
+        self.metrics.table.lock().unwrap().insert(expr.to_owned(), Ok(samples));
+    }
+    pub(crate) fn fail(&self, expr: &str) {
+        self.metrics.table.lock().unwrap().insert(expr.to_owned(), Err(QueryError::Unavailable("engine down".to_owned())));
+    }
+    pub(crate) fn asked(&self) -> Vec<(String, Timestamp)> {
+        self.metrics.asked.lock().unwrap().clone()
+    }
+    pub(crate) fn take_written(&self) -> Vec<(Labels, SeriesSample)> {
+        std::mem::take(&mut *self.written.0.lock().unwrap())
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        model::time::Clock::now(&*self.clock)
+    }
+
+    pub(crate) async fn evaluate(&self) -> Result<(), StateError> {
+        self.alerting.evaluator().evaluate_all(self.now(), self.fence.as_ref()).await
+    }
+
+    /// Followers and the ladder worker, until nothing moves.
+    pub(crate) async fn settle(&self) -> Result<(), StateError> {
+        let mut followers: Vec<Arc<dyn Follower>> = Vec::new();
+        if self.incidents {
+            followers.push(Arc::new(Incidents));
+        }
+        followers.extend(self.alerting.followers());
+        for _ in 0..100 {
+            let mut moved = 0;
+            for follower in &followers {
+                moved += advance(&**follower, &*self.state, self.fence.as_ref(), self.now(), 256).await?;
+            }
+            for worker in self.alerting.workers() {
+                moved += work_once(&*worker, &*self.state, self.fence.as_ref(), self.now()).await?;
+            }
+            if moved == 0 {
+                return Ok(());
+            }
+        }
+        panic!("it never settles");
+    }
+
+    /// Lets seconds pass; rules are evaluated every 15.
+    pub(crate) async fn pass(&self, seconds: u64) {
+        for _ in 0..seconds {
+            self.clock.advance(Duration::from_secs(1));
+            if self.elapsed().is_multiple_of(15) {
+                self.evaluate().await.unwrap();
+            }
+            self.settle().await.unwrap();
+        }
+    }
+
+    /// Evaluates now and lets everything settle.
+    pub(crate) async fn tick(&self) {
+        self.evaluate().await.unwrap();
+        self.settle().await.unwrap();
+    }
+
+    pub(crate) fn elapsed(&self) -> u64 {
+        self.now().since(self.start).as_secs()
+    }
+
+    /// A person acts on the open incident.
+    pub(crate) async fn act(&self, kind: EventKind) {
+        self.try_act(kind).await.unwrap();
+    }
+    pub(crate) async fn try_act(&self, kind: EventKind) -> Result<(), StateError> {
+        act(&*self.state, self.now(), kind).await?;
+        self.settle().await
+    }
+
+    /// The outbox: `<second> <receiver> <action>`, in order of writing.
+    pub(crate) fn outbox(&self) -> Vec<String> {
+        self.deliveries().iter().map(|(second, delivery, action)| format!("{second}s {} {action}", delivery.receiver)).collect()
+    }
+
+    pub(crate) fn deliveries(&self) -> Vec<(u64, Delivery, &'static str)> {
+        let rows = self.state.rows().into_iter().filter(|row| row.queue == Queue::Delivery);
+        rows.map(|row| {
+            let delivery: Delivery = serde_json::from_value(row.body).unwrap();
+            let Message::Notice(notice) = &delivery.message else { panic!("{delivery:?}") };
+            let word = match notice.action {
+                PageAction::Trigger => "trigger",
+                PageAction::Acknowledge => "acknowledge",
+                PageAction::Resolve => "resolve",
+            };
+            (row.created_at.since(self.start).as_secs(), delivery, word)
+        })
+        .collect()
+    }
+
+    /// The journal: `<second> <kind>`, without what `incidents` says.
+    pub(crate) fn journal(&self) -> Vec<String> {
+        let events = self.state.journal().into_iter().map(|recorded| recorded.event);
+        events.map(|event| format!("{}s {}", event.at.since(self.start).as_secs(), event.kind.tag())).collect()
+    }
+
+    pub(crate) fn count(&self, tag: &str) -> usize {
+        self.state.journal().iter().filter(|recorded| recorded.event.kind.tag() == tag).count()
+    }
+
+    pub(crate) async fn alerts(&self) -> Vec<Instance> {
+        let mut found: Vec<Instance> =
+            all::<Instance>(&*self.state, None, &[], 0).await.unwrap().into_iter().map(|found| found.entity).collect();
+        found.reverse();
+        found
+    }
+
+    pub(crate) async fn runs(&self) -> Vec<LadderRun> {
+        let mut found: Vec<LadderRun> =
+            all::<LadderRun>(&*self.state, None, &[], 0).await.unwrap().into_iter().map(|found| found.entity).collect();
+        found.reverse();
+        found
+    }
+}
+
+fn build(
+    config: &Config,
+    rules: &RuleSet,
+    clock: &Arc<SimulatedClock>,
+    state: &Arc<Memory>,
+    metrics: &Arc<Metrics>,
+    written: &Arc<Written>,
+    ids: &Arc<SequentialIds>,
+) -> Alerting {
+    let deps = AlertingDeps {
+        config: config.clone(),
+        rules: rules.clone(),
+        state: state.clone(),
+        metrics: metrics.clone(),
+        series: written.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        nudge: Nudge::default(),
+        registry: prometheus::Registry::new(),
+        tenant: TenantId::default(),
+    };
+    Alerting::new(deps).unwrap()
+}

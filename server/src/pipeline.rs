@@ -1,0 +1,323 @@
+//! The wiring, in the order in which data flows: stores, intake, rules, incidents, repair, what people read. One place builds
+//! everything; nothing else knows who implements which port.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use alerting::delivery::DeliveryWorker;
+use alerting::{Alerting, AlertingDeps, RuleSet};
+use anyhow::Context;
+use collector::Collector;
+use dashboards::Sources;
+use incidents::Incidents;
+use model::drive::{Follower, Nudge, Worker};
+use model::ids::{IdSource, RandomIds};
+use model::query::{Freshness, MetricCatalog, MetricQuery};
+use model::state::{Fence, StateStore};
+use model::tenant::TenantId;
+use model::time::{Clock, SystemClock};
+use prometheus::Registry;
+use remediation::Remediation;
+use store::clickhouse::ClickHouse;
+use store::clickhouse::migrations::{TELEMETRY, migrate};
+use store::engine::child::EngineArgs;
+use store::engine::supervisor::{Supervisor, SupervisorConfig};
+use store::evidence::ClickHouseEvidence;
+use store::promql::PromQl;
+use store::promql::clickhouse::ClickHouseSource;
+use store::sql::GuardedSql;
+use store::state::{PostgresState, SqliteState};
+use store::wal::{Wal, WalSeries, WalSeriesConfig};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::keys::{self, KeyRing, NewKey};
+use crate::access::{Access, guard};
+use crate::config::Config;
+use crate::health::{EngineProbe, StateProbe, WalProbe};
+use crate::listen::{self, Addresses};
+use crate::runtime::nudging::Nudging;
+use crate::runtime::{self, Loop};
+
+/// A running Watchfire.
+pub struct Running {
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// Where its data lies.
+    pub data_dir: PathBuf,
+    /// The state store.
+    pub state: Arc<dyn StateStore>,
+    /// PromQL.
+    pub metrics: Arc<dyn MetricQuery>,
+    config: Config,
+    config_file: Option<PathBuf>,
+    alerting: Arc<Alerting>,
+    wal: Wal,
+    engine: Option<Arc<Supervisor>>,
+    intake: CancellationToken,
+    loops: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    listeners: Vec<JoinHandle<()>>,
+}
+
+/// The state store: PostgreSQL where one is named, else SQLite in the data folder.
+pub async fn open_state(config: &Config, data_dir: &Path) -> anyhow::Result<Arc<dyn StateStore>> {
+    Ok(match &config.storage.postgres_url {
+        Some(url) => Arc::new(PostgresState::connect(url).await?),
+        None => Arc::new(SqliteState::open(&data_dir.join("state.db"), Arc::new(SystemClock)).await?),
+    })
+}
+
+/// The rules of the configured folder, checked against the configuration. One line for each problem.
+pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet, Vec<String>> {
+    let Some(folder) = &config.alerting.rules else { return Ok(RuleSet::default()) };
+    let folder = config_file.and_then(Path::parent).map_or_else(|| folder.clone(), |beside| beside.join(folder));
+    let lines = |errors: Vec<alerting::RuleError>| errors.iter().map(ToString::to_string).collect::<Vec<String>>();
+    let files = alerting::rules::read_folder(&folder).map_err(|error| vec![error.to_string()])?;
+    let rules = RuleSet::load(files).map_err(lines)?;
+    let parser = PromQl::new(Arc::new(store::promql::memory::MemorySource::new()));
+    let mut problems = lines(rules.check(|expr| parser.check(expr), &config.alerting.escalations));
+    let remediations: BTreeSet<&str> = config.remediation.remediations.iter().map(|plan| plan.name.as_str()).collect();
+    for rule in rules.groups.iter().flat_map(|group| &group.rules) {
+        let alerting::rules::Rule::Alert(alert) = rule else { continue };
+        if let Some(name) = alert.remediation.as_deref().filter(|name| !remediations.contains(name)) {
+            let file = &rule.place().file;
+            problems.push(format!(
+                "{file}: `remediation` of rule `{}` names `{name}`, which is not under remediation.remediations",
+                alert.name
+            ));
+        }
+    }
+    if problems.is_empty() { Ok(rules) } else { Err(problems) }
+}
+
+/// ClickHouse: the embedded engine, started and supervised, or a server.
+async fn open_clickhouse(
+    config: &Config,
+    data_dir: &Path,
+    executable: PathBuf,
+    library: Option<PathBuf>,
+    clock: Arc<dyn Clock>,
+    registry: &Registry,
+) -> anyhow::Result<(ClickHouse, Option<Arc<Supervisor>>)> {
+    let settings = &config.storage.clickhouse;
+    let (clickhouse, engine) = match (&settings.url, library) {
+        (Some(url), _) => (ClickHouse::url(url, &settings.user, &settings.password), None),
+        (None, Some(library)) => {
+            let threads = std::thread::available_parallelism().map_or(2, usize::from);
+            let args = EngineArgs {
+                library,
+                data_dir: data_dir.join("engine"),
+                socket: data_dir.join("engine.sock"),
+                memory_bytes: settings.engine_memory.0,
+                threads,
+                connections: 8,
+                tcp: None,
+                backups: None,
+            };
+            let clickhouse = ClickHouse::unix(&args.socket);
+            let supervisor = Supervisor::start(SupervisorConfig::new(executable, args), clock, registry).await?;
+            (clickhouse, Some(Arc::new(supervisor)))
+        }
+        (None, None) => anyhow::bail!("there is neither an engine library nor storage.clickhouse.url"),
+    };
+    let name = settings.database.replace('`', "");
+    clickhouse.execute(&format!("CREATE DATABASE IF NOT EXISTS `{name}`")).await.context("creating the database")?;
+    let clickhouse = clickhouse.database(&name);
+    migrate(&clickhouse, TELEMETRY).await?;
+    Ok((clickhouse, engine))
+}
+
+/// The name of this node in tokens: made once, kept in the data folder.
+fn node_name(data_dir: &Path, ids: &dyn IdSource) -> anyhow::Result<String> {
+    let path = data_dir.join("node");
+    if let Ok(name) = std::fs::read_to_string(&path)
+        && !name.trim().is_empty()
+    {
+        return Ok(name.trim().to_owned());
+    }
+    let name = format!("{:012x}", ids.random() & 0xFFFF_FFFF_FFFF);
+    std::fs::write(&path, &name).with_context(|| format!("{} cannot be written", path.display()))?;
+    Ok(name)
+}
+
+async fn first_key(config: &Config, state: &dyn StateStore, ids: &dyn IdSource) -> anyhow::Result<()> {
+    let Some(path) = &config.server.first_key_file else { return Ok(()) };
+    if !keys::list(state).await?.is_empty() {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("server.first_key_file: {} cannot be read", path.display()))?;
+    let text = text.trim().to_owned();
+    anyhow::ensure!(text.len() >= 16, "server.first_key_file: the key in {} is shorter than 16 characters", path.display());
+    let permissions = vec![model::access::Permission::Admin];
+    let new = NewKey { tenant: TenantId::default(), name: "first".to_owned(), permissions, text: Some(text) };
+    keys::create(state, ids, model::event::Actor::system("server"), new).await?;
+    Ok(())
+}
+
+/// Builds everything and starts it.
+pub async fn start(
+    config: Config,
+    config_file: Option<PathBuf>,
+    data_dir: PathBuf,
+    executable: PathBuf,
+    library: Option<PathBuf>,
+) -> anyhow::Result<Running> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids: Arc<dyn IdSource> = Arc::new(RandomIds);
+    let registry = Registry::new();
+    let nudge = Nudge::default();
+    let tenant = TenantId::default();
+    let rules = load_rules(&config, config_file.as_deref()).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
+
+    // Stores. One process a folder: the log's lock comes first, so that a second one touches nothing.
+    let node = node_name(&data_dir, &*ids)?;
+    let wal_config = config.storage.wal.for_node(data_dir.join("wal"), &node);
+    let (opening_clock, opening_ids, opening_registry) = (clock.clone(), ids.clone(), registry.clone());
+    let (wal, _) = tokio::task::spawn_blocking(move || Wal::open(wal_config, opening_clock, &*opening_ids, &opening_registry)).await??;
+    let state: Arc<dyn StateStore> = Arc::new(Nudging::new(open_state(&config, &data_dir).await?, nudge.clone()));
+    first_key(&config, &*state, &*ids).await?;
+    let ring = Arc::new(KeyRing::default());
+    ring.refresh(&*state).await?;
+    let listeners = listen::bind(&config.server, !ring.snapshot().is_empty()).await?;
+    let addresses = listeners.addresses()?;
+    let (clickhouse, engine) = open_clickhouse(&config, &data_dir, executable, library, clock.clone(), &registry).await?;
+    wal.start_writer(Arc::new(clickhouse.clone()));
+    let promql = Arc::new(PromQl::new(Arc::new(ClickHouseSource::new(clickhouse.client()))).with_metrics(&registry)?);
+    let metrics: Arc<dyn MetricQuery> = promql.clone();
+    let series = Arc::new(WalSeries::new(Arc::new(wal.clone()), clock.clone(), WalSeriesConfig::default()));
+
+    // Intake, rules, incidents, repair: in the order of the data.
+    let collector = Collector::new(config.collector.clone(), Arc::new(wal.clone()), clock.clone(), &registry)?;
+    let public_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", addresses.http));
+    let alerting_config =
+        alerting::Config { external_url: config.alerting.external_url.clone().or(Some(public_url.clone())), ..config.alerting.clone() };
+    let alerting = Arc::new(Alerting::new(AlertingDeps {
+        config: alerting_config,
+        rules,
+        state: state.clone(),
+        metrics: metrics.clone(),
+        series: series.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        nudge: nudge.clone(),
+        registry: registry.clone(),
+        tenant: tenant.clone(),
+    })?);
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+    let delivery = Arc::new(DeliveryWorker::new(&config.receivers, &http, ids.clone(), &registry)?);
+    let incidents = Incidents::new(
+        incidents::Deps {
+            config: config.incidents.clone(),
+            data_dir: data_dir.clone(),
+            public_url: Some(public_url),
+            state: state.clone(),
+            evidence: Arc::new(ClickHouseEvidence::new(clickhouse.client())),
+            series,
+            ids: ids.clone(),
+        },
+        &registry,
+    )?;
+    incidents.refresh_metrics().await?;
+    let keyless = Arc::new(AtomicBool::new(ring.snapshot().is_empty()));
+    let remediation = Remediation::new(
+        remediation::Deps {
+            config: config.remediation.clone(),
+            state: state.clone(),
+            probe: alerting.probe(),
+            ids: ids.clone(),
+            keyless: keyless.clone(),
+        },
+        &registry,
+    )?;
+
+    // What people and tools read.
+    let catalog: Arc<dyn MetricCatalog> = promql;
+    let freshness: Arc<dyn Freshness> = Arc::new(wal.clone());
+    let mut probes: Vec<Arc<dyn dashboards::health::Probe>> = vec![Arc::new(WalProbe(wal.clone())), Arc::new(StateProbe(state.clone()))];
+    probes.extend(engine.clone().map(|engine| Arc::new(EngineProbe(engine)) as Arc<dyn dashboards::health::Probe>));
+    let reading = dashboards::router(Sources {
+        metrics: metrics.clone(),
+        catalog,
+        sql: Arc::new(GuardedSql::new(clickhouse.client(), &config.storage.clickhouse.database)),
+        freshness,
+        state: state.clone(),
+        clock,
+        registry: registry.clone(),
+        probes,
+    });
+    let access = Access::new(ring.clone(), &registry)?;
+    let guarded = |router: axum::Router| router.layer(axum::middleware::from_fn_with_state(access.clone(), guard));
+    let api = reading
+        .merge(collector.http_router())
+        .merge(alerting.router())
+        .merge(alerting::delivery::api::router(state.clone()))
+        .merge(incidents.router())
+        .merge(remediation.router());
+
+    // Loops.
+    let (intake, loops) = (CancellationToken::new(), CancellationToken::new());
+    let (publish, fence) = watch::channel::<Option<Fence>>(None);
+    let context = Loop { state: state.clone(), nudge: nudge.clone(), fence: fence.clone(), stop: loops.clone() };
+    let mut followers: Vec<Arc<dyn Follower>> = incidents.followers();
+    followers.extend(alerting.followers());
+    followers.extend(remediation.followers());
+    let mut workers: Vec<Arc<dyn Worker>> = alerting.workers();
+    workers.extend(incidents.workers());
+    workers.extend(remediation.workers());
+    let mut tasks = vec![
+        tokio::spawn(runtime::lead(state.clone(), format!("{node}/{}", std::process::id()), publish, nudge, loops.clone())),
+        tokio::spawn(runtime::keys(state.clone(), ring, keyless, loops.clone())),
+        tokio::spawn(runtime::follow(context.clone(), followers)),
+        tokio::spawn(runtime::deliver(context.clone(), delivery)),
+        tokio::spawn(alerting.evaluator().run(fence, loops.clone().cancelled_owned())),
+    ];
+    tasks.extend(workers.into_iter().map(|worker| tokio::spawn(runtime::work(context.clone(), worker))));
+    let listeners = vec![
+        listen::serve(listeners.http, guarded(api), intake.clone()),
+        listen::serve(listeners.otlp_grpc, guarded(collector.grpc_router()), intake.clone()),
+        listen::serve(listeners.otlp_http, guarded(collector.http_router()), intake.clone()),
+    ];
+    Ok(Running { addresses, data_dir, state, metrics, config, config_file, alerting, wal, engine, intake, loops, tasks, listeners })
+}
+
+impl Running {
+    /// Reads the rules again; what is wrong with them is said, and the old ones stay.
+    pub fn reload(&self) {
+        match load_rules(&self.config, self.config_file.as_deref()) {
+            Ok(rules) => {
+                tracing::info!(rules = rules.len(), "the rules were read again; other settings need a restart");
+                self.alerting.reload(rules);
+            }
+            Err(problems) => tracing::error!(problems = problems.join("; "), "the rules were not read again: the old ones stay"),
+        }
+    }
+
+    /// Stops with grace: intake, loops, the log, the engine.
+    pub async fn stop(self) {
+        let grace = self.config.server.shutdown_grace.0;
+        self.intake.cancel();
+        for listener in self.listeners {
+            if tokio::time::timeout(Duration::from_secs(5), listener).await.is_err() {
+                tracing::warn!("a listener still had requests at work; they were cut off");
+            }
+        }
+        self.loops.cancel();
+        for task in self.tasks {
+            if tokio::time::timeout(grace, task).await.is_err() {
+                tracing::warn!("a loop did not end in time; what it was at is a row and is taken again");
+            }
+        }
+        let report = self.wal.stop(grace).await;
+        if report.unwritten_blocks > 0 {
+            tracing::info!(blocks = report.unwritten_blocks, "some rows stay in the log; they are written at the next start");
+        }
+        if let Some(engine) = self.engine {
+            engine.stop().await;
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Functions of range vectors: of stored samples and of subqueries.
+
+use std::sync::Arc;
+
+use model::labels::{Labels, METRIC_NAME};
+use model::query::QueryError;
+
+use super::{Evaluator, LoadedSeries};
+use crate::promql::functions::{OnDelta, RangeFunction, rate};
+use crate::promql::plan::{Node, RangeNode, RangeOf};
+use crate::promql::range::Bounds;
+use crate::promql::value::{ABSENT, Column, Frame, merge_columns, nameless, present};
+
+/// The series of a range vector, without staleness markers.
+enum Ranged<'a> {
+    Loaded(&'a LoadedSeries),
+    Owned(LoadedSeries),
+}
+
+impl Ranged<'_> {
+    fn series(&self) -> &LoadedSeries {
+        match self {
+            Ranged::Loaded(series) => series,
+            Ranged::Owned(series) => series,
+        }
+    }
+}
+
+/// The series without staleness markers: itself where there are none.
+fn without_stale(series: &LoadedSeries) -> Ranged<'_> {
+    if series.values.iter().copied().all(present) {
+        return Ranged::Loaded(series);
+    }
+    let kept = series.times.iter().zip(&series.values).filter(|(_, value)| present(**value));
+    let (times, values) = kept.map(|(at, value)| (*at, *value)).unzip();
+    Ranged::Owned(LoadedSeries { times, values, labels: Arc::clone(&series.labels), ..*series })
+}
+
+/// Labels and samples (milliseconds, value) of a bare range vector.
+pub type RawSeries = (Arc<Labels>, Vec<(i64, f64)>);
+
+impl<'a> Evaluator<'a> {
+    fn ranged(&mut self, range: &RangeNode, frame: &Frame) -> Result<Vec<Ranged<'a>>, QueryError> {
+        match &range.of {
+            RangeOf::Selector(selector) => {
+                let data: &'a [Arc<Vec<LoadedSeries>>] = self.data;
+                Ok(data[*selector].iter().map(without_stale).collect())
+            }
+            RangeOf::Subquery(node, step) => {
+                let inner = self.setting.subquery(range, *step, frame);
+                if inner.len() > self.setting.max_samples {
+                    return Err(crate::promql::source::too_many_samples(self.setting.max_samples));
+                }
+                let columns = self.vector(node, &inner)?;
+                let owned = |column: Column| {
+                    let kept = inner.times().zip(column.cells).filter(|(_, value)| present(*value));
+                    let (times, values) = kept.unzip();
+                    Ranged::Owned(LoadedSeries { labels: column.labels, delta: column.delta, counter: false, times, values })
+                };
+                Ok(columns.into_iter().map(owned).collect())
+            }
+        }
+    }
+
+    pub(super) fn over(
+        &mut self,
+        function: RangeFunction,
+        params: &[Node],
+        range: &RangeNode,
+        frame: &Frame,
+    ) -> Result<Vec<Column>, QueryError> {
+        let mut scalars = Vec::with_capacity(params.len());
+        for param in params {
+            scalars.push(self.scalar(param, frame)?);
+        }
+        let params: Vec<Vec<f64>> = (0..frame.len()).map(|step| scalars.iter().map(|numbers| numbers[step]).collect()).collect();
+        let all = self.ranged(range, frame)?;
+        self.room(all.len(), frame)?;
+        if !all.is_empty() {
+            for step in &params {
+                function.check(step)?;
+                if function == RangeFunction::QuantileOverTime {
+                    self.notes.quantile(step[0]);
+                }
+            }
+        }
+        let subquery = matches!(range.of, RangeOf::Subquery(..));
+        let mut columns = Vec::with_capacity(all.len());
+        for series in all.iter().map(Ranged::series) {
+            self.go_on()?;
+            let name = series.labels.get(METRIC_NAME).unwrap_or("");
+            let refused = match function.on_delta() {
+                OnDelta::Refuse => series.delta,
+                // What a subquery gives of a delta series are repetitions, not deltas.
+                OnDelta::AddUp => series.delta && subquery,
+                OnDelta::AsStored => false,
+            };
+            if refused {
+                self.refuse(function, name, subquery);
+                continue;
+            }
+            let cells = self.slide(function, series, range, &params, frame);
+            let labels = if function.keeps_name() { Arc::clone(&series.labels) } else { nameless(&series.labels) };
+            let delta = series.delta && function.keeps_name();
+            let column = Column { labels, cells, delta };
+            if column.is_absent() {
+                continue;
+            }
+            if function.wants_counter() && !series.counter && !series.delta {
+                self.doubt_counter(name);
+            }
+            columns.push(column);
+        }
+        merge_columns(columns)
+    }
+
+    /// One cell per step.
+    fn slide(&self, function: RangeFunction, series: &LoadedSeries, range: &RangeNode, params: &[Vec<f64>], frame: &Frame) -> Vec<f64> {
+        let added_up = series.delta && function.on_delta() == OnDelta::AddUp;
+        let mut bounds = Bounds::default();
+        let mut scratch = Vec::new();
+        let mut cells = Vec::with_capacity(frame.len());
+        for (step_time, params) in frame.times().zip(params) {
+            if cells.len().is_multiple_of(256) && self.go_on().is_err() {
+                // Nobody reads the rest; the next node fails.
+                cells.resize(frame.len(), ABSENT);
+                return cells;
+            }
+            let end = self.setting.moment(&range.shift, step_time);
+            bounds.advance(&series.times, end, range.range);
+            let window = bounds.window(&series.times, &series.values, end, range.range, step_time);
+            let value = if window.times.is_empty() {
+                None
+            } else if added_up {
+                let sum = rate::added_up(&window);
+                if function == RangeFunction::Rate { sum.map(|sum| sum / window.seconds()) } else { sum }
+            } else {
+                function.apply(&window, params, &mut scratch)
+            };
+            cells.push(value.unwrap_or(ABSENT));
+        }
+        cells
+    }
+
+    fn refuse(&mut self, function: RangeFunction, name: &str, subquery: bool) {
+        let function = function.name();
+        let why = if subquery { "of a subquery means nothing for" } else { "means nothing for" };
+        self.notes.warn(&format!(
+            "{function}() {why} series of delta temporality, they were left out; use rate() or increase() on the selector itself: {name:?}"
+        ));
+    }
+
+    fn doubt_counter(&mut self, name: &str) {
+        let usual = ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
+        if !name.is_empty() && !usual {
+            self.notes.inform(&format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {name:?}"));
+        }
+    }
+
+    /// 1 at each step where no series has a sample in its window.
+    pub(super) fn absent_over(&mut self, range: &RangeNode, labels: &Labels, frame: &Frame) -> Result<Vec<Column>, QueryError> {
+        let all = self.ranged(range, frame)?;
+        let mut cells = vec![1.0; frame.len()];
+        for series in all.iter().map(Ranged::series) {
+            self.go_on()?;
+            let mut bounds = Bounds::default();
+            for (step_time, cell) in frame.times().zip(&mut cells) {
+                let end = self.setting.moment(&range.shift, step_time);
+                bounds.advance(&series.times, end, range.range);
+                if !bounds.window(&series.times, &series.values, end, range.range, step_time).times.is_empty() {
+                    *cell = ABSENT;
+                }
+            }
+        }
+        merge_columns(vec![Column::new(labels.clone(), cells)])
+    }
+
+    /// A bare range vector at the only step: the samples of its window.
+    pub fn matrix(&mut self, range: &RangeNode, frame: &Frame) -> Result<Vec<RawSeries>, QueryError> {
+        let end = self.setting.moment(&range.shift, frame.start);
+        let all = self.ranged(range, frame)?;
+        let mut out = Vec::with_capacity(all.len());
+        for series in all.iter().map(Ranged::series) {
+            let mut bounds = Bounds::default();
+            bounds.advance(&series.times, end, range.range);
+            let window = bounds.window(&series.times, &series.values, end, range.range, frame.start);
+            if !window.times.is_empty() {
+                let samples: Vec<(i64, f64)> = window.times.iter().copied().zip(window.values.iter().copied()).collect();
+                out.push((Arc::clone(&series.labels), samples));
+            }
+        }
+        Ok(out)
+    }
+}

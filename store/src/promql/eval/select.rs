@@ -1,0 +1,79 @@
+//! Instant selectors: the newest sample within the lookback, unless the series ended.
+
+use model::labels::METRIC_NAME;
+use model::query::QueryError;
+
+use super::{Evaluator, LoadedSeries, seconds};
+use crate::promql::plan::{Node, Shift};
+use crate::promql::range::Bounds;
+use crate::promql::value::{ABSENT, Column, Frame, merge_columns, nameless, present};
+
+impl Evaluator<'_> {
+    pub(super) fn select(&mut self, selector: usize, shift: &Shift, frame: &Frame) -> Result<Vec<Column>, QueryError> {
+        let columns = self.newest(selector, shift, frame, newest_value)?;
+        for column in columns.iter().filter(|column| column.delta) {
+            let name = column.labels.get(METRIC_NAME).unwrap_or("");
+            self.notes.inform(&format!(
+                "the series have delta temporality, each sample counts only what happened since the one before; use rate() or increase(): {name:?}"
+            ));
+        }
+        Ok(columns)
+    }
+
+    /// `timestamp`: of a bare selector the time of the sample, else the time of the step.
+    pub(super) fn timestamp(&mut self, of: &Node, frame: &Frame) -> Result<Vec<Column>, QueryError> {
+        let mut columns = match of {
+            Node::Select(selector, shift) => self.newest(*selector, shift, frame, |series, to| seconds(series.times[to - 1]))?,
+            other => {
+                let mut columns = self.vector(other, frame)?;
+                for column in &mut columns {
+                    let cells = column.cells.iter_mut().zip(frame.times()).filter(|(cell, _)| present(**cell));
+                    cells.for_each(|(cell, at)| *cell = seconds(at));
+                }
+                columns
+            }
+        };
+        columns.iter_mut().for_each(|column| column.labels = nameless(&column.labels));
+        merge_columns(columns)
+    }
+
+    fn newest(
+        &mut self,
+        selector: usize,
+        shift: &Shift,
+        frame: &Frame,
+        cell: impl Fn(&LoadedSeries, usize) -> f64,
+    ) -> Result<Vec<Column>, QueryError> {
+        let all = &self.data[selector];
+        self.room(all.len(), frame)?;
+        let mut columns = Vec::with_capacity(all.len());
+        for series in all.iter() {
+            self.go_on()?;
+            let mut bounds = Bounds::default();
+            let mut cells = Vec::with_capacity(frame.len());
+            for step_time in frame.times() {
+                let end = self.setting.moment(shift, step_time);
+                bounds.advance(&series.times, end, self.setting.lookback);
+                let to = bounds.to();
+                let fresh = to > 0 && series.times[to - 1] > end.saturating_sub(self.setting.lookback);
+                cells.push(if fresh && present(series.values[to - 1]) { cell(series, to) } else { ABSENT });
+            }
+            let column = Column { labels: series.labels.clone(), cells, delta: series.delta };
+            if !column.is_absent() {
+                columns.push(column);
+            }
+        }
+        Ok(columns)
+    }
+}
+
+/// The last sample; of deltas with the same time, all of them.
+fn newest_value(series: &LoadedSeries, to: usize) -> f64 {
+    let last = series.values[to - 1];
+    if !series.delta {
+        return last;
+    }
+    let at = series.times[to - 1];
+    let others = series.times[..to - 1].iter().zip(&series.values).rev().take_while(|(time, _)| **time == at);
+    last + others.map(|(_, value)| *value).filter(|value| present(*value)).sum::<f64>()
+}

@@ -1,0 +1,58 @@
+//! `rate`, `increase`, `delta`, `irate`, `idelta` on running totals, with Prometheus's extrapolation; and the sum of deltas.
+
+use super::Window;
+
+/// Whether a fall is a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// A counter: a fall means that it started again at zero.
+    Counter,
+    /// A gauge: a fall is a fall.
+    Gauge,
+}
+
+/// The change over the whole range. Where the first or last sample is nearer to the edge than 1.1 times the average distance of
+/// samples, it is extrapolated to the edge, else by half that distance; a counter never below zero. `None` with less than two samples.
+pub fn extrapolated(window: &Window<'_>, meaning: Meaning) -> Option<f64> {
+    let gaps = window.times.len().checked_sub(1).filter(|gaps| *gaps > 0)?;
+    let (first_at, last_at) = (window.times[0], window.times[gaps]);
+    let (first, last) = (window.values[0], window.values[gaps]);
+    let mut change = last - first;
+    if meaning == Meaning::Counter {
+        change += window.values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum::<f64>();
+    }
+    let sampled = (last_at - first_at) as f64 / 1_000.0;
+    let distance = sampled / gaps as f64;
+    let threshold = distance * 1.1;
+    let mut to_start = (first_at - (window.end - window.range)) as f64 / 1_000.0;
+    if to_start >= threshold {
+        to_start = distance / 2.0;
+    }
+    if meaning == Meaning::Counter && change > 0.0 && first >= 0.0 {
+        to_start = to_start.min(sampled * (first / change));
+    }
+    let mut to_end = (window.end - last_at) as f64 / 1_000.0;
+    if to_end >= threshold {
+        to_end = distance / 2.0;
+    }
+    Some(change * ((sampled + to_start + to_end) / sampled))
+}
+
+/// From the last two samples: per second for a counter, the plain difference for a gauge.
+pub fn instant(window: &Window<'_>, meaning: Meaning) -> Option<f64> {
+    let last = window.times.len().checked_sub(1).filter(|last| *last > 0)?;
+    let millis = window.times[last] - window.times[last - 1];
+    if millis == 0 {
+        return None;
+    }
+    let (before, now) = (window.values[last - 1], window.values[last]);
+    Some(match meaning {
+        Meaning::Gauge => now - before,
+        Meaning::Counter => (if now < before { now } else { now - before }) / (millis as f64 / 1_000.0),
+    })
+}
+
+/// The sum of deltas in the window: what happened in it, exactly. `None` without a sample.
+pub fn added_up(window: &Window<'_>) -> Option<f64> {
+    (!window.values.is_empty()).then(|| super::over_time::sum(window.values.iter().copied()))
+}

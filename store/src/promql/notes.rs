@@ -1,0 +1,40 @@
+//! Annotations: what the evaluator has to say about an answer. Texts as Prometheus words them; each is kept once, and only so many.
+
+use std::collections::BTreeSet;
+
+/// At most so many of each kind are kept.
+const CAP: usize = 50;
+
+/// The annotations of one evaluation.
+#[derive(Clone, Debug, Default)]
+pub struct Notes {
+    warnings: BTreeSet<String>,
+    infos: BTreeSet<String>,
+}
+
+impl Notes {
+    /// Something may be wrong with the answer.
+    pub fn warn(&mut self, text: &str) {
+        add(&mut self.warnings, "PromQL warning: ", text);
+    }
+    /// Something to know about the answer.
+    pub fn inform(&mut self, text: &str) {
+        add(&mut self.infos, "PromQL info: ", text);
+    }
+    /// The `q` of a quantile lies outside 0..=1.
+    pub fn quantile(&mut self, q: f64) {
+        if q.is_nan() || !(0.0..=1.0).contains(&q) {
+            self.warn(&format!("quantile value should be between 0 and 1, got {}", model::units::Value(q)));
+        }
+    }
+    /// The warnings and the infos, sorted.
+    pub fn into_parts(self) -> (Vec<String>, Vec<String>) {
+        (self.warnings.into_iter().collect(), self.infos.into_iter().collect())
+    }
+}
+
+fn add(texts: &mut BTreeSet<String>, prefix: &str, text: &str) {
+    if texts.len() < CAP {
+        texts.insert(format!("{prefix}{text}"));
+    }
+}

@@ -1,0 +1,338 @@
+//! Text to [`Plan`]: the crate `promql-parser` reads the grammar, we resolve names, compile matchers and check what it leaves
+//! unchecked. Every failure is a [`QueryError::BadData`] with the place, where the parser's message names something in the text.
+
+mod call;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, SystemTime};
+
+use model::labels::{METRIC_NAME, MatchOp, Matcher};
+use model::query::QueryError;
+use promql_parser::label::{MatchOp as ParsedOp, Matcher as ParsedMatcher};
+use promql_parser::parser::token::TokenType;
+use promql_parser::parser::value::ValueType;
+use promql_parser::parser::{
+    AggregateExpr, AtModifier, BinModifier, BinaryExpr, Expr, LabelModifier, Offset, SubqueryExpr, VectorMatchCardinality, VectorSelector,
+};
+
+use super::plan::{
+    Aggregate, Aggregator, Arithmetic, At, Binary, Bool, Cardinality, Comparison, Grouping, Matching, Node, Operator, Plan, RangeNode,
+    RangeOf, Root, Selector, SetOperator, Shift,
+};
+
+/// Longer expressions are refused.
+const MAX_BYTES: usize = 128 << 10;
+/// More operators, brackets and words than this are refused before parsing: they bound how deep the tree can be.
+const MAX_OPERATORS: usize = 2_000;
+/// Deeper trees are refused.
+const MAX_DEPTH: usize = 200;
+
+/// Parses and checks an expression.
+pub fn parse(text: &str) -> Result<Plan, QueryError> {
+    let expr = syntax(text)?;
+    let mut planner = Planner { text, selectors: Vec::new(), depth: 0 };
+    let root = match unwrap(&expr) {
+        Expr::MatrixSelector(_) | Expr::Subquery(_) => Root::Range(planner.range(&expr)?),
+        other => Root::Node(planner.node(other)?),
+    };
+    Ok(Plan { root, selectors: planner.selectors })
+}
+
+/// Parses one series selector (`up{job="api"}`) into its matchers.
+pub fn selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
+    match unwrap(&syntax(text)?) {
+        Expr::VectorSelector(selector) if selector.offset.is_none() && selector.at.is_none() => {
+            Planner { text, selectors: Vec::new(), depth: 0 }.matchers(selector)
+        }
+        _ => Err(QueryError::BadData(format!("parse error: `{text}` is no series selector, such as up{{job=\"api\"}}"))),
+    }
+}
+
+fn syntax(text: &str) -> Result<Expr, QueryError> {
+    if text.len() > MAX_BYTES {
+        return Err(QueryError::BadData(format!("the expression has {} bytes, more than the limit of {MAX_BYTES}", text.len())));
+    }
+    if operators(text) > MAX_OPERATORS {
+        return Err(QueryError::BadData(format!("the expression has more than {MAX_OPERATORS} operators and brackets")));
+    }
+    // The parser panics on some numbers where it expects a duration (`x[1e30]`).
+    let parsed = catch_unwind(AssertUnwindSafe(|| promql_parser::parser::parse(text)))
+        .map_err(|_| QueryError::BadData("parse error: a number or duration is out of range".to_owned()))?;
+    parsed.map_err(|message| at_place(text, &message))
+}
+
+/// An upper bound of the depth of the tree: operators, opening brackets and words outside of quotes.
+fn operators(text: &str) -> usize {
+    let (mut count, mut quote, mut escaped, mut in_word) = (0, None, false, false);
+    for byte in text.bytes() {
+        match quote {
+            Some(open) => {
+                if escaped {
+                    escaped = false;
+                } else if byte == b'\\' && open != b'`' {
+                    escaped = true;
+                } else if byte == open {
+                    quote = None;
+                }
+            }
+            None if matches!(byte, b'"' | b'\'' | b'`') => quote = Some(byte),
+            None => count += usize::from(matches!(byte, b'+' | b'-' | b'*' | b'/' | b'%' | b'^' | b'(' | b'[' | b'<' | b'>' | b'=')),
+        }
+        let word = quote.is_none() && (byte.is_ascii_alphabetic() || byte == b'_');
+        count += usize::from(word && !in_word);
+        in_word = word || (in_word && byte.is_ascii_digit());
+    }
+    count
+}
+
+/// Puts `line:column` before a message that quotes a part of the text, as Prometheus does.
+fn at_place(text: &str, message: &str) -> QueryError {
+    let quoted = message.split(['\'', '"', '`']).nth(1).filter(|quoted| !quoted.is_empty() && *quoted != text);
+    let place = quoted.and_then(|quoted| text.rfind(quoted)).map(|at| {
+        let before = &text[..at];
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        format!("{line}:{column}: ")
+    });
+    let message = match message {
+        "invalid promql query" => "unexpected token or end of input: the text is no PromQL expression",
+        other => other,
+    };
+    // The types as Prometheus calls them.
+    let message = ["expected type ", "got "].into_iter().fold(message.to_owned(), |message, before| {
+        message
+            .replace(&format!("{before}vector"), &format!("{before}instant vector"))
+            .replace(&format!("{before}matrix"), &format!("{before}range vector"))
+    });
+    QueryError::BadData(format!("{}parse error: {message}", place.unwrap_or_default()))
+}
+
+/// The expression inside of parentheses.
+fn unwrap(expr: &Expr) -> &Expr {
+    let mut inner = expr;
+    while let Expr::Paren(paren) = inner {
+        inner = &paren.expr;
+    }
+    inner
+}
+
+fn millis(duration: Duration) -> Result<i64, QueryError> {
+    // A hundred years: so that sums of a few never overflow.
+    i64::try_from(duration.as_millis())
+        .ok()
+        .filter(|millis| *millis <= 3_200_000_000_000)
+        .ok_or_else(|| QueryError::BadData("parse error: duration out of range (at most 100 years)".to_owned()))
+}
+
+struct Planner<'t> {
+    text: &'t str,
+    selectors: Vec<Selector>,
+    depth: usize,
+}
+
+impl Planner<'_> {
+    fn bad(&self, message: &str) -> QueryError {
+        at_place(self.text, message)
+    }
+
+    fn node(&mut self, expr: &Expr) -> Result<Node, QueryError> {
+        if self.depth >= MAX_DEPTH {
+            return Err(QueryError::BadData(format!("the expression is nested deeper than {MAX_DEPTH} levels")));
+        }
+        self.depth += 1;
+        let node = match expr {
+            Expr::Paren(paren) => self.node(&paren.expr),
+            Expr::NumberLiteral(number) => Ok(Node::Number(number.val)),
+            Expr::StringLiteral(text) => Ok(Node::Text(text.val.clone())),
+            Expr::Unary(unary) => self.node(&unary.expr).map(|node| Node::Negate(Box::new(node))),
+            Expr::VectorSelector(selector) => self.select(selector),
+            Expr::Call(call) => self.call(call),
+            Expr::Aggregate(aggregate) => self.aggregate(aggregate),
+            Expr::Binary(binary) => self.binary(binary),
+            Expr::MatrixSelector(_) | Expr::Subquery(_) => Err(self.bad("unexpected range vector: only functions such as rate() take one")),
+            Expr::Extension(_) => Err(self.bad("unknown syntax")),
+        };
+        self.depth -= 1;
+        node
+    }
+
+    /// A node that must be of a type.
+    fn typed(&mut self, expr: &Expr, wanted: ValueType, place: &str) -> Result<Node, QueryError> {
+        let found = expr.value_type();
+        if found != wanted {
+            return Err(self.bad(&format!("expected type {} in {place}, got {}", type_name(wanted), type_name(found))));
+        }
+        self.node(expr)
+    }
+
+    fn select(&mut self, selector: &VectorSelector) -> Result<Node, QueryError> {
+        let shift = self.shift(&selector.at, &selector.offset)?;
+        let matchers = self.matchers(selector)?;
+        self.selectors.push(Selector { matchers });
+        Ok(Node::Select(self.selectors.len() - 1, shift))
+    }
+
+    fn matchers(&self, selector: &VectorSelector) -> Result<Vec<Matcher>, QueryError> {
+        if !selector.matchers.or_matchers.is_empty() {
+            return Err(self.bad("`or` between label matchers is not PromQL: write two selectors joined by the operator `or`"));
+        }
+        let mut matchers = Vec::with_capacity(selector.matchers.matchers.len() + 1);
+        if let Some(name) = &selector.name {
+            matchers.push(self.matcher(METRIC_NAME, MatchOp::Equal, name, None)?);
+        }
+        for parsed in &selector.matchers.matchers {
+            let ParsedMatcher { op, name, value } = parsed;
+            matchers.push(match op {
+                ParsedOp::Equal => self.matcher(name, MatchOp::Equal, value, None)?,
+                ParsedOp::NotEqual => self.matcher(name, MatchOp::NotEqual, value, None)?,
+                ParsedOp::Re(pattern) => self.matcher(name, MatchOp::Regex, value, Some(pattern.as_str()))?,
+                ParsedOp::NotRe(pattern) => self.matcher(name, MatchOp::NotRegex, value, Some(pattern.as_str()))?,
+            });
+        }
+        Ok(matchers)
+    }
+
+    /// `repaired` is the parser's form of a pattern: braces that repeat nothing are literal in RE2 and escaped there.
+    fn matcher(&self, name: &str, op: MatchOp, value: &str, repaired: Option<&str>) -> Result<Matcher, QueryError> {
+        let repaired = repaired.and_then(|pattern| pattern.strip_prefix("^(?:")?.strip_suffix(")$"));
+        Matcher::new(name, op, value)
+            .or_else(|error| repaired.map_or(Err(error), |pattern| Matcher::new(name, op, pattern)))
+            .map_err(|error| self.bad(&error.to_string()))
+    }
+
+    fn shift(&self, at: &Option<AtModifier>, offset: &Option<Offset>) -> Result<Shift, QueryError> {
+        let at = match at {
+            None => None,
+            Some(AtModifier::Start) => Some(At::Start),
+            Some(AtModifier::End) => Some(At::End),
+            Some(AtModifier::At(time)) => Some(At::Millis(match time.duration_since(SystemTime::UNIX_EPOCH) {
+                Ok(since) => millis(since)?,
+                Err(before) => -millis(before.duration())?,
+            })),
+        };
+        let offset = match offset {
+            None => 0,
+            Some(Offset::Pos(duration)) => millis(*duration)?,
+            Some(Offset::Neg(duration)) => -millis(*duration)?,
+        };
+        Ok(Shift { at, offset })
+    }
+
+    fn range(&mut self, expr: &Expr) -> Result<RangeNode, QueryError> {
+        match unwrap(expr) {
+            Expr::MatrixSelector(matrix) => {
+                let Node::Select(selector, shift) = self.select(&matrix.vs)? else {
+                    return Err(self.bad("ranges only allowed for vector selectors"));
+                };
+                let range = self.positive(matrix.range)?;
+                Ok(RangeNode { of: RangeOf::Selector(selector), range, shift })
+            }
+            Expr::Subquery(SubqueryExpr { expr, offset, at, range, step }) => {
+                let (range, shift) = (self.positive(*range)?, self.shift(at, offset)?);
+                let step = step.map(|step| self.positive(step)).transpose()?;
+                let of = RangeOf::Subquery(Box::new(self.typed(expr, ValueType::Vector, "a subquery")?), step);
+                Ok(RangeNode { of, range, shift })
+            }
+            other => Err(self.bad(&format!("expected type range vector, got {}", type_name(other.value_type())))),
+        }
+    }
+
+    fn positive(&self, duration: Duration) -> Result<i64, QueryError> {
+        match millis(duration)? {
+            0 => Err(self.bad("duration must be greater than 0")),
+            millis => Ok(millis),
+        }
+    }
+
+    fn aggregate(&mut self, expr: &AggregateExpr) -> Result<Node, QueryError> {
+        let name = expr.op.to_string();
+        let grouping = match &expr.modifier {
+            None => Grouping::By(Vec::new()),
+            Some(LabelModifier::Include(labels)) => Grouping::By(labels.labels.clone()),
+            Some(LabelModifier::Exclude(labels)) => Grouping::Without(labels.labels.clone()),
+        };
+        let place = "aggregation expression";
+        let scalar = |planner: &mut Self| match &expr.param {
+            Some(param) => planner.typed(param, ValueType::Scalar, place),
+            None => Err(planner.bad(&format!("{name} needs a scalar as its first argument"))),
+        };
+        let aggregator = match name.as_str() {
+            "sum" => Aggregator::Sum,
+            "avg" => Aggregator::Avg,
+            "min" => Aggregator::Min,
+            "max" => Aggregator::Max,
+            "count" => Aggregator::Count,
+            "group" => Aggregator::Group,
+            "stddev" => Aggregator::Stddev,
+            "stdvar" => Aggregator::Stdvar,
+            "quantile" => Aggregator::Quantile(scalar(self)?),
+            "topk" => Aggregator::Topk(scalar(self)?),
+            "bottomk" => Aggregator::Bottomk(scalar(self)?),
+            "limitk" => Aggregator::Limitk(scalar(self)?),
+            "count_values" => match expr.param.as_deref().map(unwrap) {
+                Some(Expr::StringLiteral(label)) if !label.val.is_empty() => Aggregator::CountValues(label.val.clone()),
+                Some(Expr::StringLiteral(_)) => return Err(self.bad("invalid label name \"\" in count_values")),
+                _ => return Err(self.bad("count_values needs a label name in quotes as its first argument")),
+            },
+            other => return Err(self.bad(&format!("aggregation '{other}' is not supported"))),
+        };
+        let of = self.typed(&expr.expr, ValueType::Vector, place)?;
+        Ok(Node::Aggregate(Box::new(Aggregate { aggregator, of, grouping })))
+    }
+
+    fn binary(&mut self, expr: &BinaryExpr) -> Result<Node, QueryError> {
+        let modifier = expr.modifier.clone().unwrap_or_default();
+        let operator = self.operator(expr.op, modifier.return_bool)?;
+        if modifier.fill_values.lhs.is_some() || modifier.fill_values.rhs.is_some() {
+            return Err(self.bad("the experimental modifiers fill, fill_left and fill_right are not supported"));
+        }
+        let BinModifier { card, matching, .. } = modifier;
+        let matching = match matching {
+            None => Matching::Ignoring(Vec::new()),
+            Some(LabelModifier::Include(labels)) => Matching::On(labels.labels),
+            Some(LabelModifier::Exclude(labels)) => Matching::Ignoring(labels.labels),
+        };
+        let cardinality = match card {
+            VectorMatchCardinality::OneToOne | VectorMatchCardinality::ManyToMany => Cardinality::OneToOne,
+            VectorMatchCardinality::ManyToOne(labels) => Cardinality::ManyToOne(labels.labels),
+            VectorMatchCardinality::OneToMany(labels) => Cardinality::OneToMany(labels.labels),
+        };
+        let (left, right) = (self.node(&expr.lhs)?, self.node(&expr.rhs)?);
+        Ok(Node::Binary(Box::new(Binary { operator, left, right, matching, cardinality })))
+    }
+
+    fn operator(&self, token: TokenType, number: bool) -> Result<Operator, QueryError> {
+        let bool = if number { Bool::Number } else { Bool::Filter };
+        Ok(match token.to_string().as_str() {
+            "+" => Operator::Arithmetic(Arithmetic::Add),
+            "-" => Operator::Arithmetic(Arithmetic::Subtract),
+            "*" => Operator::Arithmetic(Arithmetic::Multiply),
+            "/" => Operator::Arithmetic(Arithmetic::Divide),
+            "%" => Operator::Arithmetic(Arithmetic::Modulo),
+            "^" => Operator::Arithmetic(Arithmetic::Power),
+            "atan2" => Operator::Arithmetic(Arithmetic::Atan2),
+            "==" => Operator::Compare(Comparison::Equal, bool),
+            "!=" => Operator::Compare(Comparison::NotEqual, bool),
+            "<" => Operator::Compare(Comparison::Less, bool),
+            "<=" => Operator::Compare(Comparison::LessOrEqual, bool),
+            ">" => Operator::Compare(Comparison::Greater, bool),
+            ">=" => Operator::Compare(Comparison::GreaterOrEqual, bool),
+            "and" => Operator::Set(SetOperator::And),
+            "or" => Operator::Set(SetOperator::Or),
+            "unless" => Operator::Set(SetOperator::Unless),
+            other => return Err(self.bad(&format!("operator '{other}' is not supported"))),
+        })
+    }
+}
+
+fn type_name(kind: ValueType) -> &'static str {
+    match kind {
+        ValueType::Vector => "instant vector",
+        ValueType::Scalar => "scalar",
+        ValueType::Matrix => "range vector",
+        ValueType::String => "string",
+    }
+}
+
+#[cfg(test)]
+mod tests;

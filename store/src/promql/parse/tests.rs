@@ -1,0 +1,106 @@
+//! What does not parse, and how that is said.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn fails(text: &str) -> String {
+    match parse(text) {
+        Err(QueryError::BadData(message)) => message,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+#[test]
+fn messages_name_place_and_cause() {
+    for (text, expected) in [
+        ("sum(foo(bar))", "1:5: parse error: unknown function with name 'foo'"),
+        ("a\n + nonsense(b)", "2:4: parse error: unknown function with name 'nonsense'"),
+        ("rate(x)", "expected type range vector in call to function 'rate', got instant vector"),
+        ("x[5m] + 1", "binary expression must contain only scalar and instant vector types"),
+        ("1 > 2", "comparisons between scalars must use BOOL modifier"),
+        ("info(x)", "1:1: parse error: function 'info' is not supported"),
+        ("histogram_count(x)", "native histograms"),
+        ("limit_ratio(0.5, x)", "aggregation 'limit_ratio' is not supported"),
+        ("a + fill(0) b", "fill"),
+        ("{a=\"1\" or b=\"2\"}", "`or` between label matchers"),
+        ("{a=~\".*\"}", "vector selector must contain at least one non-empty matcher"),
+        ("x{a=~\"(\"}", "illegal regex"),
+        ("abs(1)", "expected type instant vector in call to function 'abs', got scalar"),
+        ("ln(0)", "expected type instant vector"),
+        ("topk(x, y)", "expected type scalar"),
+        ("count_values(\"\", y)", "invalid label name"),
+        ("limitk(x, y)", "expected type scalar"),
+        ("x[0s]", "duration must be greater than 0"),
+        ("label_replace(x, \"a\", \"b\", \"c\", \"(\")", "invalid regular expression in label_replace(): ("),
+        ("label_replace(x, \"\", \"b\", \"c\", \"d\")", "invalid destination label name"),
+        ("x offset 1000000y", "out of range"),
+        ("", "no expression found"),
+        ("sum(", "unclosed left parenthesis"),
+        ("a b", "no PromQL expression"),
+        ("\"a\" + 1", "binary expression must contain only scalar and instant vector types"),
+        ("-\"a\"", "unary expression only allowed on expressions of type scalar or"),
+        ("x[5m][5m]", "ranges only allowed for vector selectors"),
+        ("x[5m:0s]", "greater than 0"),
+        ("sum by (a) (x) by (b)", "no PromQL expression"),
+        ("vector(x)", "expected type scalar"),
+        ("scalar(1)", "expected type instant vector"),
+    ] {
+        let message = fails(text);
+        assert!(message.contains(expected), "{text}: {message}");
+    }
+}
+
+#[test]
+fn numbers_out_of_range_are_refused_without_a_panic() {
+    for text in ["x[1e30]", "x[1e30:1m]", "x offset 1e30", "x[NaN]", "x @ 1e30"] {
+        fails(text);
+    }
+}
+
+#[test]
+fn trees_too_deep_are_refused() {
+    assert!(fails(&format!("{}x{}", "(-".repeat(400), ")".repeat(400))).contains("nested deeper"));
+    assert!(fails(&"1+".repeat(3_000)).contains("operators"));
+    assert!(fails(&"x".repeat(200_000)).contains("bytes"));
+    assert!(parse(&format!("{}x{}", "abs(".repeat(100), ")".repeat(100))).is_ok());
+}
+
+#[test]
+fn everything_usual_parses() {
+    for text in [
+        "up",
+        "{__name__=~\"a.*\"}",
+        "{\"http.server\", \"label name\"=\"x\"}",
+        "rate(x{a=\"b\",c!=\"d\",e=~\"f|g\",h!~\"i\"}[5m] offset -1h @ 1.5)",
+        "rate(x[5m] @ end() offset 1m)",
+        "x[1h30m:15s] offset 5m",
+        "sum by (a, b) (x) / ignoring (c) group_left (d) y",
+        "x == bool 1 and on () y unless z or w",
+        "quantile_over_time(0.9, x[5m:])",
+        "histogram_quantile(0.95, sum by (le, service_name) (rate(traces_span_metrics_duration_seconds_bucket[5m])))",
+        "x{a=~\"b{c\"}",
+        "count_values(\"v\", x) without (a)",
+        "-x ^ 2",
+        "\"text\"",
+        "start() + end() + step() + range()",
+    ] {
+        parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "[a-z(){}\\[\\]\"'@+*/^<>=!~,.:0-9 \n#-]{0,60}") {
+        let _ = parse(&text);
+        let _ = selector(&text);
+    }
+
+    #[test]
+    fn no_mix_of_words_makes_it_panic(words in prop::collection::vec(prop::sample::select(vec![
+        "x", "{a=\"b\"}", "[5m]", "[5m:1m]", "offset", "5m", "@", "1", "sum", "by", "(", ")", "rate", "and", "on", "bool", "==", "-", ",",
+        "group_left", "start()", "\"t\"", "topk", "1e30", "0x", "é", "{", "}",
+    ]), 0..14)) {
+        let _ = parse(&words.join(" "));
+    }
+}

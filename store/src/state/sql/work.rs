@@ -1,0 +1,133 @@
+//! Work rows in SQL: how they are scheduled, claimed, changed by the holder of the claim, counted and at last deleted.
+
+use std::collections::BTreeMap;
+
+use model::ids::WorkId;
+use model::state::{Backlog, StateError};
+use model::tenant::TenantId;
+use model::time::Timestamp;
+use model::work::{Claim, NewWork, Queue, Work, WorkChange};
+use sqlx::{AssertSqlSafe, SqlSafeStr};
+
+use super::super::dialect::{Arg, Dialect, args, failed};
+use super::super::rows;
+use super::super::text::{backlogs, limit, storable, work_id};
+
+/// Whether any row of queue `$1` is due at `$2`.
+pub const ANY_DUE: &str = "SELECT lane FROM work WHERE queue = $1 AND state = 'pending' AND due_at <= $2 AND (lease_until IS NULL OR \
+     lease_until <= $2) LIMIT 1";
+
+/// How many rows one transaction of [`prune`] deletes at most.
+pub const PRUNED_AT_ONCE: u64 = 1_000;
+
+/// Per queue: rows that are pending, dead letters, and when the first pending one was due.
+pub const BACKLOG: &str = "SELECT queue, COUNT(CASE WHEN state = 'pending' THEN 1 END), COUNT(CASE WHEN state = 'dead' THEN 1 END), \
+     COALESCE(MIN(CASE WHEN state = 'pending' THEN due_at END), 9223372036854775807) FROM work WHERE state IN ('pending', 'dead') GROUP BY queue";
+
+/// Takes due rows that nobody holds.
+pub async fn claim<D: Dialect>(write: &mut D::Connection, claim: &Claim) -> Result<Vec<Work>, StateError> {
+    // The conditions stand in the outer statement too: whoever changes a row first has it, even without a turn.
+    let sql = format!(
+        "UPDATE work SET lease = lease + 1, lease_until = $3, attempts = attempts + 1 WHERE id IN (SELECT id FROM work WHERE queue = $1 AND \
+         state = 'pending' AND due_at <= $2 AND (lease_until IS NULL OR lease_until <= $2) ORDER BY lane, due_at, id LIMIT $4) AND \
+         state = 'pending' AND (lease_until IS NULL OR lease_until <= $2) RETURNING {}",
+        rows::WORK
+    );
+    let until = claim.now.plus(claim.lease_for).micros();
+    let args = args![claim.queue.as_str(), claim.now.micros(), until, rows::int(limit(claim.limit, super::super::text::USUAL_WORK))];
+    let found = D::rows(write, AssertSqlSafe(sql).into_sql_str(), args).await.map_err(failed("claiming work"))?;
+    let mut claimed: Vec<Work> = found.iter().map(rows::work::<D>).collect::<Result<_, _>>()?;
+    claimed.sort_by_key(|work| (work.lane, work.due_at, work.id));
+    Ok(claimed)
+}
+
+/// What a change by the holder of a claim requires.
+macro_rules! held {
+    ($set:literal) => {
+        concat!("UPDATE work SET ", $set, " WHERE id = $1 AND tenant = $2 AND lease = $3 AND lease_until IS NOT NULL AND state = 'pending'")
+    };
+}
+
+/// Applies one change.
+pub async fn change<D: Dialect>(
+    write: &mut D::Connection,
+    tenant: &TenantId,
+    change: &WorkChange,
+    at: Timestamp,
+) -> Result<(), StateError> {
+    let by = |id: &WorkId, lease: u64| args![id.to_string(), tenant.as_str(), rows::int(lease)];
+    let (id, sql, mut args, more): (_, _, _, Vec<Arg>) = match change {
+        WorkChange::Schedule(new) => return schedule::<D>(write, tenant, new, at).await,
+        WorkChange::Cancel { queue, key } => return cancel::<D>(write, tenant, *queue, key, at).await,
+        WorkChange::Progress { id, lease, progress } => (id, held!("progress = $4"), by(id, *lease), args![progress.to_string()]),
+        WorkChange::Done { id, lease } => {
+            (id, held!("state = 'done', finished_at = $4, lease_until = NULL"), by(id, *lease), args![at.micros()])
+        }
+        WorkChange::Retry { id, lease, due_at, error, progress } => (
+            id,
+            held!("due_at = $4, error = $5, progress = $6, lease_until = NULL"),
+            by(id, *lease),
+            args![due_at.micros(), &*storable(error), progress.as_ref().map(ToString::to_string)],
+        ),
+        WorkChange::Dead { id, lease, error } => {
+            (id, held!("state = 'dead', error = $4, lease_until = NULL"), by(id, *lease), args![&*storable(error)])
+        }
+        WorkChange::Replay { id, due_at } => (
+            id,
+            "UPDATE work SET state = 'pending', attempts = 0, due_at = $3 WHERE id = $1 AND tenant = $2 AND state = 'dead'",
+            args![id.to_string(), tenant.as_str()],
+            args![due_at.micros()],
+        ),
+    };
+    args.extend(more);
+    let changed = D::run(write, sql.into_sql_str(), args).await.map_err(failed("changing work"))?;
+    if changed == 1 { Ok(()) } else { Err(StateError::Conflict { what: format!("work {id}") }) }
+}
+
+async fn schedule<D: Dialect>(write: &mut D::Connection, tenant: &TenantId, new: &NewWork, at: Timestamp) -> Result<(), StateError> {
+    let sql = "INSERT INTO work (id, tenant, queue, key, lane, subject_alert, subject_incident, state, due_at, attempts, body, created_at, \
+         lease) VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, 0, $9, $10, 0) ON CONFLICT (tenant, queue, key) DO NOTHING";
+    let args = args![
+        work_id(tenant, new, at).to_string(),
+        tenant.as_str(),
+        new.queue.as_str(),
+        &*storable(&new.key),
+        new.lane.number(),
+        new.subject.alert.map(|alert| alert.to_string()),
+        new.subject.incident.map(|incident| incident.to_string()),
+        new.due_at.micros(),
+        new.body.to_string(),
+        at.micros(),
+    ];
+    D::run(write, sql.into_sql_str(), args).await.map(|_| ()).map_err(failed("scheduling work"))
+}
+
+async fn cancel<D: Dialect>(
+    write: &mut D::Connection,
+    tenant: &TenantId,
+    queue: Queue,
+    key: &str,
+    at: Timestamp,
+) -> Result<(), StateError> {
+    let sql = "UPDATE work SET state = 'cancelled', finished_at = $4, lease_until = NULL WHERE tenant = $1 AND queue = $2 AND key = $3 AND \
+         state = 'pending'";
+    let args = args![tenant.as_str(), queue.as_str(), &*storable(key), at.micros()];
+    D::run(write, sql.into_sql_str(), args).await.map(|_| ()).map_err(failed("cancelling work"))
+}
+
+/// Deletes some rows that ended before a moment in microseconds; gives how many.
+pub async fn prune<D: Dialect>(write: &mut D::Connection, before: i64) -> Result<u64, StateError> {
+    let sql = "DELETE FROM work WHERE id IN (SELECT id FROM work WHERE finished_at < $1 LIMIT $2)".into_sql_str();
+    D::run(write, sql, args![before, rows::int(PRUNED_AT_ONCE)]).await.map_err(failed("pruning work"))
+}
+
+/// Reads [`BACKLOG`]'s rows.
+pub fn backlog<D: Dialect>(found: &[D::Row], now: Timestamp) -> Result<Vec<Backlog>, StateError> {
+    let mut counts = BTreeMap::new();
+    for row in found {
+        let Some(queue) = Queue::parse(&rows::text::<D>(row, 0)?) else { continue };
+        let natural = |column| rows::number::<D>(row, column).map(|number| u64::try_from(number).unwrap_or(0));
+        counts.insert(queue, (natural(1)?, natural(2)?, Timestamp::from_micros(rows::number::<D>(row, 3)?)));
+    }
+    Ok(backlogs(&counts, now))
+}

@@ -1,0 +1,155 @@
+//! Evidence out of a real engine: a small outage, told by spans, error events and logs.
+
+use model::evidence::{EvidenceQuery, EvidenceSource};
+use model::tenant::TenantId;
+use model::time::{Clock, SystemClock, Timestamp};
+use store::evidence::ClickHouseEvidence;
+
+use crate::fixture::TestEngine;
+
+/// 20 minutes from the top of a minute, an hour ago, so that nothing expires.
+fn start() -> Timestamp {
+    Timestamp::from_secs(SystemClock.now().millis() / 60_000 * 60 - 3_600)
+}
+
+fn at(minutes: f64) -> String {
+    format!("fromUnixTimestamp64Nano({})", start_nanos() + (minutes * 60e9) as i64)
+}
+
+fn start_nanos() -> i64 {
+    thread_local! { static START: i64 = start().nanos(); }
+    START.with(|start| *start)
+}
+
+async fn insert(engine: &TestEngine, rows: &str) {
+    engine.clickhouse.execute(&format!("INSERT INTO {rows}")).await.unwrap();
+}
+
+const SPAN: &str = "spans (tenant, ts, trace_id, span_id, service, name, kind, duration, status, sample_rate, attributes, retention_days)";
+
+/// `count` spans; `trace` is the first byte of their trace ids, the count within the last.
+fn spans(minute: f64, count: u32, what: &str, trace: &str) -> String {
+    format!(
+        "{SPAN} SELECT 'acme', {}, unhex('{trace}' || repeat('00', 14) || leftPad(hex(number + 1), 2, '0')), unhex(repeat('01', 8)), {what}, 30 FROM numbers({count})",
+        at(minute)
+    )
+}
+
+async fn outage() -> TestEngine {
+    let engine = TestEngine::with_schema().await;
+    let ok = "'checkout', 'POST /pay', 'SERVER', 100000000, 'OK', 0, map()";
+    // Before: 40 good requests and 1 bad one. During: 10 good ones, 20 bad and slow ones of 4 people; `mail` falls silent.
+    insert(&engine, &spans(-5.0, 40, ok, "a0")).await;
+    insert(&engine, &spans(-4.0, 1, "'checkout', 'POST /pay', 'SERVER', 100000000, 'ERROR', 1, map()", "a1")).await;
+    insert(&engine, &spans(1.0, 10, ok, "a2")).await;
+    let person = "map(number % 2 = 0 ? 'enduser.id' : 'user.id', 'u' || toString(number % 4))";
+    insert(&engine, &spans(2.0, 20, &format!("'checkout', 'POST /pay', 'SERVER', 2000000000 + number, 'ERROR', 1, {person}"), "a3")).await;
+    insert(&engine, &spans(-3.0, 7, "'mail', 'send', 'CONSUMER', 50000000, 'OK', 1, map()", "a4")).await;
+    // A sampled service: 3 spans stand for 30 requests. Its slowest is in a trace of checkout's.
+    insert(&engine, &spans(3.0, 3, "'stock', 'GET /stock', 'SERVER', 3000000000, 'OK', 10, map()", "a3")).await;
+    // What does not count: inner spans, other times, other tenants.
+    insert(&engine, &spans(2.0, 5, "'checkout', 'SELECT', 'CLIENT', 9000000000, 'ERROR', 1, map()", "a5")).await;
+    insert(&engine, &spans(20.0, 5, ok, "a6")).await;
+    insert(&engine, &spans(-20.5, 5, ok, "a7")).await;
+    insert(&engine, &spans(2.0, 5, "'checkout', 'POST /pay', 'SERVER', 8000000000, 'ERROR', 1, map()", "a8").replace("'acme'", "'other'"))
+        .await;
+    let event = |print: u64, minute: f64, count: u32, value: &str, trace: &str| {
+        format!(
+            "error_events (tenant, project, fingerprint, ts, event_id, type, value, stack, trace_id, retention_days) SELECT 'acme', 'checkout', {print}, \
+                 {} + toIntervalSecond(number), toUUID('00000000-0000-0000-0000-{print:08}' || leftPad(toString(number), 4, '0')), 'E{print}', {value}, \
+                 'at pay', {trace}, 30 FROM numbers({count})",
+            at(minute)
+        )
+    };
+    // Group 10 grew by 6 (and one of its events came twice), 20 shrank, 30 is only from before.
+    insert(&engine, &event(10, 1.0, 6, "'card ' || toString(number)", "unhex(repeat('0b', 16))")).await;
+    insert(&engine, &event(10, 1.0, 1, "'card 0'", "unhex(repeat('0b', 16))")).await;
+    insert(&engine, &event(20, 2.0, 3, "'old'", "toFixedString('', 16)")).await;
+    insert(&engine, &event(20, -2.0, 8, "'old'", "toFixedString('', 16)").replace("00000000-0000-", "00000000-0001-")).await;
+    insert(&engine, &event(30, -2.0, 8, "'gone'", "toFixedString('', 16)")).await;
+    for (severity, count, body, minute) in
+        [(17, 9, "it's down", 1.0), (21, 2, "out of memory", 2.0), (13, 50, "slow", 2.0), (17, 99, "early", -1.0)]
+    {
+        insert(
+            &engine,
+            &format!(
+                "logs (tenant, ts, service, severity_number, body, retention_days) SELECT 'acme', {}, 'checkout', {severity}, \
+                 '{}', 30 FROM numbers({count})",
+                at(minute),
+                body.replace('\'', "\\'")
+            ),
+        )
+        .await;
+    }
+    // The cause, further down: another service's error and log record in a failed trace of checkout's, and elsewhere.
+    let traces = [
+        ("unhex('a3' || repeat('00', 14) || '01')", 41_u64, "pool of db1 is empty"),
+        ("unhex('c0' || repeat('00', 14) || '01')", 42, "unrelated"),
+    ];
+    for (trace, print, words) in traces {
+        insert(&engine, &event(print, 6.0, 2, &format!("'{words}'"), trace).replace("'checkout'", "'db'")).await;
+        let columns = "tenant, ts, service, severity_number, trace_id, body, retention_days";
+        let rows = format!(
+            "logs ({columns}) SELECT 'acme', {}, 'db', 17, {trace}, '{words} ' || toString(number * 7), 30 FROM numbers(5)",
+            at(6.0)
+        );
+        insert(&engine, &rows).await;
+    }
+    engine
+}
+
+#[tokio::test]
+async fn an_outage_is_told_in_numbers() {
+    let engine = outage().await;
+    let source = ClickHouseEvidence::new(engine.clickhouse.client());
+    let from = Timestamp::from_nanos(start_nanos());
+    let end = from.plus(std::time::Duration::from_secs(1_200));
+    let query = EvidenceQuery { tenant: TenantId::new("acme").unwrap(), start: from, end, services: Vec::new(), limit: 5 };
+    let found = source.evidence(&query).await.unwrap();
+
+    let impact: Vec<_> =
+        found.impact.iter().map(|i| (i.service.as_str(), i.requests, i.errors, i.users, i.requests_before, i.errors_before)).collect();
+    assert_eq!(impact, [("checkout", 30, 20, 4, 41, 1), ("mail", 0, 0, 0, 7, 0), ("stock", 30, 0, 0, 0, 0)]);
+    assert!((1.9..=2.1).contains(&found.impact[0].p95_seconds.0) && (found.impact[0].p95_seconds_before.0 - 0.1).abs() < 0.01, "{found:?}");
+    assert!(found.impact[1].p95_seconds.0.is_nan(), "no request, no percentile");
+
+    let errors: Vec<_> =
+        found.errors.iter().map(|e| (e.fingerprint.as_str(), e.count, e.count_before, e.kind.as_str(), e.message.as_str())).collect();
+    assert_eq!(errors[0], ("000000000000000a", 6, 0, "E10", "card 5"));
+    assert_eq!(errors[1..3], [("0000000000000029", 2, 0, "E41", "pool of db1 is empty"), ("000000000000002a", 2, 0, "E42", "unrelated")]);
+    assert_eq!(errors[3..], [("0000000000000014", 3, 8, "E20", "old")]);
+    assert_eq!((found.errors[0].trace_id.as_str(), found.errors[0].stack.as_str()), ("0b".repeat(16).as_str(), "at pay"));
+    assert_eq!(found.errors[3].trace_id, "", "no trace is known");
+    let seconds = |at: Timestamp| at.since(from).as_secs();
+    assert_eq!((seconds(found.errors[0].first_seen), seconds(found.errors[0].last_seen)), (60, 65));
+
+    let traces: Vec<_> = found.slow_traces.iter().map(|t| (t.service.as_str(), t.name.as_str(), t.seconds.0, t.failed)).collect();
+    assert_eq!(traces[..3], [("stock", "GET /stock", 3.0, false); 3]);
+    assert_eq!((traces.len(), traces[3].0, traces[3].3), (5, "checkout", true));
+    let mut ids: Vec<&str> = found.slow_traces.iter().map(|t| t.trace_id.as_str()).collect();
+    assert!(ids.iter().all(|id| id.starts_with("a300") && id.len() == 32), "{ids:?}");
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 5, "a trace is named once");
+    assert_eq!(found.slow_traces[0].at, from.plus(std::time::Duration::from_secs(180)));
+
+    let logs: Vec<_> = found.logs.iter().map(|l| (l.severity.as_str(), l.body.as_str(), l.count)).collect();
+    let db = |words| ("error", words, 5);
+    assert_eq!(logs, [("error", "it's down", 9), db("pool of db1 is empty 0"), db("unrelated 0"), ("fatal", "out of memory", 2)]);
+
+    // Of one service: what is its own, and what stands in its failed traces.
+    let own = source.evidence(&EvidenceQuery { services: vec!["checkout".into()], ..query.clone() }).await.unwrap();
+    assert_eq!(own.impact.iter().map(|i| i.service.as_str()).collect::<Vec<_>>(), ["checkout"]);
+    let errors: Vec<_> = own.errors.iter().map(|e| (e.service.as_str(), e.kind.as_str(), e.message.as_str())).collect();
+    assert_eq!(errors, [("checkout", "E10", "card 5"), ("db", "E41", "pool of db1 is empty"), ("checkout", "E20", "old")]);
+    let logs: Vec<_> = own.logs.iter().map(|l| (l.service.as_str(), l.count)).collect();
+    assert_eq!(logs, [("checkout", 9), ("db", 5), ("checkout", 2)]);
+
+    let narrow = EvidenceQuery { services: vec!["stock".into(), "it's ?".into()], limit: 1, ..query.clone() };
+    let narrow = source.evidence(&narrow).await.unwrap();
+    assert_eq!((narrow.impact.len(), narrow.errors.len(), narrow.slow_traces.len(), narrow.logs.len()), (1, 0, 1, 0));
+    let nobody = EvidenceQuery { tenant: TenantId::new("nobody").unwrap(), ..query.clone() };
+    assert_eq!(source.evidence(&nobody).await.unwrap(), Default::default());
+    let backwards = EvidenceQuery { end: from, ..query };
+    assert_eq!(source.evidence(&backwards).await.unwrap(), Default::default());
+}

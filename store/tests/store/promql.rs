@@ -1,0 +1,20 @@
+//! PromQL: tables of cases over series in memory, range = instants, Debian's Prometheus side by side, ClickHouse = memory.
+
+#[path = "promql/cases.rs"]
+mod cases;
+#[path = "promql/catalog.rs"]
+mod catalog;
+#[path = "promql/clickhouse.rs"]
+mod clickhouse;
+#[path = "promql/delta.rs"]
+mod delta;
+#[path = "promql/differential.rs"]
+mod differential;
+#[path = "promql/generate.rs"]
+mod generate;
+#[path = "promql/harness.rs"]
+mod harness;
+#[path = "promql/limits.rs"]
+mod limits;
+#[path = "promql/properties.rs"]
+mod properties;
