@@ -231,6 +231,63 @@ async fn a_killed_and_a_hung_engine_come_back_with_their_data() {
     assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "a stopped engine leaves no process");
 }
 
+#[test]
+fn a_child_ends_with_its_parent_and_when_it_is_told() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+    let folder = tempfile::tempdir().unwrap();
+    let args = serde_json::json!({
+        "library": crate::fixture::library(), "data_dir": folder.path().join("engine"), "socket": folder.path().join("s"),
+        "memory_bytes": 1u64 << 30, "threads": 1, "connections": 2,
+    });
+    for told in [false, true] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_store-engine"))
+            .args(["engine", "--args", &args.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("\"ready\":true"), "{line}");
+        // A parent that dies, however it does, closes its end of the pipe.
+        let stdin = child.stdin.take();
+        if told {
+            Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        } else {
+            drop(stdin);
+        }
+        assert!(child.wait().unwrap().success());
+        assert!(!folder.path().join("s").exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_supervisor_tells_how_the_engine_is() {
+    let engine = TestEngine::start().await;
+    let (registry, mut args) = (prometheus::Registry::new(), engine.args.clone());
+    let folder = tempfile::tempdir().unwrap();
+    (args.data_dir, args.socket) = (folder.path().join("engine"), folder.path().join("s"));
+    let clock = std::sync::Arc::new(model::time::SystemClock);
+    // An engine over its limit of resident memory is started again.
+    let config =
+        store::engine::supervisor::SupervisorConfig { ping_every: Duration::from_millis(20), resident_limit: 1 << 20, ..config(args) };
+    let supervisor = Supervisor::start(config, clock, &registry).await.unwrap();
+    assert!(supervisor.status().up && supervisor.status().resident_bytes > 50 << 20);
+    assert!(supervisor.socket_path().exists());
+    let value = |name: &str| {
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+        line.trim().parse::<f64>().unwrap()
+    };
+    assert_eq!(value("watchfire_engine_up"), 1.0);
+    assert!(value("watchfire_engine_resident_bytes") > 1e6);
+    until("the heavy engine to be started again", async || value("watchfire_engine_restarts_total") >= 1.0).await;
+    supervisor.stop().await;
+    assert_eq!(value("watchfire_engine_up"), 0.0);
+    assert_eq!(supervisor.status().pid, None);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_has_one_owner() {
     let engine = TestEngine::start().await;
