@@ -1,1 +1,289 @@
-//! (to come)
+//! The delivery worker: claims outbox rows, sends them through their receiver's channel and commits what became of them.
+//!
+//! In: work rows of queue `delivery`. Out: requests to providers, and per row one commit with the row's new state and its event. Before a
+//! send the row notes that it is about to be sent; a row found with that note belonged to a process that ended in the act, and the
+//! provider is asked before anything is sent again. Nothing is lost: a failure is a retry with backoff, at last a dead letter that can be
+//! listed and replayed.
+//!
+//! Order: page before chat before mail. Rows about the same thing (receiver and dedup key, or receiver and incident channel) are a
+//! [`lines::Line`] and go out one after the other in the order in which they were written; different lines run side by side, a few per
+//! destination, so that a receiver that hangs never holds up another one.
+
+mod api;
+mod bucket;
+mod carry;
+pub mod config;
+mod destination;
+mod lines;
+mod meters;
+mod progress;
+mod settle;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::drive::Worker;
+use model::ids::{IdSource, WorkId};
+use model::state::{Fence, StateError, StateStore};
+use model::time::Timestamp;
+use model::work::{Claim, Queue, Work, WorkQuery, WorkState};
+use prometheus::Registry;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::channels::{Channel, ReceiverConfig, ReceiverError};
+
+pub use api::router;
+pub use config::Config;
+
+use destination::Destination;
+use lines::{Lines, Place};
+use meters::Meters;
+
+/// Sends the outbox. One per process; cheap to share.
+pub struct DeliveryWorker {
+    destinations: BTreeMap<String, Arc<Destination>>,
+    config: Config,
+    lease: Duration,
+    ids: Arc<dyn IdSource>,
+    meters: Meters,
+    lines: Mutex<Lines>,
+    slots: Semaphore,
+    in_flight: watch::Sender<usize>,
+    stopping: AtomicBool,
+    backlog_at: Mutex<Option<Timestamp>>,
+}
+
+/// A worker that cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A receiver's settings do not work.
+    #[error(transparent)]
+    Receiver(#[from] ReceiverError),
+    /// Two receivers have one name.
+    #[error("two receivers are called `{0}`: rename one of them")]
+    Twice(String),
+    /// The HTTP client cannot be built.
+    #[error("the HTTP client of the receivers cannot be built")]
+    Client(#[from] reqwest::Error),
+    /// A metric cannot be registered.
+    #[error("the metrics of the delivery worker cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    /// The settings of the worker do not work.
+    #[error("delivery: {0}")]
+    Config(String),
+}
+
+/// A line's rows of one claim, in order.
+struct Job {
+    destination: Option<Arc<Destination>>,
+    rows: Vec<Claimed>,
+}
+
+/// A claimed row.
+struct Claimed {
+    work: Work,
+    place: Option<Place>,
+    /// An earlier row of the line that is not in this claim and not done, and when it is due.
+    waits_for: Option<(WorkId, Timestamp)>,
+}
+
+impl DeliveryWorker {
+    /// Builds the channels of all receivers. The process must have installed rustls's `ring` provider (see [`crate::channels::client`]).
+    pub fn new(receivers: &[ReceiverConfig], config: Config, ids: Arc<dyn IdSource>, registry: &Registry) -> Result<Self, BuildError> {
+        let client = crate::channels::client()?;
+        let mut channels = Vec::new();
+        for receiver in receivers {
+            channels.push((receiver.clone(), crate::channels::open(receiver, &client)?));
+        }
+        Self::with_channels(channels, config, ids, registry)
+    }
+
+    /// With channels that are made elsewhere.
+    pub fn with_channels(
+        channels: Vec<(ReceiverConfig, Box<dyn Channel>)>,
+        config: Config,
+        ids: Arc<dyn IdSource>,
+        registry: &Registry,
+    ) -> Result<Self, BuildError> {
+        if let Some(problem) = config.problems().into_iter().next() {
+            return Err(BuildError::Config(problem));
+        }
+        // A claim must outlast one question to the provider and one send.
+        let longest = channels.iter().map(|(receiver, _)| receiver.timeout().0).max().unwrap_or_default();
+        let lease = config.lease.0.max(longest * 3);
+        let mut destinations = BTreeMap::new();
+        for (receiver, channel) in channels {
+            let destination = Arc::new(Destination::new(&receiver, channel, config.per_destination));
+            if destinations.insert(receiver.name().to_owned(), destination).is_some() {
+                return Err(BuildError::Twice(receiver.name().to_owned()));
+            }
+        }
+        Ok(DeliveryWorker {
+            destinations,
+            lease,
+            ids,
+            meters: Meters::new(registry)?,
+            lines: Mutex::default(),
+            slots: Semaphore::new(config.concurrency),
+            in_flight: watch::Sender::new(0),
+            stopping: AtomicBool::new(false),
+            backlog_at: Mutex::new(None),
+            config,
+        })
+    }
+
+    /// Claims due rows and sends them, different lines side by side. This is what the server calls, on a tick and on a nudge. It returns the
+    /// number of rows claimed as soon as all of them are settled, or after [`Config::patience`]: what then still waits for a slow provider goes
+    /// on in the background and holds up nobody.
+    pub async fn deliver_due(
+        self: &Arc<Self>,
+        state: &Arc<dyn StateStore>,
+        fence: Option<&Fence>,
+        now: Timestamp,
+    ) -> Result<usize, StateError> {
+        self.measure(&**state, now).await?;
+        let room = self.config.claimed.saturating_sub(*self.in_flight.borrow());
+        if room == 0 || self.stopping.load(Ordering::SeqCst) {
+            return Ok(0);
+        }
+        let claim = Claim { queue: Queue::Delivery, now, lease_for: self.lease, limit: room.min(self.batch()) };
+        let rows = state.claim(&claim).await?;
+        let claimed = rows.len();
+        let mut tasks = JoinSet::new();
+        for job in self.plan(rows, &**state).await? {
+            let (worker, state, fence) = (Arc::clone(self), Arc::clone(state), fence.cloned());
+            let counted = Counted::new(&self.in_flight, job.rows.len());
+            tasks.spawn(async move {
+                worker.run(job, &*state, fence.as_ref(), now).await;
+                drop(counted);
+            });
+        }
+        let all = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.config.patience.0, all).await.is_err() {
+            tasks.detach_all();
+        }
+        Ok(claimed)
+    }
+
+    /// Starts no further send and waits for those under way, at most this long. Rows that were claimed but not begun are given back.
+    pub async fn drain(&self, at_most: Duration) {
+        self.stopping.store(true, Ordering::SeqCst);
+        let mut in_flight = self.in_flight.subscribe();
+        if tokio::time::timeout(at_most, in_flight.wait_for(|count| *count == 0)).await.is_err() {
+            tracing::warn!(rows = *self.in_flight.borrow(), "deliveries were still under way at the end; they are reconciled at the next start");
+        }
+    }
+
+    /// Groups claimed rows by line, in order, and finds out which lines must wait.
+    async fn plan(&self, rows: Vec<Work>, state: &dyn StateStore) -> Result<Vec<Job>, StateError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch: HashSet<WorkId> = rows.iter().map(|row| row.id).collect();
+        let mut jobs = self.by_line(rows);
+        let fresh = {
+            let lines = self.lines();
+            let mut rows = jobs.iter().flat_map(|job| &job.rows);
+            rows.all(|row| lines.knows(row.work.id) && row.place.as_ref().is_none_or(|place| lines.before(place, &batch).is_none()))
+        };
+        if !fresh {
+            let open = self.open_rows(state).await?;
+            *self.lines() = Lines::of(&open);
+        }
+        let lines = self.lines();
+        for row in jobs.iter_mut().flat_map(|job| &mut job.rows) {
+            row.waits_for = row.place.as_ref().and_then(|place| lines.before(place, &batch));
+        }
+        drop(lines);
+        Ok(jobs)
+    }
+
+    fn by_line(&self, rows: Vec<Work>) -> Vec<Job> {
+        let mut jobs: Vec<Job> = Vec::new();
+        for work in rows {
+            let place = Place::of(&work);
+            let line = place.as_ref().map(|place| &place.line);
+            let found = jobs.iter().position(|job| line.is_some() && job.rows[0].place.as_ref().map(|place| &place.line) == line);
+            let destination = line.and_then(|line| self.destinations.get(&line.receiver)).cloned();
+            let row = Claimed { work, place, waits_for: None };
+            match found {
+                Some(at) => jobs[at].rows.push(row),
+                None => jobs.push(Job { destination, rows: vec![row] }),
+            }
+        }
+        for job in &mut jobs {
+            job.rows.sort_by(|a, b| a.place.as_ref().map(|place| &place.turn).cmp(&b.place.as_ref().map(|place| &place.turn)));
+        }
+        jobs
+    }
+
+    async fn open_rows(&self, state: &dyn StateStore) -> Result<Vec<Work>, StateError> {
+        let backlog = state.backlog(Timestamp::EPOCH).await?;
+        let pending = backlog.iter().find(|backlog| backlog.queue == Queue::Delivery).map_or(0, |backlog| backlog.pending);
+        // Some more: rows are written while we look.
+        let limit = usize::try_from(pending).unwrap_or(usize::MAX).saturating_add(1_000);
+        state.list(&WorkQuery { tenant: None, queue: Some(Queue::Delivery), state: Some(WorkState::Pending), limit }).await
+    }
+
+    /// The gauges of the queue, at most once in five seconds.
+    async fn measure(&self, state: &dyn StateStore, now: Timestamp) -> Result<(), StateError> {
+        {
+            let mut last = self.backlog_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_some_and(|last| last <= now && now.since(last) < Duration::from_secs(5)) {
+                return Ok(());
+            }
+            *last = Some(now);
+        }
+        let backlog = state.backlog(now).await?;
+        self.meters.backlog(backlog.iter().find(|backlog| backlog.queue == Queue::Delivery));
+        Ok(())
+    }
+
+    fn lines(&self) -> std::sync::MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Rows under way, counted until dropped.
+struct Counted(watch::Sender<usize>, usize);
+
+impl Counted {
+    fn new(count: &watch::Sender<usize>, rows: usize) -> Self {
+        count.send_modify(|count| *count += rows);
+        Counted(count.clone(), rows)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(self.1));
+    }
+}
+
+#[async_trait]
+impl Worker for DeliveryWorker {
+    fn queue(&self) -> Queue {
+        Queue::Delivery
+    }
+    fn lease(&self) -> Duration {
+        self.lease
+    }
+    fn batch(&self) -> usize {
+        self.config.claimed
+    }
+    /// One row by itself, for drivers that go row by row ([`DeliveryWorker::deliver_due`] is the way of the server).
+    async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
+        for job in self.plan(vec![work], state).await? {
+            self.run(job, state, fence, now).await;
+        }
+        Ok(())
+    }
+}
