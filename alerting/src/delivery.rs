@@ -178,7 +178,10 @@ impl DeliveryWorker {
         self.stopping.store(true, Ordering::SeqCst);
         let mut in_flight = self.in_flight.subscribe();
         if tokio::time::timeout(at_most, in_flight.wait_for(|count| *count == 0)).await.is_err() {
-            tracing::warn!(rows = *self.in_flight.borrow(), "deliveries were still under way at the end; they are reconciled at the next start");
+            tracing::warn!(
+                rows = *self.in_flight.borrow(),
+                "deliveries were still under way at the end; they are reconciled at the next start"
+            );
         }
     }
 

@@ -1,6 +1,8 @@
 //! The settings of receivers: `receivers: [{name, type, ...}]`. Unknown keys are refused, secrets never show, every base URL can be set.
 //! Credentials that would travel unencrypted beyond this machine are refused by [`ReceiverConfig::problems`].
 
+mod read;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::secret::Secret;
@@ -25,7 +27,7 @@ impl RateLimit {
 
 /// One receiver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", try_from = "read::Form")]
 pub enum ReceiverConfig {
     /// PagerDuty's Events API v2.
     Pagerduty(PagerDutyConfig),
@@ -42,27 +44,22 @@ pub enum ReceiverConfig {
 }
 
 /// PagerDuty.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PagerDutyConfig {
     /// What ladders and rules call it.
     pub name: String,
     /// The integration's key.
     pub routing_key: Secret,
     /// The base URL.
-    #[serde(default = "pagerduty_url")]
     pub url: String,
     /// How fast.
-    #[serde(default = "pagerduty_rate")]
     pub rate_limit: RateLimit,
     /// The longest one request may take.
-    #[serde(default = "usual_timeout")]
     pub timeout: Span,
 }
 
 /// Slack, Web API.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SlackConfig {
     /// What ladders and rules call it.
     pub name: String,
@@ -71,95 +68,77 @@ pub struct SlackConfig {
     /// Where notices go: a channel id (`C012345`) or a name.
     pub channel: String,
     /// The base URL of the API.
-    #[serde(default = "slack_url")]
     pub api_url: String,
     /// User ids that are invited to every incident channel.
-    #[serde(default)]
     pub invite: Vec<String>,
     /// How fast messages are posted.
-    #[serde(default = "slack_rate")]
     pub rate_limit: RateLimit,
     /// How fast channels are opened and archived (Slack allows about 20 a minute).
-    #[serde(default = "slack_channel_rate")]
     pub channel_rate_limit: RateLimit,
     /// The longest one request may take.
-    #[serde(default = "usual_timeout")]
     pub timeout: Span,
 }
 
 /// Slack, incoming webhook.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SlackWebhookConfig {
     /// What ladders and rules call it.
     pub name: String,
     /// The webhook's URL: whoever has it can post, so it is a secret.
     pub url: Secret,
     /// How fast.
-    #[serde(default = "slack_rate")]
     pub rate_limit: RateLimit,
     /// The longest one request may take.
-    #[serde(default = "usual_timeout")]
     pub timeout: Span,
 }
 
 /// Generic webhook.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WebhookConfig {
     /// What ladders and rules call it.
     pub name: String,
     /// Where to; it may hold a token, so it is kept as a secret.
     pub url: Secret,
     /// More headers; their values are secrets.
-    #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
     /// Sent as `Authorization: Bearer ...`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bearer_token: Option<Secret>,
     /// How fast.
-    #[serde(default = "webhook_rate")]
     pub rate_limit: RateLimit,
     /// The longest one request may take.
-    #[serde(default = "usual_timeout")]
     pub timeout: Span,
 }
 
 /// Mail.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MailConfig {
     /// What ladders and rules call it.
     pub name: String,
     /// The SMTP server.
     pub host: String,
     /// Its port.
-    #[serde(default = "submission_port")]
     pub port: u16,
     /// Whether to insist on STARTTLS; without it mail may go to this machine only.
-    #[serde(default = "yes")]
     pub starttls: bool,
     /// The user name, where the server asks for one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// The password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
     /// The sender: `Watchfire <watchfire@example.org>`.
     pub from: String,
     /// The recipients.
     pub to: Vec<String>,
     /// How fast.
-    #[serde(default = "mail_rate")]
     pub rate_limit: RateLimit,
     /// The longest one SMTP command may take.
-    #[serde(default = "usual_timeout")]
     pub timeout: Span,
 }
 
 /// Twilio.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TwilioConfig {
     /// What ladders and rules call it.
     pub name: String,
@@ -168,21 +147,18 @@ pub struct TwilioConfig {
     /// Its token.
     pub auth_token: Secret,
     /// The sending number; or `messaging_service_sid`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// The messaging service (`MG...`); or `from`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub messaging_service_sid: Option<String>,
     /// The numbers to send to (`+15551234567`).
     pub to: Vec<String>,
     /// The base URL.
-    #[serde(default = "twilio_url")]
     pub url: String,
     /// How fast.
-    #[serde(default = "sms_rate")]
     pub rate_limit: RateLimit,
     /// The longest one request may take.
-    #[serde(default = "usual_timeout")]
     pub timeout: Span,
 }
 

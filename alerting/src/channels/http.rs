@@ -90,9 +90,7 @@ impl Http {
         let Answer { status, retry_after, .. } = *answer;
         match status {
             200..=299 => Ok(()),
-            300..=399 => {
-                Err(SendError::last(format!("the receiver answered {status}, a redirect: configure the URL that it leads to")))
-            }
+            300..=399 => Err(SendError::last(format!("the receiver answered {status}, a redirect: configure the URL that it leads to"))),
             429 => Err(SendError::Retry { after: retry_after, reason: "429: too many requests".to_owned(), doubt: false }),
             // A gateway does not know what became of the request behind it.
             408 | 502 | 504 => Err(SendError::Retry { after: retry_after, reason: self.refusal(answer), doubt: true }),
@@ -103,7 +101,11 @@ impl Http {
 
     fn refusal(&self, answer: &Answer) -> String {
         let said = self.excerpt(&answer.body);
-        if said.is_empty() { format!("the receiver answered {}", answer.status) } else { format!("the receiver answered {}: {said}", answer.status) }
+        if said.is_empty() {
+            format!("the receiver answered {}", answer.status)
+        } else {
+            format!("the receiver answered {}: {said}", answer.status)
+        }
     }
 
     /// The first words of a body, on one line, without secrets.

@@ -67,7 +67,9 @@ impl Shown {
     fn of(row: &Work) -> Self {
         let delivery = serde_json::from_value::<Delivery>(row.body.clone()).ok();
         let (receiver, action, title, notification) = match &delivery {
-            Some(delivery) => (delivery.receiver.clone(), action_word(&delivery.message), title(&delivery.message), delivery.id.to_string()),
+            Some(delivery) => {
+                (delivery.receiver.clone(), action_word(&delivery.message), title(&delivery.message), delivery.id.to_string())
+            }
             None => (String::new(), "unreadable", String::new(), String::new()),
         };
         Shown {
@@ -143,7 +145,8 @@ async fn list(
     let state = match query.state.as_deref() {
         None => None,
         Some(word) => Some(
-            WorkState::parse(word).ok_or_else(|| ApiError::Bad(format!("state={word}: use pending, done, dead or cancelled, or leave it out")))?,
+            WorkState::parse(word)
+                .ok_or_else(|| ApiError::Bad(format!("state={word}: use pending, done, dead or cancelled, or leave it out")))?,
         ),
     };
     let limit = query.limit.unwrap_or(USUAL).clamp(1, MOST);
@@ -166,7 +169,8 @@ async fn replay(
 ) -> Result<Response, ApiError> {
     principal.require(Permission::Admin)?;
     let id: WorkId = id.parse().map_err(|error: model::ids::IdError| ApiError::Bad(error.to_string()))?;
-    let rows = |state| WorkQuery { tenant: Some(principal.tenant.clone()), queue: Some(Queue::Delivery), state: Some(state), limit: SEARCHED };
+    let rows =
+        |state| WorkQuery { tenant: Some(principal.tenant.clone()), queue: Some(Queue::Delivery), state: Some(state), limit: SEARCHED };
     let dead = api.state.list(&rows(WorkState::Dead)).await?;
     let row = dead.into_iter().find(|row| row.id == id).ok_or_else(|| ApiError::NotFound(id.to_string()))?;
     if !query.force && reopens(&row, &api.state.list(&rows(WorkState::Done)).await?) {
@@ -204,5 +208,9 @@ fn reopens(row: &Work, done: &[Work]) -> bool {
     };
     let Some(place) = Place::of(row) else { return false };
     matches!(action(row), Some(PageAction::Trigger | PageAction::Acknowledge))
-        && done.iter().filter(|done| action(done) == Some(PageAction::Resolve)).filter_map(Place::of).any(|done| done.line == place.line && done.turn > place.turn)
+        && done
+            .iter()
+            .filter(|done| action(done) == Some(PageAction::Resolve))
+            .filter_map(Place::of)
+            .any(|done| done.line == place.line && done.turn > place.turn)
 }

@@ -116,7 +116,10 @@ pub fn no_channel_yet(progress: &Progress, now: Timestamp, config: &Config) -> N
     let reason = "waits for the incident's chat channel".to_owned();
     let progress = Progress { first_at: progress.first_at.or(Some(now)), ..progress.clone() };
     if is_over(&progress, now, config) {
-        return Next::Dead { reason: format!("given up after {}: the incident has no chat channel", config.give_up_after), progress: progress.dead() };
+        return Next::Dead {
+            reason: format!("given up after {}: the incident has no chat channel", config.give_up_after),
+            progress: progress.dead(),
+        };
     }
     let waited = progress.first_at.map_or(Duration::ZERO, |first| now.since(first));
     let pause = (waited / 4).clamp(Duration::from_millis(500), Duration::from_secs(60));

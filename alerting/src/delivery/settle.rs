@@ -28,14 +28,7 @@ pub fn noted(work: &Work, progress: &Progress, fence: Option<&Fence>, now: Times
 }
 
 /// The end of an attempt.
-pub fn settled(
-    work: &Work,
-    delivery: Option<&Delivery>,
-    next: &Next,
-    fence: Option<&Fence>,
-    now: Timestamp,
-    ids: &dyn IdSource,
-) -> Commit {
+pub fn settled(work: &Work, delivery: Option<&Delivery>, next: &Next, fence: Option<&Fence>, now: Timestamp, ids: &dyn IdSource) -> Commit {
     let (id, lease) = (work.id, work.lease);
     let mut commit = Commit::at(now);
     commit.fence = fence.cloned();
@@ -90,9 +83,7 @@ fn chat_event(delivery: &Delivery, sent: &Sent) -> Option<EventKind> {
             channel: channel.id.clone(),
             name: channel.name.clone(),
         }),
-        (Message::ChatArchive { .. }, _) => {
-            Some(EventKind::ChatChannelArchived { channel: sent.provider_id.clone().unwrap_or_default() })
-        }
+        (Message::ChatArchive { .. }, _) => Some(EventKind::ChatChannelArchived { channel: sent.provider_id.clone().unwrap_or_default() }),
         (Message::ChatOpen { .. } | Message::ChatPost { .. } | Message::Notice(_) | Message::Document { .. }, _) => None,
     }
 }

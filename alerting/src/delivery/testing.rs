@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::event::{EventKind, Recorded};
-use model::ids::{IdSource, SequentialIds, WorkId};
+use model::ids::WorkId;
 use model::message::{Delivery, Notice, NoticeAlert, PageAction};
 use model::severity::Severity;
 use model::state::*;
@@ -268,25 +268,16 @@ impl Leases for TestState {
         Ok(())
     }
     async fn now(&self) -> Result<Timestamp, StateError> {
-        self.alive()?;
+        drop(self.alive()?);
         Ok(self.clock.now())
-    }
-}
-
-/// Ids whose last digits differ and that are the same in every run.
-#[derive(Debug, Default)]
-pub struct TestIds(SequentialIds);
-
-impl IdSource for TestIds {
-    fn random(&self) -> u128 {
-        self.0.random()
     }
 }
 
 /// A notice about the incident or alert `key`.
 pub fn notice(action: PageAction, key: &str) -> Notice {
     let resolved = action == PageAction::Resolve;
-    let labels: model::labels::Labels = [("alertname", "CheckoutErrorRate"), ("service_name", "checkout"), ("severity", "critical")].into_iter().collect();
+    let labels: model::labels::Labels =
+        [("alertname", "CheckoutErrorRate"), ("service_name", "checkout"), ("severity", "critical")].into_iter().collect();
     Notice {
         action,
         dedup_key: key.to_owned(),

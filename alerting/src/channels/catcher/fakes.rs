@@ -9,7 +9,8 @@ use super::http::{Catcher, Request};
 
 /// PagerDuty: 202 and the key.
 pub async fn pagerduty() -> Catcher {
-    Catcher::start(|request| (202, json!({"status": "success", "message": "Event processed", "dedup_key": request.json()["dedup_key"]}))).await
+    Catcher::start(|request| (202, json!({"status": "success", "message": "Event processed", "dedup_key": request.json()["dedup_key"]})))
+        .await
 }
 
 /// Anything that says 200.
@@ -57,7 +58,8 @@ impl Workspace {
         let query = &request.query;
         let oldest: f64 = query.get("oldest").and_then(|text| text.parse().ok()).unwrap_or(0.0);
         let fits = |message: &&Value| {
-            message["channel"] == query["channel"].as_str() && message["ts"].as_str().and_then(|ts| ts.parse::<f64>().ok()).unwrap_or(0.0) >= oldest
+            message["channel"] == query["channel"].as_str()
+                && message["ts"].as_str().and_then(|ts| ts.parse::<f64>().ok()).unwrap_or(0.0) >= oldest
         };
         let mut found: Vec<Value> = self.messages.iter().rev().filter(fits).cloned().collect();
         if query.get("include_all_metadata").map(String::as_str) != Some("true") {
@@ -142,7 +144,8 @@ pub async fn twilio(now: i64) -> (Catcher, Arc<Mutex<Vec<Value>>>) {
             return (400, json!({"code": 21211, "message": "The 'To' number +15550009999 is not a valid phone number."}));
         }
         let sid = format!("SM{:032}", messages.len() + 1);
-        messages.push(json!({"sid": sid, "to": form["To"], "body": form["Body"], "status": "queued", "date_created": date, "date_sent": null}));
+        messages
+            .push(json!({"sid": sid, "to": form["To"], "body": form["Body"], "status": "queued", "date_created": date, "date_sent": null}));
         (201, json!({"sid": sid, "status": "queued"}))
     });
     (catcher.await, messages)

@@ -37,9 +37,10 @@ fn no_secret_shows_in_debug_or_json() {
 #[test]
 fn unknown_keys_and_types_are_refused() {
     for (text, word) in [
+        ("[{name: a, type: pagerduty, routing_key: x, token: x}]", "has the key `token`, which its type does not know"),
         ("[{name: a, type: pagerduty, routing_key: x, colour: red}]", "colour"),
         ("[{name: a, type: pigeon}]", "pigeon"),
-        ("[{name: a, type: slack, token: x}]", "channel"),
+        ("[{name: a, type: slack, token: x}]", "needs the key `channel`"),
         ("[{name: a, type: pagerduty, routing_key: x, rate_limit: {per_second: 1, burst: 1, bust: 2}}]", "bust"),
     ] {
         let error = serde_saphyr::from_str::<Vec<ReceiverConfig>>(text).unwrap_err().to_string();
@@ -59,11 +60,10 @@ fn what_cannot_work_is_named_without_its_secret() {
         ("{name: a, type: mail, host: smtp.example.org, starttls: false, from: a@b.org, to: [c@d.org]}", vec!["starttls"]),
         ("{name: a, type: mail, host: localhost, starttls: false, from: a@b.org, to: [c@d.org]}", vec![]),
         ("{name: a, type: mail, host: localhost, from: 'not an address', to: []}", vec!["from", "to is empty"]),
-        ("{name: '', type: slack_webhook, url: 'https://x.org', timeout: 0s, rate_limit: {per_second: 0, burst: 1}}", vec![
-            "name is empty",
-            "timeout",
-            "rate_limit",
-        ]),
+        (
+            "{name: '', type: slack_webhook, url: 'https://x.org', timeout: 0s, rate_limit: {per_second: 0, burst: 1}}",
+            vec!["name is empty", "timeout", "rate_limit"],
+        ),
     ];
     for (text, wanted) in cases {
         let receiver: ReceiverConfig = serde_saphyr::from_str(text).unwrap();
@@ -80,4 +80,16 @@ fn what_cannot_work_is_named_without_its_secret() {
 fn names_are_unique() {
     let twice = read("[{name: a, type: pagerduty, routing_key: x}, {name: a, type: pagerduty, routing_key: y}]");
     assert_eq!(check_receivers(&twice), ["receivers[1]: the name `a` exists twice: rename one of them"]);
+}
+
+#[test]
+fn a_token_of_digits_is_a_token() {
+    for token in ["12345678", "1e5", "true", "y", "null0", "0x10"] {
+        let receivers = read(&format!("[{{name: a, type: pagerduty, routing_key: {token}}}]"));
+        let ReceiverConfig::Pagerduty(pagerduty) = &receivers[0] else { panic!("{receivers:?}") };
+        assert_eq!(pagerduty.routing_key.reveal(), token);
+    }
+    let error =
+        serde_saphyr::from_str::<Vec<ReceiverConfig>>("[{name: a, type: pagerduty, routing_key: x, port: 70000SECRET}]").unwrap_err();
+    assert!(error.to_string().contains("line 1"), "{error}");
 }

@@ -87,7 +87,8 @@ fn link(url: &str) -> String {
 }
 
 fn alerts(notice: &Notice) -> String {
-    let mut lines: Vec<String> = notice.alerts.iter().take(ALERTS).map(|alert| format!("• {}", escape(&cut(&alert_line(alert), 250)))).collect();
+    let mut lines: Vec<String> =
+        notice.alerts.iter().take(ALERTS).map(|alert| format!("• {}", escape(&cut(&alert_line(alert), 250)))).collect();
     if notice.alerts.len() > ALERTS {
         lines.push(format!("… and {} more", notice.alerts.len() - ALERTS));
     }

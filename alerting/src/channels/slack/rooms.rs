@@ -6,9 +6,9 @@ use std::time::Duration;
 use model::time::Timestamp;
 use serde_json::{Value, json};
 
+use super::super::text::cut;
 use super::super::{OpenedChannel, SendError};
 use super::api::{Api, Refused, next_cursor};
-use super::super::text::cut;
 
 const NAME: usize = 80;
 const TOPIC: usize = 250;
@@ -75,7 +75,8 @@ pub async fn open(api: &Api, wish: &Wish<'_>, now: Timestamp) -> Result<OpenedCh
 async fn create(api: &Api, name: &str, now: Timestamp) -> Result<Option<OpenedChannel>, SendError> {
     match api.try_call("conversations.create", &json!({"name": name, "is_private": false}), now).await {
         Ok(answer) => {
-            let id = answer["channel"]["id"].as_str().ok_or_else(|| SendError::doubtful("conversations.create: no channel in the answer"))?;
+            let id =
+                answer["channel"]["id"].as_str().ok_or_else(|| SendError::doubtful("conversations.create: no channel in the answer"))?;
             let name = answer["channel"]["name"].as_str().unwrap_or(name);
             Ok(Some(OpenedChannel { id: id.to_owned(), name: name.to_owned() }))
         }
