@@ -9,13 +9,14 @@ use model::work::Lane;
 
 use crate::channels::RateLimit;
 
-/// One destination's tokens.
+/// One destination's tokens, counted in whole nanoseconds: a bucket is its interval, and the moment at which it will be full again.
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
-    per_second: f64,
-    burst: f64,
-    tokens: f64,
-    at: Option<Timestamp>,
+    /// The time in which one token grows.
+    interval: Duration,
+    /// How long an empty bucket with one token left takes to fill.
+    depth: Duration,
+    full_at: Timestamp,
     paused_until: Timestamp,
     /// The latest moment given to a waiting row, per lane.
     promised: [Timestamp; 3],
@@ -24,51 +25,47 @@ pub struct TokenBucket {
 impl TokenBucket {
     /// A full bucket.
     pub fn new(rate: RateLimit) -> Self {
+        let interval = Duration::try_from_secs_f64(1.0 / rate.per_second).unwrap_or(LONGEST).clamp(Duration::from_nanos(1), LONGEST);
         TokenBucket {
-            per_second: rate.per_second.max(1e-6),
-            burst: f64::from(rate.burst).max(1.0),
-            tokens: f64::from(rate.burst).max(1.0),
-            at: None,
+            interval,
+            depth: interval.saturating_mul(rate.burst.saturating_sub(1)),
+            full_at: Timestamp::EPOCH,
             paused_until: Timestamp::EPOCH,
             promised: [Timestamp::EPOCH; 3],
         }
     }
 
-    /// Takes a token, or says when to come again.
+    /// Takes a token, or says when to come again: later than `now`.
     pub fn take(&mut self, lane: Lane, now: Timestamp) -> Result<(), Timestamp> {
-        self.refill(now);
-        if self.tokens >= 1.0 && self.paused_until <= now {
-            self.tokens -= 1.0;
+        let earliest = self.full_at.minus(self.depth).max(self.paused_until);
+        if earliest <= now {
+            self.full_at = self.full_at.max(now).plus(self.interval);
             return Ok(());
         }
-        let earliest = now.plus(self.time_for(1.0 - self.tokens)).max(self.paused_until);
         let mine = usize::try_from(lane.number()).unwrap_or(2).min(2);
         let ahead = self.promised[..=mine].iter().copied().max().unwrap_or_default();
-        let at = if ahead >= earliest { ahead.plus(self.time_for(1.0)) } else { earliest };
+        let at = if ahead >= earliest { ahead.plus(self.interval) } else { earliest };
         self.promised[mine] = at;
-        Err(at)
+        Err(whole_micros(at))
     }
 
     /// Gives a token back that was not used.
     pub fn put_back(&mut self) {
-        self.tokens = (self.tokens + 1.0).min(self.burst);
+        self.full_at = self.full_at.minus(self.interval);
     }
 
     /// Nothing goes out before `until`.
     pub fn pause(&mut self, until: Timestamp) {
         self.paused_until = self.paused_until.max(until);
     }
+}
 
-    fn refill(&mut self, now: Timestamp) {
-        let gone = self.at.map_or(Duration::ZERO, |at| now.since(at));
-        self.tokens = (self.tokens + gone.as_secs_f64() * self.per_second).min(self.burst);
-        // A clock that steps back must not earn tokens twice.
-        self.at = Some(self.at.map_or(now, |at| at.max(now)));
-    }
+/// One message a day is the slowest.
+const LONGEST: Duration = Duration::from_secs(86_400);
 
-    fn time_for(&self, tokens: f64) -> Duration {
-        Duration::try_from_secs_f64(tokens.max(0.0) / self.per_second).unwrap_or(Duration::from_secs(3600))
-    }
+/// Rounded up: the state store keeps microseconds and would come too early.
+fn whole_micros(at: Timestamp) -> Timestamp {
+    Timestamp::from_micros(at.plus(Duration::from_nanos(999)).micros())
 }
 
 #[cfg(test)]
@@ -112,6 +109,25 @@ mod tests {
         assert_eq!(bucket.take(Lane::Page, START), Err(at(30_000)));
         assert_eq!(bucket.take(Lane::Page, START), Err(at(30_100)));
         assert_eq!(bucket.take(Lane::Page, at(30_000)), Ok(()));
+    }
+
+    #[test]
+    fn a_token_given_back_is_there_again() {
+        let mut bucket = TokenBucket::new(RateLimit { per_second: 1.0, burst: 1 });
+        assert!(bucket.take(Lane::Page, START).is_ok());
+        bucket.put_back();
+        assert!(bucket.take(Lane::Page, START).is_ok());
+        assert!(bucket.take(Lane::Page, START).is_err());
+    }
+
+    #[test]
+    fn whoever_comes_at_the_moment_given_is_served() {
+        let mut bucket = TokenBucket::new(RateLimit { per_second: 3.0, burst: 1 });
+        let mut now = START;
+        for _ in 0..1_000 {
+            assert_eq!(bucket.take(Lane::Page, now), Ok(()));
+            now = bucket.take(Lane::Page, now).unwrap_err();
+        }
     }
 
     proptest! {

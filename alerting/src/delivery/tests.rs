@@ -1,3 +1,5 @@
+//! The delivery worker in a small world: a state, a clock that is moved by hand, and catchers for providers.
+
 mod api;
 mod crash;
 mod flow;

@@ -91,75 +91,98 @@ impl TryFrom<Form> for ReceiverConfig {
     type Error = FormError;
 
     fn try_from(mut form: Form) -> Result<Self, FormError> {
-        let name = form.name.clone();
-        let missing = |key: &'static str| move |name: String| FormError::Missing { receiver: name, key };
-        macro_rules! need {
-            ($key:ident) => {
-                form.$key.take().ok_or_else(|| missing(stringify!($key))(name.clone()))?
-            };
-        }
-        let timeout = form.timeout.take().unwrap_or_else(usual_timeout);
-        let rate = form.rate_limit.take();
-        let url = |form: &mut Form, usual: fn() -> String| form.url.take().map_or_else(usual, |url| url.reveal().to_owned());
         let config = match form.r#type {
-            Kind::Pagerduty => ReceiverConfig::Pagerduty(PagerDutyConfig {
-                routing_key: need!(routing_key),
-                url: url(&mut form, pagerduty_url),
-                rate_limit: rate.unwrap_or_else(pagerduty_rate),
-                timeout,
-                name: name.clone(),
-            }),
-            Kind::Slack => ReceiverConfig::Slack(SlackConfig {
-                token: need!(token),
-                channel: need!(channel),
-                api_url: form.api_url.take().unwrap_or_else(slack_url),
-                invite: form.invite.take().unwrap_or_default(),
-                rate_limit: rate.unwrap_or_else(slack_rate),
-                channel_rate_limit: form.channel_rate_limit.take().unwrap_or_else(slack_channel_rate),
-                timeout,
-                name: name.clone(),
-            }),
-            Kind::SlackWebhook => ReceiverConfig::SlackWebhook(SlackWebhookConfig {
-                url: need!(url),
-                rate_limit: rate.unwrap_or_else(slack_rate),
-                timeout,
-                name: name.clone(),
-            }),
-            Kind::Webhook => ReceiverConfig::Webhook(WebhookConfig {
-                url: need!(url),
-                headers: form.headers.take().unwrap_or_default(),
-                bearer_token: form.bearer_token.take(),
-                rate_limit: rate.unwrap_or_else(webhook_rate),
-                timeout,
-                name: name.clone(),
-            }),
-            Kind::Mail => ReceiverConfig::Mail(MailConfig {
-                host: need!(host),
-                port: form.port.take().unwrap_or_else(submission_port),
-                starttls: form.starttls.take().unwrap_or_else(yes),
-                username: form.username.take(),
-                password: form.password.take(),
-                from: need!(from),
-                to: need!(to),
-                rate_limit: rate.unwrap_or_else(mail_rate),
-                timeout,
-                name: name.clone(),
-            }),
-            Kind::TwilioSms => ReceiverConfig::TwilioSms(TwilioConfig {
-                account_sid: need!(account_sid),
-                auth_token: need!(auth_token),
-                from: form.from.take(),
-                messaging_service_sid: form.messaging_service_sid.take(),
-                to: need!(to),
-                url: url(&mut form, twilio_url),
-                rate_limit: rate.unwrap_or_else(sms_rate),
-                timeout,
-                name: name.clone(),
-            }),
+            Kind::Pagerduty => ReceiverConfig::Pagerduty(form.pagerduty()?),
+            Kind::Slack => ReceiverConfig::Slack(form.slack()?),
+            Kind::SlackWebhook => ReceiverConfig::SlackWebhook(form.slack_webhook()?),
+            Kind::Webhook => ReceiverConfig::Webhook(form.webhook()?),
+            Kind::Mail => ReceiverConfig::Mail(form.mail()?),
+            Kind::TwilioSms => ReceiverConfig::TwilioSms(form.twilio()?),
         };
         match form.left().first() {
-            Some(key) => Err(FormError::Stray { receiver: name, key }),
+            Some(key) => Err(FormError::Stray { receiver: form.name, key }),
             None => Ok(config),
         }
+    }
+}
+
+/// Takes a key that must be there.
+macro_rules! need {
+    ($form:ident.$key:ident) => {
+        $form.$key.take().ok_or_else(|| FormError::Missing { receiver: $form.name.clone(), key: stringify!($key) })?
+    };
+}
+
+impl Form {
+    fn timeout(&mut self) -> Span {
+        self.timeout.take().unwrap_or_else(usual_timeout)
+    }
+    fn rate(&mut self, usual: fn() -> RateLimit) -> RateLimit {
+        self.rate_limit.take().unwrap_or_else(usual)
+    }
+    fn base_url(&mut self, usual: fn() -> String) -> String {
+        self.url.take().map_or_else(usual, |url| url.reveal().to_owned())
+    }
+
+    fn pagerduty(&mut self) -> Result<PagerDutyConfig, FormError> {
+        Ok(PagerDutyConfig {
+            name: self.name.clone(),
+            routing_key: need!(self.routing_key),
+            url: self.base_url(pagerduty_url),
+            rate_limit: self.rate(pagerduty_rate),
+            timeout: self.timeout(),
+        })
+    }
+    fn slack(&mut self) -> Result<SlackConfig, FormError> {
+        Ok(SlackConfig {
+            name: self.name.clone(),
+            token: need!(self.token),
+            channel: need!(self.channel),
+            api_url: self.api_url.take().unwrap_or_else(slack_url),
+            invite: self.invite.take().unwrap_or_default(),
+            rate_limit: self.rate(slack_rate),
+            channel_rate_limit: self.channel_rate_limit.take().unwrap_or_else(slack_channel_rate),
+            timeout: self.timeout(),
+        })
+    }
+    fn slack_webhook(&mut self) -> Result<SlackWebhookConfig, FormError> {
+        Ok(SlackWebhookConfig { name: self.name.clone(), url: need!(self.url), rate_limit: self.rate(slack_rate), timeout: self.timeout() })
+    }
+    fn webhook(&mut self) -> Result<WebhookConfig, FormError> {
+        Ok(WebhookConfig {
+            name: self.name.clone(),
+            url: need!(self.url),
+            headers: self.headers.take().unwrap_or_default(),
+            bearer_token: self.bearer_token.take(),
+            rate_limit: self.rate(webhook_rate),
+            timeout: self.timeout(),
+        })
+    }
+    fn mail(&mut self) -> Result<MailConfig, FormError> {
+        Ok(MailConfig {
+            name: self.name.clone(),
+            host: need!(self.host),
+            port: self.port.take().unwrap_or_else(submission_port),
+            starttls: self.starttls.take().unwrap_or_else(yes),
+            username: self.username.take(),
+            password: self.password.take(),
+            from: need!(self.from),
+            to: need!(self.to),
+            rate_limit: self.rate(mail_rate),
+            timeout: self.timeout(),
+        })
+    }
+    fn twilio(&mut self) -> Result<TwilioConfig, FormError> {
+        Ok(TwilioConfig {
+            name: self.name.clone(),
+            account_sid: need!(self.account_sid),
+            auth_token: need!(self.auth_token),
+            from: self.from.take(),
+            messaging_service_sid: self.messaging_service_sid.take(),
+            to: need!(self.to),
+            url: self.base_url(twilio_url),
+            rate_limit: self.rate(sms_rate),
+            timeout: self.timeout(),
+        })
     }
 }

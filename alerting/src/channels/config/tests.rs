@@ -1,3 +1,5 @@
+//! Receivers as people write them: defaults, what is refused, and that no secret shows.
+
 use super::*;
 
 const ALL: &str = r#"

@@ -1,3 +1,5 @@
+//! Mails as they are sent, and what the answers of a server mean.
+
 use model::ids::{IncidentId, NotificationId};
 use model::message::PageAction;
 use model::tenant::TenantId;

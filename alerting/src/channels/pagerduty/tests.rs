@@ -1,3 +1,5 @@
+//! PagerDuty events, field by field, and their limits.
+
 use model::ids::NotificationId;
 use model::tenant::TenantId;
 

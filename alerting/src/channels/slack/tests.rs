@@ -1,3 +1,5 @@
+//! Slack against a workspace that behaves like one: channels, names that are taken, history.
+
 use model::event::Subject;
 use model::ids::{IncidentId, NotificationId};
 use model::tenant::TenantId;

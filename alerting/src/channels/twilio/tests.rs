@@ -1,3 +1,5 @@
+//! Text messages and what a list of messages decides.
+
 use model::ids::NotificationId;
 use model::message::PageAction;
 use model::tenant::TenantId;

@@ -1,3 +1,5 @@
+//! The webhook body against Alertmanager's, field by field.
+
 use serde_json::json;
 
 use super::*;

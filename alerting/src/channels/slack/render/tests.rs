@@ -1,3 +1,5 @@
+//! Slack messages block by block, escaping and limits.
+
 use model::event::Subject;
 use model::ids::{IncidentId, NotificationId};
 use model::message::Message;
