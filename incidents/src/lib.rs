@@ -9,8 +9,6 @@ pub mod counter;
 pub mod follower;
 pub mod job;
 pub mod lifecycle;
-#[cfg(test)]
-mod memory;
 pub mod meters;
 pub mod postmortem;
 pub mod router;

@@ -22,6 +22,8 @@ pub mod sink;
 pub mod state;
 pub mod tables;
 pub mod tenant;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod units;
 pub mod work;

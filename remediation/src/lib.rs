@@ -6,8 +6,6 @@ pub mod config;
 pub mod follower;
 pub mod guard;
 pub mod machine;
-#[cfg(test)]
-mod memory;
 pub mod meters;
 pub mod perform;
 pub mod router;

@@ -22,8 +22,8 @@ use model::time::{Clock, SimulatedClock, Timestamp};
 use model::units::Value;
 use model::work::{Claim, Queue, WorkChange};
 
-use crate::memory::Memory;
 use crate::{Config, Deps, Incidents};
+use model::testing::Memory;
 
 pub(crate) const START: Timestamp = Timestamp::from_secs(1_772_000_000);
 

@@ -18,10 +18,10 @@ use model::time::{Clock, SimulatedClock, Timestamp};
 use model::units::Value;
 
 use crate::machine::{Input, decide};
-use crate::memory::Memory;
 use crate::perform::{Hands, Order, Outcome, Performed, describe};
 use crate::run::{RepairRun, RunState};
 use crate::{Config, Deps, Remediation};
+use model::testing::Memory;
 
 pub(crate) const START: Timestamp = Timestamp::from_secs(1_772_000_000);
 

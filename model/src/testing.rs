@@ -1,20 +1,22 @@
-//! A state store in memory, for this crate's tests: records, journal, work rows, one clock. In: commits. Out: what was committed.
+//! A state store in memory, for the tests of the packages that decide (feature `testing`; never in a build that serves): records, journal, work rows, one clock. In: commits. Out: what was committed.
 //! Fails on purpose: it "crashes" in a chosen commit, which is lost whatever was done in the world before it, and everything fails
 //! until it is revived.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // tests fail by panicking
 
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use model::event::Recorded;
-use model::ids::WorkId;
-use model::state::{
+use crate::event::Recorded;
+use crate::ids::WorkId;
+use crate::state::{
     Backlog, Commit, Expect, Fence, Journal, JournalQuery, Leases, Put, Record, RecordQuery, Records, StateError, WorkRows,
 };
-use model::tenant::TenantId;
-use model::time::{Clock, SimulatedClock, Timestamp};
-use model::work::{Claim, Work, WorkChange, WorkQuery, WorkState};
+use crate::tenant::TenantId;
+use crate::time::{Clock, SimulatedClock, Timestamp};
+use crate::work::{Claim, Work, WorkChange, WorkQuery, WorkState};
+use async_trait::async_trait;
 
 #[derive(Clone, Default)]
 struct Data {
@@ -25,7 +27,7 @@ struct Data {
 }
 
 /// The store.
-pub(crate) struct Memory {
+pub struct Memory {
     data: Mutex<Data>,
     clock: Arc<SimulatedClock>,
     fuse: Mutex<Fuse>,
@@ -40,25 +42,28 @@ enum Fuse {
 }
 
 impl Memory {
-    pub(crate) fn new(clock: Arc<SimulatedClock>) -> Arc<Self> {
+    /// Empty, with a clock that is moved by hand.
+    pub fn new(clock: Arc<SimulatedClock>) -> Arc<Self> {
         Arc::new(Memory { data: Mutex::default(), clock, fuse: Mutex::new(Fuse::Never) })
     }
     /// Lets `commits` more through and loses the next one.
-    pub(crate) fn crash_after(&self, commits: usize) {
+    pub fn crash_after(&self, commits: usize) {
         *self.fuse.lock().unwrap() = Fuse::After(commits);
     }
     /// Works again. Says whether it had crashed.
-    pub(crate) fn revive(&self) -> bool {
+    pub fn revive(&self) -> bool {
         std::mem::replace(&mut *self.fuse.lock().unwrap(), Fuse::Never) == Fuse::Dead
     }
-    pub(crate) fn journal(&self) -> Vec<Recorded> {
+    /// All events, in order.
+    pub fn journal(&self) -> Vec<Recorded> {
         self.data.lock().unwrap().journal.clone()
     }
-    pub(crate) fn rows(&self) -> Vec<Work> {
+    /// All work rows.
+    pub fn rows(&self) -> Vec<Work> {
         self.data.lock().unwrap().work.iter().map(|(row, _)| row.clone()).collect()
     }
     /// When the next pending row can be claimed.
-    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+    pub fn next_due(&self) -> Option<Timestamp> {
         let data = self.data.lock().unwrap();
         data.work.iter().filter(|(row, _)| row.state == WorkState::Pending).map(|(row, held)| row.due_at.max(*held)).min()
     }
