@@ -39,6 +39,7 @@ use crate::access::keys::{self, KeyRing, NewKey};
 use crate::access::{Access, guard};
 use crate::config::Config;
 use crate::health::{EngineProbe, StateProbe, WalProbe};
+use crate::usage::Processes;
 use crate::listen::{self, Addresses};
 use crate::runtime::nudging::Nudging;
 use crate::runtime::{self, Loop};
@@ -185,6 +186,7 @@ pub async fn start(
     let addresses = listeners.addresses()?;
     let (clickhouse, engine) = open_clickhouse(&config, &data_dir, executable, library, clock.clone(), &registry).await?;
     wal.start_writer(Arc::new(clickhouse.clone()));
+    registry.register(Box::new(Processes::new(engine.clone())?))?;
     let promql = Arc::new(PromQl::new(Arc::new(ClickHouseSource::new(clickhouse.client()))).with_metrics(&registry)?);
     let metrics: Arc<dyn MetricQuery> = promql.clone();
     let series = Arc::new(WalSeries::new(Arc::new(wal.clone()), clock.clone(), WalSeriesConfig::default()));

@@ -34,6 +34,7 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
             print!("{}", client.post_text(&format!("{API}/sql"), &[("format", format.to_owned())], statement).await?);
         }
         Command::Deliveries(command) => deliveries(&client, json, command).await?,
+        Command::Load(command) => return crate::load::run(common, command).await,
         Command::Serve | Command::Engine(_) | Command::Demo(_) | Command::Check { .. } | Command::Keys(_) | Command::Completions { .. } => {
             bail!("this command does not ask a server")
         }
