@@ -30,6 +30,8 @@ pub struct Config {
     pub alerting: alerting::Config,
     /// Where notifications go.
     pub receivers: Vec<ReceiverConfig>,
+    /// How they are sent.
+    pub delivery: alerting::delivery::Config,
     /// Incidents and postmortems.
     pub incidents: incidents::Config,
     /// Repairs.
@@ -258,8 +260,9 @@ pub fn parse(text: &str) -> Result<Config, String> {
 impl Config {
     /// What is wrong with it, one sentence each.
     pub fn problems(&self) -> Vec<String> {
-        let receivers: BTreeSet<String> = self.receivers.iter().map(|receiver| receiver.name.clone()).collect();
-        let mut problems = alerting::channels::receiver::problems(&self.receivers);
+        let receivers: BTreeSet<String> = self.receivers.iter().map(|receiver| receiver.name().to_owned()).collect();
+        let mut problems = alerting::channels::check_receivers(&self.receivers);
+        problems.extend(self.delivery.problems().into_iter().map(|problem| format!("delivery: {problem}")));
         problems.extend(self.alerting.check(&receivers));
         problems.extend(self.incidents.check());
         problems.extend(self.remediation.check());

@@ -187,8 +187,8 @@ async fn taken_back(store: &dyn StateStore) {
     store.take_back(NODE).await.unwrap(); // what the stories before this one left
     let hour = Duration::from_secs(3600);
     let due = Claim { queue, lease_for: hour, ..claim(NOW, 2) };
-    for key in ["back-1", "back-2", "back-3"] {
-        let (owner, mut new) = work(key, Lane::Page, NOW);
+    for (key, ago) in [("back-1", 3), ("back-2", 2), ("back-3", 1)] {
+        let (owner, mut new) = work(key, Lane::Page, NOW.minus(Duration::from_secs(ago)));
         if let WorkChange::Schedule(row) = &mut new {
             row.queue = queue;
         }
