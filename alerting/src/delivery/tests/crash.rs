@@ -33,6 +33,26 @@ async fn through_death(world: &mut World, receivers: &str, message: Message, dea
     delivery
 }
 
+/// A node that starts again does not wait for the claims of its earlier process: what that one held goes out at the same moment.
+#[tokio::test]
+async fn what_the_earlier_process_held_goes_out_at_once() {
+    for death in [Death::Before(1), Death::After(1), Death::Before(2)] {
+        let mut world = World::new();
+        let catcher = fakes::pagerduty().await;
+        let first = world.worker(&pagerduty(&catcher.url));
+        world.page("pd", PageAction::Trigger, "inc_1").await;
+        world.state.die(death);
+        world.round(&first).await;
+        assert!(world.state.revive(), "{death:?} was reached");
+        let second = world.worker(&pagerduty(&catcher.url));
+        assert_eq!(world.round(&second).await, 0, "{death:?}: another node would have to wait");
+        assert_eq!(model::state::Leases::take_back(&*world.state, "this").await.unwrap(), 1);
+        assert_eq!(world.round(&second).await, 1);
+        assert_eq!((world.rows(WorkState::Done).len(), world.state.clock().now()), (1, START));
+        assert_eq!(resend(&world), death != Death::Before(1), "{death:?}: what may have been sent is marked");
+    }
+}
+
 fn receivers_name(receivers: &str) -> &str {
     receivers.split("name: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap()
 }

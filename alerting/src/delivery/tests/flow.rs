@@ -135,6 +135,29 @@ async fn what_can_never_arrive_is_a_dead_letter_with_a_reason() {
     assert!(world.state.kinds().iter().all(|event| matches!(event, EventKind::NotificationDead { .. })));
 }
 
+/// Nobody gets a text message in the night that says that there is nothing to do; chat and PagerDuty hear of it.
+#[tokio::test]
+async fn acknowledgements_go_only_where_they_are_of_use() {
+    let mut world = World::new();
+    let (pd, hook, (sms, _)) = (fakes::pagerduty().await, fakes::plain().await, fakes::twilio(secs(START)).await);
+    let (chat, workspace) = fakes::slack(secs(START)).await;
+    let post = catcher::smtp::SmtpCatcher::start().await;
+    let receivers = [pagerduty(&pd.url), slack(&chat.url), webhook(&hook.url), twilio(&sms.url), mail(post.port)];
+    let receivers = receivers.map(|one| one[1..one.len() - 1].to_owned());
+    let worker = world.worker(&format!("[{}]", receivers.join(", ")));
+    for receiver in ["pd", "chat", "hook", "sms", "post"] {
+        world.page(receiver, PageAction::Acknowledge, "inc_1").await;
+    }
+    world.settle(&worker).await;
+    assert_eq!(world.rows(WorkState::Done).len(), 5);
+    assert_eq!((pd.requests().len(), workspace.lock().unwrap().messages.len()), (1, 1));
+    assert_eq!((hook.requests().len(), sms.requests().len(), post.mails().len()), (0, 0, 0));
+    assert_eq!(world.sent().len(), 2, "the journal says of nothing that it was sent that was not");
+    for receiver in ["hook", "sms", "post"] {
+        assert_eq!(world.metric("watchfire_notifications_total", &[("receiver", receiver), ("outcome", "unneeded")]), 1.0);
+    }
+}
+
 #[tokio::test]
 async fn nobody_is_named_in_the_journal() {
     let mut world = World::new();
