@@ -32,7 +32,7 @@ impl Default for Config {
             per_destination: 4,
             claimed: 256,
             lease: Span::secs(30),
-            patience: Span::secs(1),
+            patience: Span::millis(250),
             retry_base: Span::secs(1),
             retry_cap: Span::secs(300),
             give_up_after: Span::secs(24 * 3600),
