@@ -46,7 +46,7 @@ async fn every_passing_failure_is_tried_again_and_arrives() {
         let mut world = World::new();
         let catcher = fakes::pagerduty().await;
         catcher.fault("", fault.clone());
-        let receivers = pagerduty(&catcher.url).replace("timeout: 2s", "timeout: 300ms");
+        let receivers = pagerduty(&catcher.url).replace("timeout: 2s", "timeout: 1s");
         let worker = world.worker(&receivers);
         world.page("pd", PageAction::Trigger, "inc_1").await;
         world.settle(&worker).await;
@@ -67,7 +67,7 @@ async fn an_answer_that_cannot_be_read_still_counts_where_the_status_says_enough
         let mut world = World::new();
         let catcher = fakes::pagerduty().await;
         catcher.fault("", fault.clone());
-        let worker = world.worker(&pagerduty(&catcher.url).replace("timeout: 2s", "timeout: 300ms"));
+        let worker = world.worker(&pagerduty(&catcher.url).replace("timeout: 2s", "timeout: 1s"));
         world.page("pd", PageAction::Trigger, "inc_1").await;
         world.settle(&worker).await;
         assert_eq!(catcher.requests().len(), 1, "{fault:?}");
@@ -80,7 +80,7 @@ async fn slack_answers_that_cannot_be_read_are_cleared_up_by_asking() {
         let mut world = World::new();
         let (catcher, workspace) = fakes::slack(secs(START)).await;
         catcher.fault("chat.postMessage", fault.clone());
-        let worker = world.worker(&slack(&catcher.url).replace("timeout: 2s", "timeout: 300ms"));
+        let worker = world.worker(&slack(&catcher.url).replace("timeout: 2s", "timeout: 1s"));
         world.page("chat", PageAction::Trigger, "inc_1").await;
         world.settle(&worker).await;
         assert_eq!(workspace.lock().unwrap().messages.len(), 1, "{fault:?}");
