@@ -202,6 +202,9 @@ pub enum DeliveriesCommand {
     Replay {
         /// Its id (`wrk_...`).
         id: String,
+        /// Send a trigger even though a later resolve was delivered: the receiver opens it again.
+        #[arg(long)]
+        force: bool,
     },
 }
 
