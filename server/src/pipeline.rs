@@ -39,10 +39,10 @@ use crate::access::keys::{self, KeyRing, NewKey};
 use crate::access::{Access, guard};
 use crate::config::Config;
 use crate::health::{EngineProbe, StateProbe, WalProbe};
-use crate::usage::Processes;
 use crate::listen::{self, Addresses};
 use crate::runtime::nudging::Nudging;
 use crate::runtime::{self, Loop};
+use crate::usage::Processes;
 
 /// A running Watchfire.
 pub struct Running {

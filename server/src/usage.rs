@@ -104,6 +104,6 @@ mod tests {
         let families = Processes::new(None).unwrap().collect();
         let names: Vec<&str> = families.iter().map(MetricFamily::name).collect();
         assert_eq!(names, ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"]);
-        assert!(families[1].get_metric()[0].get_gauge().value() > 1e6);
+        assert!(families[1].get_metric()[0].get_gauge().get_value() > 1e6);
     }
 }

@@ -8,7 +8,9 @@ use opentelemetry_proto::tonic::collector::{
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
-use opentelemetry_proto::tonic::metrics::v1::{Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point};
+use opentelemetry_proto::tonic::metrics::v1::{
+    Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
+};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use prost::Message;
@@ -25,8 +27,16 @@ const TRACE: [u8; 16] = [0xA1; 16];
 const SPAN: [u8; 8] = [0xB2; 8];
 
 const SERVICES: [&str; 5] = ["checkout", "payment", "catalog", "shipping", "frontend"];
-const OPERATIONS: [&str; 8] =
-    ["GET /api/cart", "POST /api/orders", "GET /api/products/{id}", "SELECT orders", "INSERT orders", "publish order.created", "GET /health", "charge"];
+const OPERATIONS: [&str; 8] = [
+    "GET /api/cart",
+    "POST /api/orders",
+    "GET /api/products/{id}",
+    "SELECT orders",
+    "INSERT orders",
+    "publish order.created",
+    "GET /health",
+    "charge",
+];
 const WORDS: [&str; 10] = ["order", "accepted", "for", "customer", "after", "retry", "from", "upstream", "cache", "timeout"];
 
 /// Different requests that are sent in turn.
@@ -189,7 +199,10 @@ fn traces(numbers: &mut Numbers, at: usize, batch: usize, count: usize, run: &st
             end_time_unix_nano: LATER,
             attributes: attributes(numbers, count),
             flags: 0x101,
-            status: Some(Status { code: if failed { 2 } else { 0 }, message: if failed { "upstream timeout".to_owned() } else { String::new() } }),
+            status: Some(Status {
+                code: if failed { 2 } else { 0 },
+                message: if failed { "upstream timeout".to_owned() } else { String::new() },
+            }),
             ..Span::default()
         }
     };
@@ -202,7 +215,8 @@ fn traces(numbers: &mut Numbers, at: usize, batch: usize, count: usize, run: &st
 
 fn logs(numbers: &mut Numbers, at: usize, batch: usize, count: usize, run: &str) -> ExportLogsServiceRequest {
     let record = |_| {
-        let (severity, severity_text) = [(9, "INFO"), (9, "INFO"), (9, "INFO"), (5, "DEBUG"), (13, "WARN"), (17, "ERROR")][numbers.below(6)];
+        let (severity, severity_text) =
+            [(9, "INFO"), (9, "INFO"), (9, "INFO"), (5, "DEBUG"), (13, "WARN"), (17, "ERROR")][numbers.below(6)];
         let words: Vec<&str> = (0..6).map(|_| WORDS[numbers.below(WORDS.len())]).collect();
         let body = format!("{} {} in {} ms", words.join(" "), numbers.below(1_000_000), numbers.below(3_000));
         LogRecord {
@@ -218,16 +232,17 @@ fn logs(numbers: &mut Numbers, at: usize, batch: usize, count: usize, run: &str)
     };
     let log_records = (0..batch).map(record).collect();
     let scope_logs = vec![ScopeLogs { scope: scope(), log_records, ..ScopeLogs::default() }];
-    ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { resource: Some(resource(at, run)), scope_logs, ..ResourceLogs::default() }] }
+    ExportLogsServiceRequest {
+        resource_logs: vec![ResourceLogs { resource: Some(resource(at, run)), scope_logs, ..ResourceLogs::default() }],
+    }
 }
 
 /// The points of a request are of different series, and the series of all requests are the same: time passes, nothing else.
 fn metrics(_: &mut Numbers, at: usize, batch: usize, count: usize, run: &str) -> ExportMetricsServiceRequest {
     let mut numbers = Numbers(at as u64);
     let mut point = |index: usize, counter: bool| {
-        let mut attributes = attributes(&mut numbers, count.min(9));
+        let mut attributes = attributes(&mut Numbers(index as u64), count.saturating_sub(1).min(9));
         attributes.push(int("series", index as i64));
-        attributes.truncate(count);
         let value = if counter {
             number_data_point::Value::AsInt(numbers.below(1_000_000) as i64)
         } else {
@@ -250,7 +265,7 @@ fn metrics(_: &mut Numbers, at: usize, batch: usize, count: usize, run: &str) ->
         .collect();
     let scope_metrics = vec![ScopeMetrics { scope: scope(), metrics, ..ScopeMetrics::default() }];
     ExportMetricsServiceRequest {
-        resource_metrics: vec![ResourceMetrics { resource: Some(resource(at, run)), scope_metrics, ..ResourceMetrics::default() }],
+        resource_metrics: vec![ResourceMetrics { resource: Some(resource(0, run)), scope_metrics, ..ResourceMetrics::default() }],
     }
 }
 
@@ -285,12 +300,22 @@ mod tests {
     }
 
     #[test]
-    fn points_of_all_requests_are_of_few_series() {
+    fn points_of_all_requests_are_of_the_same_series() {
         let bodies = Bodies::encode(Signal::Metrics, 100, 4, "r");
         let series = |at: u64| {
-            let request = ExportMetricsServiceRequest::decode(bodies.request(at, 1)).unwrap();
-            request.resource_metrics[0].scope_metrics[0].metrics.iter().map(|metric| format!("{} {:?}", metric.name, metric.unit)).collect::<Vec<_>>()
+            let request = ExportMetricsServiceRequest::decode(bodies.request(at, 1_772_323_200_000_000_000)).unwrap();
+            let mut list = Vec::new();
+            for metric in &request.resource_metrics[0].scope_metrics[0].metrics {
+                let points = match metric.data.as_ref().unwrap() {
+                    metric::Data::Sum(sum) => &sum.data_points,
+                    metric::Data::Gauge(gauge) => &gauge.data_points,
+                    other => panic!("{other:?}"),
+                };
+                list.extend(points.iter().map(|point| format!("{} {:?}", metric.name, point.attributes)));
+            }
+            list
         };
-        assert_eq!(series(0), series(VARIETY as u64));
+        assert_eq!(series(0), series(1));
+        assert_eq!(series(0).into_iter().collect::<HashSet<_>>().len(), 100);
     }
 }

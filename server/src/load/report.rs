@@ -97,7 +97,11 @@ impl Report {
         println!("\r{} {noun} of {:.0} bytes acknowledged in {:.1} s", self.sent.acknowledged, self.record_bytes, self.seconds.0);
         println!("  acknowledged      {:>10.0} {noun}/s", self.sent.acknowledged as f64 / self.seconds.0);
         if let Some(stored) = self.stored {
-            println!("  stored            {:>10.0} {noun}/s, until the last row was there ({:.1} s)", stored as f64 / self.seconds.1, self.seconds.1);
+            println!(
+                "  stored            {:>10.0} {noun}/s, until the last row was there ({:.1} s)",
+                stored as f64 / self.seconds.1,
+                self.seconds.1
+            );
             let verdict = match stored {
                 stored if stored < self.sent.acknowledged => "LOST ROWS",
                 _ if self.duplicated() => "ROWS STORED TWICE",

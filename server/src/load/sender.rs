@@ -25,7 +25,7 @@ pub enum Target {
     /// OTLP/gRPC.
     Grpc {
         /// The address.
-        endpoint: Endpoint,
+        endpoint: Box<Endpoint>,
         /// The method's path.
         path: http::uri::PathAndQuery,
         /// `authorization`.
@@ -80,7 +80,7 @@ impl Target {
                 let address = command.target.clone().unwrap_or_else(|| "http://127.0.0.1:4317".to_owned());
                 let endpoint = Endpoint::from_shared(address.clone()).with_context(|| format!("--target {address} is no URL"))?;
                 let key = key.map(|key| key.parse()).transpose().context("the key cannot be sent as a header")?;
-                Ok(Target::Grpc { endpoint, path: http::uri::PathAndQuery::from_static(path), key })
+                Ok(Target::Grpc { endpoint: Box::new(endpoint), path: http::uri::PathAndQuery::from_static(path), key })
             }
             Protocol::Http => {
                 let address = command.target.clone().unwrap_or_else(|| "http://127.0.0.1:4318".to_owned());
