@@ -116,6 +116,8 @@ async fn open_clickhouse(
                 memory_bytes: settings.engine_memory.0,
                 threads,
                 connections: 8,
+                tcp: None,
+                backups: None,
             };
             let clickhouse = ClickHouse::unix(&args.socket);
             let supervisor = Supervisor::start(SupervisorConfig::new(executable, args), clock, registry).await?;
