@@ -3,14 +3,18 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use store::engine::access::SqlGuard;
+use store::engine::access::{EngineUser, Permitted, SqlGuard};
 
 /// Lets visitors read `pairs` and nothing else: enough to see that the guard is asked.
 struct OnlyPairs;
 
 impl SqlGuard for OnlyPairs {
-    fn check(&self, user: &str, sql: &str) -> Result<(), String> {
-        if sql.contains("pairs") && !sql.contains("system") { Ok(()) } else { Err(format!("{user} may read pairs only")) }
+    fn check(&self, user: &EngineUser, sql: &str, format: &str) -> Result<Permitted, String> {
+        if sql.contains("pairs") && !sql.contains("system") {
+            Ok(Permitted { sql: sql.to_owned(), format: format.to_owned() })
+        } else {
+            Err(format!("{} may read pairs only", user.name))
+        }
     }
 }
 

@@ -1,8 +1,10 @@
-//! Who may ask over TCP, and what. Users stand in a file (names and SHA-256 of their keys) that is read again when it changes, so that a
-//! revoked key stops working at once. Every statement passes a [`SqlGuard`], and runs with `readonly = 1` on a connection of its own.
-//! Without a guard there is no TCP listener at all.
+//! Who may ask over TCP, and what. Users stand in a file (the SHA-256 of their keys, and what holds for their statements) that is read
+//! again when it changes, so that a revoked key stops working at once. The key alone decides who it is: 256 random bits need no name
+//! beside them, and clients insist on different names. Every statement passes a [`SqlGuard`], and runs with `readonly = 1` on a
+//! connection of its own. Without a guard there is no TCP listener at all.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -19,18 +21,27 @@ use super::request::Ask;
 
 /// Decides whether a user may run a statement.
 pub trait SqlGuard: Send + Sync + 'static {
-    /// `Err` with one sentence for the user when the statement is not allowed.
+    /// What is run instead of the user's own text. `format` is the one that the request names beside the statement.
     ///
     /// # Errors
-    /// The sentence.
-    fn check(&self, user: &str, sql: &str) -> Result<(), String>;
+    /// One sentence for the user when the statement is not allowed.
+    fn check(&self, user: &EngineUser, sql: &str, format: &str) -> Result<Permitted, String>;
+}
+
+/// A statement that may be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permitted {
+    /// What is sent to the engine.
+    pub sql: String,
+    /// The format of the answer.
+    pub format: String,
 }
 
 /// A user of the TCP listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EngineUser {
-    /// The name that comes with the key.
+    /// What the key is called in messages; not what a client must send as user.
     pub name: String,
     /// SHA-256 of the key, in hex.
     pub key_sha256: String,
@@ -51,7 +62,7 @@ pub struct Visitor {
 }
 
 struct Loaded {
-    stamp: (Option<SystemTime>, u64),
+    stamp: (Option<SystemTime>, u64, u64),
     users: Vec<EngineUser>,
 }
 
@@ -73,8 +84,8 @@ impl Access {
     /// # Errors
     /// 401 without credentials, 403 with wrong ones, 503 when the file of users cannot be read.
     pub fn enter(&self, headers: &HeaderMap) -> Result<Visitor, Refusal> {
-        let Some((name, key)) = credentials(headers) else {
-            let words = "name a user and its key, by HTTP basic auth or X-ClickHouse-User and X-ClickHouse-Key";
+        let Some(key) = credentials(headers) else {
+            let words = "send an API key as the password, by HTTP basic auth or in X-ClickHouse-Key; any user name will do";
             return Err(Refusal::exception(194, "REQUIRED_PASSWORD", words));
         };
         let users = self.users().map_err(|error| {
@@ -82,19 +93,16 @@ impl Access {
             Refusal::request(503, "the engine cannot read its users now: try again later")
         })?;
         let digest = hex::encode(Sha256::digest(key.as_bytes()));
-        let fits = |user: &EngineUser| {
-            let same_key: bool = user.key_sha256.to_ascii_lowercase().as_bytes().ct_eq(digest.as_bytes()).into();
-            user.name == name && same_key
-        };
+        let fits = |user: &EngineUser| bool::from(user.key_sha256.to_ascii_lowercase().as_bytes().ct_eq(digest.as_bytes()));
         match users.into_iter().find(fits) {
             Some(user) => Ok(Visitor { user, guard: self.guard.clone() }),
-            None => Err(Refusal::exception(516, "AUTHENTICATION_FAILED", "the user or its key is wrong")),
+            None => Err(Refusal::exception(516, "AUTHENTICATION_FAILED", "this key is unknown, is revoked or may not read")),
         }
     }
 
     fn users(&self) -> std::io::Result<Vec<EngineUser>> {
         let meta = std::fs::metadata(&self.users_file)?;
-        let stamp = (meta.modified().ok(), meta.len());
+        let stamp = (meta.modified().ok(), meta.len(), meta.ino());
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = loaded.as_ref().filter(|known| known.stamp == stamp) {
             return Ok(known.users.clone());
@@ -105,16 +113,17 @@ impl Access {
     }
 }
 
-fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if let (Some(user), Some(key)) = (text("X-ClickHouse-User"), text("X-ClickHouse-Key")) {
-        return Some((user.to_owned(), key.to_owned()));
+/// The key in `X-ClickHouse-Key`, or in the password (or user) of `Authorization: Basic`.
+fn credentials(headers: &HeaderMap) -> Option<String> {
+    if let Some(key) = headers.get("X-ClickHouse-Key").and_then(|value| value.to_str().ok()).filter(|key| !key.is_empty()) {
+        return Some(key.to_owned());
     }
     let basic = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, encoded) = basic.split_once(' ')?;
     let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok()?;
-    let (user, key) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
-    scheme.eq_ignore_ascii_case("basic").then(|| (user.to_owned(), key.to_owned()))
+    let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    let key = if password.is_empty() { user } else { password };
+    (scheme.eq_ignore_ascii_case("basic") && !key.is_empty()).then(|| key.to_owned())
 }
 
 /// Settings that a visitor may choose: they change how much is read and how an answer looks, never what is visible.
@@ -138,11 +147,22 @@ fn is_harmless(setting: &str) -> bool {
         "timeout_overflow_mode",
         "join_use_nulls",
     ];
-    NAMES.contains(&setting) || setting.starts_with("output_format_") || setting.starts_with("param_")
+    // `output_format_schema` names a file that is written.
+    let output = setting.starts_with("output_format_") && !setting.contains("schema");
+    NAMES.contains(&setting) || output || setting.starts_with("param_")
+}
+
+/// Whether a visitor's own value of a setting is a stricter limit than the user's.
+fn is_stricter(setting: &str, own: &str, users: &str) -> bool {
+    const LIMITS: [&str; 3] = ["max_execution_time", "max_result_rows", "max_result_bytes"];
+    let (Ok(own), Ok(users)) = (own.parse::<f64>(), users.parse::<f64>()) else { return false };
+    // 0 is no limit.
+    LIMITS.contains(&setting) && own > 0.0 && own < users
 }
 
 impl Visitor {
-    /// Puts the user's own database and settings into a request; refuses settings and databases that are not the user's to choose.
+    /// Puts the user's own database and settings into a request; refuses settings and databases that are not the user's to choose. Of a
+    /// limit the stricter value holds.
     ///
     /// # Errors
     /// 164 READONLY or 497 ACCESS_DENIED, in ClickHouse's words.
@@ -156,7 +176,12 @@ impl Visitor {
             return Err(Refusal::exception(497, "ACCESS_DENIED", &words));
         }
         ask.database = Some(self.user.database.clone());
-        ask.settings.extend(self.user.settings.clone());
+        for (setting, value) in &self.user.settings {
+            let stricter = ask.settings.get(setting).is_some_and(|own| is_stricter(setting, own, value));
+            if !stricter {
+                ask.settings.insert(setting.clone(), value.clone());
+            }
+        }
         Ok(())
     }
 
@@ -164,8 +189,8 @@ impl Visitor {
     ///
     /// # Errors
     /// 497 ACCESS_DENIED with the guard's sentence.
-    pub fn check(&self, sql: &str) -> Result<(), Refusal> {
-        self.guard.check(&self.user.name, sql).map_err(|words| Refusal::exception(497, "ACCESS_DENIED", &words))
+    pub fn check(&self, sql: &str, format: &str) -> Result<Permitted, Refusal> {
+        self.guard.check(&self.user, sql, format).map_err(|words| Refusal::exception(497, "ACCESS_DENIED", &words))
     }
 }
 
@@ -176,7 +201,7 @@ mod tests {
 
     struct Nothing;
     impl SqlGuard for Nothing {
-        fn check(&self, _: &str, _: &str) -> Result<(), String> {
+        fn check(&self, _: &EngineUser, _: &str, _: &str) -> Result<Permitted, String> {
             Err("nothing is allowed".to_owned())
         }
     }
@@ -206,20 +231,35 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = write(&folder, &[user("grafana", "k:1"), user("other", "k2")]);
         let access = Access::new(path, Arc::new(Nothing));
-        assert_eq!(access.enter(&basic("grafana", "k:1")).ok().unwrap().user.name, "grafana");
+        for anyone in ["default", "", "grafana"] {
+            assert_eq!(access.enter(&basic(anyone, "k:1")).ok().unwrap().user.name, "grafana");
+        }
+        assert_eq!(access.enter(&basic("k2", "")).ok().unwrap().user.name, "other");
         let mut headers = HeaderMap::new();
         headers.insert("X-ClickHouse-User", "other".parse().unwrap());
         assert_eq!(access.enter(&headers).err().unwrap().status, 401);
         headers.insert("X-ClickHouse-Key", "k2".parse().unwrap());
-        assert!(access.enter(&headers).is_ok());
-        assert_eq!(access.enter(&basic("grafana", "k2")).err().unwrap().status, 403);
+        assert_eq!(access.enter(&headers).ok().unwrap().user.name, "other");
+        assert_eq!(access.enter(&basic("grafana", "k3")).err().unwrap().status, 403);
+        assert_eq!(access.enter(&basic("", "")).err().unwrap().status, 401);
         write(&folder, &[user("other", "k2")]);
         assert_eq!(access.enter(&basic("grafana", "k:1")).err().unwrap().code, Some(516));
+        // The file is put in place whole, by a rename: what is the same in length and time is another file.
+        let path = folder.path().join("users.json");
+        let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+        let next = folder.path().join("next");
+        std::fs::write(&next, serde_json::to_vec(&[user("other", "k3")]).unwrap()).unwrap();
+        std::fs::File::options().write(true).open(&next).unwrap().set_modified(time).unwrap();
+        std::fs::rename(next, &path).unwrap();
+        assert!(access.enter(&basic("", "k2")).is_err() && access.enter(&basic("", "k3")).is_ok());
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(access.enter(&basic("", "k3")).err().unwrap().status, 503);
     }
 
     #[test]
     fn a_visitor_keeps_to_its_database_and_settings() {
-        let visitor = Visitor { user: user("grafana", "k"), guard: Arc::new(Nothing) };
+        let mut visitor = Visitor { user: user("grafana", "k"), guard: Arc::new(Nothing) };
+        visitor.user.settings.insert("max_execution_time".to_owned(), "60".to_owned());
         let ask = |parameters: &[(&str, &str)]| {
             let pairs: Vec<_> = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             understand(true, &pairs, &HeaderMap::new()).unwrap()
@@ -227,8 +267,16 @@ mod tests {
         let mut harmless = ask(&[("max_execution_time", "5"), ("param_x", "1"), ("database", "watchfire")]);
         visitor.bind(&mut harmless).unwrap();
         assert_eq!(harmless.settings.get("additional_table_filters").map(String::as_str), Some("{}"));
-        assert_eq!(visitor.bind(&mut ask(&[("additional_table_filters", "")])).unwrap_err().code, Some(164));
+        for (own, bound) in [("5", "5"), ("0.5", "0.5"), ("61", "60"), ("0", "60"), ("-1", "60"), ("x", "60"), ("inf", "60"), ("nan", "60")]
+        {
+            let mut limited = ask(&[("max_execution_time", own)]);
+            visitor.bind(&mut limited).unwrap();
+            assert_eq!(limited.settings.get("max_execution_time").map(String::as_str), Some(bound), "{own}");
+        }
+        for setting in ["additional_table_filters", "output_format_schema", "format_schema", "max_memory_usage", "use_query_cache"] {
+            assert_eq!(visitor.bind(&mut ask(&[(setting, "")])).unwrap_err().code, Some(164), "{setting}");
+        }
         assert_eq!(visitor.bind(&mut ask(&[("database", "system")])).unwrap_err().code, Some(497));
-        assert_eq!(visitor.check("SELECT 1").unwrap_err().code, Some(497));
+        assert_eq!(visitor.check("SELECT 1", "TSV").unwrap_err().code, Some(497));
     }
 }

@@ -41,13 +41,35 @@ const BODY_PAUSE: Duration = Duration::from_secs(300);
 /// Open connections at once, for each listener.
 const MAX_CONNECTIONS: usize = 512;
 
+/// Places for statements at once, and for those that wait for one.
+struct Queue {
+    turns: Arc<Semaphore>,
+    waiting: Semaphore,
+    size: usize,
+}
+
+impl Queue {
+    fn new(size: usize) -> Self {
+        Queue { turns: Arc::new(Semaphore::new(size)), waiting: Semaphore::new(size * 16 + 64), size }
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let busy = |words: String| Refusal { status: 503, ..Refusal::exception(202, "TOO_MANY_SIMULTANEOUS_QUERIES", &words) };
+        let _waiting =
+            self.waiting.try_acquire().map_err(|_| busy("Too many statements wait for the engine already: try again later.".to_owned()))?;
+        let turn = tokio::time::timeout(WAIT, self.turns.clone().acquire_owned()).await;
+        let turn = turn.map_err(|_| busy(format!("{} statements ran for {WAIT:?} without an end: try again later.", self.size)))?;
+        turn.map_err(|_| Refusal::request(503, "the engine is stopping"))
+    }
+}
+
 /// What all connections share.
 pub struct Desk {
     engine: Engine,
     rules: Rules,
-    turns: Arc<Semaphore>,
-    waiting: Semaphore,
-    size: usize,
+    queue: Queue,
+    /// Visitors pass this one first: half of the places stay free for Watchfire's own inserts and rules.
+    visitors: Queue,
     count: AtomicU64,
 }
 
@@ -67,27 +89,17 @@ impl Desk {
             ("implicit_select", "0".to_owned()),
             ("allow_introspection_functions", "0".to_owned()),
         ];
-        let turns = Arc::new(Semaphore::new(size));
         // An answer that is not streamed is held several times over while it is formatted.
         let rules = Rules { defaults, max_whole_answer: (memory / 16).min(256 << 20) };
-        Arc::new(Desk { engine, rules, turns, waiting: Semaphore::new(size * 16 + 64), size, count: AtomicU64::new(0) })
-    }
-
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        let busy = |words: String| Refusal { status: 503, ..Refusal::exception(202, "TOO_MANY_SIMULTANEOUS_QUERIES", &words) };
-        let _waiting =
-            self.waiting.try_acquire().map_err(|_| busy("Too many statements wait for the engine already: try again later.".to_owned()))?;
-        let turn = tokio::time::timeout(WAIT, self.turns.clone().acquire_owned()).await;
-        let turn = turn.map_err(|_| busy(format!("{} statements ran for {WAIT:?} without an end: try again later.", self.size)))?;
-        turn.map_err(|_| Refusal::request(503, "the engine is stopping"))
+        Arc::new(Desk { engine, rules, queue: Queue::new(size), visitors: Queue::new((size / 2).max(1)), count: AtomicU64::new(0) })
     }
 
     /// Waits until no statement runs, and lets none begin.
     pub async fn drain(&self) {
-        let all = u32::try_from(self.size).unwrap_or(u32::MAX);
-        if let Ok(turns) = self.turns.acquire_many(all).await {
+        let all = u32::try_from(self.queue.size).unwrap_or(u32::MAX);
+        if let Ok(turns) = self.queue.turns.acquire_many(all).await {
             turns.forget();
-            self.turns.close();
+            self.queue.turns.close();
         }
     }
 }
@@ -258,7 +270,11 @@ async fn statement(desk: &Arc<Desk>, access: Option<&Access>, request: Request<I
     if let Some(visitor) = &visitor {
         visitor.bind(&mut ask)?;
     }
-    let turn = desk.turn().await?;
+    let place = match visitor {
+        Some(_) => Some(desk.visitors.turn().await?),
+        None => None,
+    };
+    let turn = desk.queue.turn().await?;
 
     let number = desk.count.fetch_add(1, Ordering::Relaxed);
     let process = std::process::id();
@@ -273,7 +289,7 @@ async fn statement(desk: &Arc<Desk>, access: Option<&Access>, request: Request<I
     let job = Job { ask, body: BodyReader::new(pieces_end), body_encoding, mark, visitor };
     let desk = desk.clone();
     tokio::task::spawn_blocking(move || {
-        let (_turn, _over) = (turn, Over(progress.clone()));
+        let (_turn, _place, _over) = (turn, place, Over(progress.clone()));
         work::run(&desk.engine, &desk.rules, &progress, job, output);
     });
 
