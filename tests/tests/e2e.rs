@@ -12,6 +12,8 @@ mod crash;
 mod deploy;
 #[path = "e2e/spine.rs"]
 mod spine;
+#[path = "e2e/sql_listener.rs"]
+mod sql_listener;
 #[path = "e2e/tree.rs"]
 mod tree;
 

@@ -79,10 +79,12 @@ impl UsersFile {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
 
     use model::event::Actor;
     use model::ids::RandomIds;
     use model::tenant::TenantId;
+    use model::time::SystemClock;
     use store::state::MemoryState;
 
     use super::*;
@@ -92,7 +94,7 @@ mod tests {
     async fn live_keys_that_read_stand_in_the_file_and_nobody_else() {
         let folder = tempfile::tempdir().unwrap();
         let file = UsersFile { path: folder.path().join("users.json"), database: "wf".to_owned(), engine_memory: 1 << 30 };
-        let (state, ring) = (MemoryState::default(), KeyRing::default());
+        let (state, ring) = (MemoryState::new(Arc::new(SystemClock)), KeyRing::default());
         let actor = || Actor::User { id: "t".to_owned() };
         let mut keys = Vec::new();
         for (name, permissions) in [
