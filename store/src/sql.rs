@@ -27,7 +27,8 @@ pub use refused::SqlRefused;
 pub use visitors::TenantGuard;
 
 /// Tables with a column `tenant` that statements may read themselves; all other names in [`TABLES`] are views over them.
-pub const BASE_TABLES: [&str; 7] = ["spans", "logs", "series", "points", "histograms", "error_events", "trace_index"];
+pub const BASE_TABLES: [&str; 10] =
+    ["spans", "logs", "series", "points", "histograms", "exp_histograms", "summaries", "exemplars", "error_events", "trace_index"];
 
 /// The most rows of an answer.
 pub const MAX_RESULT_ROWS: u64 = 100_000;

@@ -154,6 +154,9 @@ impl Worker<'_> {
         };
         // A visitor's statement is never run as it came: what the guard made of it is.
         let permitted = visitor.check(sql, &ask.format)?;
+        if data.is_some() {
+            return Err(Refusal::exception(164, "READONLY", "Cannot execute query in readonly mode."));
+        }
         let select = shape(permitted.sql.as_bytes(), true) == Shape::Select;
         ask.format = permitted.format;
         self.query(&mut self.prepared(&ask, true, &mark)?, &permitted.sql, select, &ask, output)

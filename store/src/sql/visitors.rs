@@ -161,7 +161,7 @@ mod tests {
         for (sql, statement, format) in [
             ("SELECT 1", "SELECT 1", "TSV"),
             ("SELECT 1 FORMAT JSON", "SELECT 1", "JSON"),
-            ("SELECT count() FROM logs\nformat  jsoneachrow ; -- the end", "SELECT count() FROM logs", "JSONEachRow"),
+            ("SELECT count() FROM logs\nformat  jsoneachrow -- the end\n ;", "SELECT count() FROM logs", "JSONEachRow"),
             ("SELECT format('{}', body) FROM logs FORMAT CSV", "SELECT format('{}', body) FROM logs", "CSV"),
         ] {
             assert_eq!(permitted(sql), Ok((statement.to_owned(), format.to_owned())), "{sql}");

@@ -289,6 +289,15 @@ async fn the_supervisor_tells_how_the_engine_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_would_burst_the_cap_fails_and_the_engine_goes_on() {
+    let engine = TestEngine::start_with(|_, args| args.memory_bytes = 700 << 20).await;
+    let error = engine.clickhouse.execute("SELECT length(groupArray(number)) FROM numbers(1000000000) FORMAT Null").await.unwrap_err();
+    assert_eq!((error.code, error.retryable), (Some(241), true), "{error}");
+    assert_eq!(engine.text("SELECT 1").await, "1");
+    assert_eq!(engine.supervisor.status().restarts, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_has_one_owner() {
     let engine = TestEngine::start().await;
     let mut args = engine.args.clone();
