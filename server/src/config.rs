@@ -157,6 +157,24 @@ pub struct ClickHouseConfig {
     pub engine_lib: Option<PathBuf>,
     /// What the embedded engine may use.
     pub engine_memory: ByteCount,
+    /// Where the embedded engine serves ClickHouse's HTTP interface to clients with an API key that may read; none: nowhere.
+    pub sql_listen: Option<SocketAddr>,
+}
+
+impl ClickHouseConfig {
+    /// Less than this, and the engine cannot merge what it stores.
+    const LEAST_MEMORY: u64 = 512 << 20;
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.url.is_some() && self.sql_listen.is_some() {
+            problems.push("storage.clickhouse: `sql_listen` is the embedded engine's; with `url` let clients connect to that server, and leave it out".to_owned());
+        }
+        if self.engine_memory.0 < Self::LEAST_MEMORY {
+            problems.push("storage.clickhouse.engine_memory: less than 512MiB is too little for the engine".to_owned());
+        }
+        problems
+    }
 }
 
 impl Default for ClickHouseConfig {
@@ -168,6 +186,7 @@ impl Default for ClickHouseConfig {
             database: "watchfire".to_owned(),
             engine_lib: None,
             engine_memory: ByteCount(4 << 30),
+            sql_listen: None,
         }
     }
 }
@@ -268,6 +287,7 @@ impl Config {
         problems.extend(self.incidents.check());
         problems.extend(self.remediation.check());
         problems.extend(self.collector.check().err().map(|error| format!("collector: {error}")));
+        problems.extend(self.storage.clickhouse.problems());
         let named = self.incidents.chat_receiver.iter().chain(&self.incidents.review_receivers);
         for name in named.filter(|name| !receivers.contains(*name)) {
             problems.push(format!("incidents: `{name}` is not configured under `receivers`"));
@@ -328,6 +348,14 @@ mod tests {
             assert!(problems.iter().any(|problem| problem.contains(said)), "{said} in {problems:?}");
         }
         assert!(!format!("{problems:?}").contains("hunter22"));
+    }
+
+    #[test]
+    fn what_the_engine_cannot_do_is_said() {
+        let problems = |text: &str| parse(&format!("storage:\n  clickhouse: {text}\n")).unwrap().problems();
+        assert!(problems("{ sql_listen: 127.0.0.1:8123, engine_memory: 512MiB }").is_empty());
+        assert!(problems("{ sql_listen: 127.0.0.1:8123, url: http://db:8123 }")[0].contains("leave it out"));
+        assert!(problems("{ engine_memory: 64MiB }")[0].contains("too little"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use prometheus::Registry;
 use remediation::Remediation;
 use store::clickhouse::ClickHouse;
 use store::clickhouse::migrations::{TELEMETRY, migrate};
-use store::engine::child::EngineArgs;
+use store::engine::child::{EngineArgs, TcpArgs};
 use store::engine::supervisor::{Supervisor, SupervisorConfig};
 use store::evidence::ClickHouseEvidence;
 use store::promql::PromQl;
@@ -36,6 +36,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::keys::{self, KeyRing, NewKey};
+use crate::access::visitors::UsersFile;
 use crate::access::{Access, guard};
 use crate::config::Config;
 use crate::health::{EngineProbe, StateProbe, WalProbe};
@@ -104,12 +105,25 @@ pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet
     if problems.is_empty() { Ok(rules) } else { Err(problems) }
 }
 
+/// The database's name without what would end its quotes.
+fn database(config: &Config) -> String {
+    config.storage.clickhouse.database.replace('`', "")
+}
+
+/// Who may use the engine's SQL listener, if there is one.
+fn visitors(config: &Config, data_dir: &Path) -> Option<UsersFile> {
+    let settings = &config.storage.clickhouse;
+    let file = |_| UsersFile { path: data_dir.join("sql-users.json"), database: database(config), engine_memory: settings.engine_memory.0 };
+    settings.sql_listen.filter(|_| settings.url.is_none()).map(file)
+}
+
 /// ClickHouse: the embedded engine, started and supervised, or a server.
 async fn open_clickhouse(
     config: &Config,
     data_dir: &Path,
     executable: PathBuf,
     library: Option<PathBuf>,
+    visitors: Option<&UsersFile>,
     clock: Arc<dyn Clock>,
     registry: &Registry,
 ) -> anyhow::Result<(ClickHouse, Option<Arc<Supervisor>>)> {
@@ -125,6 +139,8 @@ async fn open_clickhouse(
                 memory_bytes: settings.engine_memory.0,
                 threads,
                 connections: 8,
+                tcp: settings.sql_listen.zip(visitors).map(|(address, file)| TcpArgs { address, users_file: file.path.clone() }),
+                backups: None,
             };
             let clickhouse = ClickHouse::unix(&args.socket);
             let supervisor = Supervisor::start(SupervisorConfig::new(executable, args), clock, registry).await?;
@@ -132,7 +148,7 @@ async fn open_clickhouse(
         }
         (None, None) => anyhow::bail!("there is neither an engine library nor storage.clickhouse.url"),
     };
-    let name = settings.database.replace('`', "");
+    let name = database(config);
     clickhouse.execute(&format!("CREATE DATABASE IF NOT EXISTS `{name}`")).await.context("creating the database")?;
     let clickhouse = clickhouse.database(&name);
     migrate(&clickhouse, TELEMETRY).await?;
@@ -196,8 +212,14 @@ pub async fn start(
     let ring = Arc::new(KeyRing::default());
     ring.refresh(&*state).await?;
     let listeners = listen::bind(&config.server, !ring.snapshot().is_empty()).await?;
-    let addresses = listeners.addresses()?;
-    let (clickhouse, engine) = open_clickhouse(&config, &data_dir, executable, library, clock.clone(), &registry).await?;
+    let mut addresses = listeners.addresses()?;
+    let visitors = visitors(&config, &data_dir);
+    if let Some(file) = &visitors {
+        file.keep(&ring.snapshot()).with_context(|| format!("{} cannot be written", file.path.display()))?;
+    }
+    let (clickhouse, engine) =
+        open_clickhouse(&config, &data_dir, executable, library, visitors.as_ref(), clock.clone(), &registry).await?;
+    addresses.sql = engine.as_ref().and_then(|engine| engine.status().tcp);
     wal.start_writer(Arc::new(clickhouse.clone()));
     registry.register(Box::new(Processes::new(engine.clone())?))?;
     let promql = Arc::new(PromQl::new(Arc::new(ClickHouseSource::new(clickhouse.client()))).with_metrics(&registry)?);
@@ -285,7 +307,7 @@ pub async fn start(
     let holder = format!("{node}/{:016x}", ids.random());
     let leader = tokio::spawn(runtime::lead(state.clone(), holder, publish, nudge, leading.clone()));
     let mut tasks = vec![
-        tokio::spawn(runtime::keys(state.clone(), ring, keyless, loops.clone())),
+        tokio::spawn(runtime::keys(state.clone(), ring, keyless, visitors, loops.clone())),
         tokio::spawn(runtime::follow(context.clone(), followers)),
         tokio::spawn(runtime::deliver(context.clone(), delivery.clone())),
         tokio::spawn(alerting.evaluator().run(fence, loops.clone().cancelled_owned())),

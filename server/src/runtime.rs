@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::keys::KeyRing;
+use crate::access::visitors::UsersFile;
 
 /// The longest a loop sleeps without a nudge: how late a due row may be taken.
 const TICK: Duration = Duration::from_millis(250);
@@ -169,8 +170,14 @@ pub async fn deliver(context: Loop, worker: Arc<DeliveryWorker>) {
     }
 }
 
-/// Reads the live keys again, so that a new or revoked key counts within a second on every node.
-pub async fn keys(state: Arc<dyn StateStore>, ring: Arc<KeyRing>, keyless: Arc<AtomicBool>, stop: CancellationToken) {
+/// Reads the live keys again, so that a new or revoked key counts within a second on every node, at the SQL listener too.
+pub async fn keys(
+    state: Arc<dyn StateStore>,
+    ring: Arc<KeyRing>,
+    keyless: Arc<AtomicBool>,
+    visitors: Option<UsersFile>,
+    stop: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
@@ -180,6 +187,9 @@ pub async fn keys(state: Arc<dyn StateStore>, ring: Arc<KeyRing>, keyless: Arc<A
             tracing::warn!(error = %chain(&error), "the API keys could not be read again; the known ones stay");
         }
         keyless.store(ring.snapshot().is_empty(), Ordering::SeqCst);
+        if let Some(error) = visitors.as_ref().and_then(|file| file.keep(&ring.snapshot()).err()) {
+            tracing::error!(%error, "the SQL listener's users could not be written: it refuses everybody until they are");
+        }
     }
 }
 

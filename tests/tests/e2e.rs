@@ -4,6 +4,8 @@
 
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
+#[path = "e2e/clickhouse_url.rs"]
+mod clickhouse_url;
 #[path = "e2e/command_line.rs"]
 mod command_line;
 #[path = "e2e/crash.rs"]
@@ -14,6 +16,8 @@ mod deliveries;
 mod deploy;
 #[path = "e2e/spine.rs"]
 mod spine;
+#[path = "e2e/sql_listener.rs"]
+mod sql_listener;
 #[path = "e2e/tree.rs"]
 mod tree;
 
