@@ -1,3 +1,5 @@
+//! Tests of the statements that the engine adds to.
+
 use super::*;
 use proptest::prelude::*;
 
