@@ -100,6 +100,9 @@ fn without_format(read: &tokens::Read) -> (&str, Option<&str>) {
     stripped.map_or((text, None), |statement| (statement.trim_end(), Some(name)))
 }
 
+/// How a client's question about its settings goes on; `'` stands for a number.
+const SETTINGS: [&str; 3] = ["FROM SYSTEM . SETTINGS", "FROM SYSTEM . SETTINGS LIMIT '", "AS READONLY FROM SYSTEM . SETTINGS LIMIT '"];
+
 /// The questions of clients about what is there. `None` where it is none of them.
 fn catalog(statement: &str, database: &str) -> Result<Option<String>, SqlRefused> {
     let read = tokens::read(statement)?;
@@ -116,19 +119,9 @@ fn catalog(statement: &str, database: &str) -> Result<Option<String>, SqlRefused
             Some("SELECT 'Watchfire' AS `displayName()`, version(), revision(), timezone()".to_owned())
         }
         // And the official Python client, which then knows that it cannot set them. They are the session's own.
-        ["SELECT", "NAME", ",", "VALUE", ",", "READONLY", rest @ ..]
-            if matches!(
-                rest,
-                ["FROM", "SYSTEM", ".", "SETTINGS"]
-                    | ["FROM", "SYSTEM", ".", "SETTINGS", "LIMIT", "'"]
-                    | ["AS", "READONLY", "FROM", "SYSTEM", ".", "SETTINGS", "LIMIT", "'"]
-            ) =>
-        {
-            Some(
-                "SELECT name, value, readonly FROM system.settings WHERE name NOT IN ('additional_table_filters', 'log_comment')"
-                    .to_owned(),
-            )
-        }
+        ["SELECT", "NAME", ",", "VALUE", ",", "READONLY", rest @ ..] if SETTINGS.contains(&rest.join(" ").as_str()) => Some(
+            "SELECT name, value, readonly FROM system.settings WHERE name NOT IN ('additional_table_filters', 'log_comment')".to_owned(),
+        ),
         ["SHOW", "DATABASES"] => Some(list(&[database])),
         ["SHOW", "TABLES"] => Some(list(&TABLES)),
         ["SHOW", "TABLES", "FROM" | "IN", _] if words[3] == database => Some(list(&TABLES)),
