@@ -1,4 +1,4 @@
-//! Tests of the statements that the engine adds to.
+//! Statements as clients write them, and what is found in them.
 
 use super::*;
 use proptest::prelude::*;
