@@ -4,10 +4,12 @@
 
 pub(crate) mod json;
 pub(crate) mod protobuf;
+pub(crate) mod remote_write;
 mod weight;
 
 use crate::admission::Full;
 use crate::rows::Builder;
+use remote_write::Version;
 use weight::weight;
 
 /// The signals that OTLP requests carry.
@@ -88,6 +90,8 @@ impl From<Full> for DecodeError {
 pub(crate) enum Protocol {
     /// OTLP's Export requests.
     Otlp(Signal, Format),
+    /// Prometheus remote write.
+    RemoteWrite(Version),
 }
 
 impl Protocol {
@@ -95,24 +99,28 @@ impl Protocol {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Protocol::Otlp(signal, _) => signal.label(),
+            Protocol::RemoteWrite(_) => "metrics",
         }
     }
     /// What its records are called.
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Protocol::Otlp(signal, _) => signal.noun(),
+            Protocol::RemoteWrite(_) => "samples",
         }
     }
     /// The name that request hashes are made with; `None` where senders do not send a request again.
     pub(crate) fn resends(self) -> Option<&'static str> {
         match self {
             Protocol::Otlp(signal, _) => Some(signal.protocol()),
+            Protocol::RemoteWrite(Version::V1) => Some("remote_write/v1"),
+            Protocol::RemoteWrite(Version::V2) => Some("remote_write/v2"),
         }
     }
     /// How much memory reading takes beside the rows: formats that are held whole while they are read, in bytes.
     pub(crate) fn weight(self, body: &[u8]) -> u64 {
         match self {
-            Protocol::Otlp(_, Format::Protobuf) => 0,
+            Protocol::Otlp(_, Format::Protobuf) | Protocol::RemoteWrite(_) => 0,
             Protocol::Otlp(_, Format::Json) => weight(body),
         }
     }
@@ -125,6 +133,8 @@ impl Protocol {
             Protocol::Otlp(Signal::Traces, Format::Json) => json::traces(body, to),
             Protocol::Otlp(Signal::Metrics, Format::Json) => json::metrics(body, to),
             Protocol::Otlp(Signal::Logs, Format::Json) => json::logs(body, to),
+            Protocol::RemoteWrite(Version::V1) => remote_write::v1(body, to),
+            Protocol::RemoteWrite(Version::V2) => remote_write::v2(body, to),
         }
     }
 }

@@ -15,10 +15,12 @@ use crate::admission::{Admission, Reservation};
 use crate::config::Config;
 use crate::decode::Protocol;
 use crate::failure::{Failure, Stage};
+use crate::family::Families;
 use crate::inflate::{Encoding, InflateError, inflate};
 use crate::meters::Meters;
 use crate::rows::red::NameGuard;
-use crate::rows::{Arrival, Builder, Built, Limits, tally::Tally};
+use crate::rows::tally::{Tally, Written};
+use crate::rows::{Arrival, Builder, Built, Limits};
 use crate::series::{SeriesCache, TargetInfoCache};
 
 /// The OTLP intake. Cheap to clone; clones share everything.
@@ -39,6 +41,7 @@ pub(crate) struct Inner {
     series: SeriesCache,
     targets: TargetInfoCache,
     names: NameGuard,
+    families: Families,
 }
 
 /// A body as it came.
@@ -59,7 +62,9 @@ pub(crate) struct Accepted {
     pub(crate) rejected: u64,
     /// Why.
     pub(crate) message: Option<String>,
-    /// Rows that were stored, by table; none where the request had been accepted before.
+    /// Of Prometheus's records, how many are stored.
+    pub(crate) written: Written,
+    /// Rows of the request, by table.
     pub(crate) rows: Vec<(&'static str, u64)>,
 }
 
@@ -89,6 +94,7 @@ impl Collector {
             series: SeriesCache::new(config.series_cache),
             targets: TargetInfoCache::new(config.series_cache),
             names: NameGuard::new(&config),
+            families: Families::default(),
             meters,
             config,
         };
@@ -122,7 +128,12 @@ impl Collector {
                     self.inner.targets.remember(&targets);
                     self.inner.meters.series.set(i64::try_from(known).unwrap_or(i64::MAX));
                     self.count(protocol, appended, &rows, &tally);
-                    return Ok(Accepted { rejected: tally.rejected_total(), message: tally.message(protocol.noun()), rows });
+                    return Ok(Accepted {
+                        rejected: tally.rejected_total(),
+                        message: tally.message(protocol.noun()),
+                        written: tally.written,
+                        rows,
+                    });
                 }
                 // Some exporters never send again: wait a moment, decode again (the blocks are gone), try once more.
                 Err(failure) if failure.may_pass() && !held => {
@@ -160,6 +171,7 @@ impl Collector {
                 series: &inner.series,
                 targets: &inner.targets,
                 names: &inner.names,
+                families: &inner.families,
             };
             let prepared = prepare(&inner.config, payload, arrival, reservation);
             histogram.observe(watch.elapsed().as_secs_f64());

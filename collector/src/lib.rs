@@ -10,6 +10,7 @@ mod config;
 mod decode;
 pub mod errors;
 mod failure;
+mod family;
 mod grpc;
 mod http;
 mod inflate;
@@ -17,6 +18,7 @@ mod intake;
 mod meters;
 mod naming;
 mod record;
+mod remote_write;
 mod rows;
 mod series;
 #[cfg(test)]

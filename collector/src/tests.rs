@@ -3,4 +3,5 @@
 mod bad_input;
 pub(crate) mod fixtures;
 mod mapping;
+mod remote_write;
 mod services;
