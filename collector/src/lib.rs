@@ -20,6 +20,7 @@ mod naming;
 mod record;
 mod remote_write;
 mod rows;
+pub mod scrape;
 mod series;
 #[cfg(test)]
 mod tests;

@@ -4,4 +4,4 @@ mod bad_input;
 pub(crate) mod fixtures;
 mod mapping;
 mod remote_write;
-mod services;
+pub(crate) mod services;
