@@ -188,7 +188,7 @@ pub trait ErrorReads: Send + Sync {
     async fn summaries(&self, query: &ErrorQuery, limit: usize) -> Result<Vec<ErrorSummary>, QueryError>;
     /// Events over time, in steps of so many seconds from the query's start.
     async fn trends(&self, query: &ErrorQuery, step_secs: u32) -> Result<Vec<ErrorTrend>, QueryError>;
-    /// The ten commonest values of each property, of all the query's events together.
+    /// The ten commonest values of each property, of all the query's events together; tags of the newest 10,000.
     async fn facets(&self, query: &ErrorQuery) -> Result<Vec<ErrorFacet>, QueryError>;
     /// The newest event.
     async fn latest(&self, query: &ErrorQuery) -> Result<Option<ErrorEvent>, QueryError>;

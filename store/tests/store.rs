@@ -4,6 +4,8 @@
 
 #[path = "store/engine.rs"]
 mod engine;
+#[path = "store/errors.rs"]
+mod errors;
 #[path = "store/evidence.rs"]
 mod evidence;
 #[path = "store/fixture.rs"]

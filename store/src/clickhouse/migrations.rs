@@ -22,6 +22,7 @@ pub struct Migration {
 pub const TELEMETRY: &[Migration] = &[
     Migration { number: 1, name: "0001_telemetry", sql: include_str!("../../migrations/clickhouse/0001_telemetry.sql") },
     Migration { number: 2, name: "0002_views", sql: include_str!("../../migrations/clickhouse/0002_views.sql") },
+    Migration { number: 3, name: "0003_errors", sql: include_str!("../../migrations/clickhouse/0003_errors.sql") },
 ];
 
 /// Why the schema is not as it must be.
