@@ -25,7 +25,7 @@ pub use guard::{Checked, INTERNAL, TABLES, check};
 pub use refused::SqlRefused;
 
 /// Tables with a column `tenant` that statements may read themselves; all other names in [`TABLES`] are views over them.
-pub const BASE_TABLES: [&str; 7] = ["spans", "logs", "series", "points", "histograms", "error_events", "trace_index"];
+pub const BASE_TABLES: [&str; 8] = ["spans", "logs", "series", "points", "histograms", "error_events", "trace_index", "error_arrivals"];
 
 /// The most rows of an answer.
 pub const MAX_RESULT_ROWS: u64 = 100_000;

@@ -1,6 +1,7 @@
 -- What was stored of which kind of error, in the order in which it was stored: whoever keeps issues follows this small table, however
 -- large the table of events is and however late an event came. One row for each insert, kind, service and release. `id` is drawn once;
--- a replayed insert is dropped with its rows here. Counts are never taken from here: an event that is sent again is here twice.
+-- a replayed insert is dropped with its rows here. Counts are never taken from here: an event that is sent again is here twice. Frames
+-- are taken by index, because a function over arrays of unlike length would refuse the insert.
 CREATE TABLE IF NOT EXISTS error_arrivals
 (
     id UInt64 CODEC(NONE),
@@ -39,10 +40,9 @@ SELECT
     argMax(normalized, ts) AS message,
     argMax(tags['watchfire.title'], ts) AS title,
     argMax(tags['watchfire.grouped_by'], ts) AS grouped_by,
-    argMax(arraySlice(arrayCompact(arrayFilter(
-        (call, in_app) -> in_app != 0 OR NOT has(frames_in_app, 1),
-        arrayMap((function, file) -> if(empty(file), function, concat(function, ' (', file, ')')), frames_function, frames_file),
-        frames_in_app)), 1, 5), ts) AS calls
+    argMax(arraySlice(arrayCompact(arrayMap(
+        at -> if(empty(frames_file[at]), frames_function[at], concat(frames_function[at], ' (', frames_file[at], ')')),
+        arrayFilter(at -> frames_in_app[at] != 0 OR NOT has(frames_in_app, 1), arrayEnumerate(frames_function)))), 1, 5), ts) AS calls
 FROM error_events
 GROUP BY tenant, fingerprint, project, release;
 
@@ -62,9 +62,8 @@ SELECT
     argMax(normalized, ts),
     argMax(tags['watchfire.title'], ts),
     argMax(tags['watchfire.grouped_by'], ts),
-    argMax(arraySlice(arrayCompact(arrayFilter(
-        (call, in_app) -> in_app != 0 OR NOT has(frames_in_app, 1),
-        arrayMap((function, file) -> if(empty(file), function, concat(function, ' (', file, ')')), frames_function, frames_file),
-        frames_in_app)), 1, 5), ts)
+    argMax(arraySlice(arrayCompact(arrayMap(
+        at -> if(empty(frames_file[at]), frames_function[at], concat(frames_function[at], ' (', frames_file[at], ')')),
+        arrayFilter(at -> frames_in_app[at] != 0 OR NOT has(frames_in_app, 1), arrayEnumerate(frames_function)))), 1, 5), ts)
 FROM error_events
 GROUP BY tenant, fingerprint, project, release;
