@@ -78,8 +78,8 @@ struct Stored {
 struct Table {
     stored: Mutex<Vec<Stored>>,
     dead: Mutex<bool>,
-    /// What was added to series; a request counts once, as in the log.
-    added: Mutex<BTreeMap<u128, Vec<(Labels, SeriesSample)>>>,
+    /// What was added to series; a tenant's request counts once, as in the log.
+    added: Mutex<BTreeMap<(TenantId, u128), Vec<(Labels, SeriesSample)>>>,
 }
 
 impl Table {
@@ -174,11 +174,11 @@ impl ErrorReads for Table {
 
 #[async_trait]
 impl DeltaSink for Table {
-    async fn add(&self, _: &TenantId, samples: Vec<(Labels, SeriesSample)>, request: RequestHash) -> Result<(), Refusal> {
+    async fn add(&self, tenant: &TenantId, samples: Vec<(Labels, SeriesSample)>, request: RequestHash) -> Result<(), Refusal> {
         if *self.dead.lock().unwrap() {
             return Err(Refusal::Busy { retry_after: Duration::from_secs(1) });
         }
-        self.added.lock().unwrap().entry(request.0).or_insert(samples);
+        self.added.lock().unwrap().entry((tenant.clone(), request.0)).or_insert(samples);
         Ok(())
     }
 }

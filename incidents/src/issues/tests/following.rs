@@ -104,10 +104,12 @@ async fn what_is_ignored_for_a_while_comes_back_by_its_condition() {
     world.event(7, "", "u0").await;
     world.follow().await.unwrap();
     world.pass(1);
-    let until = world.now().await.plus(Duration::from_secs(100));
-    for (until, events, users) in
-        [(IgnoreUntil::Events { count: 3 }, 3, 1), (IgnoreUntil::Users { count: 4 }, 4, 4), (IgnoreUntil::Time { at: until }, 3, 1)]
-    {
+    let events = |_| IgnoreUntil::Events { count: 3 };
+    let users = |_| IgnoreUntil::Users { count: 4 };
+    let time = |now: Timestamp| IgnoreUntil::Time { at: now.plus(Duration::from_secs(60)) };
+    let conditions: [(fn(Timestamp) -> IgnoreUntil, u32, u32); 3] = [(events, 3, 1), (users, 4, 4), (time, 3, 1)];
+    for (until, events, users) in conditions {
+        let until = until(world.now().await);
         world.say(1, Input::Ignore { until }).await;
         for n in 0..events {
             assert_eq!(world.status(1).await, "ignored", "{until:?} after {n}");
