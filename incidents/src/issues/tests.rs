@@ -73,13 +73,15 @@ struct Stored {
     user: String,
 }
 
+type Samples = Vec<(Labels, SeriesSample)>;
+
 /// The telemetry store, played.
 #[derive(Default)]
 struct Table {
     stored: Mutex<Vec<Stored>>,
     dead: Mutex<bool>,
     /// What was added to series; a tenant's request counts once, as in the log.
-    added: Mutex<BTreeMap<(TenantId, u128), Vec<(Labels, SeriesSample)>>>,
+    added: Mutex<BTreeMap<(TenantId, u128), Samples>>,
 }
 
 impl Table {

@@ -132,7 +132,7 @@ async fn events_from_before_the_table_of_arrivals_arrive_with_its_migration() {
     let mut engine = TestEngine::start().await;
     engine.clickhouse.execute("CREATE DATABASE watchfire").await.unwrap();
     engine.clickhouse = engine.clickhouse.database("watchfire");
-    migrate(&engine.clickhouse, &TELEMETRY[..2]).await.unwrap();
+    migrate(&engine.clickhouse, &TELEMETRY[..3]).await.unwrap();
     events(&engine, 9, 60, 4, &[]).await;
     migrate(&engine.clickhouse, TELEMETRY).await.unwrap();
     events(&engine, 9, 70, 1, &[]).await;

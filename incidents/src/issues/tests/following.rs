@@ -107,7 +107,8 @@ async fn what_is_ignored_for_a_while_comes_back_by_its_condition() {
     let events = |_| IgnoreUntil::Events { count: 3 };
     let users = |_| IgnoreUntil::Users { count: 4 };
     let time = |now: Timestamp| IgnoreUntil::Time { at: now.plus(Duration::from_secs(60)) };
-    let conditions: [(fn(Timestamp) -> IgnoreUntil, u32, u32); 3] = [(events, 3, 1), (users, 4, 4), (time, 3, 1)];
+    type Until = fn(Timestamp) -> IgnoreUntil;
+    let conditions: [(Until, u32, u32); 3] = [(events, 3, 1), (users, 4, 4), (time, 3, 1)];
     for (until, events, users) in conditions {
         let until = until(world.now().await);
         world.say(1, Input::Ignore { until }).await;
