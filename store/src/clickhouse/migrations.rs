@@ -113,7 +113,7 @@ mod tests {
             for statement in statements {
                 let code: Vec<&str> = statement.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
                 let statement = code.join("\n");
-                assert!(!statement.ends_with(';') && statement.matches('\'').count() % 2 == 0, "{statement}");
+                assert!(!statement.ends_with(';') && statement.matches('\'').count().is_multiple_of(2), "{statement}");
             }
         }
     }
