@@ -62,6 +62,13 @@ impl Place {
         }
     }
 
+    /// The place at its newest arrival, without the overlap; `None` where it is there already.
+    pub fn rested(&self) -> Option<Self> {
+        let newest = self.done.iter().map(|(stored, _)| *stored).max()?;
+        let done: Vec<(i64, u64)> = self.done.iter().copied().filter(|(stored, _)| *stored == newest).collect();
+        (done.len() < self.done.len()).then(|| Place { from: Timestamp::from_millis(newest), done, ..self.clone() })
+    }
+
     /// Those that are not done, of arrivals as they were read from this place on.
     pub fn fresh(&self, read: &[Arrival], most: usize) -> Vec<Arrival> {
         let done: HashSet<u64> = self.done.iter().map(|(_, id)| *id).collect();
@@ -176,6 +183,17 @@ mod tests {
         let third = [stored(3, 1_100), stored(4, 1_300)];
         let place = place.after(&third, &place.fresh(&third, 100), Vec::new());
         assert_eq!((place.from, place.done), (Timestamp::from_secs(1_180), vec![(1_300_000, 4)]));
+    }
+
+    #[test]
+    fn at_rest_only_the_newest_is_remembered() {
+        let start = Place::start(1);
+        assert_eq!(start.rested(), None);
+        let read = [stored(1, 1_000), stored(2, 1_100), stored(3, 1_100)];
+        let rested = start.after(&read, &read, Vec::new()).rested().unwrap();
+        assert_eq!((rested.from, rested.done.len()), (Timestamp::from_secs(1_100), 2));
+        assert!(rested.fresh(&read[1..], 10).is_empty());
+        assert_eq!(rested.rested(), None);
     }
 
     proptest! {

@@ -11,7 +11,7 @@ use model::error_events::{Arrival, ArrivalDetail, ErrorArrivals};
 use model::event::Actor;
 use model::fingerprint::Fingerprint;
 use model::ids::{IdSource, IssueId};
-use model::issue::{FingerprintOwner, Issue, IssueChange, IssueState};
+use model::issue::{FingerprintOwner, Group, Issue, IssueChange, IssueState};
 use model::query::{QueryError, SeriesSample};
 use model::sink::{DeltaSink, Refusal, RequestHash};
 use model::state::{Commit, Expect, Fence, StateError, StateStore, Versioned, load};
@@ -32,6 +32,8 @@ const BATCH: usize = 500;
 const TRIES: usize = 8;
 /// How often is looked for issues to forget.
 const SWEEP: Duration = Duration::from_secs(3_600);
+/// How long nothing must have come until nothing can come late.
+const QUIET: Duration = Duration::from_secs(600);
 /// How soon, while there are too many.
 const CROWDED_SWEEP: Duration = Duration::from_secs(60);
 /// The longest title, in characters.
@@ -60,6 +62,16 @@ pub struct IssueFollower {
     meters: Meters,
     /// When issues are forgotten next, in microseconds. Lost with the process: then it is now.
     next_sweep: AtomicI64,
+    /// Since when nothing came, in microseconds; the least number where something just did.
+    quiet_since: AtomicI64,
+}
+
+/// What one decision is made on.
+struct View<'a> {
+    state: &'a dyn StateStore,
+    now: Timestamp,
+    /// Whether it is the last try: then what does not fit is left out.
+    last: bool,
 }
 
 /// An issue as it was read, or a new one, while a batch is decided.
@@ -85,7 +97,7 @@ impl IssueFollower {
         ids: Arc<dyn IdSource>,
         meters: Meters,
     ) -> Self {
-        IssueFollower { config, arrivals, series, ids, meters, next_sweep: AtomicI64::new(i64::MIN) }
+        IssueFollower { config, arrivals, series, ids, meters, next_sweep: AtomicI64::new(i64::MIN), quiet_since: AtomicI64::new(i64::MIN) }
     }
 
     /// How often to look.
@@ -101,10 +113,18 @@ impl IssueFollower {
             let place = self.send(state, fence, place, now).await?;
             let read = self.arrivals.arrivals(place.entity.from, place.entity.done.len() + BATCH).await?;
             let fresh = place.entity.fresh(&read, BATCH);
-            let Some(oldest) = fresh.iter().map(|arrival| arrival.stored).min() else { return Ok(0) };
-            let outcome = self.decide(state, &place, &read, &fresh, now).await?;
+            let Some(oldest) = fresh.iter().map(|arrival| arrival.stored).min() else {
+                self.rest(state, fence, place, now).await?;
+                return Ok(0);
+            };
+            let view = View { state, now, last: attempt >= TRIES };
+            let outcome = match self.decide(&view, &place, &read, &fresh).await {
+                Err(FollowError::State(error)) if error.is_conflict() && !view.last => continue,
+                decided => decided?,
+            };
             match state.commit(Commit { fence: fence.cloned(), ..outcome.commit }).await {
                 Ok(_) => {
+                    self.quiet_since.store(i64::MIN, Ordering::SeqCst);
                     outcome.changes.iter().for_each(|change| self.meters.changed(change));
                     self.meters.handled(fresh.len(), now.since(oldest).as_secs());
                     if outcome.crowded {
@@ -170,15 +190,26 @@ impl IssueFollower {
         Ok(Versioned { entity: at, version: version + 1 })
     }
 
+    /// When nothing came for a while, nothing can come late any more: the ids of what is done are let go, so that the next rounds
+    /// read nothing again.
+    async fn rest(&self, state: &dyn StateStore, fence: Option<&Fence>, place: Versioned<Place>, now: Timestamp) -> Result<(), StateError> {
+        let since = self.quiet_since.load(Ordering::SeqCst);
+        if since == i64::MIN {
+            self.quiet_since.store(now.micros(), Ordering::SeqCst);
+            return Ok(());
+        }
+        let Some(rested) = place.entity.rested() else { return Ok(()) };
+        if now.since(Timestamp::from_micros(since)) < QUIET {
+            return Ok(());
+        }
+        let mut commit = Commit { fence: fence.cloned(), ..Commit::at(now) };
+        commit.put(&rested, Expect::Version(place.version))?;
+        state.commit(commit).await.map(drop)
+    }
+
     /// What follows from a batch. Reads, writes nothing.
-    async fn decide(
-        &self,
-        state: &dyn StateStore,
-        place: &Versioned<Place>,
-        read: &[Arrival],
-        fresh: &[Arrival],
-        now: Timestamp,
-    ) -> Result<Outcome, FollowError> {
+    async fn decide(&self, view: &View<'_>, place: &Versioned<Place>, read: &[Arrival], fresh: &[Arrival]) -> Result<Outcome, FollowError> {
+        let View { state, now, .. } = *view;
         let seen = sightings(fresh);
         let mut batch = Batch { now, state, drafts: BTreeMap::new(), counters: Counters::default(), commit: Commit::at(now) };
         let mut owners = Vec::with_capacity(seen.len());
@@ -193,7 +224,12 @@ impl IssueFollower {
             let (id, followed) = match owner {
                 Some(owner) => match self.again(&mut batch, sighting, owner.entity.issue).await? {
                     Some(followed) => (owner.entity.issue, followed),
-                    None => continue,
+                    // It was merged or unmerged between two reads: all is read again.
+                    None if !view.last => return Err(moved(sighting).into()),
+                    None => {
+                        tracing::error!(fingerprint = %sighting.fingerprint, issue = %owner.entity.issue, "a fingerprint belongs to an issue that does not have it: its events open nothing");
+                        continue;
+                    }
                 },
                 None => batch.open(sighting, details.remove(&sighting.newest).unwrap_or_default()).await?,
             };
@@ -212,11 +248,11 @@ impl IssueFollower {
         Ok(Outcome { commit, changes, crowded })
     }
 
-    /// A fingerprint that an issue has. `None` where the issue's record is gone.
+    /// A fingerprint that an issue has. `None` where the issue does not have it.
     async fn again(&self, batch: &mut Batch<'_>, seen: &Sighting, id: IssueId) -> Result<Option<Vec<IssueChange>>, FollowError> {
         let now = batch.now;
-        let Some(draft) = batch.draft(&seen.tenant, id).await? else {
-            tracing::error!(issue = %id, fingerprint = %seen.fingerprint, "a fingerprint belongs to an issue that is not there");
+        let found = batch.draft(&seen.tenant, id).await?;
+        let Some(draft) = found.filter(|draft| draft.issue.fingerprints().any(|print| print == seen.fingerprint)) else {
             return Ok(None);
         };
         let mut followed = decide(&draft.issue, &Input::Seen(seen), now).unwrap_or_default();
@@ -276,6 +312,10 @@ impl Batch<'_> {
     }
 }
 
+fn moved(seen: &Sighting) -> StateError {
+    StateError::Conflict { what: format!("the owner of fingerprint {}", seen.fingerprint) }
+}
+
 /// An issue before anything happened to it.
 fn newborn(seen: &Sighting, detail: ArrivalDetail, number: u64) -> Issue {
     let ArrivalDetail { kind, message, title, grouped_by, calls, .. } = detail;
@@ -297,7 +337,7 @@ fn newborn(seen: &Sighting, detail: ArrivalDetail, number: u64) -> Issue {
         services: Vec::new(),
         first_release: None,
         releases: Vec::new(),
-        groups: Vec::new(),
+        groups: vec![Group { fingerprint: seen.fingerprint, first_seen: seen.first_seen, last_seen: seen.last_seen }],
         absorbed: Vec::new(),
         regressions: 0,
         history: Vec::new(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use model::error_events::Arrival;
 use model::fingerprint::Fingerprint;
-use model::issue::{Group, Issue, ReleaseSeen};
+use model::issue::{Issue, ReleaseSeen};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 
@@ -74,7 +74,7 @@ pub fn sightings(arrivals: &[Arrival]) -> Vec<Sighting> {
     found
 }
 
-/// Adds a sighting's facts to its issue. Says whether there is anything new that is worth writing down.
+/// Adds a sighting's facts to the issue that has its fingerprint. Says whether there is anything new that is worth writing down.
 pub fn observe(issue: &mut Issue, seen: &Sighting) -> bool {
     let mut news = times(issue, seen);
     for service in seen.services.keys().filter(|service| !service.is_empty()) {
@@ -90,10 +90,7 @@ pub fn observe(issue: &mut Issue, seen: &Sighting) -> bool {
 }
 
 fn times(issue: &mut Issue, seen: &Sighting) -> bool {
-    let Some(group) = issue.groups.iter_mut().find(|group| group.fingerprint == seen.fingerprint) else {
-        issue.groups.push(Group { fingerprint: seen.fingerprint, first_seen: seen.first_seen, last_seen: seen.last_seen });
-        return true;
-    };
+    let Some(group) = issue.groups.iter_mut().find(|group| group.fingerprint == seen.fingerprint) else { return false };
     let news = seen.first_seen < group.first_seen || seen.last_seen >= group.last_seen.plus(LATE);
     if news {
         group.first_seen = group.first_seen.min(seen.first_seen);

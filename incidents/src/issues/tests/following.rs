@@ -182,6 +182,51 @@ async fn a_telemetry_store_that_is_away_delays_and_loses_nothing() {
     assert_eq!(world.journal(), ["1 opened", "2 opened", "3 opened"]);
 }
 
+/// People merge and unmerge while events come: every event counts once, under the issue that has its kind at that moment.
+#[tokio::test]
+async fn merging_under_way_loses_nothing() {
+    let world = World::new(Config::default());
+    for print in [7, 8] {
+        world.event(print, "", "").await;
+    }
+    world.follow().await.unwrap();
+    // The record that says whose the kind is was read before the merge, the issues after it: played by an owner that is stale.
+    let (one, two) = (world.issue(1).await, world.issue(2).await);
+    let mut stale = Commit::at(world.now().await);
+    stale.put(&super::super::forget::owner(&one, Fingerprint(8)), Expect::Any).unwrap();
+    world.state.commit(stale).await.unwrap();
+    world.pass(60);
+    world.event(8, "", "").await;
+    world.event(7, "", "").await;
+    world.follow().await.unwrap();
+    assert_eq!((world.issue(1).await.groups.len(), world.issue(2).await), (1, two), "it goes on, and mixes nothing up");
+    assert_eq!(world.table.sum(&["watchfire_error_events_total"]), 3, "what fits nowhere is left out, the rest is counted");
+}
+
+#[tokio::test]
+async fn at_rest_little_is_remembered_and_nothing_is_done_again() {
+    let world = World::new(Config::default());
+    for print in 0..50 {
+        world.event(print, "", "").await;
+        world.pass(1);
+    }
+    world.follow().await.unwrap();
+    let place = async || {
+        let found: Option<Versioned<super::super::cursor::Place>> =
+            model::state::load(&*world.state, &TenantId::default(), "error_arrivals").await.unwrap();
+        found.unwrap().entity
+    };
+    assert_eq!(place().await.done.len(), 50);
+    for _ in 0..3 {
+        world.pass(600);
+        world.follow().await.unwrap();
+    }
+    assert_eq!(place().await.done.len(), 1);
+    world.event(3, "", "").await;
+    world.follow().await.unwrap();
+    assert_eq!(world.table.sum(&["watchfire_error_events_total"]), 51);
+}
+
 #[tokio::test]
 async fn many_arrivals_are_handled_in_batches() {
     let world = World::new(Config::default());
