@@ -100,6 +100,9 @@ fn without_format(read: &tokens::Read) -> (&str, Option<&str>) {
     stripped.map_or((text, None), |statement| (statement.trim_end(), Some(name)))
 }
 
+/// How a client's question about its settings goes on; `'` stands for a number.
+const SETTINGS: [&str; 3] = ["FROM SYSTEM . SETTINGS", "FROM SYSTEM . SETTINGS LIMIT '", "AS READONLY FROM SYSTEM . SETTINGS LIMIT '"];
+
 /// The questions of clients about what is there. `None` where it is none of them.
 fn catalog(statement: &str, database: &str) -> Result<Option<String>, SqlRefused> {
     let read = tokens::read(statement)?;
@@ -115,6 +118,10 @@ fn catalog(statement: &str, database: &str) -> Result<Option<String>, SqlRefused
         ["SELECT", "DISPLAYNAME", "(", ")", ",", "VERSION", "(", ")", ",", "REVISION", "(", ")", ",", "TIMEZONE", "(", ")"] => {
             Some("SELECT 'Watchfire' AS `displayName()`, version(), revision(), timezone()".to_owned())
         }
+        // And the official Python client, which then knows that it cannot set them. They are the session's own.
+        ["SELECT", "NAME", ",", "VALUE", ",", "READONLY", rest @ ..] if SETTINGS.contains(&rest.join(" ").as_str()) => Some(
+            "SELECT name, value, readonly FROM system.settings WHERE name NOT IN ('additional_table_filters', 'log_comment')".to_owned(),
+        ),
         ["SHOW", "DATABASES"] => Some(list(&[database])),
         ["SHOW", "TABLES"] => Some(list(&TABLES)),
         ["SHOW", "TABLES", "FROM" | "IN", _] if words[3] == database => Some(list(&TABLES)),
@@ -182,6 +189,8 @@ mod tests {
     fn what_clients_ask_first_is_answered_without_the_systems_tables() {
         let hello = permitted("SELECT displayName(), version(), revision(), timezone()").unwrap().0;
         assert!(hello.starts_with("SELECT 'Watchfire'"), "{hello}");
+        let settings = permitted("SELECT name, value, readonly FROM system.settings LIMIT 10000 FORMAT Native").unwrap();
+        assert!(settings.0.contains("NOT IN ('additional_table_filters'") && settings.1 == "Native", "{settings:?}");
         assert_eq!(permitted("SHOW DATABASES").unwrap().0, "SELECT arrayJoin(['watchfire']) AS name");
         for sql in ["SHOW TABLES", "show tables from watchfire", "SHOW TABLES FROM \"watchfire\" FORMAT JSON"] {
             assert!(permitted(sql).unwrap().0.contains("'otel_traces'"), "{sql}");
@@ -203,6 +212,8 @@ mod tests {
             "DESC (SELECT 1)",
             "INSERT INTO logs SELECT * FROM logs",
             "SELECT * FROM system.settings",
+            "SELECT name, value, readonly FROM system.settings WHERE 1",
+            "SELECT name, value, readonly FROM system.users",
             "SELECT 1; SELECT 2",
             "SELECT {x:Identifier}",
             "SELECT revision()",

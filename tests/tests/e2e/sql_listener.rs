@@ -132,6 +132,8 @@ fn reads_as_grafana_does(port: u16, key: &Key) {
     let (status, json) = ask(&["--data-urlencode", "default_format=JSON"], "SELECT count() AS n, 'shop' AS s FROM spans -- all");
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert!(status == 200 && json["data"][0]["s"] == "shop" && json["data"][0]["n"].to_string().contains('7'), "{json}");
+    let settings = ask(&[], "SELECT name, value, readonly FROM system.settings LIMIT 10000");
+    assert!(settings.0 == 200 && settings.1.contains("readonly\t1\t") && !settings.1.contains("tenant ="), "{settings:?}");
     let (status, hello) = ask(&[], "SELECT displayName(), version(), revision(), timezone()");
     assert!(status == 200 && hello.starts_with("Watchfire\t2"), "{hello}");
     assert!(

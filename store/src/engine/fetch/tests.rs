@@ -1,3 +1,5 @@
+//! The download: what is kept, what is checked, what is said when it fails.
+
 use super::*;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;

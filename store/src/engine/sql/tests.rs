@@ -1,3 +1,5 @@
+//! Statements as clients write them, and what is found in them.
+
 use super::*;
 use proptest::prelude::*;
 
