@@ -66,7 +66,7 @@ pub trait ErrorArrivals: Send + Sync {
     /// Arrivals of all tenants that were stored at or after a moment, oldest first, at most `limit`. An arrival may become visible
     /// seconds after one that was stored later.
     async fn arrivals(&self, from: Timestamp, limit: usize) -> Result<Vec<Arrival>, QueryError>;
-    /// What some of these arrivals say.
+    /// What some of these arrivals say, in any order.
     async fn details(&self, from: Timestamp, ids: &[u64]) -> Result<Vec<ArrivalDetail>, QueryError>;
     /// Events and users since a moment.
     async fn counts(&self, tenant: &TenantId, fingerprints: &[Fingerprint], since: Timestamp) -> Result<EventCounts, QueryError>;
