@@ -141,7 +141,8 @@ fn conflict(what: impl Into<String>) -> StateError {
 
 impl Data {
     fn put(&mut self, put: Put, at: Timestamp) -> Result<(), StateError> {
-        let place = self.records.iter().position(|record| record.kind == put.kind && record.id == put.id);
+        let same = |record: &Record| record.tenant == put.tenant && record.kind == put.kind && record.id == put.id;
+        let place = self.records.iter().position(same);
         let held = place.map_or(0, |place| self.records[place].version);
         let fits = match put.expect {
             Expect::New => held == 0,

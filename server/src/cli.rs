@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod client;
+pub mod errors;
 pub mod keys;
 pub mod serve;
 pub mod table;
@@ -79,6 +80,11 @@ pub enum Command {
     /// One incident.
     #[command(subcommand)]
     Incident(IncidentCommand),
+    /// The error issues: what goes wrong in code, grouped.
+    Errors(errors::ErrorsCommand),
+    /// One error issue.
+    #[command(subcommand)]
+    Error(errors::ErrorCommand),
     /// The alerts.
     Alerts {
         /// pending, firing or resolved; nothing means pending and firing.

@@ -34,6 +34,8 @@ pub struct Config {
     pub delivery: alerting::delivery::Config,
     /// Incidents and postmortems.
     pub incidents: incidents::Config,
+    /// Error issues.
+    pub errors: incidents::issues::Config,
     /// Repairs.
     pub remediation: remediation::Config,
     /// Watchfire's own logs and spans.
@@ -285,6 +287,7 @@ impl Config {
         problems.extend(self.delivery.problems().into_iter().map(|problem| format!("delivery: {problem}")));
         problems.extend(self.alerting.check(&receivers));
         problems.extend(self.incidents.check());
+        problems.extend(self.errors.check());
         problems.extend(self.remediation.check());
         problems.extend(self.collector.check().err().map(|error| format!("collector: {error}")));
         problems.extend(self.storage.clickhouse.problems());

@@ -13,6 +13,7 @@ use anyhow::Context;
 use collector::Collector;
 use dashboards::Sources;
 use incidents::Incidents;
+use incidents::issues::Issues;
 use model::drive::{Follower, Nudge, Worker};
 use model::ids::{IdSource, RandomIds};
 use model::query::{Freshness, MetricCatalog, MetricQuery};
@@ -25,6 +26,7 @@ use store::clickhouse::ClickHouse;
 use store::clickhouse::migrations::{TELEMETRY, migrate};
 use store::engine::child::{EngineArgs, TcpArgs};
 use store::engine::supervisor::{Supervisor, SupervisorConfig};
+use store::errors::ClickHouseErrors;
 use store::evidence::ClickHouseEvidence;
 use store::promql::PromQl;
 use store::promql::clickhouse::ClickHouseSource;
@@ -251,12 +253,24 @@ pub async fn start(
             public_url: Some(public_url),
             state: state.clone(),
             evidence: Arc::new(ClickHouseEvidence::new(clickhouse.client())),
-            series,
+            series: series.clone(),
             ids: ids.clone(),
         },
         &registry,
     )?;
     incidents.refresh_metrics().await?;
+    let errors = Arc::new(ClickHouseErrors::new(clickhouse.client()));
+    let issues = Issues::new(
+        incidents::issues::Deps {
+            config: config.errors.clone(),
+            state: state.clone(),
+            arrivals: errors.clone(),
+            reads: errors,
+            series,
+            ids: ids.clone(),
+        },
+        &registry,
+    )?;
     let keyless = Arc::new(AtomicBool::new(ring.snapshot().is_empty()));
     let remediation = Remediation::new(
         remediation::Deps {
@@ -291,6 +305,7 @@ pub async fn start(
         .merge(alerting.router())
         .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
         .merge(incidents.router())
+        .merge(issues.router())
         .merge(remediation.router());
 
     // Loops.
@@ -309,6 +324,7 @@ pub async fn start(
     let mut tasks = vec![
         tokio::spawn(runtime::keys(state.clone(), ring, keyless, visitors, loops.clone())),
         tokio::spawn(runtime::follow(context.clone(), followers)),
+        tokio::spawn(runtime::issues(context.clone(), issues.follower())),
         tokio::spawn(runtime::deliver(context.clone(), delivery.clone())),
         tokio::spawn(alerting.evaluator().run(fence, loops.clone().cancelled_owned())),
     ];

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use alerting::delivery::DeliveryWorker;
+use incidents::issues::follower::IssueFollower;
 use model::drive::{Follower, Nudge, Worker, advance, work_once};
 use model::state::{Fence, StateStore};
 use tokio::sync::watch;
@@ -142,6 +143,30 @@ pub async fn work(context: Loop, worker: Arc<dyn Worker>) {
         }
         if !context.pause(&mut listener).await {
             break;
+        }
+    }
+}
+
+/// Follows the table of error events.
+pub async fn issues(context: Loop, follower: Arc<IssueFollower>) {
+    loop {
+        while let Some(fence) = context.leading() {
+            let step = async { follower.advance(&*context.state, Some(&fence), context.state.now().await?).await };
+            match step.await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "the error issues could not be brought up to date; it tries again");
+                    break;
+                }
+            }
+            if context.stop.is_cancelled() {
+                return;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(follower.interval()) => {}
+            () = context.stop.cancelled() => return,
         }
     }
 }

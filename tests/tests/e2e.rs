@@ -14,6 +14,8 @@ mod crash;
 mod deliveries;
 #[path = "e2e/deploy.rs"]
 mod deploy;
+#[path = "e2e/issues.rs"]
+mod issues;
 #[path = "e2e/spine.rs"]
 mod spine;
 #[path = "e2e/sql_listener.rs"]

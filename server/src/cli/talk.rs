@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::table::{ago, print, short, sparkline};
-use super::{Command, Common, DeliveriesCommand, IncidentCommand, SilenceCommand};
+use super::{Command, Common, DeliveriesCommand, IncidentCommand, SilenceCommand, errors};
 
-const API: &str = "/api/watchfire/v1";
+pub(super) const API: &str = "/api/watchfire/v1";
 
 /// Runs one of them.
 pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> {
@@ -23,6 +23,8 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
         Command::Status => return status(&client, json).await,
         Command::Incidents { status } => incidents(&client, json, status).await?,
         Command::Incident(command) => incident(&client, json, command).await?,
+        Command::Errors(command) => errors::errors(&client, json, command).await?,
+        Command::Error(command) => errors::error(&client, json, command).await?,
         Command::Alerts { state } => alerts(&client, json, state).await?,
         Command::Silence(command) => silence(&client, json, command).await?,
         Command::Postmortem { incident } => {
@@ -42,7 +44,7 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn word(value: &Value, pointer: &str) -> String {
+pub(super) fn word(value: &Value, pointer: &str) -> String {
     match value.pointer(pointer) {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
@@ -50,11 +52,11 @@ fn word(value: &Value, pointer: &str) -> String {
     }
 }
 
-fn time(value: &Value, pointer: &str) -> Option<Timestamp> {
+pub(super) fn time(value: &Value, pointer: &str) -> Option<Timestamp> {
     value.pointer(pointer)?.as_str()?.parse().ok()
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub(super) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value.get(name).or(Some(value)).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
