@@ -8,8 +8,6 @@ mod bad_input;
 mod clickhouse_url;
 #[path = "e2e/command_line.rs"]
 mod command_line;
-#[path = "e2e/crash.rs"]
-mod crash;
 #[path = "e2e/deliveries.rs"]
 mod deliveries;
 #[path = "e2e/deploy.rs"]
