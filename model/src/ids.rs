@@ -161,6 +161,11 @@ id!(
     PostmortemId,
     "pom"
 );
+id!(
+    /// A deployment.
+    DeploymentId,
+    "dep"
+);
 
 #[cfg(test)]
 mod tests {

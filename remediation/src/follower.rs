@@ -95,6 +95,8 @@ impl Follower for RepairFollower {
             | EventKind::ReviewDue
             | EventKind::KeyCreated { .. }
             | EventKind::KeyRevoked { .. }
+            | EventKind::DeploymentRecorded { .. }
+            | EventKind::DeploymentMarked { .. }
             | EventKind::Noted { .. } => Ok(Commit::at(now)),
         }
     }
