@@ -264,6 +264,7 @@ impl Config {
         problems.extend(self.incidents.check());
         problems.extend(self.remediation.check());
         problems.extend(self.collector.check().err().map(|error| format!("collector: {error}")));
+        problems.extend(crate::observe::Spans::parse(&self.observe.spans).err());
         let named = self.incidents.chat_receiver.iter().chain(&self.incidents.review_receivers);
         for name in named.filter(|name| !receivers.contains(*name)) {
             problems.push(format!("incidents: `{name}` is not configured under `receivers`"));

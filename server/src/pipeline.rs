@@ -40,6 +40,7 @@ use crate::access::{Access, guard};
 use crate::config::Config;
 use crate::health::{EngineProbe, StateProbe, WalProbe};
 use crate::listen::{self, Addresses};
+use crate::observe::queries::Traced;
 use crate::runtime::nudging::Nudging;
 use crate::runtime::{self, Loop};
 
@@ -53,6 +54,10 @@ pub struct Running {
     pub state: Arc<dyn StateStore>,
     /// PromQL.
     pub metrics: Arc<dyn MetricQuery>,
+    /// The collector's own routes without the guard before them, for own spans.
+    pub(crate) intake_router: axum::Router,
+    /// The metrics of this server.
+    pub(crate) registry: Registry,
     config: Config,
     config_file: Option<PathBuf>,
     alerting: Arc<Alerting>,
@@ -186,7 +191,7 @@ pub async fn start(
     let (clickhouse, engine) = open_clickhouse(&config, &data_dir, executable, library, clock.clone(), &registry).await?;
     wal.start_writer(Arc::new(clickhouse.clone()));
     let promql = Arc::new(PromQl::new(Arc::new(ClickHouseSource::new(clickhouse.client()))).with_metrics(&registry)?);
-    let metrics: Arc<dyn MetricQuery> = promql.clone();
+    let metrics: Arc<dyn MetricQuery> = Arc::new(Traced(promql.clone()));
     let series = Arc::new(WalSeries::new(Arc::new(wal.clone()), clock.clone(), WalSeriesConfig::default()));
 
     // Intake, rules, incidents, repair: in the order of the data.
@@ -280,7 +285,24 @@ pub async fn start(
         listen::serve(listeners.otlp_grpc, guarded(collector.grpc_router()), intake.clone()),
         listen::serve(listeners.otlp_http, guarded(collector.http_router()), intake.clone()),
     ];
-    Ok(Running { addresses, data_dir, state, metrics, config, config_file, alerting, wal, engine, intake, loops, tasks, listeners })
+    let intake_router = collector.http_router();
+    Ok(Running {
+        addresses,
+        data_dir,
+        state,
+        metrics,
+        intake_router,
+        registry,
+        config,
+        config_file,
+        alerting,
+        wal,
+        engine,
+        intake,
+        loops,
+        tasks,
+        listeners,
+    })
 }
 
 impl Running {

@@ -10,6 +10,8 @@ mod command_line;
 mod crash;
 #[path = "e2e/deploy.rs"]
 mod deploy;
+#[path = "e2e/own_spans.rs"]
+mod own_spans;
 #[path = "e2e/spine.rs"]
 mod spine;
 #[path = "e2e/tree.rs"]

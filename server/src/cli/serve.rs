@@ -63,12 +63,14 @@ pub fn engine(command: &EngineCommand) -> anyhow::Result<ExitCode> {
 /// Serves until SIGTERM or SIGINT.
 pub async fn serve(common: &Common) -> anyhow::Result<ExitCode> {
     let config = read_config(common)?;
-    let _observing = observe::install(&config.observe, &format!("http://{}", config.server.otlp_grpc))?;
+    let observing = observe::install(&config.observe)?;
     let data_dir = data_dir(common, &config)?;
-    let running = start(common, config, data_dir).await?;
-    print_screen(&running.addresses, &running.data_dir);
+    // Before anything answers, so that whoever sees it ready can stop it with grace.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut reload = signal(SignalKind::hangup())?;
+    let running = start(common, config, data_dir).await?;
+    observing.attach(&running)?;
+    print_screen(&running.addresses, &running.data_dir);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -77,6 +79,7 @@ pub async fn serve(common: &Common) -> anyhow::Result<ExitCode> {
         }
     }
     tracing::info!("stopping: intake first, then the log, deliveries and stores");
+    observing.detach().await;
     running.stop().await;
     Ok(ExitCode::SUCCESS)
 }
