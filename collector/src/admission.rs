@@ -19,6 +19,13 @@ pub(crate) enum Full {
     Requests,
     /// Their bodies and messages take too much memory.
     Memory,
+    /// This request alone takes more than all may together.
+    Alone {
+        /// Bytes that it has come to take.
+        taken: u64,
+        /// What all may take.
+        limit: u64,
+    },
 }
 
 /// The two budgets.

@@ -2,27 +2,41 @@
 //! `model::tables`; a test compares names and types with it.
 
 use model::columns::{Column, Dictionary, StringMaps, Strings, TableBlock};
-use model::tables::{ERROR_EVENTS, HISTOGRAMS, LOGS, POINTS, SERIES, SPANS};
+use model::tables::{ERROR_EVENTS, EXEMPLARS, EXP_HISTOGRAMS, HISTOGRAMS, LOGS, POINTS, SERIES, SPANS, SUMMARIES};
 
 /// What can become a [`Column`].
 pub(crate) trait IntoColumn {
     /// The column.
     fn into_column(self) -> Column;
+    /// About how many bytes it takes.
+    fn bytes(&self) -> usize;
 }
 
 macro_rules! plain {
-    ($($rows:ty => $variant:ident),* $(,)?) => {
+    ($($rows:ty => $variant:ident, $bytes:expr);* $(;)?) => {
         $(impl IntoColumn for $rows {
             fn into_column(self) -> Column {
                 Column::$variant(self)
+            }
+            fn bytes(&self) -> usize {
+                let bytes: fn(&Self) -> usize = $bytes;
+                bytes(self)
             }
         })*
     };
 }
 
 plain! {
-    Vec<u8> => UInt8, Vec<u16> => UInt16, Vec<u32> => UInt32, Vec<u64> => UInt64, Vec<i32> => Int32, Vec<i64> => Int64,
-    Vec<f64> => Float64, Strings => String, Dictionary => LowCardinality, StringMaps => StringMap,
+    Vec<u8> => UInt8, |rows| rows.len();
+    Vec<u16> => UInt16, |rows| rows.len() * 2;
+    Vec<u32> => UInt32, |rows| rows.len() * 4;
+    Vec<u64> => UInt64, |rows| rows.len() * 8;
+    Vec<i32> => Int32, |rows| rows.len() * 4;
+    Vec<i64> => Int64, |rows| rows.len() * 8;
+    Vec<f64> => Float64, |rows| rows.len() * 8;
+    Strings => String, |rows| rows.encoded().len();
+    Dictionary => LowCardinality, |rows| rows.rows().len() * 4 + rows.keys().encoded().len();
+    StringMaps => StringMap, |maps| maps.ends.len() * 8 + maps.keys.bytes() + maps.values.bytes();
 }
 
 /// `N` bytes a row.
@@ -43,6 +57,9 @@ impl<const N: usize> Fixed<N> {
 impl<const N: usize> IntoColumn for Fixed<N> {
     fn into_column(self) -> Column {
         Column::Fixed { width: N, bytes: self.0 }
+    }
+    fn bytes(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -65,6 +82,9 @@ impl<T: IntoColumn> IntoColumn for Lists<T> {
     fn into_column(self) -> Column {
         Column::Array { ends: self.ends, items: Box::new(self.items.into_column()) }
     }
+    fn bytes(&self) -> usize {
+        self.ends.len() * 8 + self.items.bytes()
+    }
 }
 
 macro_rules! table {
@@ -79,6 +99,11 @@ macro_rules! table {
             /// The field names, in order.
             #[cfg(test)]
             const NAMES: &[&str] = &[$(stringify!($field)),*];
+
+            /// About how many bytes they take.
+            pub(crate) fn bytes(&self) -> usize {
+                0 $(+ self.$field.bytes())*
+            }
 
             /// The block of these rows.
             pub(crate) fn into_block(self) -> TableBlock {
@@ -97,6 +122,7 @@ table! {
         event_ts: Lists<Vec<i64>>, event_name: Lists<Dictionary>, event_attributes: Lists<StringMaps>,
         link_trace_id: Lists<Fixed<16>>, link_span_id: Lists<Fixed<8>>, link_trace_state: Lists<Strings>,
         link_attributes: Lists<StringMaps>, flags: Vec<u32>, sample_rate: Vec<u32>, retention_days: Vec<u16>,
+        scope_attributes: StringMaps, dropped_attributes: Vec<u32>, dropped_events: Vec<u32>, dropped_links: Vec<u32>,
     }
 }
 
@@ -106,7 +132,8 @@ table! {
         tenant: Dictionary, ts: Vec<i64>, observed: Vec<i64>, received: Vec<i64>, trace_id: Fixed<16>, span_id: Fixed<8>,
         flags: Vec<u32>, severity_number: Vec<u8>, severity_text: Dictionary, service: Dictionary, body: Strings,
         event_name: Dictionary, scope_name: Dictionary, scope_version: Dictionary, resource: StringMaps, attributes: StringMaps,
-        retention_days: Vec<u16>,
+        retention_days: Vec<u16>, scope_attributes: StringMaps, dropped_attributes: Vec<u32>, resource_schema_url: Dictionary,
+        scope_schema_url: Dictionary,
     }
 }
 
@@ -137,6 +164,32 @@ table! {
 }
 
 table! {
+    /// Rows of `exp_histograms`.
+    ExponentialColumns of EXP_HISTOGRAMS {
+        tenant: Dictionary, metric: Dictionary, fingerprint: Vec<u64>, ts: Vec<i64>, start_ts: Vec<i64>, count: Vec<f64>,
+        sum: Vec<f64>, min: Vec<f64>, max: Vec<f64>, scale: Vec<i32>, zero_count: Vec<f64>, zero_threshold: Vec<f64>,
+        positive_offset: Vec<i32>, positive_counts: Lists<Vec<f64>>, negative_offset: Vec<i32>, negative_counts: Lists<Vec<f64>>,
+        flags: Vec<u32>, retention_days: Vec<u16>,
+    }
+}
+
+table! {
+    /// Rows of `summaries`.
+    SummaryColumns of SUMMARIES {
+        tenant: Dictionary, metric: Dictionary, fingerprint: Vec<u64>, ts: Vec<i64>, start_ts: Vec<i64>, count: Vec<u64>,
+        sum: Vec<f64>, quantiles: Lists<Vec<f64>>, values: Lists<Vec<f64>>, flags: Vec<u32>, retention_days: Vec<u16>,
+    }
+}
+
+table! {
+    /// Rows of `exemplars`.
+    ExemplarColumns of EXEMPLARS {
+        tenant: Dictionary, metric: Dictionary, fingerprint: Vec<u64>, ts: Vec<i64>, value: Vec<f64>, trace_id: Fixed<16>,
+        span_id: Fixed<8>, attributes: StringMaps, retention_days: Vec<u16>,
+    }
+}
+
+table! {
     /// Rows of `error_events`.
     ErrorColumns of ERROR_EVENTS {
         tenant: Dictionary, project: Dictionary, fingerprint: Vec<u64>, ts: Vec<i64>, received: Vec<i64>, event_id: Fixed<16>,
@@ -159,6 +212,9 @@ mod tests {
             (SeriesColumns::default().into_block(), SeriesColumns::NAMES),
             (PointColumns::default().into_block(), PointColumns::NAMES),
             (HistogramColumns::default().into_block(), HistogramColumns::NAMES),
+            (ExponentialColumns::default().into_block(), ExponentialColumns::NAMES),
+            (SummaryColumns::default().into_block(), SummaryColumns::NAMES),
+            (ExemplarColumns::default().into_block(), ExemplarColumns::NAMES),
             (ErrorColumns::default().into_block(), ErrorColumns::NAMES),
         ] {
             let expected: Vec<&str> = block.table.columns.iter().map(|column| column.name).collect();

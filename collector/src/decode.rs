@@ -1,16 +1,14 @@
-//! Decoding: one function per signal, bytes in, OTLP messages out, for protobuf and JSON. Before anything is decoded its size
-//! in memory is estimated, so that a small body of countless empty messages cannot take all memory. Fails: malformed bytes,
-//! with what the decoder had to say.
+//! Decoding: bytes in, rows out, one module per format. A builder takes the records as they are read. JSON is held whole while
+//! it is read, so its size in memory is estimated first: a small body of countless empty objects cannot take all memory. Fails:
+//! malformed bytes, with what the decoder had to say.
 
 pub(crate) mod json;
+pub(crate) mod protobuf;
 mod weight;
 
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message;
-
-pub(crate) use weight::weight;
+use crate::admission::Full;
+use crate::rows::Builder;
+use weight::weight;
 
 /// The signals that OTLP requests carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,44 +57,74 @@ pub(crate) enum Format {
     Json,
 }
 
-/// A body that is not what it says it is.
+/// A body that is not what it says it is, or that there is no room for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DecodeError {
-    /// Not the protobuf message of this signal.
+    /// Not the protobuf message of this path.
     #[error("the body is not the protobuf message of this path: {0}")]
-    Protobuf(#[from] prost::DecodeError),
-    /// Not the JSON of this signal.
+    Protobuf(#[from] protobuf::WireError),
+    /// Not the JSON of this path.
     #[error("the body is not the JSON of this path: {0}")]
     Json(#[from] serde_json::Error),
     /// JSON is UTF-8, also where nobody looks.
     #[error("the body is not UTF-8: {0}")]
     Utf8(#[from] std::str::Utf8Error),
+    /// A histogram whose buckets alone would take the memory.
+    #[error("a histogram has more than {} buckets", protobuf::MAX_BUCKETS)]
+    TooManyBuckets,
+    /// The rows take more memory than there is.
+    #[error("no memory left")]
+    Full(Full),
 }
 
-fn json<'a, T: serde::Deserialize<'a>>(body: &'a [u8]) -> Result<T, DecodeError> {
-    Ok(serde_json::from_str(std::str::from_utf8(body)?)?)
+impl From<Full> for DecodeError {
+    fn from(full: Full) -> Self {
+        DecodeError::Full(full)
+    }
 }
 
-/// A traces request.
-pub(crate) fn traces(format: Format, body: &[u8]) -> Result<ExportTraceServiceRequest, DecodeError> {
-    Ok(match format {
-        Format::Protobuf => ExportTraceServiceRequest::decode(body)?,
-        Format::Json => json::<json::TracesRequest>(body)?.into(),
-    })
+/// What a request's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// OTLP's Export requests.
+    Otlp(Signal, Format),
 }
 
-/// A metrics request.
-pub(crate) fn metrics(format: Format, body: &[u8]) -> Result<ExportMetricsServiceRequest, DecodeError> {
-    Ok(match format {
-        Format::Protobuf => ExportMetricsServiceRequest::decode(body)?,
-        Format::Json => json::<json::MetricsRequest>(body)?.into(),
-    })
-}
-
-/// A logs request.
-pub(crate) fn logs(format: Format, body: &[u8]) -> Result<ExportLogsServiceRequest, DecodeError> {
-    Ok(match format {
-        Format::Protobuf => ExportLogsServiceRequest::decode(body)?,
-        Format::Json => json::<json::LogsRequest>(body)?.into(),
-    })
+impl Protocol {
+    /// The value of the metric label `signal`.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Protocol::Otlp(signal, _) => signal.label(),
+        }
+    }
+    /// What its records are called.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Protocol::Otlp(signal, _) => signal.noun(),
+        }
+    }
+    /// The name that request hashes are made with; `None` where senders do not send a request again.
+    pub(crate) fn resends(self) -> Option<&'static str> {
+        match self {
+            Protocol::Otlp(signal, _) => Some(signal.protocol()),
+        }
+    }
+    /// How much memory reading takes beside the rows: formats that are held whole while they are read, in bytes.
+    pub(crate) fn weight(self, body: &[u8]) -> u64 {
+        match self {
+            Protocol::Otlp(_, Format::Protobuf) => 0,
+            Protocol::Otlp(_, Format::Json) => weight(body),
+        }
+    }
+    /// Reads a body into the builder's rows.
+    pub(crate) fn read<'a>(self, body: &'a [u8], bounds: protobuf::Bounds, to: &mut Builder<'a, '_>) -> Result<(), DecodeError> {
+        match self {
+            Protocol::Otlp(Signal::Traces, Format::Protobuf) => protobuf::traces(body, bounds, to),
+            Protocol::Otlp(Signal::Metrics, Format::Protobuf) => protobuf::metrics(body, bounds, to),
+            Protocol::Otlp(Signal::Logs, Format::Protobuf) => protobuf::logs(body, bounds, to),
+            Protocol::Otlp(Signal::Traces, Format::Json) => json::traces(body, to),
+            Protocol::Otlp(Signal::Metrics, Format::Json) => json::metrics(body, to),
+            Protocol::Otlp(Signal::Logs, Format::Json) => json::logs(body, to),
+        }
+    }
 }

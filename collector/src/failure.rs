@@ -33,8 +33,8 @@ pub(crate) enum Failure {
     /// Neither protobuf nor JSON.
     #[error("content type `{0}` is not supported: send application/x-protobuf or application/json")]
     ContentType(String),
-    /// Neither gzip nor identity.
-    #[error("content encoding `{0}` is not supported: send gzip or no compression")]
+    /// None that is known.
+    #[error("content encoding `{0}` is not supported: send gzip, zstd, deflate or no compression")]
     ContentEncoding(String),
     /// Larger than configured.
     #[error("{}", too_large(*.0, *.1))]
@@ -51,16 +51,16 @@ pub(crate) enum Failure {
     /// The gRPC frame around the message is wrong.
     #[error("the gRPC frame is malformed: {0}")]
     Frame(&'static str),
-    /// The body is no complete gzip stream.
-    #[error("the body is not a complete gzip stream: {0}")]
-    Gzip(String),
+    /// The body is no complete stream of its encoding.
+    #[error("the body is not a complete {0} stream: {1}")]
+    Compression(&'static str, String),
     /// The body is not the message of the path.
     #[error(transparent)]
-    Decode(#[from] DecodeError),
+    Decode(DecodeError),
     /// No room within the hold time.
     #[error("{}", match .0 {
         Full::Requests => "too many requests are in flight (collector.concurrent_requests); send again later",
-        Full::Memory => "the requests in flight take all memory that they may (collector.max_request_memory); send again later",
+        Full::Memory | Full::Alone { .. } => "the requests in flight take all memory that they may (collector.max_request_memory); send again later",
     })]
     Full(Full),
     /// The log refused it.
@@ -69,6 +69,24 @@ pub(crate) enum Failure {
     /// A defect on our side.
     #[error("the request could not be processed because of a defect in Watchfire; it is logged")]
     Internal,
+}
+
+impl From<Full> for Failure {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Alone { taken, limit } => Failure::TooHeavy(taken, limit),
+            Full::Requests | Full::Memory => Failure::Full(full),
+        }
+    }
+}
+
+impl From<DecodeError> for Failure {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Full(full) => full.into(),
+            DecodeError::Protobuf(_) | DecodeError::Json(_) | DecodeError::Utf8(_) | DecodeError::TooManyBuckets => Failure::Decode(error),
+        }
+    }
 }
 
 fn too_large(stage: Stage, limit: u64) -> String {
@@ -92,7 +110,7 @@ impl Failure {
             Failure::ContentType(_) | Failure::ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Failure::TooLarge(..) | Failure::TooHeavy(..) => StatusCode::PAYLOAD_TOO_LARGE,
             Failure::Slow(_) => StatusCode::REQUEST_TIMEOUT,
-            Failure::Body(_) | Failure::Frame(_) | Failure::Gzip(_) | Failure::Decode(_) => StatusCode::BAD_REQUEST,
+            Failure::Body(_) | Failure::Frame(_) | Failure::Compression(..) | Failure::Decode(_) => StatusCode::BAD_REQUEST,
             Failure::Full(_) | Failure::Refused(Refusal::Busy { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Failure::Refused(Refusal::LogFull { .. } | Refusal::DiskFull { .. } | Refusal::Stopping | Refusal::Io(_)) => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -108,7 +126,9 @@ impl Failure {
             Failure::ContentEncoding(_) => Code::Unimplemented,
             Failure::TooLarge(..) | Failure::TooHeavy(..) => Code::ResourceExhausted,
             Failure::Slow(_) => Code::DeadlineExceeded,
-            Failure::ContentType(_) | Failure::Body(_) | Failure::Frame(_) | Failure::Gzip(_) | Failure::Decode(_) => Code::InvalidArgument,
+            Failure::ContentType(_) | Failure::Body(_) | Failure::Frame(_) | Failure::Compression(..) | Failure::Decode(_) => {
+                Code::InvalidArgument
+            }
             Failure::Full(_)
             | Failure::Refused(
                 Refusal::Busy { .. } | Refusal::LogFull { .. } | Refusal::DiskFull { .. } | Refusal::Stopping | Refusal::Io(_),
@@ -131,7 +151,7 @@ impl Failure {
             | Failure::Slow(_)
             | Failure::Body(_)
             | Failure::Frame(_)
-            | Failure::Gzip(_)
+            | Failure::Compression(..)
             | Failure::Decode(_)
             | Failure::Internal => None,
         }

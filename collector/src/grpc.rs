@@ -16,9 +16,10 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::admission::Reservation;
-use crate::decode::{Format, Signal};
+use crate::decode::{Format, Protocol, Signal};
 use crate::failure::{Failure, Stage};
-use crate::http::{Reader, gzip, response_message};
+use crate::http::{Reader, encoding, response_message};
+use crate::inflate::Encoding;
 use crate::intake::{Accepted, Collector, Payload};
 
 /// Compressed flag and length, before each message.
@@ -75,14 +76,18 @@ async fn export(collector: &Collector, signal: Signal, request: Request) -> Resu
     let principal = parts.extensions.get::<Principal>();
     let mut reservation = collector.enter(principal).await?;
     let principal = principal.ok_or(Failure::Unauthenticated)?;
-    let encoding = gzip(&parts.headers, "grpc-encoding")?;
+    let named = encoding(&parts.headers, "grpc-encoding")?;
     let timeout = collector.inner.config.body_timeout.0;
     let reading = read(body, collector.inner.config.max_wire_bytes.0, &mut reservation);
     let (compressed, body) = tokio::time::timeout(timeout, reading).await.unwrap_or(Err(Failure::Slow(timeout)))?;
-    if compressed && !encoding {
-        return Err(Failure::Frame("the message is marked as compressed, but grpc-encoding names no compression"));
-    }
-    let payload = Payload { signal, format: Format::Protobuf, gzip: compressed, body };
+    let encoding = match (compressed, named) {
+        (true, Encoding::Identity) => {
+            return Err(Failure::Frame("the message is marked as compressed, but grpc-encoding names no compression"));
+        }
+        (true, named) => named,
+        (false, _) => Encoding::Identity,
+    };
+    let payload = Payload { protocol: Protocol::Otlp(signal, Format::Protobuf), encoding, body };
     collector.accept(payload, principal, reservation).await
 }
 
@@ -98,7 +103,7 @@ async fn read(body: Body, limit: u64, reservation: &mut Reservation) -> Result<(
             if u64::from(announced) > limit {
                 return Err(without_prefix(reader.refuse().await, limit));
             }
-            reservation.grow(u64::from(announced)).await.map_err(Failure::Full)?;
+            reservation.grow(u64::from(announced)).await.map_err(Failure::from)?;
             length = Some(announced as usize);
         }
         if length.is_some_and(|length| whole.len() > PREFIX + length) {
@@ -138,7 +143,7 @@ fn success(signal: Signal, accepted: &Accepted) -> Response {
     let body = Full::new(frame.freeze()).with_trailers(std::future::ready(Some(Ok(trailers))));
     let mut response = Response::new(Body::new(body));
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
-    response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("identity,gzip"));
+    response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("identity,gzip,zstd,deflate"));
     response
 }
 
@@ -149,7 +154,7 @@ fn failed(failure: &Failure) -> Response {
         None => Status::new(code, message),
     };
     let mut response = status.into_http::<Body>();
-    response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("identity,gzip"));
+    response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("identity,gzip,zstd,deflate"));
     response
 }
 

@@ -17,8 +17,9 @@ use prost::Message;
 use tonic_types::Status;
 
 use crate::admission::Reservation;
-use crate::decode::{Format, Signal};
+use crate::decode::{Format, Protocol, Signal};
 use crate::failure::{Failure, Stage};
+use crate::inflate::Encoding;
 use crate::intake::{Accepted, Collector, Payload};
 
 impl Collector {
@@ -77,9 +78,10 @@ async fn export(collector: &Collector, signal: Signal, format: &Result<Format, F
         Err(Failure::ContentType(name)) => return Err(Failure::ContentType(name.clone())),
         Err(_) => return Err(Failure::Internal),
     };
-    let gzip = gzip(&parts.headers, header::CONTENT_ENCODING.as_str())?;
+    let encoding = encoding(&parts.headers, header::CONTENT_ENCODING.as_str())?;
     let body = read(collector, &parts.headers, body, &mut reservation).await?;
-    collector.accept(Payload { signal, format, gzip, body }, principal, reservation).await
+    let protocol = Protocol::Otlp(signal, format);
+    collector.accept(Payload { protocol, encoding, body }, principal, reservation).await
 }
 
 fn format(headers: &HeaderMap) -> Result<Format, Failure> {
@@ -91,14 +93,10 @@ fn format(headers: &HeaderMap) -> Result<Format, Failure> {
     }
 }
 
-/// Whether the named header says gzip.
-pub(crate) fn gzip(headers: &HeaderMap, name: &str) -> Result<bool, Failure> {
+/// The compression that the named header tells.
+pub(crate) fn encoding(headers: &HeaderMap, name: &str) -> Result<Encoding, Failure> {
     let value = headers.get(name).map_or("", |value| value.to_str().unwrap_or("?"));
-    match value.trim().to_ascii_lowercase().as_str() {
-        "" | "identity" => Ok(false),
-        "gzip" | "x-gzip" => Ok(true),
-        _ => Err(Failure::ContentEncoding(shown(value))),
-    }
+    Encoding::named(value).ok_or_else(|| Failure::ContentEncoding(shown(value)))
 }
 
 /// What a client sent, fit for a sentence.
@@ -113,13 +111,13 @@ async fn read(collector: &Collector, headers: &HeaderMap, body: Body, reservatio
         let mut reader = Reader::new(body, config.max_wire_bytes.0);
         match announced {
             Some(length) if length > config.max_wire_bytes.0 => return Err(reader.refuse().await),
-            Some(length) => reservation.grow(length).await.map_err(Failure::Full)?,
+            Some(length) => reservation.grow(length).await.map_err(Failure::from)?,
             None => {}
         }
         let mut whole = BytesMut::new();
         while let Some(chunk) = reader.next().await? {
             if announced.is_none() {
-                reservation.grow(chunk.len() as u64).await.map_err(Failure::Full)?;
+                reservation.grow(chunk.len() as u64).await.map_err(Failure::from)?;
             }
             whole.extend_from_slice(&chunk);
         }

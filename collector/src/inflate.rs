@@ -1,14 +1,51 @@
-//! Decompression with a limit that holds while inflating. In: a gzip body of one or more members. Fails: too large,
-//! truncated, garbage after the last member, or no memory left.
+//! Decompression with a limit that holds while inflating. In: a body and its content encoding. Fails: too large, truncated,
+//! garbage after the end, or no memory left.
 
-use std::io::Read;
+use std::io::{BufReader, Read};
 
-use flate2::read::MultiGzDecoder;
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 
 use crate::admission::{Full, Reservation};
 
 /// How much is inflated between two looks at the limits.
 const STEP: usize = 64 << 10;
+/// Largest window of a zstd frame, as a power of two: what `zstd --ultra` uses at most without `--long`.
+const ZSTD_WINDOW: u32 = 27;
+
+/// How a body is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// Not at all.
+    Identity,
+    /// RFC 1952, one or more members.
+    Gzip,
+    /// RFC 1950: HTTP's `deflate` is zlib.
+    Deflate,
+    /// RFC 8878, one or more frames.
+    Zstd,
+}
+
+impl Encoding {
+    /// The encoding that HTTP's `Content-Encoding` or gRPC's `grpc-encoding` names; `None` for one that is not known.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name.trim().to_ascii_lowercase().as_str() {
+            "" | "identity" => Some(Encoding::Identity),
+            "gzip" | "x-gzip" => Some(Encoding::Gzip),
+            "deflate" => Some(Encoding::Deflate),
+            "zstd" => Some(Encoding::Zstd),
+            _ => None,
+        }
+    }
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Encoding::Identity => "identity",
+            Encoding::Gzip => "gzip",
+            Encoding::Deflate => "deflate",
+            Encoding::Zstd => "zstd",
+        }
+    }
+}
 
 /// Why a body could not be inflated.
 #[derive(Debug, thiserror::Error)]
@@ -16,20 +53,39 @@ pub(crate) enum InflateError {
     /// It grew past the limit.
     #[error("more than {0} bytes after decompression")]
     TooLarge(u64),
-    /// It is no complete gzip stream.
-    #[error("not a complete gzip stream: {0}")]
+    /// It is no complete stream of its encoding.
+    #[error("not a complete stream: {0}")]
     Broken(#[source] std::io::Error),
     /// The memory of all requests is taken.
     #[error("no memory left")]
     Full(Full),
 }
 
-/// Inflates all members, at most `limit` bytes, and reserves the memory step by step.
-pub(crate) fn gunzip(wire: &[u8], limit: u64, reservation: &mut Reservation) -> Result<Vec<u8>, InflateError> {
-    let mut decoder = MultiGzDecoder::new(wire);
-    let (mut body, mut step) = (Vec::with_capacity((wire.len() * 3).min(1 << 20)), vec![0; STEP]);
+/// Inflates a body, at most `limit` bytes, and reserves the memory step by step.
+pub(crate) fn inflate(encoding: Encoding, wire: &[u8], limit: u64, reservation: &mut Reservation) -> Result<Vec<u8>, InflateError> {
+    match encoding {
+        Encoding::Identity => read_all(wire, wire.len(), limit, reservation),
+        Encoding::Gzip => read_all(MultiGzDecoder::new(wire), wire.len(), limit, reservation),
+        Encoding::Deflate => {
+            let mut decoder = ZlibDecoder::new(wire);
+            let body = read_all(&mut decoder, wire.len(), limit, reservation)?;
+            match decoder.total_in() == wire.len() as u64 {
+                true => Ok(body),
+                false => Err(InflateError::Broken(std::io::Error::other("bytes follow the end of the stream"))),
+            }
+        }
+        Encoding::Zstd => {
+            let mut decoder = zstd::Decoder::with_buffer(BufReader::new(wire)).map_err(InflateError::Broken)?;
+            decoder.window_log_max(ZSTD_WINDOW).map_err(InflateError::Broken)?;
+            read_all(decoder, wire.len(), limit, reservation)
+        }
+    }
+}
+
+fn read_all(mut from: impl Read, wire: usize, limit: u64, reservation: &mut Reservation) -> Result<Vec<u8>, InflateError> {
+    let (mut body, mut step) = (Vec::with_capacity((wire * 3).min(1 << 20)), vec![0; STEP]);
     loop {
-        let read = match decoder.read(&mut step) {
+        let read = match from.read(&mut step) {
             Ok(0) => return Ok(body),
             Ok(read) => read,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,

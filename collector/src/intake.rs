@@ -13,12 +13,12 @@ use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, Reservation};
 use crate::config::Config;
-use crate::decode::{self, Format, Signal, weight};
+use crate::decode::Protocol;
 use crate::failure::{Failure, Stage};
-use crate::inflate::{InflateError, gunzip};
+use crate::inflate::{Encoding, InflateError, inflate};
 use crate::meters::Meters;
 use crate::rows::red::NameGuard;
-use crate::rows::{Arrival, Built, Limits, logs, points, tally::Tally, traces};
+use crate::rows::{Arrival, Builder, Built, Limits, tally::Tally};
 use crate::series::{SeriesCache, TargetInfoCache};
 
 /// The OTLP intake. Cheap to clone; clones share everything.
@@ -44,12 +44,10 @@ pub(crate) struct Inner {
 /// A body as it came.
 #[derive(Clone)]
 pub(crate) struct Payload {
-    /// What it carries.
-    pub(crate) signal: Signal,
-    /// How it is encoded.
-    pub(crate) format: Format,
-    /// Whether it is compressed.
-    pub(crate) gzip: bool,
+    /// What it is.
+    pub(crate) protocol: Protocol,
+    /// How it is compressed.
+    pub(crate) encoding: Encoding,
     /// The bytes.
     pub(crate) body: Bytes,
 }
@@ -61,13 +59,15 @@ pub(crate) struct Accepted {
     pub(crate) rejected: u64,
     /// Why.
     pub(crate) message: Option<String>,
+    /// Rows that were stored, by table; none where the request had been accepted before.
+    pub(crate) rows: Vec<(&'static str, u64)>,
 }
 
 /// A decoded request.
 struct Prepared {
     payload: Payload,
     reservation: Reservation,
-    hash: RequestHash,
+    hash: Option<RequestHash>,
     built: Built,
 }
 
@@ -98,7 +98,7 @@ impl Collector {
     /// Lets a request in: its principal may send telemetry, and there is room for it.
     pub(crate) async fn enter(&self, principal: Option<&Principal>) -> Result<Reservation, Failure> {
         principal.ok_or(Failure::Unauthenticated)?.require(Permission::Ingest)?;
-        self.inner.admission.enter().await.map_err(Failure::Full)
+        self.inner.admission.enter().await.map_err(Failure::from)
     }
 
     /// Stores a request whose body is read; its rows are durable once this returns.
@@ -107,13 +107,13 @@ impl Collector {
         let (mut payload, mut reservation, mut held) = (payload, reservation, false);
         loop {
             let prepared = self.prepare(payload, principal, arrived, reservation).await?;
-            let signal = prepared.payload.signal;
+            let protocol = prepared.payload.protocol;
             let Built { blocks, tally, series, targets } = prepared.built;
             let rows: Vec<(&'static str, u64)> = blocks.iter().map(|block| (block.table.name, block.rows() as u64)).collect();
             let appended = if blocks.is_empty() {
                 Ok(Appended::Durable)
             } else {
-                let batch = Batch { tenant: principal.tenant.clone(), request: Some(prepared.hash), arrived, blocks };
+                let batch = Batch { tenant: principal.tenant.clone(), request: prepared.hash, arrived, blocks };
                 self.inner.sink.append(batch).await.map_err(Failure::from)
             };
             match appended {
@@ -121,18 +121,18 @@ impl Collector {
                     let known = self.inner.series.remember(&series);
                     self.inner.targets.remember(&targets);
                     self.inner.meters.series.set(i64::try_from(known).unwrap_or(i64::MAX));
-                    self.count(signal, appended, &rows, &tally);
-                    return Ok(Accepted { rejected: tally.rejected_total(), message: tally.message(signal.noun()) });
+                    self.count(protocol, appended, &rows, &tally);
+                    return Ok(Accepted { rejected: tally.rejected_total(), message: tally.message(protocol.noun()), rows });
                 }
                 // Some exporters never send again: wait a moment, decode again (the blocks are gone), try once more.
                 Err(failure) if failure.may_pass() && !held => {
                     held = true;
-                    tracing::debug!(signal = signal.label(), %failure, "the log refused a request; it is held and tried again");
+                    tracing::debug!(signal = protocol.label(), %failure, "the log refused a request; it is held and tried again");
                     tokio::time::sleep(self.inner.config.hold.0).await;
                     (payload, reservation) = (prepared.payload, prepared.reservation);
                 }
                 Err(failure) => {
-                    log_failure(signal, &failure);
+                    log_failure(protocol, &failure);
                     return Err(failure);
                 }
             }
@@ -152,7 +152,7 @@ impl Collector {
         let work = move || {
             // Held until the work is done, also where the client goes away meanwhile.
             let _turn = turn;
-            let (watch, histogram) = inner.meters.time_decode(payload.signal.label());
+            let (watch, histogram) = inner.meters.time_decode(payload.protocol.label());
             let arrival = Arrival {
                 tenant: &tenant,
                 at: arrived,
@@ -171,16 +171,16 @@ impl Collector {
         })
     }
 
-    fn count(&self, signal: Signal, appended: Appended, rows: &[(&'static str, u64)], tally: &Tally) {
+    fn count(&self, protocol: Protocol, appended: Appended, rows: &[(&'static str, u64)], tally: &Tally) {
         let meters = &self.inner.meters;
         match appended {
             Appended::Durable => {
                 for (table, rows) in rows {
                     meters.rows.with_label_values(&[table]).inc_by(*rows);
                 }
-                meters.tally(signal.label(), tally);
+                meters.tally(protocol.label(), tally);
             }
-            Appended::Duplicate => meters.duplicates.with_label_values(&[signal.label()]).inc(),
+            Appended::Duplicate => meters.duplicates.with_label_values(&[protocol.label()]).inc(),
         }
     }
 }
@@ -188,34 +188,34 @@ impl Collector {
 /// From the bytes to the rows. Blocking; touches no clock and no network.
 fn prepare(config: &Config, payload: Payload, arrival: Arrival<'_>, mut reservation: Reservation) -> Result<Prepared, Failure> {
     let limit = config.max_decoded_bytes.0;
-    let body = if payload.gzip {
-        let inflated = gunzip(&payload.body, limit, &mut reservation).map_err(|error| match error {
+    let body = if payload.encoding == Encoding::Identity {
+        if payload.body.len() as u64 > limit {
+            return Err(Failure::TooLarge(Stage::Inflated, limit));
+        }
+        payload.body
+    } else {
+        let inflated = inflate(payload.encoding, &payload.body, limit, &mut reservation).map_err(|error| match error {
             InflateError::TooLarge(limit) => Failure::TooLarge(Stage::Inflated, limit),
-            InflateError::Broken(error) => Failure::Gzip(error.to_string()),
-            InflateError::Full(full) => Failure::Full(full),
+            InflateError::Broken(error) => Failure::Compression(payload.encoding.name(), error.to_string()),
+            InflateError::Full(full) => full.into(),
         })?;
         Bytes::from(inflated)
-    } else if payload.body.len() as u64 > limit {
-        return Err(Failure::TooLarge(Stage::Inflated, limit));
-    } else {
-        payload.body
     };
-    let payload = Payload { gzip: false, body, ..payload };
-    let weight = weight(payload.signal, payload.format, &payload.body);
+    let payload = Payload { encoding: Encoding::Identity, body, ..payload };
+    let weight = payload.protocol.weight(&payload.body);
     if weight > config.max_request_memory.0 {
         return Err(Failure::TooHeavy(weight, config.max_request_memory.0));
     }
-    reservation.try_grow(weight).map_err(Failure::Full)?;
-    let built = match payload.signal {
-        Signal::Traces => traces::build(&decode::traces(payload.format, &payload.body)?, arrival),
-        Signal::Metrics => points::build(&decode::metrics(payload.format, &payload.body)?, arrival),
-        Signal::Logs => logs::build(&decode::logs(payload.format, &payload.body)?, arrival),
-    };
-    let hash = RequestHash::of(payload.signal.protocol(), &payload.body);
+    reservation.try_grow(weight).map_err(Failure::from)?;
+    let bounds = arrival.limits.bounds();
+    let mut builder = Builder::new(arrival, Some(&mut reservation));
+    payload.protocol.read(&payload.body, bounds, &mut builder)?;
+    let built = builder.finish().map_err(Failure::from)?;
+    let hash = payload.protocol.resends().map(|name| RequestHash::of(name, &payload.body));
     Ok(Prepared { payload, reservation, hash, built })
 }
 
-fn log_failure(signal: Signal, failure: &Failure) {
+fn log_failure(protocol: Protocol, failure: &Failure) {
     let source = std::error::Error::source(failure).map(ToString::to_string).unwrap_or_default();
-    tracing::warn!(signal = signal.label(), %failure, source, "a request was refused");
+    tracing::warn!(signal = protocol.label(), %failure, source, "a request was refused");
 }

@@ -16,6 +16,7 @@ mod inflate;
 mod intake;
 mod meters;
 mod naming;
+mod record;
 mod rows;
 mod series;
 #[cfg(test)]

@@ -1,125 +1,52 @@
-//! Rows: what becomes of decoded OTLP messages. In: a message, the tenant, the moment of arrival, limits. Out: one block per
-//! table and a tally of what was rejected or cut. Pure but for two bounded memories (described series, span names).
+//! Rows: what becomes of decoded telemetry. A [`Builder`] takes a request's records one by one, in the order resource, scope,
+//! records, and ends as one block per table and a tally of what was rejected or cut. Pure but for three bounded memories
+//! (described series, `target_info`, span names). Fails only where the request would take more memory than there is.
 
+pub(crate) mod attributes;
+mod limits;
 pub(crate) mod logs;
 pub(crate) mod points;
 pub(crate) mod red;
 pub(crate) mod tally;
-pub(crate) mod text;
 pub(crate) mod traces;
 
 use model::columns::TableBlock;
 use model::tenant::TenantId;
 use model::time::Timestamp;
-use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
-use opentelemetry_proto::tonic::resource::v1::Resource;
 
-use crate::config::{Config, RetentionDays};
-use crate::series::{Known, SeriesCache, SeriesKey, TargetInfoCache};
-use red::NameGuard;
-use tally::{Part, Reason, Tally};
-use text::{Pairs, cut, find, pairs};
-
-/// The limits of the configuration in the form that rows need.
-#[derive(Clone, Debug)]
-pub(crate) struct Limits {
-    /// Bytes of an attribute value.
-    pub(crate) value: usize,
-    /// Bytes of a body, message or stack.
-    pub(crate) text: usize,
-    /// Bytes of a name.
-    pub(crate) name: usize,
-    /// Attributes of a record.
-    pub(crate) attributes: usize,
-    /// Events of a span.
-    pub(crate) events: usize,
-    /// Links of a span.
-    pub(crate) links: usize,
-    /// Labels of a series.
-    pub(crate) labels: usize,
-    /// Bytes of a label name.
-    pub(crate) label_name: usize,
-    /// Bytes of a label value.
-    pub(crate) label_value: usize,
-    /// In-app frames that group errors.
-    pub(crate) frames: usize,
-    /// Days that rows are kept.
-    pub(crate) retention: RetentionDays,
-    max_age: Option<std::time::Duration>,
-    max_ahead: std::time::Duration,
-}
-
-impl Limits {
-    /// As configured.
-    pub(crate) fn new(config: &Config) -> Self {
-        let bytes = |size: model::units::ByteCount| usize::try_from(size.0).unwrap_or(usize::MAX);
-        Limits {
-            value: bytes(config.max_attribute_value),
-            text: bytes(config.max_text),
-            name: bytes(config.max_name),
-            attributes: config.max_attributes,
-            events: config.max_events,
-            links: config.max_links,
-            labels: config.max_labels,
-            label_name: bytes(config.max_label_name),
-            label_value: bytes(config.max_label_value),
-            frames: config.grouping_frames,
-            retention: config.retention_days,
-            max_age: config.max_age.map(|age| age.0),
-            max_ahead: config.max_ahead.0,
-        }
-    }
-}
+use crate::admission::{Full, Reservation};
+use crate::columns::{ExemplarColumns, ExponentialColumns, HistogramColumns, LogColumns, PointColumns, SpanColumns, SummaryColumns};
+use crate::errors::event::ErrorRows;
+use crate::record::{Attributes, Kind, Resource, Scope, Text};
+use crate::series::{Known, SeriesBatch, SeriesCache, SeriesKey, TargetInfoCache};
+use attributes::{cut, find, tidy};
+pub(crate) use limits::{Limits, Window, nanos};
+use points::MetricView;
+use red::{NameGuard, Red};
+use tally::{Part, Tally};
 
 /// What all rows of a request share.
 #[derive(Clone, Copy)]
-pub(crate) struct Arrival<'a> {
+pub(crate) struct Arrival<'r> {
     /// Whose rows they are.
-    pub(crate) tenant: &'a TenantId,
+    pub(crate) tenant: &'r TenantId,
     /// When the request arrived.
     pub(crate) at: Timestamp,
     /// The limits.
-    pub(crate) limits: &'a Limits,
+    pub(crate) limits: &'r Limits,
     /// Series that the store knows.
-    pub(crate) series: &'a SeriesCache,
+    pub(crate) series: &'r SeriesCache,
     /// When `target_info` was last written.
-    pub(crate) targets: &'a TargetInfoCache,
+    pub(crate) targets: &'r TargetInfoCache,
     /// Span names that the derived series know.
-    pub(crate) names: &'a NameGuard,
+    pub(crate) names: &'r NameGuard,
 }
 
 impl Arrival<'_> {
     /// The span of event times that is accepted for rows kept so many days.
     pub(crate) fn window(&self, retention_days: u16) -> Window {
-        let retention = std::time::Duration::from_secs(u64::from(retention_days) * 86_400);
-        let age = self.limits.max_age.map_or(retention, |age| age.min(retention));
-        Window { oldest: self.at.minus(age).nanos(), newest: self.at.plus(self.limits.max_ahead).nanos() }
+        self.limits.window(self.at, retention_days)
     }
-}
-
-/// The event times that are accepted, in nanoseconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Window {
-    oldest: i64,
-    newest: i64,
-}
-
-impl Window {
-    /// The time as stored, or why it is refused.
-    pub(crate) fn check(self, unix_nano: u64) -> Result<i64, Reason> {
-        let at = nanos(unix_nano);
-        match () {
-            () if at == 0 => Err(Reason::NoTime),
-            () if at < self.oldest => Err(Reason::TooOld),
-            () if at > self.newest => Err(Reason::TooFarAhead),
-            () => Ok(at),
-        }
-    }
-}
-
-/// Nanoseconds as stored; times past the year 2262 stop there.
-pub(crate) fn nanos(unix_nano: u64) -> i64 {
-    i64::try_from(unix_nano).unwrap_or(i64::MAX)
 }
 
 /// The blocks of a request and what to do once they are durable.
@@ -137,7 +64,7 @@ pub(crate) struct Built {
 
 impl Built {
     /// Adds a block, if it has rows.
-    pub(crate) fn push(&mut self, block: TableBlock) {
+    fn push(&mut self, block: TableBlock) {
         if block.rows() > 0 {
             self.blocks.push(block);
         }
@@ -148,27 +75,208 @@ impl Built {
 pub(crate) const UNKNOWN_SERVICE: &str = "unknown_service";
 
 /// A resource as rows need it.
+#[derive(Default)]
 pub(crate) struct ResourceView<'a> {
-    /// Its attributes.
-    pub(crate) pairs: Pairs<'a>,
+    /// Its attributes, tidy.
+    pub(crate) attributes: Attributes<'a>,
     /// `service.name`, or `unknown_service`.
     pub(crate) service: String,
+    /// The schema of its attributes.
+    schema_url: Text<'a>,
+    /// Which resource of the request it is, from 1.
+    serial: u64,
+    /// `job` and `instance`, as Prometheus makes them; either may be empty.
+    identity: (String, String),
+    /// The newest time of its metric points, in milliseconds.
+    newest: Option<i64>,
 }
 
-impl<'a> ResourceView<'a> {
-    /// Of a resource that may be absent.
-    pub(crate) fn new(resource: Option<&'a Resource>, limits: &Limits, tally: &mut Tally) -> Self {
-        let pairs = pairs(resource.map_or(&[], |resource| resource.attributes.as_slice()), limits, tally);
-        let service = match find(&pairs, "service.name") {
-            "" => UNKNOWN_SERVICE.to_owned(),
-            name => cut(name, limits.name, Part::Name, tally).into_owned(),
+/// A scope as rows need it.
+#[derive(Default)]
+pub(crate) struct ScopeView<'a> {
+    /// Its name.
+    pub(crate) name: Text<'a>,
+    version: Text<'a>,
+    attributes: Attributes<'a>,
+    schema_url: Text<'a>,
+    serial: u64,
+}
+
+/// Records between two looks at the memory that the rows take.
+const BUDGET_STEP: u32 = 256;
+
+/// The memory that the rows of a request may take.
+struct Budget<'r> {
+    reservation: Option<&'r mut Reservation>,
+    records: u32,
+    reserved: usize,
+}
+
+/// Builds the rows of one request; `'a` is the life of its body.
+pub(crate) struct Builder<'a, 'r> {
+    arrival: Arrival<'r>,
+    budget: Budget<'r>,
+    tally: Tally,
+    windows: Windows,
+    resource: ResourceView<'a>,
+    scope: ScopeView<'a>,
+    metric: MetricView<'a>,
+    spans: SpanColumns,
+    /// Serials of the resource and scope that the last span row has; the same for logs.
+    span_of: (u64, u64),
+    logs: LogColumns,
+    log_of: (u64, u64),
+    errors: ErrorRows<'r>,
+    red: Red<'r>,
+    series: SeriesBatch<'r>,
+    points: PointColumns,
+    histograms: HistogramColumns,
+    exponentials: ExponentialColumns,
+    summaries: SummaryColumns,
+    exemplars: ExemplarColumns,
+    targets: Vec<((u64, u64), i64)>,
+    /// For building keys.
+    scratch: Vec<u8>,
+}
+
+/// The event times that are accepted, per signal.
+#[derive(Clone, Copy)]
+struct Windows {
+    spans: Window,
+    logs: Window,
+    metrics: Window,
+}
+
+impl<'a, 'r> Builder<'a, 'r> {
+    /// No rows yet; `reservation` grows with them.
+    pub(crate) fn new(arrival: Arrival<'r>, reservation: Option<&'r mut Reservation>) -> Self {
+        let retention = arrival.limits.retention;
+        let windows = Windows {
+            spans: arrival.window(retention.spans),
+            logs: arrival.window(retention.logs),
+            metrics: arrival.window(retention.metrics),
         };
-        ResourceView { service, pairs }
+        Builder {
+            arrival,
+            budget: Budget { reservation, records: 0, reserved: 0 },
+            tally: Tally::default(),
+            windows,
+            resource: ResourceView { service: UNKNOWN_SERVICE.to_owned(), ..ResourceView::default() },
+            scope: ScopeView::default(),
+            metric: MetricView::default(),
+            spans: SpanColumns::default(),
+            span_of: (u64::MAX, u64::MAX),
+            logs: LogColumns::default(),
+            log_of: (u64::MAX, u64::MAX),
+            errors: ErrorRows::new(arrival),
+            red: Red::new(arrival),
+            series: SeriesBatch::new(arrival.series, arrival.tenant),
+            points: PointColumns::default(),
+            histograms: HistogramColumns::default(),
+            exponentials: ExponentialColumns::default(),
+            summaries: SummaryColumns::default(),
+            exemplars: ExemplarColumns::default(),
+            targets: Vec::new(),
+            scratch: Vec::new(),
+        }
     }
-}
 
-/// Name and version of a scope that may be absent.
-pub(crate) fn scope_names<'a>(scope: Option<&'a InstrumentationScope>, limits: &Limits, tally: &mut Tally) -> (String, String) {
-    let mut name = |text: Option<&'a str>| cut(text.unwrap_or(""), limits.name, Part::Name, tally).into_owned();
-    (name(scope.map(|scope| scope.name.as_str())), name(scope.map(|scope| scope.version.as_str())))
+    /// The records that follow come from this resource.
+    pub(crate) fn enter_resource(&mut self, resource: Resource<'a>) {
+        self.leave_resource();
+        let limits = self.arrival.limits;
+        let mut attributes = resource.attributes;
+        tidy(&mut attributes, limits, &mut self.tally);
+        let service = match find(&attributes.list, "service.name") {
+            name if name.is_empty() => UNKNOWN_SERVICE.to_owned(),
+            name => cut(name, limits.name, Part::Name, &mut self.tally).into_owned(),
+        };
+        let serial = self.resource.serial + 1;
+        let identity = points::identity(&attributes.list);
+        let schema_url = cut(resource.schema_url, limits.name, Part::Name, &mut self.tally);
+        self.resource = ResourceView { attributes, service, schema_url, serial, identity, newest: None };
+        self.enter_scope(Scope::default());
+    }
+
+    /// The records that follow come from this scope of the resource.
+    pub(crate) fn enter_scope(&mut self, scope: Scope<'a>) {
+        let limits = self.arrival.limits;
+        let mut name = |text: Text<'a>| cut(text, limits.name, Part::Name, &mut self.tally);
+        let (scope_name, version, schema_url) = (name(scope.name), name(scope.version), name(scope.schema_url));
+        let mut attributes = scope.attributes;
+        tidy(&mut attributes, limits, &mut self.tally);
+        let serial = self.scope.serial + 1;
+        self.scope = ScopeView { name: scope_name, version, attributes, schema_url, serial };
+    }
+
+    /// What the metric that was entered is.
+    pub(crate) fn metric_kind(&self) -> Kind {
+        self.metric.kind()
+    }
+
+    /// What was rejected and cut so far.
+    pub(crate) fn tally(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    /// Counts a record; now and then reserves the memory that the rows have come to take.
+    fn count(&mut self) -> Result<(), Full> {
+        self.tally.records += 1;
+        self.budget.records += 1;
+        if !self.budget.records.is_multiple_of(BUDGET_STEP) {
+            return Ok(());
+        }
+        self.reserve()
+    }
+
+    fn reserve(&mut self) -> Result<(), Full> {
+        let taken = self.bytes();
+        let more = taken.saturating_sub(self.budget.reserved);
+        self.budget.reserved += more;
+        let (taken, limit) = (taken as u64, self.arrival.limits.memory);
+        if taken > limit {
+            return Err(Full::Alone { taken, limit });
+        }
+        match &mut self.budget.reservation {
+            Some(reservation) => reservation.try_grow(more as u64),
+            None => Ok(()),
+        }
+    }
+
+    /// About how many bytes all rows take; vectors may have twice the room.
+    fn bytes(&self) -> usize {
+        2 * (self.spans.bytes()
+            + self.logs.bytes()
+            + self.errors.bytes()
+            + self.series.bytes()
+            + self.points.bytes()
+            + self.histograms.bytes()
+            + self.exponentials.bytes()
+            + self.summaries.bytes()
+            + self.exemplars.bytes())
+    }
+
+    /// The blocks.
+    pub(crate) fn finish(mut self) -> Result<Built, Full> {
+        self.leave_resource();
+        self.tally.red_overflow = self.red.overflow();
+        self.reserve()?;
+        self.red.finish(&mut self.series, &mut self.points, &mut self.histograms);
+        let (series, marks) = self.series.finish();
+        let mut built = Built { tally: self.tally, series: marks, targets: self.targets, ..Built::default() };
+        for block in [
+            self.spans.into_block(),
+            self.logs.into_block(),
+            series.into_block(),
+            self.points.into_block(),
+            self.histograms.into_block(),
+            self.exponentials.into_block(),
+            self.summaries.into_block(),
+            self.exemplars.into_block(),
+            self.errors.into_block(),
+        ] {
+            built.push(block);
+        }
+        Ok(built)
+    }
 }

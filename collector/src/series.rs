@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::labels::METRIC_NAME;
 use model::tenant::TenantId;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
 use crate::columns::SeriesColumns;
+use crate::record::Attribute;
+use crate::rows::attributes::push_row;
 
 /// A description is sent again when samples run this far past what the store knows, in milliseconds.
 const REFRESH_MILLIS: i64 = 3_600_000;
@@ -53,12 +55,29 @@ impl<'a> LabelSet<'a> {
     }
 }
 
+/// What a series is, by its value of `SERIES_KINDS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum SeriesKind {
+    /// The last value counts.
+    #[default]
+    Gauge = 0,
+    /// Values add up.
+    Sum = 1,
+    /// Explicit buckets.
+    Histogram = 2,
+    /// Exponential buckets.
+    ExponentialHistogram = 3,
+    /// Quantiles computed by the sender.
+    Summary = 4,
+}
+
 /// What a series is, beside its labels.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Description<'a> {
     /// The Prometheus name.
     pub(crate) metric: &'a str,
-    /// Value of `SERIES_KINDS`.
-    pub(crate) kind: u8,
+    /// What its points are.
+    pub(crate) kind: SeriesKind,
     /// Value of `TEMPORALITIES`.
     pub(crate) temporality: u8,
     /// Whether it is a monotonic sum.
@@ -69,33 +88,64 @@ pub(crate) struct Description<'a> {
     pub(crate) unit: &'a str,
     /// The description as sent.
     pub(crate) text: &'a str,
-    /// The resource's attributes, sorted.
-    pub(crate) resource: &'a [(Cow<'a, str>, Cow<'a, str>)],
+    /// The resource's attributes, tidy.
+    pub(crate) resource: &'a [Attribute<'a>],
     /// The scope's name.
     pub(crate) scope_name: &'a str,
     /// The scope's version.
     pub(crate) scope_version: &'a str,
 }
 
-/// Identity of a described series in this process: tenant, labels, and what may change under the same labels.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct SeriesKey(u64, u64);
+/// Identity of a described series in this process: tenant, labels, and what may change under the same labels, hashed. Several
+/// keys may stand for one series: it is then described once for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SeriesKey(u128);
 
 impl SeriesKey {
-    fn new(tenant: &TenantId, fingerprint: u64, about: &Description<'_>) -> Self {
+    /// Of bytes that say all of it.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        SeriesKey(xxh3_128(bytes))
+    }
+    fn of_labels(tenant: &TenantId, fingerprint: u64, about: &Description<'_>) -> Self {
         let mut hasher = Xxh3::new();
         hasher.update(tenant.as_str().as_bytes());
-        hasher.update(&[0xFF, about.kind, about.temporality, u8::from(about.monotonic)]);
+        hasher.update(&[0xFF, about.kind as u8, about.temporality, u8::from(about.monotonic)]);
+        hasher.update(&fingerprint.to_le_bytes());
         hasher.update(about.unit.as_bytes());
-        SeriesKey(fingerprint, hasher.digest())
+        SeriesKey(hasher.digest128())
     }
 }
+
+impl std::hash::Hash for SeriesKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0 as u64);
+    }
+}
+
+/// For keys that are hashes already.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct AsIs(u64);
+
+impl std::hash::Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64(bytes);
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+type Hashed = std::hash::BuildHasherDefault<AsIs>;
 
 /// Milliseconds of sample time that the store knows for a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
     first: i64,
     last: i64,
+    fingerprint: u64,
 }
 
 impl Known {
@@ -103,21 +153,21 @@ impl Known {
         at >= self.first && at < self.last.saturating_add(REFRESH_MILLIS)
     }
     fn join(self, other: Known) -> Known {
-        Known { first: self.first.min(other.first), last: self.last.max(other.last) }
+        Known { first: self.first.min(other.first), last: self.last.max(other.last), fingerprint: self.fingerprint }
     }
 }
 
 /// A bounded memory in two generations: when the young one is full the old one is forgotten. Recently used entries survive.
-pub(crate) struct Generations<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+pub(crate) struct Generations<K, V, S = std::hash::RandomState> {
+    young: HashMap<K, V, S>,
+    old: HashMap<K, V, S>,
     half: usize,
 }
 
-impl<K: std::hash::Hash + Eq + Clone, V: Copy> Generations<K, V> {
+impl<K: std::hash::Hash + Eq + Clone, V: Copy, S: std::hash::BuildHasher + Default> Generations<K, V, S> {
     /// At most about `capacity` entries.
     pub(crate) fn new(capacity: usize) -> Self {
-        Generations { young: HashMap::new(), old: HashMap::new(), half: (capacity / 2).max(1) }
+        Generations { young: HashMap::default(), old: HashMap::default(), half: (capacity / 2).max(1) }
     }
     /// The entry, made young again.
     pub(crate) fn get(&mut self, key: &K) -> Option<V> {
@@ -143,14 +193,14 @@ impl<K: std::hash::Hash + Eq + Clone, V: Copy> Generations<K, V> {
 
 /// The memory of described series.
 #[derive(Clone)]
-pub(crate) struct SeriesCache(Arc<Mutex<Generations<SeriesKey, Known>>>);
+pub(crate) struct SeriesCache(Arc<Mutex<Generations<SeriesKey, Known, Hashed>>>);
 
 impl SeriesCache {
     /// For at most about `capacity` series.
     pub(crate) fn new(capacity: usize) -> Self {
         SeriesCache(Arc::new(Mutex::new(Generations::new(capacity))))
     }
-    fn lock(&self) -> MutexGuard<'_, Generations<SeriesKey, Known>> {
+    fn lock(&self) -> MutexGuard<'_, Generations<SeriesKey, Known, Hashed>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// Remembers series whose description is durable now; returns how many are remembered in all.
@@ -165,48 +215,51 @@ impl SeriesCache {
 }
 
 /// The series of one request.
-pub(crate) struct SeriesBatch<'a> {
-    cache: &'a SeriesCache,
-    tenant: &'a TenantId,
-    seen: HashMap<SeriesKey, Seen>,
+pub(crate) struct SeriesBatch<'r> {
+    cache: &'r SeriesCache,
+    tenant: &'r TenantId,
+    /// Those that are described here: their times and their row.
+    here: HashMap<SeriesKey, (Known, usize), Hashed>,
     columns: SeriesColumns,
 }
 
-struct Seen {
-    stored: Option<Known>,
-    here: Known,
-    row: Option<usize>,
-}
-
-impl<'a> SeriesBatch<'a> {
+impl<'r> SeriesBatch<'r> {
     /// No series yet.
-    pub(crate) fn new(cache: &'a SeriesCache, tenant: &'a TenantId) -> Self {
-        SeriesBatch { cache, tenant, seen: HashMap::new(), columns: SeriesColumns::default() }
+    pub(crate) fn new(cache: &'r SeriesCache, tenant: &'r TenantId) -> Self {
+        SeriesBatch { cache, tenant, here: HashMap::default(), columns: SeriesColumns::default() }
     }
-    /// Notes a sample of a series at `at` (milliseconds), and describes the series if the store does not know it yet.
-    pub(crate) fn note(&mut self, labels: &LabelSet<'_>, about: &Description<'_>, at: i64) {
-        let key = SeriesKey::new(self.tenant, labels.fingerprint(), about);
-        let here = Known { first: at, last: at };
-        let cache = self.cache;
-        let seen = self.seen.entry(key).or_insert_with(|| Seen { stored: cache.lock().get(&key), here, row: None });
-        seen.here = seen.here.join(here);
-        match seen.row {
-            Some(row) => {
-                self.columns.first_seen[row] = seen.here.first;
-                self.columns.last_seen[row] = seen.here.last;
-            }
-            None if seen.stored.is_some_and(|stored| stored.covers(at)) => {}
-            None => {
-                let row = self.columns.fingerprint.len();
-                seen.row = Some(row);
-                describe(&mut self.columns, self.tenant, labels, about, seen.here);
-            }
+    /// The fingerprint of a series with a sample at `at` (milliseconds); `None` if it must be described.
+    pub(crate) fn find(&mut self, key: SeriesKey, at: i64) -> Option<u64> {
+        if !self.here.is_empty()
+            && let Some((known, row)) = self.here.get_mut(&key)
+        {
+            *known = known.join(Known { first: at, last: at, fingerprint: known.fingerprint });
+            self.columns.first_seen[*row] = known.first;
+            self.columns.last_seen[*row] = known.last;
+            return Some(known.fingerprint);
         }
+        let stored = self.cache.lock().get(&key)?;
+        stored.covers(at).then_some(stored.fingerprint)
+    }
+    /// Describes a series that [`SeriesBatch::find`] did not find; returns its fingerprint.
+    pub(crate) fn describe(&mut self, key: SeriesKey, labels: &LabelSet<'_>, about: &Description<'_>, at: i64) -> u64 {
+        let known = Known { first: at, last: at, fingerprint: labels.fingerprint() };
+        self.here.insert(key, (known, self.columns.fingerprint.len()));
+        describe(&mut self.columns, self.tenant, labels, about, known);
+        labels.fingerprint()
+    }
+    /// Notes a sample of a series whose labels are at hand; returns its fingerprint.
+    pub(crate) fn note(&mut self, labels: &LabelSet<'_>, about: &Description<'_>, at: i64) -> u64 {
+        let key = SeriesKey::of_labels(self.tenant, labels.fingerprint(), about);
+        self.find(key, at).unwrap_or_else(|| self.describe(key, labels, about, at))
+    }
+    /// About how many bytes its rows take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.columns.bytes()
     }
     /// The rows of `series`, and what to remember once they are durable.
     pub(crate) fn finish(self) -> (SeriesColumns, Vec<(SeriesKey, Known)>) {
-        let marks = self.seen.into_iter().filter(|(_, seen)| seen.row.is_some()).map(|(key, seen)| (key, seen.here)).collect();
-        (self.columns, marks)
+        (self.columns, self.here.into_iter().map(|(key, (known, _))| (key, known)).collect())
     }
 }
 
@@ -214,14 +267,14 @@ fn describe(columns: &mut SeriesColumns, tenant: &TenantId, labels: &LabelSet<'_
     columns.tenant.push(tenant.as_str().as_bytes());
     columns.metric.push(about.metric.as_bytes());
     columns.fingerprint.push(labels.fingerprint());
-    columns.kind.push(about.kind);
+    columns.kind.push(about.kind as u8);
     columns.temporality.push(about.temporality);
     columns.monotonic.push(u8::from(about.monotonic));
     columns.otel_name.push(about.otel_name.as_bytes());
     columns.unit.push(about.unit.as_bytes());
     columns.description.push(about.text.as_bytes());
     columns.labels.push(labels.iter());
-    columns.resource.push(about.resource.iter().map(|(key, value)| (key.as_ref(), value.as_ref())));
+    push_row(&mut columns.resource, about.resource);
     columns.scope_name.push(about.scope_name.as_bytes());
     columns.scope_version.push(about.scope_version.as_bytes());
     columns.first_seen.push(known.first);
@@ -263,18 +316,7 @@ mod tests {
     use super::*;
 
     fn about() -> Description<'static> {
-        Description {
-            metric: "m",
-            kind: 0,
-            temporality: 0,
-            monotonic: false,
-            otel_name: "m",
-            unit: "",
-            text: "",
-            resource: &[],
-            scope_name: "",
-            scope_version: "",
-        }
+        Description { metric: "m", otel_name: "m", ..Description::default() }
     }
 
     fn set(value: &'static str) -> LabelSet<'static> {
@@ -321,13 +363,13 @@ mod tests {
         let (cache, tenant) = (SeriesCache::new(100), TenantId::default());
         let mut batch = SeriesBatch::new(&cache, &tenant);
         batch.note(&set("x"), &about(), 1);
-        batch.note(&set("x"), &Description { kind: 1, temporality: 1, ..about() }, 1);
+        batch.note(&set("x"), &Description { kind: SeriesKind::Sum, temporality: 1, ..about() }, 1);
         assert_eq!(batch.finish().0.fingerprint.len(), 2);
     }
 
     #[test]
     fn the_memory_is_bounded_and_keeps_what_is_used() {
-        let mut memory = Generations::new(100);
+        let mut memory: Generations<u32, u32> = Generations::new(100);
         for key in 0..10_000u32 {
             memory.put(key, key);
             assert_eq!(memory.get(&0), Some(0));

@@ -1,8 +1,11 @@
 //! Columns: what the collector fills and the store encodes. A block is one table's rows, column by column, in the layout of
 //! ClickHouse's Native format, so that encoding is little more than copying.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::hash::BuildHasher;
+use std::io::Write;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// The type of a column, as ClickHouse names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,14 +88,31 @@ pub struct Strings {
 
 impl Strings {
     /// Appends one string (any bytes).
+    #[inline]
     pub fn push(&mut self, value: &[u8]) {
         let mut length = value.len();
-        while length >= 0x80 {
-            self.encoded.push(length as u8 | 0x80);
-            length >>= 7;
+        if length < 0x80 {
+            self.encoded.push(length as u8);
+        } else {
+            while length >= 0x80 {
+                self.encoded.push(length as u8 | 0x80);
+                length >>= 7;
+            }
+            self.encoded.push(length as u8);
         }
-        self.encoded.push(length as u8);
         self.encoded.extend_from_slice(value);
+        self.rows += 1;
+    }
+    /// Appends what `value` displays as, without a string of its own; it must be shorter than 128 bytes, as numbers are: what is
+    /// longer is cut there.
+    pub fn push_short(&mut self, value: impl fmt::Display) {
+        let at = self.encoded.len();
+        self.encoded.push(0);
+        // Writing to a vector cannot fail; a failing `Display` leaves what it wrote.
+        let _ = write!(self.encoded, "{value}");
+        let length = (self.encoded.len() - at - 1).min(0x7F);
+        self.encoded.truncate(at + 1 + length);
+        self.encoded[at] = length as u8;
         self.rows += 1;
     }
     /// The encoded bytes.
@@ -129,36 +149,58 @@ impl Strings {
 }
 
 /// A dictionary of strings and, for each row, the index into it (`LowCardinality(String)`). Entry 0 is the empty string.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Dictionary {
     keys: Strings,
-    index: HashMap<Box<[u8]>, u32>,
+    /// Where each key stands in `keys.encoded`.
+    places: Vec<(u32, u32)>,
+    /// Hash -> index into `places`.
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     rows: Vec<u32>,
 }
 
-impl Default for Dictionary {
-    fn default() -> Self {
-        let mut keys = Strings::default();
-        keys.push(b"");
-        Dictionary { keys, index: HashMap::from([(Box::default(), 0)]), rows: Vec::new() }
-    }
-}
-
 impl Dictionary {
-    /// Appends a row.
+    /// Appends a row. A row like the one before costs one comparison.
+    #[inline]
     pub fn push(&mut self, value: &[u8]) {
-        let at = match self.index.get(value) {
-            Some(at) => *at,
-            None => {
-                let at = self.keys.len() as u32;
-                self.keys.push(value);
-                self.index.insert(value.into(), at);
-                at
-            }
-        };
+        let guess = self.rows.last().copied().unwrap_or(0);
+        self.push_like(guess, value);
+    }
+    /// Appends a row that is probably entry `guess`.
+    #[inline]
+    fn push_like(&mut self, guess: u32, value: &[u8]) {
+        let at = if self.key(guess).is_some_and(|key| key == value) { guess } else { self.find_or_add(value) };
         self.rows.push(at);
     }
-    /// The distinct strings; entry 0 is empty.
+    #[inline]
+    fn key(&self, at: u32) -> Option<&[u8]> {
+        let (start, end) = *self.places.get(at as usize)?;
+        self.keys.encoded.get(start as usize..end as usize)
+    }
+    fn find_or_add(&mut self, value: &[u8]) -> u32 {
+        if self.places.is_empty() {
+            self.add(b"");
+        }
+        let hash = self.hasher.hash_one(value);
+        let (places, encoded) = (&self.places, &self.keys.encoded);
+        let same = |at: &u32| places.get(*at as usize).is_some_and(|(start, end)| &encoded[*start as usize..*end as usize] == value);
+        match self.index.find(hash, same) {
+            Some(at) => *at,
+            None => self.add(value),
+        }
+    }
+    fn add(&mut self, value: &[u8]) -> u32 {
+        let at = self.places.len() as u32;
+        self.keys.push(value);
+        let end = self.keys.encoded.len();
+        self.places.push(((end - value.len()) as u32, end as u32));
+        let (hasher, places, encoded) = (&self.hasher, &self.places, &self.keys.encoded);
+        let hash = |at: &u32| places.get(*at as usize).map_or(0, |(start, end)| hasher.hash_one(&encoded[*start as usize..*end as usize]));
+        self.index.insert_unique(hasher.hash_one(value), at, hash);
+        at
+    }
+    /// The distinct strings; entry 0 is empty. None at all while there is no row.
     pub fn keys(&self) -> &Strings {
         &self.keys
     }
@@ -177,16 +219,49 @@ pub struct StringMaps {
     pub keys: Dictionary,
     /// All values.
     pub values: Strings,
+    /// Where the last row's pairs and its values' bytes start.
+    last: (usize, usize),
+    /// Where the row that is being filled starts: its pairs and its values' bytes.
+    open: (usize, usize),
 }
 
 impl StringMaps {
+    /// Maps out of their parts, as they stand in Native.
+    pub fn from_parts(ends: Vec<u64>, keys: Dictionary, values: Strings) -> Self {
+        let open = (values.len(), values.encoded.len());
+        StringMaps { ends, keys, values, last: open, open }
+    }
     /// Appends one row. The pairs should be sorted by key, each key once.
     pub fn push<'a>(&mut self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) {
         for (key, value) in pairs {
-            self.keys.push(key.as_bytes());
+            self.key(key.as_bytes());
             self.values.push(value.as_bytes());
         }
+        self.end_row();
+    }
+    /// Appends a key to the open row; push one value to `values` after each. Rows mostly have the same keys in the same places, so
+    /// the key at this place of the row before is tried first.
+    #[inline]
+    pub fn key(&mut self, key: &[u8]) {
+        let place = self.last.0 + (self.keys.rows.len() - self.open.0);
+        let guess = self.keys.rows.get(place).copied().unwrap_or(0);
+        self.keys.push_like(guess, key);
+    }
+    /// Ends the open row.
+    pub fn end_row(&mut self) {
         self.ends.push(self.values.len() as u64);
+        self.last = self.open;
+        self.open = (self.values.len(), self.values.encoded.len());
+    }
+    /// Appends the last row once more; an empty one where there is none.
+    pub fn repeat_row(&mut self) {
+        let (pairs, bytes) = self.last;
+        if !self.ends.is_empty() {
+            self.values.rows += self.values.rows - pairs;
+            self.keys.rows.extend_from_within(pairs..);
+            self.values.encoded.extend_from_within(bytes..);
+        }
+        self.end_row();
     }
 }
 

@@ -56,6 +56,10 @@ pub static SPANS: TableSpec = TableSpec {
         col("flags", UInt32),
         col("sample_rate", UInt32),
         col("retention_days", UInt16),
+        col("scope_attributes", StringMap),
+        col("dropped_attributes", UInt32),
+        col("dropped_events", UInt32),
+        col("dropped_links", UInt32),
     ],
 };
 
@@ -81,6 +85,10 @@ pub static LOGS: TableSpec = TableSpec {
         col("resource", StringMap),
         col("attributes", StringMap),
         col("retention_days", UInt16),
+        col("scope_attributes", StringMap),
+        col("dropped_attributes", UInt32),
+        col("resource_schema_url", LowCardinality),
+        col("scope_schema_url", LowCardinality),
     ],
 };
 
@@ -177,8 +185,72 @@ pub static ERROR_EVENTS: TableSpec = TableSpec {
     ],
 };
 
+/// Exponential (native) histograms, one row a point, whole: bucket `i` of `positive_counts` holds values in
+/// `(b^(positive_offset+i), b^(positive_offset+i+1)]` with `b = 2^(2^-scale)`. Counts are floats because those of Prometheus's native
+/// histograms may be; integers are exact up to 2^53. `min`/`max` are NaN where absent.
+pub static EXP_HISTOGRAMS: TableSpec = TableSpec {
+    number: 7,
+    name: "exp_histograms",
+    columns: &[
+        col("tenant", LowCardinality),
+        col("metric", LowCardinality),
+        col("fingerprint", UInt64),
+        col("ts", DateTime64Millis),
+        col("start_ts", DateTime64Millis),
+        col("count", Float64),
+        col("sum", Float64),
+        col("min", Float64),
+        col("max", Float64),
+        col("scale", Int32),
+        col("zero_count", Float64),
+        col("zero_threshold", Float64),
+        col("positive_offset", Int32),
+        col("positive_counts", Array(&Float64)),
+        col("negative_offset", Int32),
+        col("negative_counts", Array(&Float64)),
+        col("flags", UInt32),
+        col("retention_days", UInt16),
+    ],
+};
+
+/// Summaries, one row a point: `values[i]` is the quantile `quantiles[i]` (0 to 1) as the sender computed it.
+pub static SUMMARIES: TableSpec = TableSpec {
+    number: 8,
+    name: "summaries",
+    columns: &[
+        col("tenant", LowCardinality),
+        col("metric", LowCardinality),
+        col("fingerprint", UInt64),
+        col("ts", DateTime64Millis),
+        col("start_ts", DateTime64Millis),
+        col("count", UInt64),
+        col("sum", Float64),
+        col("quantiles", Array(&Float64)),
+        col("values", Array(&Float64)),
+        col("flags", UInt32),
+        col("retention_days", UInt16),
+    ],
+};
+
+/// Exemplars: single measurements of a series, with the trace they were made in. `attributes` are those that the series lacks.
+pub static EXEMPLARS: TableSpec = TableSpec {
+    number: 9,
+    name: "exemplars",
+    columns: &[
+        col("tenant", LowCardinality),
+        col("metric", LowCardinality),
+        col("fingerprint", UInt64),
+        col("ts", DateTime64Millis),
+        col("value", Float64),
+        col("trace_id", FixedString(16)),
+        col("span_id", FixedString(8)),
+        col("attributes", StringMap),
+        col("retention_days", UInt16),
+    ],
+};
+
 /// All of them.
-pub static ALL: [&TableSpec; 6] = [&SPANS, &LOGS, &SERIES, &POINTS, &HISTOGRAMS, &ERROR_EVENTS];
+pub static ALL: [&TableSpec; 9] = [&SPANS, &LOGS, &SERIES, &POINTS, &HISTOGRAMS, &ERROR_EVENTS, &EXP_HISTOGRAMS, &SUMMARIES, &EXEMPLARS];
 
 /// The table with the number that a WAL record holds.
 pub fn by_number(number: u16) -> Option<&'static TableSpec> {

@@ -3,6 +3,7 @@
 //! any web page can post to localhost.
 
 pub mod keys;
+pub mod visitors;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

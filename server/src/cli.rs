@@ -61,6 +61,8 @@ pub enum Command {
     Engine(EngineCommand),
     /// A shop of five services that breaks on a schedule: the whole story in under three minutes.
     Demo(DemoCommand),
+    /// Measure how much a running server takes and what it costs: sends OTLP and checks that all of it is stored.
+    Load(crate::load::LoadCommand),
     /// Check the configuration and the rules without starting anything.
     Check {
         /// Print the documented defaults and end.
@@ -243,6 +245,9 @@ pub enum DeliveriesCommand {
     Replay {
         /// Its id (`wrk_...`).
         id: String,
+        /// Send a trigger even though a later resolve was delivered: the receiver opens it again.
+        #[arg(long)]
+        force: bool,
     },
 }
 

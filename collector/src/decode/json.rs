@@ -1,20 +1,21 @@
 //! OTLP's JSON, as lenient as the protobuf JSON mapping asks: enums as numbers or names, 64-bit integers as strings or numbers,
-//! `null` as the default, unknown fields ignored; ids in hex, bytes in base64. In: JSON text. Out: the protobuf messages. Fails:
-//! with line and column.
+//! `null` as the default, unknown fields ignored; ids in hex, bytes in base64. In: JSON text. Out: records. Fails: with line and column.
 
 mod metrics;
 mod scalar;
 
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1 as common;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::logs::v1 as logs;
-use opentelemetry_proto::tonic::resource::v1 as resource;
-use opentelemetry_proto::tonic::trace::v1 as trace;
-use serde::Deserialize;
+use std::borrow::Cow;
 
-pub(crate) use metrics::MetricsRequest;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use opentelemetry_proto::tonic::{logs::v1 as logs, trace::v1 as trace};
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::DecodeError;
+use crate::record;
+use crate::rows::Builder;
+pub(crate) use metrics::metrics;
 use scalar::{Base64, Enum, Flag, Float, Hex, Int, List, Text, Word};
 
 #[derive(Deserialize, Default)]
@@ -49,61 +50,100 @@ struct KeyValue {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct Resource {
     attributes: List<KeyValue>,
+    dropped_attributes_count: Word,
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct Scope {
     name: Text,
     version: Text,
     attributes: List<KeyValue>,
+    dropped_attributes_count: Word,
 }
 
-impl From<AnyValue> for common::AnyValue {
+impl From<AnyValue> for record::Value<'static> {
     fn from(any: AnyValue) -> Self {
-        let value = any
-            .string_value
-            .map(Value::StringValue)
-            .or(any.bool_value.map(Value::BoolValue))
-            .or(any.int_value.map(|value| Value::IntValue(value.0)))
-            .or(any.double_value.map(|value| Value::DoubleValue(value.0)))
-            .or(any.array_value.map(|list| Value::ArrayValue(common::ArrayValue { values: list.values.into() })))
-            .or(any.kvlist_value.map(|list| Value::KvlistValue(common::KeyValueList { values: list.values.into() })))
-            .or(any.bytes_value.map(|bytes| Value::BytesValue(bytes.0)));
-        common::AnyValue { value }
+        let text = |text| record::Value::Text(Cow::Owned(text));
+        if any.array_value.is_some() || any.kvlist_value.is_some() {
+            return text(serde_json::to_string(&any).unwrap_or_default());
+        }
+        any.string_value
+            .map(text)
+            .or(any.bool_value.map(record::Value::Bool))
+            .or(any.int_value.map(|value| record::Value::Int(value.0)))
+            .or(any.double_value.map(|value| record::Value::Double(value.0)))
+            .or(any.bytes_value.map(|bytes| text(STANDARD.encode(bytes.0))))
+            .unwrap_or_default()
     }
 }
 
-impl From<KeyValue> for common::KeyValue {
-    fn from(pair: KeyValue) -> Self {
-        common::KeyValue { key: pair.key.0, value: pair.value.map(Into::into), ..Default::default() }
-    }
-}
-
-impl From<Resource> for resource::Resource {
-    fn from(from: Resource) -> Self {
-        resource::Resource { attributes: from.attributes.into(), ..Default::default() }
-    }
-}
-
-impl From<Scope> for common::InstrumentationScope {
-    fn from(from: Scope) -> Self {
-        common::InstrumentationScope {
-            name: from.name.0,
-            version: from.version.0,
-            attributes: from.attributes.into(),
-            ..Default::default()
+/// As plain JSON: numbers that JSON cannot say and bytes are strings, no value is null.
+impl Serialize for AnyValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            AnyValue { string_value: Some(text), .. } => serializer.serialize_str(text),
+            AnyValue { bool_value: Some(flag), .. } => serializer.serialize_bool(*flag),
+            AnyValue { int_value: Some(number), .. } => serializer.serialize_i64(number.0),
+            AnyValue { double_value: Some(number), .. } if number.0.is_finite() => serializer.serialize_f64(number.0),
+            AnyValue { double_value: Some(number), .. } => serializer.collect_str(&number.0),
+            AnyValue { bytes_value: Some(bytes), .. } => serializer.serialize_str(&STANDARD.encode(&bytes.0)),
+            AnyValue { array_value: Some(list), .. } => {
+                let mut items = serializer.serialize_seq(Some(list.values.0.len()))?;
+                list.values.0.iter().try_for_each(|item| items.serialize_element(item))?;
+                items.end()
+            }
+            AnyValue { kvlist_value: Some(list), .. } => {
+                let mut items = serializer.serialize_map(Some(list.values.0.len()))?;
+                list.values.0.iter().try_for_each(|pair| items.serialize_entry(&pair.key.0, &pair.value))?;
+                items.end()
+            }
+            AnyValue { .. } => serializer.serialize_unit(),
         }
     }
+}
+
+impl From<KeyValue> for record::Attribute<'static> {
+    fn from(pair: KeyValue) -> Self {
+        record::Attribute { key: Cow::Owned(pair.key.0), value: pair.value.map(Into::into).unwrap_or_default() }
+    }
+}
+
+impl From<List<KeyValue>> for record::Attributes<'static> {
+    fn from(list: List<KeyValue>) -> Self {
+        Vec::from(list).into()
+    }
+}
+
+impl Resource {
+    fn record(self, schema_url: Text) -> record::Resource<'static> {
+        record::Resource { attributes: self.attributes.into(), dropped: self.dropped_attributes_count.0, schema_url: schema_url.into() }
+    }
+}
+
+impl Scope {
+    fn record(self, schema_url: Text) -> record::Scope<'static> {
+        record::Scope {
+            name: self.name.into(),
+            version: self.version.into(),
+            attributes: self.attributes.into(),
+            dropped: self.dropped_attributes_count.0,
+            schema_url: schema_url.into(),
+        }
+    }
+}
+
+fn id(hex: Hex) -> Cow<'static, [u8]> {
+    Cow::Owned(hex.0)
 }
 
 /// `ExportTraceServiceRequest`.
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct TracesRequest {
+struct TracesRequest {
     resource_spans: List<ResourceSpans>,
 }
 
@@ -112,13 +152,15 @@ pub(crate) struct TracesRequest {
 struct ResourceSpans {
     resource: Option<Resource>,
     scope_spans: List<ScopeSpans>,
+    schema_url: Text,
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct ScopeSpans {
     scope: Option<Scope>,
     spans: List<Span>,
+    schema_url: Text,
 }
 
 #[derive(Deserialize, Default)]
@@ -134,8 +176,11 @@ struct Span {
     start_time_unix_nano: Int<u64>,
     end_time_unix_nano: Int<u64>,
     attributes: List<KeyValue>,
+    dropped_attributes_count: Word,
     events: List<Event>,
+    dropped_events_count: Word,
     links: List<Link>,
+    dropped_links_count: Word,
     status: Option<Status>,
 }
 
@@ -145,6 +190,7 @@ struct Event {
     time_unix_nano: Int<u64>,
     name: Text,
     attributes: List<KeyValue>,
+    dropped_attributes_count: Word,
 }
 
 #[derive(Deserialize, Default)]
@@ -154,7 +200,7 @@ struct Link {
     span_id: Hex,
     trace_state: Text,
     attributes: List<KeyValue>,
-    flags: Word,
+    dropped_attributes_count: Word,
 }
 
 #[derive(Deserialize, Default)]
@@ -188,73 +234,91 @@ impl scalar::Names for Severity {
     }
 }
 
-impl From<TracesRequest> for ExportTraceServiceRequest {
-    fn from(from: TracesRequest) -> Self {
-        ExportTraceServiceRequest { resource_spans: from.resource_spans.into() }
-    }
-}
-
-impl From<ResourceSpans> for trace::ResourceSpans {
-    fn from(from: ResourceSpans) -> Self {
-        trace::ResourceSpans { resource: from.resource.map(Into::into), scope_spans: from.scope_spans.into(), ..Default::default() }
-    }
-}
-
-impl From<ScopeSpans> for trace::ScopeSpans {
-    fn from(from: ScopeSpans) -> Self {
-        trace::ScopeSpans { scope: from.scope.map(Into::into), spans: from.spans.into(), ..Default::default() }
-    }
-}
-
-impl From<Span> for trace::Span {
+impl From<Span> for record::Span<'static> {
     fn from(from: Span) -> Self {
-        trace::Span {
-            trace_id: from.trace_id.0,
-            span_id: from.span_id.0,
-            trace_state: from.trace_state.0,
-            parent_span_id: from.parent_span_id.0,
+        let status = from.status.unwrap_or_default();
+        record::Span {
+            trace_id: id(from.trace_id),
+            span_id: id(from.span_id),
+            parent_span_id: id(from.parent_span_id),
+            trace_state: from.trace_state.into(),
             flags: from.flags.0,
-            name: from.name.0,
+            name: from.name.into(),
             kind: from.kind.0,
-            start_time_unix_nano: from.start_time_unix_nano.0,
-            end_time_unix_nano: from.end_time_unix_nano.0,
+            start: from.start_time_unix_nano.0,
+            end: from.end_time_unix_nano.0,
             attributes: from.attributes.into(),
+            dropped_attributes: from.dropped_attributes_count.0,
             events: from.events.into(),
+            dropped_events: from.dropped_events_count.0,
             links: from.links.into(),
-            status: from.status.map(|status| trace::Status { message: status.message.0, code: status.code.0 }),
-            ..Default::default()
+            dropped_links: from.dropped_links_count.0,
+            status: status.code.0,
+            status_message: status.message.into(),
+            ..record::Span::default()
         }
     }
 }
 
-impl From<Event> for trace::span::Event {
+impl From<Event> for record::Event<'static> {
     fn from(from: Event) -> Self {
-        trace::span::Event {
-            time_unix_nano: from.time_unix_nano.0,
-            name: from.name.0,
+        record::Event {
+            time: from.time_unix_nano.0,
+            name: from.name.into(),
             attributes: from.attributes.into(),
-            ..Default::default()
+            dropped: from.dropped_attributes_count.0,
         }
     }
 }
 
-impl From<Link> for trace::span::Link {
+impl From<Link> for record::Link<'static> {
     fn from(from: Link) -> Self {
-        trace::span::Link {
-            trace_id: from.trace_id.0,
-            span_id: from.span_id.0,
-            trace_state: from.trace_state.0,
+        record::Link {
+            trace_id: id(from.trace_id),
+            span_id: id(from.span_id),
+            trace_state: from.trace_state.into(),
             attributes: from.attributes.into(),
-            flags: from.flags.0,
-            ..Default::default()
+            dropped: from.dropped_attributes_count.0,
         }
     }
+}
+
+/// Reads a traces request into the builder's rows.
+pub(crate) fn traces(body: &[u8], to: &mut Builder<'_, '_>) -> Result<(), DecodeError> {
+    for of_resource in parse::<TracesRequest>(body)?.resource_spans.0 {
+        to.enter_resource(of_resource.resource.unwrap_or_default().record(of_resource.schema_url));
+        for of_scope in of_resource.scope_spans.0 {
+            to.enter_scope(of_scope.scope.unwrap_or_default().record(of_scope.schema_url));
+            for span in of_scope.spans.0 {
+                to.span(&mut span.into())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads a logs request into the builder's rows.
+pub(crate) fn logs(body: &[u8], to: &mut Builder<'_, '_>) -> Result<(), DecodeError> {
+    for of_resource in parse::<LogsRequest>(body)?.resource_logs.0 {
+        to.enter_resource(of_resource.resource.unwrap_or_default().record(of_resource.schema_url));
+        for of_scope in of_resource.scope_logs.0 {
+            to.enter_scope(of_scope.scope.unwrap_or_default().record(of_scope.schema_url));
+            for record in of_scope.log_records.0 {
+                to.log(&mut record.into())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, DecodeError> {
+    Ok(serde_json::from_str(std::str::from_utf8(body)?)?)
 }
 
 /// `ExportLogsServiceRequest`.
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct LogsRequest {
+struct LogsRequest {
     resource_logs: List<ResourceLogs>,
 }
 
@@ -263,6 +327,7 @@ pub(crate) struct LogsRequest {
 struct ResourceLogs {
     resource: Option<Resource>,
     scope_logs: List<ScopeLogs>,
+    schema_url: Text,
 }
 
 #[derive(Deserialize, Default)]
@@ -270,6 +335,7 @@ struct ResourceLogs {
 struct ScopeLogs {
     scope: Option<Scope>,
     log_records: List<LogRecord>,
+    schema_url: Text,
 }
 
 #[derive(Deserialize, Default)]
@@ -281,44 +347,27 @@ struct LogRecord {
     severity_text: Text,
     body: Option<AnyValue>,
     attributes: List<KeyValue>,
+    dropped_attributes_count: Word,
     flags: Word,
     trace_id: Hex,
     span_id: Hex,
     event_name: Text,
 }
 
-impl From<LogsRequest> for ExportLogsServiceRequest {
-    fn from(from: LogsRequest) -> Self {
-        ExportLogsServiceRequest { resource_logs: from.resource_logs.into() }
-    }
-}
-
-impl From<ResourceLogs> for logs::ResourceLogs {
-    fn from(from: ResourceLogs) -> Self {
-        logs::ResourceLogs { resource: from.resource.map(Into::into), scope_logs: from.scope_logs.into(), ..Default::default() }
-    }
-}
-
-impl From<ScopeLogs> for logs::ScopeLogs {
-    fn from(from: ScopeLogs) -> Self {
-        logs::ScopeLogs { scope: from.scope.map(Into::into), log_records: from.log_records.into(), ..Default::default() }
-    }
-}
-
-impl From<LogRecord> for logs::LogRecord {
+impl From<LogRecord> for record::LogRecord<'static> {
     fn from(from: LogRecord) -> Self {
-        logs::LogRecord {
-            time_unix_nano: from.time_unix_nano.0,
-            observed_time_unix_nano: from.observed_time_unix_nano.0,
-            severity_number: from.severity_number.0,
-            severity_text: from.severity_text.0,
-            body: from.body.map(Into::into),
+        record::LogRecord {
+            time: from.time_unix_nano.0,
+            observed: from.observed_time_unix_nano.0,
+            severity: from.severity_number.0,
+            severity_text: from.severity_text.into(),
+            body: from.body.map(Into::into).unwrap_or_default(),
             attributes: from.attributes.into(),
+            dropped_attributes: from.dropped_attributes_count.0,
             flags: from.flags.0,
-            trace_id: from.trace_id.0,
-            span_id: from.span_id.0,
-            event_name: from.event_name.0,
-            ..Default::default()
+            trace_id: id(from.trace_id),
+            span_id: id(from.span_id),
+            event_name: from.event_name.into(),
         }
     }
 }

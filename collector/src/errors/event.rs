@@ -5,15 +5,14 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use model::columns::TableBlock;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{fingerprint, normalize, parse, raised_message};
+use super::{Frame, fingerprint, normalize, parse, raised_message};
 use crate::columns::ErrorColumns;
+use crate::record::{Attribute, Attributes, Text};
+use crate::rows::attributes::{Pairs, cut, find, find_any};
 use crate::rows::tally::{Part, Tally};
-use crate::rows::text::{Pairs, borrowed, cut, find, find_any, value_text};
-use crate::rows::traces::environment;
-use crate::rows::{Arrival, ResourceView, Window, nanos};
+use crate::rows::{Arrival, Window, nanos};
 
 /// Where an exception was found.
 #[derive(Clone, Copy)]
@@ -29,30 +28,98 @@ pub(crate) enum Source<'a> {
     Log,
 }
 
-/// An exception and what surrounds it.
-pub(crate) struct Exception<'a> {
+/// What an exception itself says, taken from attributes before they are cut: a stack may be longer than an attribute may be.
+pub(crate) struct Raised<'a> {
+    kind: Text<'a>,
+    message: Text<'a>,
+    stack: Text<'a>,
+}
+
+impl<'a> Raised<'a> {
+    /// Of a span event, if it is an exception.
+    pub(crate) fn in_event(name: &str, attributes: &Attributes<'a>) -> Option<Self> {
+        let raised = Raised::of(attributes);
+        (name == "exception" || !raised.kind.is_empty()).then_some(raised)
+    }
+    /// Of a log record, if it carries an exception.
+    pub(crate) fn in_log(attributes: &Attributes<'a>) -> Option<Self> {
+        // Most records carry none: one look at each key tells.
+        if !attributes.list.iter().any(|attribute| attribute.key.starts_with("exception.")) {
+            return None;
+        }
+        let raised = Raised::of(attributes);
+        (!raised.kind.is_empty() || !raised.message.is_empty()).then_some(raised)
+    }
+    fn of(attributes: &Attributes<'a>) -> Self {
+        let get = |key| attributes.get(key).cloned().unwrap_or_default().into_text();
+        Raised { kind: get(OWN[2]), message: get(OWN[0]), stack: get(OWN[1]) }
+    }
+}
+
+/// What surrounds an exception. Attributes are tidy.
+pub(crate) struct Exception<'e> {
     /// Where it was found.
-    pub(crate) source: Source<'a>,
+    pub(crate) source: Source<'e>,
     /// When, in nanoseconds as sent.
     pub(crate) ts: u64,
     /// The stored time of the span or record, for when `ts` cannot be stored.
     pub(crate) fallback_ts: i64,
-    /// The resource.
-    pub(crate) resource: &'a ResourceView<'a>,
+    /// The service.
+    pub(crate) service: &'e str,
+    /// The attributes of the resource.
+    pub(crate) resource: &'e [Attribute<'e>],
     /// The attributes of the event or record.
-    pub(crate) attributes: &'a Pairs<'a>,
+    pub(crate) attributes: &'e [Attribute<'e>],
     /// The attributes of the span around it.
-    pub(crate) around: Option<&'a Pairs<'a>>,
+    pub(crate) around: &'e [Attribute<'e>],
     /// fatal, error, warning, info or debug.
-    pub(crate) level: &'a str,
+    pub(crate) level: &'e str,
     /// The message where no attribute gives one.
-    pub(crate) message: &'a str,
+    pub(crate) message: &'e str,
     /// The instrumentation scope, of a log record the logger.
-    pub(crate) scope: &'a str,
+    pub(crate) scope: &'e str,
     /// 16 bytes or none.
-    pub(crate) trace_id: &'a [u8],
+    pub(crate) trace_id: &'e [u8],
     /// 8 bytes or none.
-    pub(crate) span_id: &'a [u8],
+    pub(crate) span_id: &'e [u8],
+}
+
+/// An error event as it is stored, whatever protocol it came by. Texts are within the limits.
+pub(crate) struct ErrorEvent<'e> {
+    /// The service or project.
+    pub(crate) project: &'e str,
+    /// What groups it.
+    pub(crate) fingerprint: u64,
+    /// When, in nanoseconds.
+    pub(crate) ts: i64,
+    /// Made by the sender, or of what was sent.
+    pub(crate) event_id: [u8; 16],
+    /// Value of `ERROR_SOURCES`.
+    pub(crate) source: u8,
+    /// The type of the exception.
+    pub(crate) kind: &'e str,
+    /// Its message.
+    pub(crate) message: &'e str,
+    /// The message without what differs between equal errors.
+    pub(crate) normalized: &'e str,
+    /// fatal, error, warning, info or debug.
+    pub(crate) level: &'e str,
+    /// The version of the service.
+    pub(crate) release: &'e str,
+    /// The environment.
+    pub(crate) environment: &'e str,
+    /// Who was affected.
+    pub(crate) user: &'e str,
+    /// 16 bytes or none.
+    pub(crate) trace_id: &'e [u8],
+    /// 8 bytes or none.
+    pub(crate) span_id: &'e [u8],
+    /// From the innermost call outwards.
+    pub(crate) frames: &'e [Frame],
+    /// The stack as text.
+    pub(crate) stack: &'e str,
+    /// What else is known, sorted by key.
+    pub(crate) tags: &'e [(Cow<'e, str>, Cow<'e, str>)],
 }
 
 /// The error events of one request.
@@ -79,79 +146,111 @@ impl<'a> ErrorRows<'a> {
         self.rows.into_block()
     }
 
-    /// Adds an event. `raw` are the attributes as sent: a stack may be longer than an attribute value.
-    pub(crate) fn push(&mut self, exception: &Exception<'_>, raw: &[KeyValue], tally: &mut Tally) {
-        let limits = self.arrival.limits;
-        let own = |key: &str| raw.iter().find(|attribute| attribute.key == key).map_or(Cow::Borrowed(""), |a| value_text(a.value.as_ref()));
-        let stack = cut(own("exception.stacktrace"), limits.text, Part::Text, tally);
-        let message = match own("exception.message") {
-            text if text.is_empty() => Cow::Borrowed(exception.message),
-            text => text,
-        };
-        let message = cut(message, limits.text, Part::Text, tally);
-        let kind = cut(own("exception.type"), limits.name, Part::Name, tally);
-        let kind = if kind.is_empty() { "Error" } else { kind.as_ref() };
-        let frames = parse(&stack);
-        let normalized = normalize(raised_message(&stack, kind).unwrap_or(&message));
-        let resource = &exception.resource.pairs;
+    /// Adds an event.
+    pub(crate) fn push(&mut self, event: &ErrorEvent<'_>) {
         let to = &mut self.rows;
         to.tenant.push(self.arrival.tenant.as_str().as_bytes());
-        to.project.push(exception.resource.service.as_bytes());
-        to.fingerprint.push(fingerprint(kind, &normalized, &frames, limits.frames));
-        to.ts.push(self.window.check(exception.ts).unwrap_or(exception.fallback_ts));
+        to.project.push(event.project.as_bytes());
+        to.fingerprint.push(event.fingerprint);
+        to.ts.push(event.ts);
         to.received.push(self.arrival.at.millis());
-        to.event_id.push(event_id(&mut self.seen, exception, kind, &message, &stack).as_bytes());
-        to.source.push(match exception.source {
-            Source::Span { .. } => 1,
-            Source::Log => 2,
-        });
-        to.r#type.push(kind.as_bytes());
-        to.value.push(message.as_bytes());
-        to.normalized.push(normalized.as_bytes());
-        to.level.push(exception.level.as_bytes());
-        let mut name = |text: &str| cut(text, limits.name, Part::Name, tally).into_owned();
-        to.release.push(name(find(resource, "service.version")).as_bytes());
-        to.environment.push(name(environment(resource)).as_bytes());
-        to.user.push(name(user(exception)).as_bytes());
-        to.trace_id.push(exception.trace_id);
-        to.span_id.push(exception.span_id);
-        for frame in &frames {
+        to.event_id.push(&event.event_id);
+        to.source.push(event.source);
+        to.r#type.push(event.kind.as_bytes());
+        to.value.push(event.message.as_bytes());
+        to.normalized.push(event.normalized.as_bytes());
+        to.level.push(event.level.as_bytes());
+        to.release.push(event.release.as_bytes());
+        to.environment.push(event.environment.as_bytes());
+        to.user.push(event.user.as_bytes());
+        to.trace_id.push(event.trace_id);
+        to.span_id.push(event.span_id);
+        for frame in event.frames {
             to.frames_function.items.push(frame.function.as_bytes());
             to.frames_file.items.push(frame.file.as_bytes());
             to.frames_line.items.push(frame.line);
             to.frames_in_app.items.push(u8::from(frame.in_app));
         }
-        to.frames_function.end_row(frames.len());
-        to.frames_file.end_row(frames.len());
-        to.frames_line.end_row(frames.len());
-        to.frames_in_app.end_row(frames.len());
-        to.stack.push(stack.as_bytes());
-        to.tags.push(borrowed(&tags(exception)));
-        to.retention_days.push(limits.retention.errors);
+        to.frames_function.end_row(event.frames.len());
+        to.frames_file.end_row(event.frames.len());
+        to.frames_line.end_row(event.frames.len());
+        to.frames_in_app.end_row(event.frames.len());
+        to.stack.push(event.stack.as_bytes());
+        to.tags.push(event.tags.iter().map(|(key, value)| (key.as_ref(), value.as_ref())));
+        to.retention_days.push(self.arrival.limits.retention.errors);
+    }
+
+    /// Adds the event of an exception that OpenTelemetry recorded.
+    pub(crate) fn exception(&mut self, exception: &Exception<'_>, raised: &Raised<'_>, tally: &mut Tally) {
+        let limits = self.arrival.limits;
+        let stack = cut(raised.stack.as_ref(), limits.text, Part::Text, tally);
+        let message = if raised.message.is_empty() { exception.message } else { &raised.message };
+        let message = cut(message, limits.text, Part::Text, tally);
+        let kind = cut(raised.kind.as_ref(), limits.name, Part::Name, tally);
+        let kind = if kind.is_empty() { "Error" } else { kind.as_ref() };
+        let frames = parse(&stack);
+        let normalized = normalize(raised_message(&stack, kind).unwrap_or(&message));
+        let event_id = event_id(&mut self.seen, exception, kind, &message, &stack);
+        let mut name = |text: Cow<'_, str>| cut(text, limits.name, Part::Name, tally).into_owned();
+        let (release, environment, user) =
+            (name(find(exception.resource, "service.version")), name(environment(exception.resource)), name(user(exception)));
+        self.push(&ErrorEvent {
+            project: exception.service,
+            fingerprint: fingerprint(kind, &normalized, &frames, limits.frames),
+            ts: self.window.check(exception.ts).unwrap_or(exception.fallback_ts),
+            event_id: event_id.into_bytes(),
+            source: match exception.source {
+                Source::Span { .. } => 1,
+                Source::Log => 2,
+            },
+            kind,
+            message: &message,
+            normalized: &normalized,
+            level: exception.level,
+            release: &release,
+            environment: &environment,
+            user: &user,
+            trace_id: exception.trace_id,
+            span_id: exception.span_id,
+            frames: &frames,
+            stack: &stack,
+            tags: &tags(exception),
+        });
+    }
+
+    /// About how many bytes its rows take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows.bytes()
     }
 }
 
+/// The environment that a resource names.
+pub(crate) fn environment<'p>(resource: &'p [Attribute<'_>]) -> Cow<'p, str> {
+    find_any(resource, &["deployment.environment.name", "deployment.environment"])
+}
+
 /// Who was affected.
-fn user<'e>(exception: &'e Exception<'_>) -> &'e str {
+fn user<'e>(exception: &'e Exception<'_>) -> Cow<'e, str> {
     let keys = ["user.id", "enduser.id"];
-    let places = [Some(exception.attributes), exception.around, Some(&exception.resource.pairs)];
-    places.into_iter().flatten().map(|pairs| find_any(pairs, &keys)).find(|user| !user.is_empty()).unwrap_or("")
+    let places = [exception.attributes, exception.around, exception.resource];
+    places.into_iter().map(|attributes| find_any(attributes, &keys)).find(|user| !user.is_empty()).unwrap_or(Cow::Borrowed(""))
 }
 
 /// The attributes beside the exception itself, with the span's name and the scope.
 fn tags<'e>(exception: &'e Exception<'_>) -> Pairs<'e> {
-    let beside = exception.attributes.iter().filter(|(key, _)| !OWN.contains(&key.as_ref()));
-    let mut tags: Pairs<'e> = beside.map(|(key, value)| (Cow::Borrowed(key.as_ref()), Cow::Borrowed(value.as_ref()))).collect();
+    let beside = exception.attributes.iter().filter(|attribute| !OWN.contains(&attribute.key.as_ref()));
+    let mut tags: Pairs<'e> = beside.map(|attribute| (Cow::Borrowed(attribute.key.as_ref()), attribute.value.text())).collect();
     let span = match exception.source {
         Source::Span { name, .. } => name,
         Source::Log => "",
     };
     for (key, value) in [("otel.scope.name", exception.scope), ("span.name", span)] {
-        if !value.is_empty() && find(&tags, key).is_empty() {
+        if !value.is_empty() && !tags.iter().any(|(known, value)| known == key && !value.is_empty()) {
             tags.push((Cow::Borrowed(key), Cow::Borrowed(&value[..value.floor_char_boundary(1_024)])));
-            tags.sort_by(|a, b| a.0.cmp(&b.0));
         }
     }
+    tags.sort_by(|a, b| a.0.cmp(&b.0));
+    tags.dedup_by(|later, first| later.0 == first.0);
     tags
 }
 
@@ -162,7 +261,8 @@ fn event_id(seen: &mut HashMap<u128, u32>, exception: &Exception<'_>, kind: &str
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     };
-    for text in [&exception.resource.service, find(&exception.resource.pairs, "service.instance.id"), kind, message, stack] {
+    let instance = find(exception.resource, "service.instance.id");
+    for text in [exception.service, &instance, kind, message, stack] {
         part(text.as_bytes());
     }
     part(exception.trace_id);

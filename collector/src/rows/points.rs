@@ -1,224 +1,298 @@
-//! Metrics: OTLP gauges, sums and histograms in; rows of `points`, `histograms` and `series` out, named as Prometheus names
-//! them. Exponential histograms and summaries are rejected and counted. Pure but for the memories of [`Arrival`].
+//! Metrics: rows of `points`, `histograms`, `exp_histograms`, `summaries`, `exemplars` and `series`, named as Prometheus names
+//! them.
 
 use std::borrow::Cow;
 
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
-use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, Metric, NumberDataPoint};
-
-use super::tally::{Part, Reason, Tally};
-use super::text::{Pairs, cut, find, value_text};
-use super::{Arrival, Built, ResourceView, Window, scope_names};
-use crate::columns::{HistogramColumns, PointColumns};
+use super::attributes::{cut, find, push_row, tidy};
+use super::tally::{Part, Reason};
+use super::{Builder, ResourceView, nanos};
+use crate::admission::Full;
 use crate::naming::{MetricKind, label_name, metric_name};
-use crate::series::{Description, LabelSet, SeriesBatch};
+use crate::record::{Attribute, Attributes, Data, Exponential, Histogram, Kind, Metric, Point, Summary, Value};
+use crate::rows::attributes::Pairs;
+use crate::series::{Description, LabelSet, SeriesKey, SeriesKind};
 
 /// Prometheus's staleness marker: a NaN that no computation makes.
 pub(crate) const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
 /// Bit 0 of a point's flags: no recorded value.
 const NO_RECORDED_VALUE: u32 = 1;
 
-const GAUGE: u8 = 0;
-const SUM: u8 = 1;
-const HISTOGRAM: u8 = 2;
+/// The metric whose points come, as rows need it.
+pub(crate) struct MetricView<'a> {
+    metric: Metric<'a>,
+    /// The Prometheus name, or why no point of it can be kept.
+    name: Result<String, Reason>,
+    /// What its series have in common, hashed.
+    seed: [u8; 16],
+}
 
-/// The rows of a request.
-pub(crate) fn build(request: &ExportMetricsServiceRequest, arrival: Arrival<'_>) -> Built {
-    let mut tally = Tally::default();
-    let mut rows = Rows {
-        arrival,
-        window: arrival.window(arrival.limits.retention.metrics),
-        series: SeriesBatch::new(arrival.series, arrival.tenant),
-        points: PointColumns::default(),
-        histograms: HistogramColumns::default(),
-        targets: Vec::new(),
-    };
-    for of_resource in &request.resource_metrics {
-        let resource = ResourceView::new(of_resource.resource.as_ref(), arrival.limits, &mut tally);
-        let identity = identity(&resource.pairs);
-        let mut newest = None;
-        for of_scope in &of_resource.scope_metrics {
-            let scope = scope_names(of_scope.scope.as_ref(), arrival.limits, &mut tally);
-            for metric in &of_scope.metrics {
-                let of = Of { resource: &resource, identity: &identity, scope: &scope };
-                newest = newest.max(rows.metric(metric, &of, &mut tally));
-            }
-        }
-        if let Some(newest) = newest {
-            rows.target_info(&resource, &identity, newest);
-        }
+impl MetricView<'_> {
+    /// Its type.
+    pub(crate) fn kind(&self) -> Kind {
+        self.metric.kind
     }
-    let (series, marks) = rows.series.finish();
-    let mut built = Built { tally, series: marks, targets: rows.targets, ..Built::default() };
-    built.push(series.into_block());
-    built.push(rows.points.into_block());
-    built.push(rows.histograms.into_block());
-    built
+}
+
+impl Default for MetricView<'_> {
+    fn default() -> Self {
+        MetricView { metric: Metric::default(), name: Err(Reason::BadMetricName), seed: [0; 16] }
+    }
 }
 
 /// `job` and `instance` of a resource, as Prometheus makes them; either may be empty.
-fn identity(resource: &Pairs<'_>) -> (String, String) {
+pub(super) fn identity(resource: &[Attribute<'_>]) -> (String, String) {
     let (namespace, name) = (find(resource, "service.namespace"), find(resource, "service.name"));
-    let job = match (namespace, name) {
+    let job = match (namespace.as_ref(), name.as_ref()) {
         (_, "") => String::new(),
         ("", name) => name.to_owned(),
         (namespace, name) => format!("{namespace}/{name}"),
     };
-    (job, find(resource, "service.instance.id").to_owned())
+    (job, find(resource, "service.instance.id").into_owned())
 }
 
-/// Where a metric came from.
-struct Of<'a> {
-    resource: &'a ResourceView<'a>,
-    identity: &'a (String, String),
-    scope: &'a (String, String),
-}
-
-struct Rows<'a> {
-    arrival: Arrival<'a>,
-    window: Window,
-    series: SeriesBatch<'a>,
-    points: PointColumns,
-    histograms: HistogramColumns,
-    targets: Vec<((u64, u64), i64)>,
-}
-
-impl Rows<'_> {
-    /// Adds the points of a metric; the newest time among those kept, in milliseconds.
-    fn metric(&mut self, metric: &Metric, of: &Of<'_>, tally: &mut Tally) -> Option<i64> {
-        let data = metric.data.as_ref()?;
-        let (kind, temporality, monotonic, naming) = match data {
-            Data::Gauge(_) => (GAUGE, 0, false, MetricKind::Gauge),
-            Data::Sum(sum) if sum.is_monotonic => (SUM, sum.aggregation_temporality, true, MetricKind::Counter),
-            Data::Sum(sum) => (SUM, sum.aggregation_temporality, false, MetricKind::Other),
-            Data::Histogram(histogram) => (HISTOGRAM, histogram.aggregation_temporality, false, MetricKind::Other),
-            Data::ExponentialHistogram(histogram) => {
-                return reject_all(tally, histogram.data_points.len(), Reason::UnsupportedType);
-            }
-            Data::Summary(summary) => return reject_all(tally, summary.data_points.len(), Reason::UnsupportedType),
+impl<'a> Builder<'a, '_> {
+    /// The points that follow are of this metric.
+    pub(crate) fn enter_metric(&mut self, mut metric: Metric<'a>) {
+        let limits = self.arrival.limits;
+        let naming = match (metric.kind, metric.monotonic) {
+            (Kind::Gauge, _) => MetricKind::Gauge,
+            (Kind::Sum, true) => MetricKind::Counter,
+            (Kind::Sum | Kind::Histogram | Kind::ExponentialHistogram | Kind::Summary, _) => MetricKind::Other,
         };
-        let count = match data {
-            Data::Gauge(gauge) => gauge.data_points.len(),
-            Data::Sum(sum) => sum.data_points.len(),
-            Data::Histogram(histogram) => histogram.data_points.len(),
-            Data::ExponentialHistogram(_) | Data::Summary(_) => 0,
+        let has_temporality = match metric.kind {
+            Kind::Gauge | Kind::Summary => true,
+            Kind::Sum | Kind::Histogram | Kind::ExponentialHistogram => matches!(metric.temporality, 1 | 2),
         };
-        if kind != GAUGE && !matches!(temporality, 1 | 2) {
-            return reject_all(tally, count, Reason::NoTemporality);
-        }
-        let Some(name) = metric_name(&metric.name, &metric.unit, naming).filter(|name| name.len() <= self.arrival.limits.name) else {
-            return reject_all(tally, count, Reason::BadMetricName);
+        let name = match metric_name(&metric.name, &metric.unit, naming).filter(|name| name.len() <= limits.name) {
+            _ if !has_temporality => Err(Reason::NoTemporality),
+            None => Err(Reason::BadMetricName),
+            Some(name) => Ok(name),
         };
-        let about = Description {
-            metric: &name,
-            kind,
-            temporality: temporality as u8,
-            monotonic,
-            otel_name: &cut(metric.name.as_str(), self.arrival.limits.name, Part::Name, tally),
-            unit: &cut(metric.unit.as_str(), self.arrival.limits.name, Part::Name, tally),
-            text: &cut(metric.description.as_str(), self.arrival.limits.value, Part::Value, tally),
-            resource: &of.resource.pairs,
-            scope_name: &of.scope.0,
-            scope_version: &of.scope.1,
-        };
-        tally.records += count as u64;
-        let mut newest = None;
-        let mut keep = |result: Result<i64, Reason>| match result {
-            Ok(at) => newest = newest.max(Some(at)),
-            Err(reason) => tally.reject(reason, 1),
-        };
-        match data {
-            Data::Gauge(gauge) => gauge.data_points.iter().for_each(|point| keep(self.number(point, of, &about))),
-            Data::Sum(sum) => sum.data_points.iter().for_each(|point| keep(self.number(point, of, &about))),
-            Data::Histogram(histogram) => histogram.data_points.iter().for_each(|point| keep(self.histogram(point, of, &about))),
-            Data::ExponentialHistogram(_) | Data::Summary(_) => {}
-        }
-        newest
+        metric.name = cut(metric.name, limits.name, Part::Name, &mut self.tally);
+        metric.unit = cut(metric.unit, limits.name, Part::Name, &mut self.tally);
+        metric.description = cut(metric.description, limits.value, Part::Value, &mut self.tally);
+        let seed = seed(&mut self.scratch, self.arrival.tenant.as_str(), &metric, &self.resource);
+        self.metric = MetricView { metric, name, seed };
     }
 
-    /// The labels of a point.
-    fn labels<'p>(&self, attributes: &'p [KeyValue], of: &'p Of<'_>, metric: &'p str) -> Result<LabelSet<'p>, Reason> {
-        let limits = self.arrival.limits;
-        let mut labels = attribute_labels(attributes)?;
+    /// Adds a point of the metric that was entered.
+    pub(crate) fn point(&mut self, point: &mut Point<'a>) -> Result<(), Full> {
+        self.count()?;
+        match self.point_row(point) {
+            Ok(at) => self.resource.newest = self.resource.newest.max(Some(at)),
+            Err(reason) => self.tally.reject(reason, 1),
+        }
+        Ok(())
+    }
+
+    /// The time of a point that was kept, in milliseconds.
+    fn point_row(&mut self, point: &mut Point<'a>) -> Result<i64, Reason> {
+        if let Err(reason) = &self.metric.name {
+            return Err(*reason);
+        }
+        let at = self.windows.metrics.check(point.time)?.div_euclid(1_000_000);
+        let stale = point.flags & NO_RECORDED_VALUE != 0;
+        match (self.metric.metric.kind, &mut point.data) {
+            (Kind::Gauge | Kind::Sum, data) => {
+                let value = match data {
+                    _ if stale => f64::from_bits(STALE_NAN),
+                    Data::Number(value) if value.is_nan() => f64::NAN,
+                    Data::Number(value) => *value,
+                    Data::None | Data::Histogram(_) | Data::Exponential(_) | Data::Summary(_) => return Err(Reason::NoValue),
+                };
+                let fingerprint = self.fingerprint(&point.attributes, at)?;
+                self.push_number(fingerprint, at, point, value);
+            }
+            (Kind::Histogram, Data::Histogram(histogram)) => {
+                if !stale {
+                    check_buckets(histogram)?;
+                }
+                let histogram = std::mem::take(histogram);
+                let fingerprint = self.fingerprint(&point.attributes, at)?;
+                self.push_histogram(fingerprint, at, point, histogram, stale);
+            }
+            (Kind::ExponentialHistogram, Data::Exponential(exponential)) => {
+                let exponential = std::mem::take(exponential);
+                let fingerprint = self.fingerprint(&point.attributes, at)?;
+                self.push_exponential(fingerprint, at, point, &exponential, stale);
+            }
+            (Kind::Summary, Data::Summary(summary)) => {
+                let summary = std::mem::take(summary);
+                let fingerprint = self.fingerprint(&point.attributes, at)?;
+                self.push_summary(fingerprint, at, point, &summary, stale);
+            }
+            (Kind::Histogram | Kind::ExponentialHistogram | Kind::Summary, _) => return Err(Reason::NoValue),
+        }
+        self.push_exemplars(point);
+        Ok(at)
+    }
+
+    /// The series of these attributes; describes it where the store does not know it yet. A series that is known costs one hash
+    /// of its attributes as they were sent.
+    fn fingerprint(&mut self, attributes: &Attributes<'a>, at: i64) -> Result<u64, Reason> {
+        if attributes.cut > 0 {
+            return Err(Reason::TooManyLabels);
+        }
+        let key = key(&mut self.scratch, &self.metric.seed, &attributes.list);
+        if let Some(fingerprint) = self.series.find(key, at) {
+            return Ok(fingerprint);
+        }
+        let (Ok(name), limits) = (&self.metric.name, self.arrival.limits) else {
+            return Err(Reason::BadMetricName);
+        };
+        let mut labels = attribute_labels(&attributes.list)?;
         if labels.iter().any(|(name, value)| name.len() > limits.label_name || value.len() > limits.label_value) {
             return Err(Reason::LabelTooLong);
         }
         // `job` and `instance` of the resource win over attributes of the same name, where the resource has them.
-        for (name, value) in [("job", &of.identity.0), ("instance", &of.identity.1)] {
+        for (name, value) in [("job", &self.resource.identity.0), ("instance", &self.resource.identity.1)] {
             if !value.is_empty() {
                 labels.push((Cow::Borrowed(name), Cow::Borrowed(value)));
             }
         }
-        let set = LabelSet::new(metric, labels);
-        if set.len() > limits.labels { Err(Reason::TooManyLabels) } else { Ok(set) }
-    }
-
-    fn number(&mut self, point: &NumberDataPoint, of: &Of<'_>, about: &Description<'_>) -> Result<i64, Reason> {
-        let ts = self.window.check(point.time_unix_nano)?.div_euclid(1_000_000);
-        let stale = point.flags & NO_RECORDED_VALUE != 0;
-        let value = match (stale, point.value) {
-            (true, _) => f64::from_bits(STALE_NAN),
-            (false, Some(Value::AsDouble(value))) if value.is_nan() => f64::NAN,
-            (false, Some(Value::AsDouble(value))) => value,
-            (false, Some(Value::AsInt(value))) => value as f64,
-            (false, None) => return Err(Reason::NoValue),
+        let set = LabelSet::new(name, labels);
+        if set.len() > limits.labels {
+            return Err(Reason::TooManyLabels);
+        }
+        let metric = &self.metric.metric;
+        let about = Description {
+            metric: name,
+            kind: match metric.kind {
+                Kind::Gauge => SeriesKind::Gauge,
+                Kind::Sum => SeriesKind::Sum,
+                Kind::Histogram => SeriesKind::Histogram,
+                Kind::ExponentialHistogram => SeriesKind::ExponentialHistogram,
+                Kind::Summary => SeriesKind::Summary,
+            },
+            temporality: u8::try_from(metric.temporality).unwrap_or(0),
+            monotonic: metric.monotonic,
+            otel_name: &metric.name,
+            unit: &metric.unit,
+            text: &metric.description,
+            resource: &self.resource.attributes.list,
+            scope_name: &self.scope.name,
+            scope_version: &self.scope.version,
         };
-        let labels = self.labels(&point.attributes, of, about.metric)?;
-        self.series.note(&labels, about, ts);
-        self.push_point(about.metric, labels.fingerprint(), ts, millis(point.start_time_unix_nano), value, point.flags);
-        Ok(ts)
+        Ok(self.series.describe(key, &set, &about, at))
     }
 
-    fn push_point(&mut self, metric: &str, fingerprint: u64, ts: i64, start_ts: i64, value: f64, flags: u32) {
-        let to = &mut self.points;
+    fn push_number(&mut self, fingerprint: u64, at: i64, point: &Point<'_>, value: f64) {
+        let (to, Ok(name)) = (&mut self.points, &self.metric.name) else { return };
         to.tenant.push(self.arrival.tenant.as_str().as_bytes());
-        to.metric.push(metric.as_bytes());
+        to.metric.push(name.as_bytes());
         to.fingerprint.push(fingerprint);
-        to.ts.push(ts);
-        to.start_ts.push(start_ts);
+        to.ts.push(at);
+        to.start_ts.push(millis(point.start));
         to.value.push(value);
-        to.flags.push(flags);
+        to.flags.push(point.flags);
         to.retention_days.push(self.arrival.limits.retention.metrics);
     }
 
-    fn histogram(&mut self, point: &HistogramDataPoint, of: &Of<'_>, about: &Description<'_>) -> Result<i64, Reason> {
-        let ts = self.window.check(point.time_unix_nano)?.div_euclid(1_000_000);
-        let stale = point.flags & NO_RECORDED_VALUE != 0;
-        let (bounds, counts) = if stale { (Vec::new(), vec![0]) } else { buckets(point)? };
-        let labels = self.labels(&point.attributes, of, about.metric)?;
-        self.series.note(&labels, about, ts);
-        let to = &mut self.histograms;
+    fn push_histogram(&mut self, fingerprint: u64, at: i64, point: &Point<'_>, histogram: Histogram, stale: bool) {
+        let (to, Ok(name)) = (&mut self.histograms, &self.metric.name) else { return };
+        let (bounds, counts) = if stale { (Vec::new(), vec![0]) } else { buckets(histogram.bounds, histogram.counts, histogram.count) };
         to.tenant.push(self.arrival.tenant.as_str().as_bytes());
-        to.metric.push(about.metric.as_bytes());
-        to.fingerprint.push(labels.fingerprint());
-        to.ts.push(ts);
-        to.start_ts.push(millis(point.start_time_unix_nano));
-        to.count.push(if stale { 0 } else { point.count });
-        to.sum.push(if stale { f64::from_bits(STALE_NAN) } else { point.sum.unwrap_or(f64::NAN) });
-        to.min.push(point.min.unwrap_or(f64::NAN));
-        to.max.push(point.max.unwrap_or(f64::NAN));
+        to.metric.push(name.as_bytes());
+        to.fingerprint.push(fingerprint);
+        to.ts.push(at);
+        to.start_ts.push(millis(point.start));
+        to.count.push(if stale { 0 } else { histogram.count });
+        to.sum.push(if stale { f64::from_bits(STALE_NAN) } else { histogram.sum.unwrap_or(f64::NAN) });
+        to.min.push(histogram.min.unwrap_or(f64::NAN));
+        to.max.push(histogram.max.unwrap_or(f64::NAN));
         to.bounds.end_row(bounds.len());
         to.bounds.items.extend(bounds);
         to.counts.end_row(counts.len());
         to.counts.items.extend(counts);
         to.flags.push(point.flags);
         to.retention_days.push(self.arrival.limits.retention.metrics);
-        Ok(ts)
     }
 
-    /// `target_info` of a resource that has an identity and attributes beside it, at most once a minute.
-    fn target_info(&mut self, resource: &ResourceView<'_>, identity: &(String, String), at: i64) {
+    fn push_exponential(&mut self, fingerprint: u64, at: i64, point: &Point<'_>, histogram: &Exponential, stale: bool) {
+        let (to, Ok(name)) = (&mut self.exponentials, &self.metric.name) else { return };
+        let none = Exponential::default();
+        let histogram = if stale { &none } else { histogram };
+        to.tenant.push(self.arrival.tenant.as_str().as_bytes());
+        to.metric.push(name.as_bytes());
+        to.fingerprint.push(fingerprint);
+        to.ts.push(at);
+        to.start_ts.push(millis(point.start));
+        to.count.push(histogram.count);
+        to.sum.push(if stale { f64::from_bits(STALE_NAN) } else { histogram.sum.unwrap_or(f64::NAN) });
+        to.min.push(histogram.min.unwrap_or(f64::NAN));
+        to.max.push(histogram.max.unwrap_or(f64::NAN));
+        to.scale.push(histogram.scale);
+        to.zero_count.push(histogram.zero_count);
+        to.zero_threshold.push(histogram.zero_threshold);
+        to.positive_offset.push(histogram.positive.offset);
+        to.positive_counts.items.extend_from_slice(&histogram.positive.counts);
+        to.positive_counts.end_row(histogram.positive.counts.len());
+        to.negative_offset.push(histogram.negative.offset);
+        to.negative_counts.items.extend_from_slice(&histogram.negative.counts);
+        to.negative_counts.end_row(histogram.negative.counts.len());
+        to.flags.push(point.flags);
+        to.retention_days.push(self.arrival.limits.retention.metrics);
+    }
+
+    fn push_summary(&mut self, fingerprint: u64, at: i64, point: &Point<'_>, summary: &Summary, stale: bool) {
+        let (to, Ok(name)) = (&mut self.summaries, &self.metric.name) else { return };
+        let quantiles = if stale { &[][..] } else { &summary.quantiles };
+        to.tenant.push(self.arrival.tenant.as_str().as_bytes());
+        to.metric.push(name.as_bytes());
+        to.fingerprint.push(fingerprint);
+        to.ts.push(at);
+        to.start_ts.push(millis(point.start));
+        to.count.push(if stale { 0 } else { summary.count });
+        to.sum.push(if stale { f64::from_bits(STALE_NAN) } else { summary.sum });
+        to.quantiles.items.extend(quantiles.iter().map(|(quantile, _)| *quantile));
+        to.quantiles.end_row(quantiles.len());
+        to.values.items.extend(quantiles.iter().map(|(_, value)| *value));
+        to.values.end_row(quantiles.len());
+        to.flags.push(point.flags);
+        to.retention_days.push(self.arrival.limits.retention.metrics);
+    }
+
+    /// Exemplars of a point that was kept; those of another time than rows may have are left out.
+    fn push_exemplars(&mut self, point: &mut Point<'a>) {
+        if point.exemplars.is_empty() {
+            return;
+        }
+        let Ok(name) = &self.metric.name else { return };
+        let key = key(&mut self.scratch, &self.metric.seed, &point.attributes.list);
+        let Some(fingerprint) = self.series.find(key, millis(point.time)) else { return };
+        let (to, limits) = (&mut self.exemplars, self.arrival.limits);
+        for exemplar in &mut point.exemplars {
+            let time = if exemplar.time == 0 { point.time } else { exemplar.time };
+            let Ok(at) = self.windows.metrics.check(time) else {
+                self.tally.cut(Part::Exemplar, 1);
+                continue;
+            };
+            tidy(&mut exemplar.attributes, limits, &mut self.tally);
+            to.tenant.push(self.arrival.tenant.as_str().as_bytes());
+            to.metric.push(name.as_bytes());
+            to.fingerprint.push(fingerprint);
+            to.ts.push(at.div_euclid(1_000_000));
+            to.value.push(exemplar.value);
+            to.trace_id.push(&exemplar.trace_id);
+            to.span_id.push(&exemplar.span_id);
+            push_row(&mut to.attributes, &exemplar.attributes.list);
+            to.retention_days.push(limits.retention.metrics);
+        }
+    }
+
+    /// Ends a resource: `target_info`, where metric points of it were kept, it has an identity and attributes beside it, at most
+    /// once a minute.
+    pub(super) fn leave_resource(&mut self) {
+        let Some(at) = self.resource.newest.take() else { return };
         let identifying = ["service.name", "service.namespace", "service.instance.id"];
-        let limits = self.arrival.limits;
-        let others = resource.pairs.iter().filter(|(key, _)| !identifying.contains(&key.as_ref()));
-        let mut labels: Vec<(Cow<'_, str>, Cow<'_, str>)> = others
-            .filter_map(|(key, value)| label_name(key).map(|name| (name, Cow::Borrowed(value.as_ref()))))
+        let (limits, resource) = (self.arrival.limits, &self.resource);
+        let others = resource.attributes.list.iter().filter(|attribute| !identifying.contains(&attribute.key.as_ref()));
+        let mut labels: Pairs<'_> = others
+            .filter_map(|attribute| label_name(&attribute.key).map(|name| (name, attribute.value.text())))
             .filter(|(name, value)| name.len() <= limits.label_name && value.len() <= limits.label_value)
             .take(limits.labels)
             .collect();
+        let identity = &resource.identity;
         if labels.is_empty() || (identity.0.is_empty() && identity.1.is_empty()) {
             return;
         }
@@ -234,41 +308,69 @@ impl Rows<'_> {
         self.targets.push(mark);
         let about = Description {
             metric: "target_info",
-            kind: GAUGE,
-            temporality: 0,
-            monotonic: false,
             otel_name: "target.info",
-            unit: "",
             text: "Attributes of the resource that sent the metrics of the same job and instance.",
-            resource: &resource.pairs,
-            scope_name: "",
-            scope_version: "",
+            resource: &resource.attributes.list,
+            ..Description::default()
         };
-        self.series.note(&labels, &about, at);
-        self.push_point("target_info", labels.fingerprint(), at, 0, 1.0, 0);
+        let fingerprint = self.series.note(&labels, &about, at);
+        let to = &mut self.points;
+        to.tenant.push(self.arrival.tenant.as_str().as_bytes());
+        to.metric.push(b"target_info");
+        to.fingerprint.push(fingerprint);
+        to.ts.push(at);
+        to.start_ts.push(0);
+        to.value.push(1.0);
+        to.flags.push(0);
+        to.retention_days.push(limits.retention.metrics);
     }
-}
-
-fn reject_all(tally: &mut Tally, points: usize, reason: Reason) -> Option<i64> {
-    tally.records += points as u64;
-    tally.reject(reason, points as u64);
-    None
 }
 
 /// Milliseconds, rounded down; 0 stays unknown.
 fn millis(unix_nano: u64) -> i64 {
-    super::nanos(unix_nano).div_euclid(1_000_000)
+    nanos(unix_nano).div_euclid(1_000_000)
+}
+
+fn put(scratch: &mut Vec<u8>, text: &[u8]) {
+    scratch.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    scratch.extend_from_slice(text);
+}
+
+/// What all series of a metric of a resource have in common.
+fn seed(scratch: &mut Vec<u8>, tenant: &str, metric: &Metric<'_>, resource: &ResourceView<'_>) -> [u8; 16] {
+    scratch.clear();
+    for text in [tenant, &metric.name, &metric.unit, &resource.identity.0, &resource.identity.1] {
+        put(scratch, text.as_bytes());
+    }
+    scratch.extend_from_slice(&[metric.kind as u8, metric.temporality as u8, u8::from(metric.monotonic)]);
+    xxhash_rust::xxh3::xxh3_128(scratch).to_le_bytes()
+}
+
+/// The identity of a series in this process: of the metric and the attributes in the order in which they were sent.
+fn key(scratch: &mut Vec<u8>, seed: &[u8; 16], attributes: &[Attribute<'_>]) -> SeriesKey {
+    scratch.clear();
+    scratch.extend_from_slice(seed);
+    for attribute in attributes {
+        put(scratch, attribute.key.as_bytes());
+        match &attribute.value {
+            Value::Text(text) => put(scratch, text.as_bytes()),
+            Value::Bool(flag) => scratch.extend_from_slice(&[1, u8::from(*flag)]),
+            Value::Int(number) => put(scratch, &number.to_le_bytes()),
+            Value::Double(number) => put(scratch, &number.to_bits().to_le_bytes()),
+        }
+    }
+    SeriesKey::of(scratch)
 }
 
 /// Attributes as labels, in Prometheus's way: sorted by key, values of keys that become the same label joined with `;`.
-fn attribute_labels(attributes: &[KeyValue]) -> Result<Pairs<'_>, Reason> {
-    let mut sorted: Vec<&KeyValue> = attributes.iter().collect();
+fn attribute_labels<'p>(attributes: &'p [Attribute<'_>]) -> Result<Pairs<'p>, Reason> {
+    let mut sorted: Vec<&Attribute<'_>> = attributes.iter().collect();
     sorted.sort_by(|a, b| a.key.cmp(&b.key));
     sorted.dedup_by(|later, first| later.key == first.key);
-    let mut labels: Pairs<'_> = Vec::with_capacity(sorted.len() + 3);
+    let mut labels: Pairs<'p> = Vec::with_capacity(sorted.len() + 3);
     for attribute in sorted {
         let name = label_name(&attribute.key).ok_or(Reason::BadLabelName)?;
-        let value = value_text(attribute.value.as_ref());
+        let value = attribute.value.text();
         match labels.iter_mut().find(|(known, _)| *known == name) {
             Some((_, known)) => *known = Cow::Owned(format!("{known};{value}")),
             None => labels.push((name, value)),
@@ -277,14 +379,18 @@ fn attribute_labels(attributes: &[KeyValue]) -> Result<Pairs<'_>, Reason> {
     Ok(labels)
 }
 
-/// Bounds and counts that fit: one count more than bounds, bounds rising; a last bound of infinity is folded away.
-fn buckets(point: &HistogramDataPoint) -> Result<(Vec<f64>, Vec<u64>), Reason> {
-    let (mut bounds, mut counts) = (point.explicit_bounds.clone(), point.bucket_counts.clone());
-    if bounds.is_empty() && counts.is_empty() {
-        return Ok((bounds, vec![point.count]));
-    }
-    if counts.len() != bounds.len() + 1 || bounds.iter().any(|bound| bound.is_nan()) || !bounds.is_sorted_by(|a, b| a < b) {
-        return Err(Reason::BadBuckets);
+/// Whether bounds and counts fit: one count more than bounds, bounds rising.
+fn check_buckets(histogram: &Histogram) -> Result<(), Reason> {
+    let (bounds, counts) = (&histogram.bounds, &histogram.counts);
+    let none = bounds.is_empty() && counts.is_empty();
+    let fit = counts.len() == bounds.len() + 1 && !bounds.iter().any(|bound| bound.is_nan()) && bounds.is_sorted_by(|a, b| a < b);
+    if none || fit { Ok(()) } else { Err(Reason::BadBuckets) }
+}
+
+/// Bounds and counts as stored: a last bound of infinity is folded away, no buckets are one.
+fn buckets(mut bounds: Vec<f64>, mut counts: Vec<u64>, count: u64) -> (Vec<f64>, Vec<u64>) {
+    if counts.is_empty() {
+        counts.push(count);
     }
     if bounds.last() == Some(&f64::INFINITY) {
         bounds.pop();
@@ -293,7 +399,7 @@ fn buckets(point: &HistogramDataPoint) -> Result<(Vec<f64>, Vec<u64>), Reason> {
             *before = before.saturating_add(last);
         }
     }
-    Ok((bounds, counts))
+    (bounds, counts)
 }
 
 #[cfg(test)]
@@ -303,7 +409,8 @@ mod tests {
     #[test]
     fn buckets_must_fit_rising_bounds() {
         let point = |bounds: &[f64], counts: &[u64]| {
-            buckets(&HistogramDataPoint { count: 9, explicit_bounds: bounds.into(), bucket_counts: counts.into(), ..Default::default() })
+            let histogram = Histogram { count: 9, bounds: bounds.into(), counts: counts.into(), ..Default::default() };
+            check_buckets(&histogram).map(|()| buckets(histogram.bounds, histogram.counts, histogram.count))
         };
         assert_eq!(point(&[], &[]), Ok((vec![], vec![9])));
         assert_eq!(point(&[], &[9]), Ok((vec![], vec![9])));
@@ -314,5 +421,19 @@ mod tests {
         {
             assert_eq!(point(bounds, counts), Err(Reason::BadBuckets), "{bounds:?} {counts:?}");
         }
+    }
+
+    #[test]
+    fn keys_tell_attributes_apart() {
+        let mut scratch = Vec::new();
+        let mut of = |pairs: &[(&'static str, Value<'static>)]| {
+            let list: Vec<_> = pairs.iter().map(|(key, value)| Attribute { key: Cow::Borrowed(*key), value: value.clone() }).collect();
+            key(&mut scratch, &[0; 16], &list)
+        };
+        let text = |text: &'static str| Value::Text(text.into());
+        assert_eq!(of(&[("a", text("b"))]), of(&[("a", text("b"))]));
+        assert_ne!(of(&[("a", text("bc"))]), of(&[("ab", text("c"))]));
+        assert_ne!(of(&[("a", text("b")), ("c", text(""))]), of(&[("a", text("b"))]));
+        assert_ne!(of(&[("a", Value::Int(1))]), of(&[("a", Value::Int(2))]));
     }
 }

@@ -4,16 +4,16 @@
 //! points add up.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use model::tenant::TenantId;
 use model::time::Timestamp;
 
-use super::{Arrival, Built};
+use super::Arrival;
 use crate::columns::{HistogramColumns, PointColumns};
 use crate::config::Config;
-use crate::series::{Description, LabelSet, SeriesBatch};
+use crate::series::{Description, LabelSet, SeriesBatch, SeriesKind};
 
 /// Number of spans.
 pub(crate) const CALLS: &str = "traces_span_metrics_calls_total";
@@ -92,42 +92,67 @@ impl Sums {
     }
 }
 
-/// Names under which a span counts: service, span name.
-type Names = (String, String);
+/// The spans of one service and name in a request.
+struct Group {
+    /// The service and span name under which they count.
+    names: (String, String),
+    /// Whether they passed the limit.
+    over: bool,
+    /// Per kind and status.
+    cells: Vec<(u8, u8, Sums)>,
+}
 
 /// The derived series of one request.
-pub(crate) struct Red<'a> {
-    arrival: Arrival<'a>,
-    admitted: HashMap<Names, (Names, bool)>,
-    sums: BTreeMap<(String, String, u8, u8), Sums>,
+pub(crate) struct Red<'r> {
+    arrival: Arrival<'r>,
+    /// Service -> span name -> index into `groups`.
+    index: HashMap<String, HashMap<String, usize>>,
+    groups: Vec<Group>,
     overflow: u64,
 }
 
-impl<'a> Red<'a> {
+impl<'r> Red<'r> {
     /// No spans yet.
-    pub(crate) fn new(arrival: Arrival<'a>) -> Self {
-        Red { arrival, admitted: HashMap::new(), sums: BTreeMap::new(), overflow: 0 }
+    pub(crate) fn new(arrival: Arrival<'r>) -> Self {
+        Red { arrival, index: HashMap::default(), groups: Vec::new(), overflow: 0 }
     }
     /// Adds a span; `duration` in nanoseconds.
     pub(crate) fn add(&mut self, service: &str, name: &str, kind: u8, status: u8, duration: u64) {
-        let arrival = self.arrival;
-        let (names, over) = self.admitted.entry((service.to_owned(), name.to_owned())).or_insert_with(|| {
-            let (service, name, over) = arrival.names.admit(arrival.tenant, service, name, arrival.at);
-            ((service.to_owned(), name.to_owned()), over)
+        let at = match self.index.get(service).and_then(|names| names.get(name)) {
+            Some(at) => *at,
+            None => self.admit(service, name),
+        };
+        let Some(group) = self.groups.get_mut(at) else { return };
+        self.overflow += u64::from(group.over);
+        match group.cells.iter_mut().find(|cell| (cell.0, cell.1) == (kind, status)) {
+            Some(cell) => cell.2.add(duration),
+            None => {
+                let mut sums = Sums::default();
+                sums.add(duration);
+                group.cells.push((kind, status, sums));
+            }
+        }
+    }
+    /// The group of a service and name that were not seen in this request; those past the limit share one.
+    fn admit(&mut self, service: &str, name: &str) -> usize {
+        let (as_service, as_name, over) = self.arrival.names.admit(self.arrival.tenant, service, name, self.arrival.at);
+        let same = |group: &Group| group.over && group.names.0 == as_service && group.names.1 == as_name;
+        let known = if over { self.groups.iter().position(same) } else { None };
+        let at = known.unwrap_or_else(|| {
+            self.groups.push(Group { names: (as_service.to_owned(), as_name.to_owned()), over, cells: Vec::new() });
+            self.groups.len() - 1
         });
-        self.overflow += u64::from(*over);
-        let key = (names.0.clone(), names.1.clone(), kind, status);
-        self.sums.entry(key).or_default().add(duration);
+        self.index.entry(service.to_owned()).or_default().insert(name.to_owned(), at);
+        at
     }
     /// How many spans passed the limit.
     pub(crate) fn overflow(&self) -> u64 {
         self.overflow
     }
-    /// The blocks: one point a series.
-    pub(crate) fn finish(self, built: &mut Built) {
-        let mut batch = SeriesBatch::new(self.arrival.series, self.arrival.tenant);
-        let (mut points, mut histograms) = (PointColumns::default(), HistogramColumns::default());
-        for ((service, name, kind, status), sums) in &self.sums {
+    /// Adds the points: one a series.
+    pub(crate) fn finish(self, series: &mut SeriesBatch<'_>, points: &mut PointColumns, histograms: &mut HistogramColumns) {
+        let cells = self.groups.iter().flat_map(|group| group.cells.iter().map(move |cell| (&group.names, cell)));
+        for ((service, name), (kind, status, sums)) in cells {
             let labels = [
                 ("service_name", service.as_str()),
                 ("span_name", name.as_str()),
@@ -137,41 +162,33 @@ impl<'a> Red<'a> {
             let at = self.arrival.at.millis();
             for about in [calls(), duration()] {
                 let set = LabelSet::new(about.metric, labels.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value))));
-                batch.note(&set, &about, at);
+                let fingerprint = series.note(&set, &about, at);
                 if about.metric == CALLS {
-                    push_calls(&mut points, self.arrival, set.fingerprint(), sums);
+                    push_calls(points, self.arrival, fingerprint, sums);
                 } else {
-                    push_duration(&mut histograms, self.arrival, set.fingerprint(), sums);
+                    push_duration(histograms, self.arrival, fingerprint, sums);
                 }
             }
         }
-        let (series, marks) = batch.finish();
-        built.push(series.into_block());
-        built.push(points.into_block());
-        built.push(histograms.into_block());
-        built.series.extend(marks);
     }
 }
 
 fn calls() -> Description<'static> {
     Description {
         metric: CALLS,
-        kind: 1,
+        kind: SeriesKind::Sum,
         temporality: 1,
         monotonic: true,
         otel_name: "traces.span.metrics.calls",
-        unit: "",
         text: "Number of spans, counted at arrival, before any sampling.",
-        resource: &[],
-        scope_name: "",
-        scope_version: "",
+        ..Description::default()
     }
 }
 
 fn duration() -> Description<'static> {
     Description {
         metric: DURATION,
-        kind: 2,
+        kind: SeriesKind::Histogram,
         monotonic: false,
         otel_name: "traces.span.metrics.duration",
         unit: "s",

@@ -19,8 +19,6 @@ pub(crate) enum Reason {
     BadMetricName,
     /// An attribute without a name that PromQL could say.
     BadLabelName,
-    /// A kind of metric that is not stored yet.
-    UnsupportedType,
     /// A sum or histogram that says neither delta nor cumulative.
     NoTemporality,
     /// A point without a value.
@@ -34,7 +32,7 @@ pub(crate) enum Reason {
 }
 
 /// All reasons, in the order of the enum.
-const REASONS: [Reason; 14] = [
+const REASONS: [Reason; 13] = [
     Reason::TooOld,
     Reason::TooFarAhead,
     Reason::NoTime,
@@ -43,7 +41,6 @@ const REASONS: [Reason; 14] = [
     Reason::BadParentSpanId,
     Reason::BadMetricName,
     Reason::BadLabelName,
-    Reason::UnsupportedType,
     Reason::NoTemporality,
     Reason::NoValue,
     Reason::BadBuckets,
@@ -63,7 +60,6 @@ impl Reason {
             Reason::BadParentSpanId => "bad_parent_span_id",
             Reason::BadMetricName => "bad_metric_name",
             Reason::BadLabelName => "bad_label_name",
-            Reason::UnsupportedType => "unsupported_type",
             Reason::NoTemporality => "no_temporality",
             Reason::NoValue => "no_value",
             Reason::BadBuckets => "bad_buckets",
@@ -82,7 +78,6 @@ impl Reason {
             Reason::BadParentSpanId => "with a parent span id that is not 8 bytes",
             Reason::BadMetricName => "of a metric whose name holds no letter or digit, or is longer than collector.max_name",
             Reason::BadLabelName => "with an attribute whose name holds no letter or digit",
-            Reason::UnsupportedType => "of exponential histograms or summaries, which are not stored yet (send explicit-bucket histograms)",
             Reason::NoTemporality => "without aggregation temporality (send delta or cumulative)",
             Reason::NoValue => "without a value",
             Reason::BadBuckets => "with bucket counts that do not fit rising bounds (there must be one count more than bounds)",
@@ -107,10 +102,12 @@ pub(crate) enum Part {
     Event,
     /// A span link past the number allowed.
     Link,
+    /// An exemplar of a time that is not kept.
+    Exemplar,
 }
 
 /// All parts, in the order of the enum.
-const PARTS: [Part; 6] = [Part::Value, Part::Text, Part::Name, Part::Attribute, Part::Event, Part::Link];
+const PARTS: [Part; 7] = [Part::Value, Part::Text, Part::Name, Part::Attribute, Part::Event, Part::Link, Part::Exemplar];
 
 impl Part {
     /// The value of the metric label `part`.
@@ -122,6 +119,7 @@ impl Part {
             Part::Attribute => "attribute",
             Part::Event => "event",
             Part::Link => "link",
+            Part::Exemplar => "exemplar",
         }
     }
 }

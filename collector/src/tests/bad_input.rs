@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use axum::body::{Body, Bytes};
 use flate2::Compression;
-use flate2::write::GzEncoder;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use http::{Request, StatusCode};
 use model::access::Permission;
 use model::time::Span as Pause;
@@ -21,11 +21,22 @@ use super::services::{JSON, PROTOBUF, bytes, post, with_principal};
 use crate::Config;
 
 const GZIP: (&str, &str) = ("content-encoding", "gzip");
+const ZSTD: (&str, &str) = ("content-encoding", "zstd");
 const GRPC: (&str, &str) = ("content-type", "application/grpc");
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 pub(super) fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(body: &[u8]) -> Vec<u8> {
+    zstd::encode_all(body, 1).unwrap()
+}
+
+fn deflate(body: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(body).unwrap();
     encoder.finish().unwrap()
 }
@@ -61,9 +72,9 @@ fn not_utf8() -> Vec<u8> {
     body
 }
 
-/// Small on the wire, countless messages once decoded.
-fn bomb_of_messages() -> Vec<u8> {
-    traces_of(vec![Span::default(); 30_000]).encode_to_vec()
+/// Small on the wire, countless objects while JSON is held in memory.
+fn bomb_of_objects() -> Vec<u8> {
+    format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{}{{}}]}}]}}]}}"#, "{},".repeat(20_000)).into_bytes()
 }
 
 fn trailing(mut body: Vec<u8>, garbage: &[u8]) -> Vec<u8> {
@@ -104,10 +115,14 @@ fn cases() -> Vec<Case> {
             "larger than 256KiB after decompression",
         ),
         ("too large", vec![PROTOBUF], vec![0; 65 << 10], StatusCode::PAYLOAD_TOO_LARGE, "larger than 64KiB on the wire"),
-        ("countless messages", vec![PROTOBUF], bomb_of_messages(), StatusCode::PAYLOAD_TOO_LARGE, "send smaller batches"),
+        ("countless objects", vec![JSON], bomb_of_objects(), StatusCode::PAYLOAD_TOO_LARGE, "send smaller batches"),
         ("no content type", vec![], good.clone(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "application/x-protobuf or application/json"),
         ("text", vec![("content-type", "text/plain")], good.clone(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "`text/plain` is not supported"),
-        ("zstd", vec![PROTOBUF, ("content-encoding", "zstd")], good, StatusCode::UNSUPPORTED_MEDIA_TYPE, "`zstd` is not supported"),
+        ("no zstd at all", vec![PROTOBUF, ZSTD], good.clone(), StatusCode::BAD_REQUEST, "not a complete zstd stream"),
+        ("truncated zstd", vec![PROTOBUF, ZSTD], zstd(&good)[..20].to_vec(), StatusCode::BAD_REQUEST, "not a complete zstd stream"),
+        ("zstd bomb", vec![PROTOBUF, ZSTD], zstd(&vec![0; 8 << 20]), StatusCode::PAYLOAD_TOO_LARGE, "larger than 256KiB"),
+        ("no deflate", vec![PROTOBUF, ("content-encoding", "deflate")], good.clone(), StatusCode::BAD_REQUEST, "complete deflate stream"),
+        ("brotli", vec![PROTOBUF, ("content-encoding", "br")], good, StatusCode::UNSUPPORTED_MEDIA_TYPE, "`br` is not supported"),
     ]
 }
 
@@ -136,6 +151,23 @@ async fn over_http() {
     assert_eq!(rig.meter("watchfire_collector_inflight_bytes", &[]), 0.0);
 }
 
+#[tokio::test]
+async fn every_compression_is_read() {
+    let rig = Rig::new(small());
+    let http = with_principal(rig.collector.http_router(), Permission::Ingest);
+    let grpc = with_principal(rig.collector.grpc_router(), Permission::Ingest);
+    for (at, (name, pack)) in [("gzip", gzip as fn(&[u8]) -> Vec<u8>), ("zstd", zstd), ("deflate", deflate)].into_iter().enumerate() {
+        let body = |at: u8| traces_of(vec![Span { span_id: vec![at; 8], ..span(NOW) }]).encode_to_vec();
+        let at = at as u8 * 2 + 1;
+        let answer = http.clone().oneshot(post("/v1/traces", &[PROTOBUF, ("content-encoding", name)], pack(&body(at)))).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{name}");
+        let message = frame(1, &pack(&body(at + 1)));
+        let answer = grpc.clone().oneshot(post(EXPORT, &[GRPC, ("grpc-encoding", name)], message)).await.unwrap();
+        assert!(Status::from_header_map(answer.headers()).is_none_or(|status| status.code() == Code::Ok), "{name}");
+    }
+    assert_eq!(rig.sink.rows("spans").len(), 6);
+}
+
 /// name, headers, body, code, words of the sentence
 type GrpcCase = (&'static str, Vec<(&'static str, &'static str)>, Vec<u8>, Code, &'static str);
 
@@ -152,13 +184,13 @@ fn grpc_cases() -> Vec<GrpcCase> {
         ("two messages", vec![GRPC], trailing(frame(0, &good), &frame(0, &good)), Code::InvalidArgument, "one message"),
         ("bad flag", vec![GRPC], frame(7, &good), Code::InvalidArgument, "must be 0 or 1"),
         ("unnamed compression", vec![GRPC], frame(1, &zipped), Code::InvalidArgument, "grpc-encoding"),
-        ("zstd", vec![GRPC, ("grpc-encoding", "zstd")], frame(1, &good), Code::Unimplemented, "`zstd`"),
+        ("snappy", vec![GRPC, ("grpc-encoding", "snappy")], frame(1, &good), Code::Unimplemented, "`snappy`"),
+        ("no zstd", vec![GRPC, ("grpc-encoding", "zstd")], frame(1, &good), Code::InvalidArgument, "not a complete zstd stream"),
         ("truncated protobuf", vec![GRPC], frame(0, &truncated()), Code::InvalidArgument, "not the protobuf message"),
         ("not UTF-8", vec![GRPC], frame(0, &not_utf8()), Code::InvalidArgument, "UTF-8"),
         ("truncated gzip", named.clone(), half, Code::InvalidArgument, "not a complete gzip stream"),
         ("gzip bomb", named, frame(1, &gzip(&vec![0; 8 << 20])), Code::ResourceExhausted, "larger than 256KiB after decompression"),
         ("too large", vec![GRPC], frame(0, &vec![0; 65 << 10]), Code::ResourceExhausted, "larger than 64KiB on the wire"),
-        ("countless messages", vec![GRPC], frame(0, &bomb_of_messages()), Code::ResourceExhausted, "send smaller batches"),
     ]
 }
 
@@ -248,15 +280,14 @@ async fn a_full_house_refuses_after_the_hold_time_and_says_when_to_come_again() 
 }
 
 #[tokio::test]
-async fn messages_that_would_take_all_memory_wait_for_their_turn() {
+async fn requests_whose_rows_would_take_all_memory_wait_for_their_turn() {
     let rig = Rig::new(small());
     let router = with_principal(rig.collector.http_router(), Permission::Ingest);
-    // All but what this request needs is taken, so its body and its messages together find no room.
+    // Room for the body is left, room for its rows is not.
     let large = traces_of(vec![span(NOW); 150]).encode_to_vec();
     assert!(large.len() < 64 << 10);
-    let weight = crate::decode::weight(crate::decode::Signal::Traces, crate::decode::Format::Protobuf, &large);
     let mut taken = rig.collector.enter(Some(&principal(Permission::Ingest))).await.unwrap();
-    taken.grow((4 << 20) - weight).await.unwrap();
+    taken.grow((4 << 20) - large.len() as u64 - 2_048).await.unwrap();
     let answer = router.clone().oneshot(post("/v1/traces", &[PROTOBUF], large.clone())).await.unwrap();
     assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(String::from_utf8_lossy(&bytes(answer).await).contains("collector.max_request_memory"));
@@ -264,6 +295,20 @@ async fn messages_that_would_take_all_memory_wait_for_their_turn() {
     let answer = router.oneshot(post("/v1/traces", &[PROTOBUF], large)).await.unwrap();
     assert_eq!((answer.status(), rig.sink.rows("spans").len()), (StatusCode::OK, 150));
     assert_eq!(rig.meter("watchfire_collector_inflight_bytes", &[]), 0.0);
+}
+
+#[tokio::test]
+async fn a_small_body_of_countless_records_cannot_take_all_memory() {
+    let rig = Rig::new(small());
+    let router = with_principal(rig.collector.http_router(), Permission::Ingest);
+    // An empty log record takes two bytes on the wire and some two hundred in a row: they count from their time of arrival.
+    let body = logs_of(vec![Default::default(); 30_000]).encode_to_vec();
+    assert!(body.len() < 64 << 10);
+    let answer = router.oneshot(post("/v1/logs", &[PROTOBUF], body)).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let text = String::from_utf8_lossy(&bytes(answer).await).into_owned();
+    assert!(text.contains("more than collector.max_request_memory (4MiB): send smaller batches"), "{text}");
+    assert_eq!((rig.sink.rows("logs").len(), rig.meter("watchfire_collector_inflight_bytes", &[])), (0, 0.0));
 }
 
 #[tokio::test]

@@ -16,10 +16,13 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::metrics::v1::summary_data_point::ValueAtQuantile;
 use opentelemetry_proto::tonic::metrics::v1::{
-    Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
+    Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
+    ResourceMetrics, ScopeMetrics, Sum, Summary, SummaryDataPoint, exemplar,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
@@ -27,8 +30,9 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use prometheus::Registry;
 use proptest::prelude::*;
 
+use crate::decode::{DecodeError, Format, Protocol, Signal};
 use crate::rows::red::NameGuard;
-use crate::rows::{Arrival, Limits};
+use crate::rows::{Arrival, Builder, Built, Limits};
 use crate::series::{SeriesCache, TargetInfoCache};
 use crate::{Collector, Config};
 
@@ -183,6 +187,32 @@ impl World {
     pub(crate) fn arrival_at(&self, at: Timestamp) -> Arrival<'_> {
         Arrival { tenant: &self.tenant, at, limits: &self.limits, series: &self.series, targets: &self.targets, names: &self.names }
     }
+}
+
+/// The rows of a body.
+pub(crate) fn build(signal: Signal, format: Format, body: &[u8], arrival: Arrival<'_>) -> Result<Built, DecodeError> {
+    let bounds = arrival.limits.bounds();
+    let mut builder = Builder::new(arrival, None);
+    Protocol::Otlp(signal, format).read(body, bounds, &mut builder)?;
+    Ok(builder.finish().unwrap())
+}
+
+macro_rules! built {
+    ($($name:ident $request:ident $signal:ident;)*) => {$(
+        pub(crate) mod $name {
+            use super::*;
+            /// The rows of a request in protobuf.
+            pub(crate) fn build(request: &$request, arrival: Arrival<'_>) -> Built {
+                super::build(Signal::$signal, Format::Protobuf, &prost::Message::encode_to_vec(request), arrival).unwrap()
+            }
+        }
+    )*};
+}
+
+built! {
+    spans ExportTraceServiceRequest Traces;
+    logs ExportLogsServiceRequest Logs;
+    points ExportMetricsServiceRequest Metrics;
 }
 
 /// A row as `column -> text`.
@@ -410,11 +440,58 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn any_exponential()(
+        time_unix_nano in any_time(), scale in -4..20i32, offset in -9..9i32, counts in proptest::collection::vec(0..300u64, 0..4),
+        zero_count in 0..9u64, exemplar in proptest::option::of((any_id(16), any_attributes())),
+    ) -> ExponentialHistogramDataPoint {
+        let buckets = Buckets { offset, bucket_counts: counts.clone() };
+        ExponentialHistogramDataPoint {
+            time_unix_nano,
+            count: counts.iter().sum::<u64>() * 2 + zero_count,
+            sum: Some(1.5),
+            scale,
+            zero_count,
+            positive: Some(buckets.clone()),
+            negative: (offset > 0).then_some(buckets),
+            zero_threshold: 0.25,
+            exemplars: exemplar
+                .into_iter()
+                .map(|(trace_id, filtered_attributes)| Exemplar {
+                    trace_id,
+                    filtered_attributes,
+                    time_unix_nano,
+                    value: Some(exemplar::Value::AsDouble(0.5)),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }
+    }
+}
+
+prop_compose! {
+    fn any_summary()(time_unix_nano in any_time(), quantiles in proptest::collection::vec((0..5u8, any::<i16>()), 0..3), attributes in any_attributes()) -> SummaryDataPoint {
+        let quantile_values =
+            quantiles.into_iter().map(|(at, value)| ValueAtQuantile { quantile: f64::from(at) / 4.0, value: f64::from(value) }).collect();
+        SummaryDataPoint { time_unix_nano, count: 3, sum: 0.5, quantile_values, attributes, ..Default::default() }
+    }
+}
+
+prop_compose! {
     pub(crate) fn any_metrics()(
         points in proptest::collection::vec(any_number(), 0..4), histograms in proptest::collection::vec(any_histogram(), 0..4),
+        exponentials in proptest::collection::vec(any_exponential(), 0..3), summaries in proptest::collection::vec(any_summary(), 0..3),
         temporality in 0..3i32, is_monotonic in any::<bool>(), name in "[a-z.@]{1,6}",
     ) -> ExportMetricsServiceRequest {
         let histogram = Data::Histogram(Histogram { data_points: histograms, aggregation_temporality: temporality });
-        metrics_of(vec![gauge(&name, points.clone()), sum(&name, temporality, is_monotonic, points), metric(&name, "s", histogram)])
+        let exponential =
+            Data::ExponentialHistogram(ExponentialHistogram { data_points: exponentials, aggregation_temporality: temporality });
+        metrics_of(vec![
+            gauge(&name, points.clone()),
+            sum(&name, temporality, is_monotonic, points),
+            metric(&name, "s", histogram),
+            metric(&name, "By", exponential),
+            metric(&name, "1", Data::Summary(Summary { data_points: summaries })),
+        ])
     }
 }

@@ -14,8 +14,8 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use super::fixtures::*;
 use crate::Config;
 use crate::config::RetentionDays;
+use crate::rows::Built;
 use crate::rows::tally::{Part, Reason};
-use crate::rows::{Built, logs, points, traces as spans};
 
 fn check(row: &Row, expected: &[(&str, &str)]) {
     for (column, value) in expected {
@@ -365,12 +365,12 @@ fn metrics_become_points_with_series() {
 #[test]
 fn stale_points_and_not_a_number_are_told_apart() {
     let stale = opentelemetry_proto::tonic::metrics::v1::NumberDataPoint { flags: 1, value: None, ..number(NOW, Number::AsInt(0)) };
-    let sneaky = number(NOW, Number::AsDouble(f64::from_bits(points::STALE_NAN)));
+    let sneaky = number(NOW, Number::AsDouble(f64::from_bits(crate::rows::points::STALE_NAN)));
     let built = points::build(&metrics_of(vec![gauge("g", vec![stale, sneaky])]), World::default().arrival());
     let block = built.blocks.iter().find(|block| block.table.name == "points").unwrap();
     let model::columns::Column::Float64(values) = &block.columns[block.table.position("value").unwrap()] else { panic!() };
-    assert_eq!(values[0].to_bits(), points::STALE_NAN);
-    assert!(values[1].is_nan() && values[1].to_bits() != points::STALE_NAN);
+    assert_eq!(values[0].to_bits(), crate::rows::points::STALE_NAN);
+    assert!(values[1].is_nan() && values[1].to_bits() != crate::rows::points::STALE_NAN);
     assert_eq!(rows(&built.blocks, "points")[0]["flags"], "1");
 }
 
@@ -438,9 +438,9 @@ fn points_that_can_never_be_stored_are_rejected_and_the_rest_is_kept() {
         rejected(&built),
         [
             (Reason::TooOld, 1),
+            (Reason::NoTime, 3),
             (Reason::BadMetricName, 1),
             (Reason::BadLabelName, 1),
-            (Reason::UnsupportedType, 3),
             (Reason::NoTemporality, 1),
             (Reason::NoValue, 1),
             (Reason::TooManyLabels, 1),
@@ -448,7 +448,7 @@ fn points_that_can_never_be_stored_are_rejected_and_the_rest_is_kept() {
         ]
     );
     assert_eq!(built.tally.records, 11);
-    assert!(built.tally.message("data points").unwrap().contains("3 of exponential histograms or summaries, which are not stored yet"));
+    assert!(built.tally.message("data points").unwrap().contains("3 without a time"));
     assert_eq!(rows(&built.blocks, "points").iter().filter(|row| row["metric"] == "g_bytes").count(), 1);
 }
 

@@ -36,6 +36,7 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
         }
         Command::Deployments(command) => super::deployments::run(&client, json, command).await?,
         Command::Deliveries(command) => deliveries(&client, json, command).await?,
+        Command::Load(command) => return crate::load::run(common, command).await,
         Command::Serve | Command::Engine(_) | Command::Demo(_) | Command::Check { .. } | Command::Keys(_) | Command::Completions { .. } => {
             bail!("this command does not ask a server")
         }
@@ -287,13 +288,15 @@ async fn deliveries(client: &Client, json: bool, command: DeliveriesCommand) -> 
             }
             let now = SystemClock.now();
             let rows = list(&answer, "deliveries").iter().map(|row| {
-                let at = time(row, "/created_at").or(time(row, "/queued_at")).map(|at| ago(at, now)).unwrap_or_default();
-                vec![word(row, "/id"), word(row, "/receiver"), word(row, "/state"), word(row, "/attempts"), at, word(row, "/error")]
+                let at = time(row, "/queued_at").map(|at| ago(at, now)).unwrap_or_default();
+                let words = ["/id", "/receiver", "/action", "/title", "/state", "/attempts"].map(|place| word(row, place));
+                words.into_iter().chain([at, word(row, "/error")]).collect()
             });
-            print(&["ID", "RECEIVER", "STATE", "ATTEMPTS", "WRITTEN", "LAST ERROR"], rows.collect(), "No deliveries.");
+            let heads = ["ID", "RECEIVER", "ACTION", "ABOUT", "STATE", "ATTEMPTS", "WRITTEN", "LAST ERROR"];
+            print(&heads, rows.collect(), "No deliveries.");
         }
-        DeliveriesCommand::Replay { id } => {
-            client.post(Method::POST, &format!("{API}/deliveries/{id}/replay"), &json!({})).await?;
+        DeliveriesCommand::Replay { id, force } => {
+            client.post(Method::POST, &format!("{API}/deliveries/{id}/replay?force={force}"), &json!({})).await?;
             println!("{id} is sent again.");
         }
     }

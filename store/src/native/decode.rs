@@ -158,7 +158,7 @@ impl<'a> Input<'a> {
             ColumnType::StringMap => {
                 let (ends, pairs) = self.ends(rows)?;
                 let keys = self.dictionary(pairs)?;
-                Column::StringMap(StringMaps { ends, keys, values: self.strings(pairs)? })
+                Column::StringMap(StringMaps::from_parts(ends, keys, self.strings(pairs)?))
             }
             ColumnType::Array(_) | ColumnType::LowCardinalityArray | ColumnType::StringMapArray => {
                 let (ends, count) = self.ends(rows)?;

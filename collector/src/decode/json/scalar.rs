@@ -1,6 +1,7 @@
 //! The scalars of the protobuf JSON mapping, each as lenient as the mapping asks; `null` is the default. Fails: a value of
 //! another kind, with what was expected.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -17,6 +18,12 @@ const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENI
 /// A string.
 #[derive(Default)]
 pub(super) struct Text(pub(super) String);
+
+impl From<Text> for Cow<'static, str> {
+    fn from(text: Text) -> Self {
+        Cow::Owned(text.0)
+    }
+}
 
 /// A boolean.
 #[derive(Default)]
