@@ -58,6 +58,8 @@ pub struct ServerConfig {
     pub first_key_file: Option<PathBuf>,
     /// How long stopping may take.
     pub shutdown_grace: Span,
+    /// Whether changed files are taken up without a signal.
+    pub reload_on_change: bool,
 }
 
 impl Default for ServerConfig {
@@ -71,6 +73,7 @@ impl Default for ServerConfig {
             public_url: None,
             first_key_file: None,
             shutdown_grace: Span::secs(20),
+            reload_on_change: true,
         }
     }
 }

@@ -9,5 +9,6 @@ pub mod listen;
 pub mod load;
 pub mod observe;
 pub mod pipeline;
+pub mod reload;
 pub mod runtime;
 pub mod usage;

@@ -16,6 +16,8 @@ mod deliveries;
 mod deploy;
 #[path = "e2e/own_spans.rs"]
 mod own_spans;
+#[path = "e2e/reload.rs"]
+mod reload;
 #[path = "e2e/spine.rs"]
 mod spine;
 #[path = "e2e/sql_listener.rs"]
