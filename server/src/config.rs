@@ -79,7 +79,7 @@ impl Default for ServerConfig {
 }
 
 /// Where data is kept.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StorageConfig {
     /// Telemetry.
@@ -88,6 +88,19 @@ pub struct StorageConfig {
     pub postgres_url: Option<Secret>,
     /// The write-ahead log.
     pub wal: WalSettings,
+    /// How long done and cancelled work rows (deliveries, timers) are kept.
+    pub finished_work: Span,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        StorageConfig {
+            clickhouse: ClickHouseConfig::default(),
+            postgres_url: None,
+            wal: WalSettings::default(),
+            finished_work: Span::secs(30 * 86_400),
+        }
+    }
 }
 
 /// The write-ahead log.
@@ -292,6 +305,10 @@ impl Config {
         problems.extend(self.collector.check().err().map(|error| format!("collector: {error}")));
         problems.extend(crate::observe::Spans::parse(&self.observe.spans).err());
         problems.extend(self.storage.clickhouse.problems());
+        if self.storage.finished_work < Span::secs(86_400) {
+            let kept = self.storage.finished_work;
+            problems.push(format!("storage.finished_work is {kept}: use at least 1d, or what was done could be done once more"));
+        }
         let named = self.incidents.chat_receiver.iter().chain(&self.incidents.review_receivers);
         for name in named.filter(|name| !receivers.contains(*name)) {
             problems.push(format!("incidents: `{name}` is not configured under `receivers`"));

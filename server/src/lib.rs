@@ -7,6 +7,7 @@ pub mod demo;
 pub mod health;
 pub mod listen;
 pub mod load;
+pub mod maintenance;
 pub mod observe;
 pub mod pipeline;
 pub mod reload;

@@ -41,6 +41,7 @@ use crate::access::{Access, guard};
 use crate::config::Config;
 use crate::health::{EngineProbe, StateProbe, WalProbe};
 use crate::listen::{self, Addresses};
+use crate::maintenance::{self, Maintenance};
 use crate::observe::queries::Traced;
 use crate::reload::{Parts, Reloading};
 use crate::runtime::nudging::Nudging;
@@ -315,6 +316,8 @@ pub async fn start(
     let mut workers: Vec<Arc<dyn Worker>> = alerting.workers();
     workers.extend(incidents.workers());
     workers.extend(remediation.workers());
+    workers.push(Arc::new(Maintenance::new(config.storage.finished_work.0, &registry)?));
+    maintenance::begin(&*state).await?;
     // Another process of this node is another holder, so that its fence is another one.
     let holder = format!("{node}/{:016x}", ids.random());
     let leader = tokio::spawn(runtime::lead(state.clone(), holder, publish, nudge, leading.clone()));
