@@ -309,7 +309,8 @@ pub async fn start(
     // Loops.
     let (intake, loops, leading) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let (publish, fence) = watch::channel::<Option<Fence>>(None);
-    let context = Loop { state: state.clone(), nudge: nudge.clone(), fence: fence.clone(), stop: loops.clone() };
+    let longest = if config.storage.postgres_url.is_some() { runtime::SHARED } else { runtime::ALONE };
+    let context = Loop { state: state.clone(), nudge: nudge.clone(), fence: fence.clone(), stop: loops.clone(), longest };
     let mut followers: Vec<Arc<dyn Follower>> = incidents.followers();
     followers.extend(alerting.followers());
     followers.extend(remediation.followers());
