@@ -14,6 +14,10 @@ mod deliveries;
 mod deploy;
 #[path = "e2e/issues.rs"]
 mod issues;
+#[path = "e2e/own_spans.rs"]
+mod own_spans;
+#[path = "e2e/reload.rs"]
+mod reload;
 #[path = "e2e/spine.rs"]
 mod spine;
 #[path = "e2e/sql_listener.rs"]
