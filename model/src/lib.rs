@@ -10,6 +10,7 @@ pub mod columns;
 pub mod drive;
 pub mod event;
 pub mod evidence;
+pub mod fingerprint;
 pub mod ids;
 pub mod incident;
 pub mod labels;
