@@ -87,8 +87,8 @@ impl<'a> Builder<'a, '_> {
 
     /// The time of a point that was kept, in milliseconds.
     fn point_row(&mut self, point: &mut Point<'a>) -> Result<i64, Reason> {
-        if let Err(reason) = self.metric.name {
-            return Err(reason);
+        if let Err(reason) = &self.metric.name {
+            return Err(*reason);
         }
         let at = self.windows.metrics.check(point.time)?.div_euclid(1_000_000);
         let stale = point.flags & NO_RECORDED_VALUE != 0;
