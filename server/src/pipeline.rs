@@ -252,6 +252,7 @@ pub async fn start(
     let guarded = |router: axum::Router| router.layer(axum::middleware::from_fn_with_state(access.clone(), guard));
     let api = reading
         .merge(collector.http_router())
+        .merge(collector.sentry_router())
         .merge(alerting.router())
         .merge(alerting::delivery::api::router(state.clone()))
         .merge(incidents.router())
