@@ -10,6 +10,8 @@ mod command_line;
 mod crash;
 #[path = "e2e/deploy.rs"]
 mod deploy;
+#[path = "e2e/sentry.rs"]
+mod sentry;
 #[path = "e2e/spine.rs"]
 mod spine;
 #[path = "e2e/tree.rs"]
