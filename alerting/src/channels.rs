@@ -1,137 +1,208 @@
-//! Every outbound client: PagerDuty, Slack (Web API and incoming webhook), generic webhook, mail, SMS. A channel sends one message
-//! and says what became of it; when, how often and in which order is `delivery`'s business. Rendering is pure and apart.
+//! Every outbound client: PagerDuty, Slack, webhooks, mail, SMS. In: a [`Delivery`] and what is known of earlier attempts. Out: the
+//! provider's id, or a [`SendError`] that says whether to try again. What a message looks like is decided by pure functions
+//! (`render` of each channel); the `Channel` around them only sends. Nothing here reads or writes state, and no error shows a secret.
 
-pub mod http;
+#[cfg(test)]
+pub(crate) mod catcher;
+pub mod config;
+mod http;
 pub mod mail;
 pub mod pagerduty;
-pub mod receiver;
 pub mod slack;
+pub mod slack_webhook;
+mod text;
 pub mod twilio;
 pub mod webhook;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::message::{Delivery, Message};
+use model::incident::ChatChannel;
+use model::message::{Delivery, Message, PageAction};
+use model::time::Timestamp;
 
-pub use receiver::{RateLimit, Receiver, ReceiverConfig};
+pub(crate) use http::chain;
 
-/// A provider took it.
+pub use config::{RateLimit, ReceiverConfig, check_receivers};
+
+/// What is known when a message is sent, or asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attempt {
+    /// From 1.
+    pub number: u32,
+    /// Whether an earlier attempt may have arrived: the message says so where the provider has no idempotency key.
+    pub resend: bool,
+    /// The present moment.
+    pub now: Timestamp,
+    /// Since when nobody knows whether an attempt arrived.
+    pub since: Option<Timestamp>,
+    /// The incident's chat channel, as far as it is known.
+    pub chat: Option<ChatChannel>,
+    /// Recipients that have it already (of a receiver with several).
+    pub reached: Vec<String>,
+}
+
+/// A provider took the message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
     /// The provider's id for it.
     pub provider_id: Option<String>,
-    /// The chat channel that was opened: id and name.
-    pub channel: Option<(String, String)>,
+    /// The chat channel, where the message asked to open one.
+    pub channel: Option<OpenedChannel>,
 }
 
-/// Why it was not taken.
+impl Sent {
+    /// Taken, under the provider's id.
+    pub fn with(provider_id: impl Into<String>) -> Self {
+        Sent { provider_id: Some(provider_id.into()), channel: None }
+    }
+}
+
+/// A chat channel as the provider knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedChannel {
+    /// The provider's id (`C012345`).
+    pub id: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Why a provider did not take the message. Reasons hold no secret and no person's address: they are journalled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// Later it may be.
+    /// Worth another try.
     #[error("{reason}")]
     Retry {
-        /// Not before this much later, where the provider said so.
+        /// Not before this much time has passed, where the provider says so (`Retry-After`).
         after: Option<Duration>,
-        /// Why.
+        /// What went wrong.
         reason: String,
-        /// Whether it may have arrived all the same (a broken connection, a timeout).
-        uncertain: bool,
+        /// Whether it may have arrived nevertheless, wholly or at some recipients (the answer was lost).
+        doubt: bool,
     },
-    /// Never.
+    /// Trying again cannot help: somebody has to change something.
     #[error("{reason}")]
     Final {
-        /// Why.
+        /// What went wrong.
         reason: String,
+        /// Whether some recipients may have it.
+        doubt: bool,
     },
 }
 
 impl SendError {
-    /// Worth another try.
+    /// It did not arrive; try again.
     pub fn retry(reason: impl Into<String>) -> Self {
-        SendError::Retry { after: None, reason: reason.into(), uncertain: false }
+        SendError::Retry { after: None, reason: reason.into(), doubt: false }
     }
-    /// Worth another try, and it may have arrived all the same.
-    pub fn uncertain(reason: impl Into<String>) -> Self {
-        SendError::Retry { after: None, reason: reason.into(), uncertain: true }
+    /// Nobody knows whether it arrived; find out, or try again and say so.
+    pub fn doubtful(reason: impl Into<String>) -> Self {
+        SendError::Retry { after: None, reason: reason.into(), doubt: true }
     }
-    /// Not worth another try.
-    pub fn fatal(reason: impl Into<String>) -> Self {
-        SendError::Final { reason: reason.into() }
+    /// It did not arrive and never will.
+    pub fn last(reason: impl Into<String>) -> Self {
+        SendError::Final { reason: reason.into(), doubt: false }
+    }
+    /// The same failure of a message that has several steps or recipients, some of which are done.
+    pub fn after_a_part(self) -> Self {
+        match self {
+            SendError::Retry { after, reason, .. } => SendError::Retry { after, reason, doubt: true },
+            SendError::Final { reason, .. } => SendError::Final { reason, doubt: true },
+        }
+    }
+    /// The same failure with something said before it.
+    pub fn at(self, place: &str) -> Self {
+        match self {
+            SendError::Retry { after, reason, doubt } => SendError::Retry { after, reason: format!("{place}: {reason}"), doubt },
+            SendError::Final { reason, doubt } => SendError::Final { reason: format!("{place}: {reason}"), doubt },
+        }
     }
 }
 
-/// Whether a message whose sender died in the act has arrived.
+/// What asking the provider brought to light.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reconciled {
-    /// It has.
+    /// It is there: nothing to send.
     Arrived(Sent),
-    /// It has not.
+    /// These recipients have it, the others do not.
+    Partly {
+        /// Who has it.
+        reached: Vec<String>,
+    },
+    /// It is not there.
     NotArrived,
-    /// Nobody knows: it is sent again and marked as a resend.
+    /// The provider cannot be asked, or its answer does not decide it.
     Unknown,
 }
 
-/// What a channel is told about one attempt.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Attempt<'a> {
-    /// Whether an earlier attempt may have arrived too.
-    pub resend: bool,
-    /// The incident's chat channel, where it has one.
-    pub chat: Option<&'a str>,
-}
-
-/// One kind of destination.
+/// One receiver's way out.
 #[async_trait]
 pub trait Channel: Send + Sync {
-    /// Sends it once.
-    async fn send(&self, delivery: &Delivery, attempt: Attempt<'_>) -> Result<Sent, SendError>;
-    /// Finds out whether an attempt that was cut off has arrived. The default does not know.
-    async fn reconcile(&self, _: &Delivery, _: Attempt<'_>) -> Reconciled {
-        Reconciled::Unknown
+    /// Sends one message.
+    async fn send(&self, delivery: &Delivery, attempt: &Attempt) -> Result<Sent, SendError>;
+    /// Whether the receiver is told of such a message at all; what it has no use for is done without a send.
+    fn has_use_for(&self, _: &Message) -> bool {
+        true
     }
+    /// Asks the provider whether a message arrived whose sender did not live to hear the answer, or never got one.
+    async fn reconcile(&self, delivery: &Delivery, attempt: &Attempt) -> Reconciled;
 }
 
-/// The channels by receiver name.
-pub type Channels = BTreeMap<String, Box<dyn Channel>>;
+/// A receiver that cannot be built from its settings.
+#[derive(Debug, thiserror::Error)]
+#[error("receiver `{receiver}`: {problem}")]
+pub struct ReceiverError {
+    /// Which.
+    pub receiver: String,
+    /// What is wrong and how to mend it.
+    pub problem: String,
+}
 
-/// Makes a channel for each receiver.
-pub fn open(receivers: &[ReceiverConfig], client: &reqwest::Client) -> Channels {
-    let make = |config: &ReceiverConfig| -> Box<dyn Channel> {
-        let http = http::Http::new(client.clone(), config.timeout.0);
-        match &config.receiver {
-            Receiver::Pagerduty { routing_key, url } => Box::new(pagerduty::PagerDuty::new(http, url, routing_key.clone())),
-            Receiver::Slack { token, channel, api_url, invite } => {
-                Box::new(slack::Slack::new(http, api_url, token.clone(), channel.clone(), invite.clone()))
-            }
-            Receiver::SlackWebhook { url } => Box::new(slack::SlackWebhook::new(http, url.clone())),
-            Receiver::Webhook { url, headers, bearer_token } => {
-                Box::new(webhook::Webhook::new(http, url.clone(), headers.clone(), bearer_token.clone(), config.name.clone()))
-            }
-            Receiver::Mail(mail) => Box::new(mail::Mail::new(mail.clone(), config.timeout.0)),
-            Receiver::TwilioSms(sms) => Box::new(twilio::TwilioSms::new(http, sms.clone())),
+/// Builds the way out for one receiver. `client` is shared by all of them; see [`client`].
+pub fn open(config: &ReceiverConfig, client: &reqwest::Client) -> Result<Box<dyn Channel>, ReceiverError> {
+    if let Some(problem) = config.problems().into_iter().next() {
+        return Err(ReceiverError { receiver: config.name().to_owned(), problem });
+    }
+    Ok(match config {
+        ReceiverConfig::Pagerduty(config) => Box::new(pagerduty::PagerDuty::new(config, client)),
+        ReceiverConfig::Slack(config) => Box::new(slack::Slack::new(config, client)),
+        ReceiverConfig::SlackWebhook(config) => Box::new(slack_webhook::SlackWebhook::new(config, client)),
+        ReceiverConfig::Webhook(config) => Box::new(webhook::Webhook::new(config, client)),
+        ReceiverConfig::Mail(mail) => {
+            Box::new(mail::Mail::new(mail).map_err(|problem| ReceiverError { receiver: config.name().to_owned(), problem })?)
         }
-    };
-    receivers.iter().map(|config| (config.name.clone(), make(config))).collect()
+        ReceiverConfig::TwilioSms(config) => Box::new(twilio::TwilioSms::new(config, client)),
+    })
 }
 
-/// What a receiver that has no such thing says to a message.
-pub fn unsupported(kind: &str, message: &Message) -> SendError {
-    let what = match message {
-        Message::Notice(_) => "notices",
-        Message::ChatOpen { .. } | Message::ChatPost { .. } | Message::ChatArchive { .. } => "chat channels",
-        Message::Document { .. } => "documents",
-    };
-    SendError::fatal(format!("a receiver of type {kind} cannot carry {what}: name another receiver there"))
+/// The HTTP client that all receivers share: no redirects (a webhook that moved is a mistake to be seen, and a secret must not follow it).
+/// The process must have installed rustls's `ring` provider before (`rustls::crypto::ring::default_provider().install_default()`).
+pub fn client() -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .user_agent(concat!("watchfire/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(5))
+        .build()
 }
 
-/// At most so many characters, the last one an ellipsis where something was cut.
-pub fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
+/// What kind of message it is, in words for people.
+pub fn kind_word(message: &Message) -> &'static str {
+    match message {
+        Message::Notice(_) => "a notice",
+        Message::ChatOpen { .. } => "opening a chat channel",
+        Message::ChatPost { .. } => "a post in a chat channel",
+        Message::ChatArchive { .. } => "archiving a chat channel",
+        Message::Document { .. } => "a document",
     }
-    let mut short: String = text.chars().take(most.saturating_sub(1)).collect();
-    short.push('…');
-    short
+}
+
+/// Whether a notice says that somebody has it. Mail, text messages and webhooks are not told: nobody is woken to hear that there is
+/// nothing to do, and Alertmanager's body has no word for it (its readers would take it for another firing).
+pub(crate) fn is_acknowledgement(message: &Message) -> bool {
+    matches!(message, Message::Notice(notice) if notice.action == PageAction::Acknowledge)
+}
+
+/// The answer of a receiver to a message it has no way to carry.
+pub(crate) fn cannot_carry(receiver: &str, instead: &str, message: &Message) -> SendError {
+    SendError::last(format!("{receiver} cannot carry {}: {instead}", kind_word(message)))
 }

@@ -1,325 +1,292 @@
-//! Empties the outbox: claims due deliveries, keeps each destination's pace and order, sends, and commits what became of each. The
-//! row was written with the state change that caused it; before a send the worker notes that it is about to, so that a
-//! successor knows what is uncertain, asks the provider, and only then sends again, marked as a resend.
+//! The delivery worker: claims outbox rows, sends them through their receiver's channel and commits what became of them.
+//!
+//! In: work rows of queue `delivery`. Out: requests to providers, and per row one commit with the row's new state and its event. Before a
+//! send the row notes that it is about to be sent; a row found with that note belonged to a process that ended in the act, and the
+//! provider is asked before anything is sent again. Nothing is lost: a failure is a retry with backoff, at last a dead letter that can be
+//! listed and replayed.
+//!
+//! Order: page before chat before mail. Rows about the same thing (receiver and dedup key, or receiver and incident channel) are a
+//! [`lines::Line`] and go out one after the other in the order in which they were written; different lines run side by side, a few per
+//! destination, so that a receiver that hangs never holds up another one.
 
-pub mod api;
-pub mod decide;
-pub mod pace;
-
+mod api;
+mod bucket;
+mod carry;
+pub mod config;
+mod destination;
+mod lines;
+mod meters;
+mod progress;
+mod settle;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use model::event::{Actor, Event, EventKind, page_action_word};
-use model::ids::{EventId, IdSource};
-use model::incident::Incident;
-use model::message::{Delivery, Message};
-use model::state::{Commit, Fence, StateError, StateStore, load};
+use async_trait::async_trait;
+use model::drive::Worker;
+use model::ids::{IdSource, WorkId};
+use model::state::{Fence, StateError, StateStore};
 use model::time::Timestamp;
-use model::work::{Claim, Queue, Work, WorkChange, WorkQuery, WorkState, backoff};
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
-use serde::{Deserialize, Serialize};
+use model::work::{Claim, Queue, Work, WorkQuery, WorkState};
+use prometheus::Registry;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
-use crate::channels::{Attempt, Channels, ReceiverConfig, Reconciled, SendError, Sent};
-use decide::{Order, Verdict};
-use pace::Pace;
+use crate::channels::{Channel, ReceiverConfig, ReceiverError};
 
-/// How long a claim is held: longer than any attempt may take.
-const LEASE: Duration = Duration::from_secs(60);
-/// How many deliveries are at work at the same time.
-const BATCH: usize = 32;
-/// After this long without success a delivery is a dead letter.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
+pub use api::router;
+pub use config::Config;
 
-/// What is noted before a send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sending {
-    /// Which attempt.
-    pub attempt: u32,
-    /// When.
-    pub at: Timestamp,
-}
+use destination::Destination;
+use lines::{Lines, Place};
+use meters::Meters;
 
-struct Meters {
-    outcomes: IntCounterVec,
-    seconds: HistogramVec,
-}
-
-/// The worker of the outbox.
+/// Sends the outbox. One per process; cheap to share.
 pub struct DeliveryWorker {
-    channels: Channels,
-    pace: Mutex<Pace>,
+    destinations: BTreeMap<String, Arc<Destination>>,
+    config: Config,
+    lease: Duration,
     ids: Arc<dyn IdSource>,
     meters: Meters,
+    lines: Mutex<Lines>,
+    slots: Semaphore,
+    in_flight: watch::Sender<usize>,
+    stopping: AtomicBool,
+    backlog_at: Mutex<Option<Timestamp>>,
+}
+
+/// A worker that cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A receiver's settings do not work.
+    #[error(transparent)]
+    Receiver(#[from] ReceiverError),
+    /// Two receivers have one name.
+    #[error("two receivers are called `{0}`: rename one of them")]
+    Twice(String),
+    /// The HTTP client cannot be built.
+    #[error("the HTTP client of the receivers cannot be built")]
+    Client(#[from] reqwest::Error),
+    /// A metric cannot be registered.
+    #[error("the metrics of the delivery worker cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    /// The settings of the worker do not work.
+    #[error("delivery: {0}")]
+    Config(String),
+}
+
+/// A line's rows of one claim, in order.
+struct Job {
+    destination: Option<Arc<Destination>>,
+    rows: Vec<Claimed>,
+}
+
+/// A claimed row.
+struct Claimed {
+    work: Work,
+    place: Option<Place>,
+    /// An earlier row of the line that is not in this claim and not done, and when it is due.
+    waits_for: Option<(WorkId, Timestamp)>,
 }
 
 impl DeliveryWorker {
-    /// With a channel for each receiver.
-    pub fn new(
-        receivers: &[ReceiverConfig],
-        client: &reqwest::Client,
+    /// Builds the channels of all receivers. The process must have installed rustls's `ring` provider (see [`crate::channels::client`]).
+    pub fn new(receivers: &[ReceiverConfig], config: Config, ids: Arc<dyn IdSource>, registry: &Registry) -> Result<Self, BuildError> {
+        let client = crate::channels::client()?;
+        let mut channels = Vec::new();
+        for receiver in receivers {
+            channels.push((receiver.clone(), crate::channels::open(receiver, &client)?));
+        }
+        Self::with_channels(channels, config, ids, registry)
+    }
+
+    /// With channels that are made elsewhere.
+    pub fn with_channels(
+        channels: Vec<(ReceiverConfig, Box<dyn Channel>)>,
+        config: Config,
         ids: Arc<dyn IdSource>,
         registry: &Registry,
-    ) -> Result<Self, prometheus::Error> {
-        let outcomes =
-            IntCounterVec::new(Opts::new("watchfire_notifications_total", "Attempts to notify, by outcome."), &["receiver", "outcome"])?;
-        let seconds = HistogramVec::new(
-            HistogramOpts::new("watchfire_notification_seconds", "From writing a notification to its provider's yes."),
-            &["receiver"],
-        )?;
-        registry.register(Box::new(outcomes.clone()))?;
-        registry.register(Box::new(seconds.clone()))?;
-        let rates = receivers.iter().map(|receiver| (receiver.name.clone(), receiver.rate())).collect();
-        let channels = crate::channels::open(receivers, client);
-        Ok(DeliveryWorker { channels, pace: Mutex::new(Pace::new(rates)), ids, meters: Meters { outcomes, seconds } })
-    }
-
-    /// Claims due deliveries and works on them: destinations side by side, each destination's rows one after the other. Returns how
-    /// many were claimed.
-    pub async fn deliver_due(&self, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<usize, StateError> {
-        let claim = Claim { queue: Queue::Delivery, now, lease_for: LEASE, limit: BATCH };
-        let rows = state.claim(&claim).await?;
-        let claimed = rows.len();
-        let mut destinations: BTreeMap<String, Vec<Work>> = BTreeMap::new();
-        for row in rows {
-            let receiver = row.body.get("receiver").and_then(|name| name.as_str()).unwrap_or("").to_owned();
-            destinations.entry(receiver).or_default().push(row);
+    ) -> Result<Self, BuildError> {
+        if let Some(problem) = config.problems().into_iter().next() {
+            return Err(BuildError::Config(problem));
         }
-        join_all(destinations.into_values().map(|rows| self.one_destination(rows, state, fence))).await;
-        Ok(claimed)
-    }
-
-    async fn one_destination(&self, mut rows: Vec<Work>, state: &dyn StateStore, fence: Option<&Fence>) {
-        rows.sort_by_key(|row| (row.lane, row.created_at, row.id));
-        for row in rows {
-            let id = row.id;
-            if let Err(error) = self.one(row, state, fence).await {
-                tracing::warn!(work = %id, %error, "a delivery was not finished; its lease runs out and it is taken again");
+        // A claim must outlast one question to the provider and one send.
+        let longest = channels.iter().map(|(receiver, _)| receiver.timeout().0).max().unwrap_or_default();
+        let lease = config.lease.0.max(longest * 3);
+        let mut destinations = BTreeMap::new();
+        for (receiver, channel) in channels {
+            let destination = Arc::new(Destination::new(&receiver, channel, config.per_destination));
+            if destinations.insert(receiver.name().to_owned(), destination).is_some() {
+                return Err(BuildError::Twice(receiver.name().to_owned()));
             }
         }
-    }
-
-    /// One row to its outcome.
-    async fn one(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>) -> Result<(), StateError> {
-        let now = state.now().await?;
-        let delivery: Delivery = match serde_json::from_value(work.body.clone()) {
-            Ok(delivery) => delivery,
-            Err(error) => {
-                return self
-                    .commit(
-                        state,
-                        fence,
-                        now,
-                        &work,
-                        WorkChange::Dead { id: work.id, lease: work.lease, error: format!("the row cannot be read: {error}") },
-                        None,
-                    )
-                    .await;
-            }
-        };
-        let outcome = self.attempt(&work, &delivery, state, fence, now).await?;
-        let now = state.now().await?;
-        self.settle(work, delivery, outcome, state, fence, now).await
-    }
-
-    async fn attempt(
-        &self,
-        work: &Work,
-        delivery: &Delivery,
-        state: &dyn StateStore,
-        fence: Option<&Fence>,
-        now: Timestamp,
-    ) -> Result<Outcome, StateError> {
-        let Some(channel) = self.channels.get(&delivery.receiver) else {
-            return Ok(Outcome::Failed(SendError::fatal(format!("there is no receiver `{}` in the configuration", delivery.receiver))));
-        };
-        if let Verdict::Wait = self.order(work, delivery, state).await? {
-            return Ok(Outcome::Later {
-                due_at: now.plus(Duration::from_secs(1)),
-                why: "an earlier message to this receiver is still on its way".to_owned(),
-            });
-        }
-        if let Err(wait) = self.pace.lock().unwrap_or_else(PoisonError::into_inner).take(&delivery.receiver, now) {
-            return Ok(Outcome::Later { due_at: now.plus(wait), why: "the receiver's rate limit".to_owned() });
-        }
-        let chat = chat_of(delivery, state).await?;
-        let mut attempt = Attempt { resend: false, chat: chat.as_deref() };
-        if work.progress.is_some() {
-            // The worker before us died between send and mark.
-            match channel.reconcile(delivery, attempt).await {
-                Reconciled::Arrived(sent) => return Ok(Outcome::Sent { sent, resend: false }),
-                Reconciled::NotArrived => {}
-                Reconciled::Unknown => attempt.resend = true,
-            }
-        }
-        let note = serde_json::json!(Sending { attempt: work.attempts, at: now });
-        let mut commit = Commit { fence: fence.cloned(), ..Commit::at(now) };
-        commit.change(&work.tenant, WorkChange::Progress { id: work.id, lease: work.lease, progress: note });
-        state.commit(commit).await?;
-        Ok(match channel.send(delivery, attempt).await {
-            Ok(sent) => Outcome::Sent { sent, resend: attempt.resend },
-            Err(error) => Outcome::Failed(error),
+        Ok(DeliveryWorker {
+            destinations,
+            lease,
+            ids,
+            meters: Meters::new(registry)?,
+            lines: Mutex::default(),
+            slots: Semaphore::new(config.concurrency),
+            in_flight: watch::Sender::new(0),
+            stopping: AtomicBool::new(false),
+            backlog_at: Mutex::new(None),
+            config,
         })
     }
 
-    /// Whether an earlier message with the same key to the same receiver is still on its way.
-    async fn order(&self, work: &Work, delivery: &Delivery, state: &dyn StateStore) -> Result<Verdict, StateError> {
-        let Some(mine) = Order::of(work, delivery) else { return Ok(Verdict::Go) };
-        let query =
-            WorkQuery { tenant: Some(work.tenant.clone()), queue: Some(Queue::Delivery), state: Some(WorkState::Pending), limit: 2_000 };
-        let others = state.list(&query).await?;
-        let pending = others.iter().filter(|other| other.id != work.id).filter_map(|other| {
-            let delivery: Delivery = serde_json::from_value(other.body.clone()).ok()?;
-            Order::of(other, &delivery)
-        });
-        Ok(mine.among(pending))
-    }
-
-    async fn settle(
-        &self,
-        work: Work,
-        delivery: Delivery,
-        outcome: Outcome,
-        state: &dyn StateStore,
+    /// Claims due rows and sends them, different lines side by side. This is what the server calls, on a tick and on a nudge. It returns the
+    /// number of rows claimed as soon as all of them are settled, or after [`Config::patience`]: what then still waits for a slow provider goes
+    /// on in the background and holds up nobody.
+    pub async fn deliver_due(
+        self: &Arc<Self>,
+        state: &Arc<dyn StateStore>,
         fence: Option<&Fence>,
         now: Timestamp,
-    ) -> Result<(), StateError> {
-        let (id, lease) = (work.id, work.lease);
-        let count = |word: &str| self.meters.outcomes.with_label_values(&[delivery.receiver.as_str(), word]).inc();
-        match outcome {
-            Outcome::Later { due_at, why } => {
-                // Nothing was sent: an uncertain earlier attempt stays uncertain.
-                let change = WorkChange::Retry { id, lease, due_at, error: why, progress: work.progress.clone() };
-                self.commit(state, fence, now, &work, change, None).await
-            }
-            Outcome::Sent { sent, resend } => {
-                count("sent");
-                self.meters.seconds.with_label_values(&[delivery.receiver.as_str()]).observe(now.since(delivery.queued_at).as_secs_f64());
-                let kinds = sent_events(&work, &delivery, &sent, resend);
-                self.commit_all(state, fence, now, &work, WorkChange::Done { id, lease }, &delivery, kinds).await
-            }
-            Outcome::Failed(SendError::Retry { after, reason, uncertain }) if now.since(delivery.queued_at) < GIVE_UP_AFTER => {
-                count("retried");
-                let random = (self.ids.random() as u32) as f64 / f64::from(u32::MAX);
-                let pause = after.unwrap_or_else(|| backoff(work.attempts, Duration::from_secs(1), Duration::from_secs(300), random));
-                let next_at = now.plus(pause);
-                tracing::warn!(receiver = delivery.receiver, attempt = work.attempts, %reason, "a notification was not taken; it is sent again");
-                let kind = EventKind::NotificationRetried {
-                    notification: delivery.id,
-                    receiver: delivery.receiver.clone(),
-                    attempt: work.attempts,
-                    error: reason.clone(),
-                    next_at,
-                };
-                // A provider's no is certain. After a broken connection or a timeout it may have arrived all the same.
-                let progress = if uncertain { work_note(&work, now) } else { None };
-                let change = WorkChange::Retry { id, lease, due_at: next_at, error: reason, progress };
-                self.commit_all(state, fence, now, &work, change, &delivery, vec![kind]).await
-            }
-            Outcome::Failed(error) => {
-                count("dead");
-                let reason = error.to_string();
-                tracing::error!(receiver = delivery.receiver, %reason, "a notification cannot be delivered; it is a dead letter now");
-                let kind = EventKind::NotificationDead {
-                    notification: delivery.id,
-                    receiver: delivery.receiver.clone(),
-                    attempts: work.attempts,
-                    error: reason.clone(),
-                };
-                self.commit_all(state, fence, now, &work, WorkChange::Dead { id, lease, error: reason }, &delivery, vec![kind]).await
-            }
+    ) -> Result<usize, StateError> {
+        self.measure(&**state, now).await?;
+        let room = self.config.claimed.saturating_sub(*self.in_flight.borrow());
+        if room == 0 || self.stopping.load(Ordering::SeqCst) {
+            return Ok(0);
         }
-    }
-
-    async fn commit(
-        &self,
-        state: &dyn StateStore,
-        fence: Option<&Fence>,
-        now: Timestamp,
-        work: &Work,
-        change: WorkChange,
-        event: Option<Event>,
-    ) -> Result<(), StateError> {
-        let mut commit = Commit { fence: fence.cloned(), ..Commit::at(now) };
-        commit.change(&work.tenant, change);
-        commit.events.extend(event);
-        state.commit(commit).await.map(|_| ())
-    }
-
-    #[allow(clippy::too_many_arguments)] // one commit, all of its parts
-    async fn commit_all(
-        &self,
-        state: &dyn StateStore,
-        fence: Option<&Fence>,
-        now: Timestamp,
-        work: &Work,
-        change: WorkChange,
-        delivery: &Delivery,
-        kinds: Vec<EventKind>,
-    ) -> Result<(), StateError> {
-        let mut commit = Commit { fence: fence.cloned(), ..Commit::at(now) };
-        commit.change(&work.tenant, change);
-        for kind in kinds {
-            commit.event(Event {
-                id: EventId::new(now, &*self.ids),
-                tenant: work.tenant.clone(),
-                at: now,
-                actor: Actor::system("delivery"),
-                subject: delivery.subject.clone(),
-                kind,
+        let claim = Claim { queue: Queue::Delivery, now, lease_for: self.lease, limit: room.min(self.batch()) };
+        let rows = state.claim(&claim).await?;
+        let claimed = rows.len();
+        let mut tasks = JoinSet::new();
+        for job in self.plan(rows, &**state).await? {
+            let (worker, state, fence) = (Arc::clone(self), Arc::clone(state), fence.cloned());
+            let counted = Counted::new(&self.in_flight, job.rows.len());
+            tasks.spawn(async move {
+                worker.run(job, &*state, fence.as_ref(), now).await;
+                drop(counted);
             });
         }
-        state.commit(commit).await.map(|_| ())
+        let all = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.config.patience.0, all).await.is_err() {
+            tasks.detach_all();
+        }
+        Ok(claimed)
+    }
+
+    /// Starts no further send and waits for those under way, at most this long. Rows that were claimed but not begun are given back.
+    pub async fn drain(&self, at_most: Duration) {
+        self.stopping.store(true, Ordering::SeqCst);
+        let mut in_flight = self.in_flight.subscribe();
+        if tokio::time::timeout(at_most, in_flight.wait_for(|count| *count == 0)).await.is_err() {
+            tracing::warn!(
+                rows = *self.in_flight.borrow(),
+                "deliveries were still under way at the end; they are reconciled at the next start"
+            );
+        }
+    }
+
+    /// Groups claimed rows by line, in order, and finds out which lines must wait.
+    async fn plan(&self, rows: Vec<Work>, state: &dyn StateStore) -> Result<Vec<Job>, StateError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch: HashSet<WorkId> = rows.iter().map(|row| row.id).collect();
+        let mut jobs = self.by_line(rows);
+        let fresh = {
+            let lines = self.lines();
+            let mut rows = jobs.iter().flat_map(|job| &job.rows);
+            rows.all(|row| lines.knows(row.work.id) && row.place.as_ref().is_none_or(|place| lines.before(place, &batch).is_none()))
+        };
+        if !fresh {
+            let open = self.open_rows(state).await?;
+            *self.lines() = Lines::of(&open);
+        }
+        let lines = self.lines();
+        for row in jobs.iter_mut().flat_map(|job| &mut job.rows) {
+            row.waits_for = row.place.as_ref().and_then(|place| lines.before(place, &batch));
+        }
+        drop(lines);
+        Ok(jobs)
+    }
+
+    fn by_line(&self, rows: Vec<Work>) -> Vec<Job> {
+        let mut jobs: Vec<Job> = Vec::new();
+        for work in rows {
+            let place = Place::of(&work);
+            let line = place.as_ref().map(|place| &place.line);
+            let found = jobs.iter().position(|job| line.is_some() && job.rows[0].place.as_ref().map(|place| &place.line) == line);
+            let destination = line.and_then(|line| self.destinations.get(&line.receiver)).cloned();
+            let row = Claimed { work, place, waits_for: None };
+            match found {
+                Some(at) => jobs[at].rows.push(row),
+                None => jobs.push(Job { destination, rows: vec![row] }),
+            }
+        }
+        for job in &mut jobs {
+            job.rows.sort_by(|a, b| a.place.as_ref().map(|place| &place.turn).cmp(&b.place.as_ref().map(|place| &place.turn)));
+        }
+        jobs
+    }
+
+    async fn open_rows(&self, state: &dyn StateStore) -> Result<Vec<Work>, StateError> {
+        let backlog = state.backlog(Timestamp::EPOCH).await?;
+        let pending = backlog.iter().find(|backlog| backlog.queue == Queue::Delivery).map_or(0, |backlog| backlog.pending);
+        // Some more: rows are written while we look.
+        let limit = usize::try_from(pending).unwrap_or(usize::MAX).saturating_add(1_000);
+        state.list(&WorkQuery { tenant: None, queue: Some(Queue::Delivery), state: Some(WorkState::Pending), limit }).await
+    }
+
+    /// The gauges of the queue, at most once in five seconds.
+    async fn measure(&self, state: &dyn StateStore, now: Timestamp) -> Result<(), StateError> {
+        {
+            let mut last = self.backlog_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_some_and(|last| last <= now && now.since(last) < Duration::from_secs(5)) {
+                return Ok(());
+            }
+            *last = Some(now);
+        }
+        let backlog = state.backlog(now).await?;
+        self.meters.backlog(backlog.iter().find(|backlog| backlog.queue == Queue::Delivery));
+        Ok(())
+    }
+
+    fn lines(&self) -> std::sync::MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-enum Outcome {
-    Sent { sent: Sent, resend: bool },
-    Later { due_at: Timestamp, why: String },
-    Failed(SendError),
-}
+/// Rows under way, counted until dropped.
+struct Counted(watch::Sender<usize>, usize);
 
-fn work_note(work: &Work, now: Timestamp) -> Option<serde_json::Value> {
-    Some(serde_json::json!(Sending { attempt: work.attempts, at: now }))
-}
-
-async fn chat_of(delivery: &Delivery, state: &dyn StateStore) -> Result<Option<String>, StateError> {
-    let incident = match &delivery.message {
-        Message::ChatPost { incident, .. } | Message::ChatArchive { incident } => incident,
-        Message::Notice(_) | Message::ChatOpen { .. } | Message::Document { .. } => return Ok(None),
-    };
-    let found = load::<Incident>(state, &delivery.tenant, &incident.to_string()).await?;
-    Ok(found.and_then(|incident| incident.entity.chat).map(|chat| chat.id))
-}
-
-fn sent_events(work: &Work, delivery: &Delivery, sent: &Sent, resend: bool) -> Vec<EventKind> {
-    let action = match &delivery.message {
-        Message::Notice(notice) => page_action_word(notice.action),
-        Message::ChatOpen { .. } => "chat_open",
-        Message::ChatPost { .. } => "chat_post",
-        Message::ChatArchive { .. } => "chat_archive",
-        Message::Document { .. } => "document",
-    };
-    let mut kinds = vec![EventKind::NotificationSent {
-        notification: delivery.id,
-        receiver: delivery.receiver.clone(),
-        action: action.to_owned(),
-        attempt: work.attempts,
-        resend,
-        provider_id: sent.provider_id.clone(),
-    }];
-    match (&delivery.message, &sent.channel) {
-        (Message::ChatOpen { .. }, Some((channel, name))) => {
-            kinds.push(EventKind::ChatChannelOpened { receiver: delivery.receiver.clone(), channel: channel.clone(), name: name.clone() })
-        }
-        (Message::ChatArchive { .. }, _) => {
-            kinds.push(EventKind::ChatChannelArchived { channel: sent.provider_id.clone().unwrap_or_default() });
-        }
-        (Message::Notice(_) | Message::ChatOpen { .. } | Message::ChatPost { .. } | Message::Document { .. }, _) => {}
+impl Counted {
+    fn new(count: &watch::Sender<usize>, rows: usize) -> Self {
+        count.send_modify(|count| *count += rows);
+        Counted(count.clone(), rows)
     }
-    kinds
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(self.1));
+    }
+}
+
+#[async_trait]
+impl Worker for DeliveryWorker {
+    fn queue(&self) -> Queue {
+        Queue::Delivery
+    }
+    fn lease(&self) -> Duration {
+        self.lease
+    }
+    fn batch(&self) -> usize {
+        self.config.claimed
+    }
+    /// One row by itself, for drivers that go row by row ([`DeliveryWorker::deliver_due`] is the way of the server).
+    async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
+        for job in self.plan(vec![work], state).await? {
+            self.run(job, state, fence, now).await;
+        }
+        Ok(())
+    }
 }

@@ -2,8 +2,7 @@
 //! clock that is moved by hand. No sockets, no waiting.
 
 mod incidents;
-mod memory;
 mod world;
 
-pub(crate) use memory::Memory;
+pub(crate) use model::testing::Memory;
 pub(crate) use world::{World, labels};

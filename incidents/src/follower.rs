@@ -136,6 +136,7 @@ impl Follower for IncidentFollower {
             | EventKind::ReviewDue
             | EventKind::KeyCreated { .. }
             | EventKind::KeyRevoked { .. }
+            | EventKind::Issue { .. }
             | EventKind::Noted { .. } => Ok(Commit::at(now)),
         }
     }

@@ -7,6 +7,7 @@ pub mod config;
 pub mod correlate;
 pub mod counter;
 pub mod follower;
+pub mod issues;
 pub mod job;
 pub mod lifecycle;
 pub mod meters;

@@ -169,6 +169,7 @@ pub fn sentence(kind: &EventKind) -> String {
         EventKind::ReviewDue => "the review meeting is due".to_owned(),
         EventKind::KeyCreated { name, .. } => format!("API key {name} was made"),
         EventKind::KeyRevoked { key } => format!("API key {key} was revoked"),
+        EventKind::Issue { number, change, .. } => format!("error issue {number}: {}", crate::issues::machine::sentence(change)),
         EventKind::Noted { text, .. } => text.clone(),
     }
 }

@@ -136,6 +136,7 @@ impl Writer {
             | EventKind::ReviewDue
             | EventKind::KeyCreated { .. }
             | EventKind::KeyRevoked { .. }
+            | EventKind::Issue { .. }
             | EventKind::Noted { .. } => Ok(()),
         }
     }

@@ -157,6 +157,11 @@ id!(
     "key"
 );
 id!(
+    /// An error issue.
+    IssueId,
+    "iss"
+);
+id!(
     /// A postmortem document.
     PostmortemId,
     "pom"

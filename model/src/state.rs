@@ -298,6 +298,11 @@ pub trait Leases: Send + Sync {
     async fn acquire(&self, lease: &str, holder: &str, now: Timestamp, ttl: Duration) -> Result<Option<Fence>, StateError>;
     /// Gives it back.
     async fn release(&self, fence: &Fence, holder: &str) -> Result<(), StateError>;
+    /// For a node that starts again: what an earlier process of it held is free at once, so that nothing waits for the end of a lease
+    /// whose holder is gone. That is the claims on work rows made through a store of this node's name, and the leases whose holder is
+    /// `<node>/...` (whoever takes them next gets a higher token). Only a process that knows to be the only one of its node may ask,
+    /// before it claims anything. Returns how many rows are free again.
+    async fn take_back(&self, node: &str) -> Result<u64, StateError>;
     /// The one clock: PostgreSQL's there, the injected clock elsewhere. Asked once a tick.
     async fn now(&self) -> Result<Timestamp, StateError>;
 }

@@ -1,62 +1,108 @@
-//! A state store in memory, for the tests of the packages that decide (feature `testing`; never in a build that serves): records, journal, work rows, one clock. In: commits. Out: what was committed.
-//! Fails on purpose: it "crashes" in a chosen commit, which is lost whatever was done in the world before it, and everything fails
-//! until it is revived.
+//! A state store in memory, for the tests of the packages that decide (feature `testing`; never in a build that serves): records,
+//! journal, work rows, the leader's token, one clock. In: commits. Out: what was committed. Fails on purpose: the process that uses
+//! it "ends" in a chosen commit, before or after it takes effect, whatever was done in the world before; everything fails until
+//! another process looks at it ([`Memory::revive`]).
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // tests fail by panicking
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::event::Recorded;
+use crate::event::{EventKind, Recorded};
 use crate::ids::WorkId;
 use crate::state::{
     Backlog, Commit, Expect, Fence, Journal, JournalQuery, Leases, Put, Record, RecordQuery, Records, StateError, WorkRows,
 };
 use crate::tenant::TenantId;
 use crate::time::{Clock, SimulatedClock, Timestamp};
-use crate::work::{Claim, Work, WorkChange, WorkQuery, WorkState};
+use crate::work::{Claim, Queue, Work, WorkChange, WorkQuery, WorkState};
 use async_trait::async_trait;
+
+/// At which commit the process ends, counted from 1 and from the moment at which this is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// The commit does not take effect.
+    Before(usize),
+    /// The commit takes effect, and nobody hears of it.
+    After(usize),
+}
 
 #[derive(Clone, Default)]
 struct Data {
     records: Vec<Record>,
     journal: Vec<Recorded>,
+    /// With the moment until which each row is held.
     work: Vec<(Work, Timestamp)>,
-    leases: u64,
+    claims: u64,
+    /// The token of the present leader: commits under another one are refused.
+    leader: u64,
+    commits: usize,
 }
 
-/// The store.
+/// The store. Whoever asks for a lease gets it.
 pub struct Memory {
     data: Mutex<Data>,
     clock: Arc<SimulatedClock>,
     fuse: Mutex<Fuse>,
+    lists: AtomicUsize,
 }
 
-/// When it crashes.
+/// When it ends.
 #[derive(Clone, Copy, PartialEq)]
 enum Fuse {
     Never,
-    After(usize),
+    At(Death),
     Dead,
 }
 
 impl Memory {
     /// Empty, with a clock that is moved by hand.
     pub fn new(clock: Arc<SimulatedClock>) -> Arc<Self> {
-        Arc::new(Memory { data: Mutex::default(), clock, fuse: Mutex::new(Fuse::Never) })
+        Arc::new(Memory { data: Mutex::default(), clock, fuse: Mutex::new(Fuse::Never), lists: AtomicUsize::new(0) })
+    }
+    /// Its clock.
+    pub fn clock(&self) -> &SimulatedClock {
+        &self.clock
+    }
+    /// The process ends at a commit.
+    pub fn die(&self, death: Death) {
+        *self.fuse.lock().unwrap() = Fuse::At(death);
     }
     /// Lets `commits` more through and loses the next one.
     pub fn crash_after(&self, commits: usize) {
-        *self.fuse.lock().unwrap() = Fuse::After(commits);
+        self.die(Death::Before(commits + 1));
     }
-    /// Works again. Says whether it had crashed.
+    /// Another process looks at the same state. Says whether the one before had ended.
     pub fn revive(&self) -> bool {
         std::mem::replace(&mut *self.fuse.lock().unwrap(), Fuse::Never) == Fuse::Dead
+    }
+    /// Whether the process has ended.
+    pub fn is_dead(&self) -> bool {
+        *self.fuse.lock().unwrap() == Fuse::Dead
+    }
+    /// Another node leads from now on, under this token (0 at first).
+    pub fn lead(&self, token: u64) -> Fence {
+        self.data.lock().unwrap().leader = token;
+        Fence { lease: "leader".to_owned(), token }
+    }
+    /// How many commits took effect.
+    pub fn commits(&self) -> usize {
+        self.data.lock().unwrap().commits
+    }
+    /// How often rows were listed.
+    pub fn lists(&self) -> usize {
+        self.lists.load(Ordering::SeqCst)
     }
     /// All events, in order.
     pub fn journal(&self) -> Vec<Recorded> {
         self.data.lock().unwrap().journal.clone()
+    }
+    /// What happened, in order.
+    pub fn kinds(&self) -> Vec<EventKind> {
+        self.journal().into_iter().map(|recorded| recorded.event.kind).collect()
     }
     /// All work rows.
     pub fn rows(&self) -> Vec<Work> {
@@ -68,11 +114,25 @@ impl Memory {
         data.work.iter().filter(|(row, _)| row.state == WorkState::Pending).map(|(row, held)| row.due_at.max(*held)).min()
     }
     fn alive(&self) -> Result<(), StateError> {
-        match *self.fuse.lock().unwrap() {
-            Fuse::Dead => Err(StateError::Backend { doing: "being dead", source: "crashed on purpose".into() }),
-            Fuse::After(_) | Fuse::Never => Ok(()),
-        }
+        if self.is_dead() { Err(dead()) } else { Ok(()) }
     }
+    /// Counts down a commit that nothing else refuses. `Err`: it is lost; `Ok(true)`: it is the last that takes effect.
+    fn burn(&self) -> Result<bool, StateError> {
+        let mut fuse = self.fuse.lock().unwrap();
+        let (next, lost, last) = match *fuse {
+            Fuse::Never => (Fuse::Never, false, false),
+            Fuse::At(Death::Before(left)) if left > 1 => (Fuse::At(Death::Before(left - 1)), false, false),
+            Fuse::At(Death::After(left)) if left > 1 => (Fuse::At(Death::After(left - 1)), false, false),
+            Fuse::At(Death::Before(_)) | Fuse::Dead => (Fuse::Dead, true, false),
+            Fuse::At(Death::After(_)) => (Fuse::Dead, false, true),
+        };
+        *fuse = next;
+        if lost { Err(dead()) } else { Ok(last) }
+    }
+}
+
+fn dead() -> StateError {
+    StateError::Backend { doing: "being dead", source: "the process ended on purpose".into() }
 }
 
 fn conflict(what: impl Into<String>) -> StateError {
@@ -81,7 +141,8 @@ fn conflict(what: impl Into<String>) -> StateError {
 
 impl Data {
     fn put(&mut self, put: Put, at: Timestamp) -> Result<(), StateError> {
-        let place = self.records.iter().position(|record| record.kind == put.kind && record.id == put.id);
+        let same = |record: &Record| record.tenant == put.tenant && record.kind == put.kind && record.id == put.id;
+        let place = self.records.iter().position(same);
         let held = place.map_or(0, |place| self.records[place].version);
         let fits = match put.expect {
             Expect::New => held == 0,
@@ -103,9 +164,9 @@ impl Data {
         Ok(())
     }
 
-    fn held(&mut self, id: WorkId, lease: u64) -> Result<&mut (Work, Timestamp), StateError> {
-        let row = self.work.iter_mut().find(|(row, _)| row.id == id && row.lease == lease && row.state == WorkState::Pending);
-        row.ok_or_else(|| conflict(format!("work {id}")))
+    fn held(&mut self, tenant: &TenantId, id: WorkId, lease: u64) -> Result<&mut (Work, Timestamp), StateError> {
+        let held = |row: &Work| row.id == id && row.tenant == *tenant && row.lease == lease && lease > 0 && row.state == WorkState::Pending;
+        self.work.iter_mut().find(|(row, _)| held(row)).ok_or_else(|| conflict(format!("work {id}")))
     }
 
     fn change(&mut self, tenant: TenantId, change: WorkChange, at: Timestamp) -> Result<(), StateError> {
@@ -140,21 +201,25 @@ impl Data {
                     }
                 }
             }
-            WorkChange::Progress { id, lease, progress } => self.held(id, lease)?.0.progress = Some(progress),
-            WorkChange::Done { id, lease } => self.held(id, lease)?.0.state = WorkState::Done,
+            WorkChange::Progress { id, lease, progress } => self.held(&tenant, id, lease)?.0.progress = Some(progress),
+            WorkChange::Done { id, lease } => {
+                let (row, _) = self.held(&tenant, id, lease)?;
+                (row.state, row.lease) = (WorkState::Done, 0);
+            }
             WorkChange::Retry { id, lease, due_at, error, progress } => {
-                let (row, held) = self.held(id, lease)?;
+                let (row, held) = self.held(&tenant, id, lease)?;
                 (row.due_at, row.error, row.progress, row.lease) = (due_at, Some(error), progress, 0);
                 *held = Timestamp::EPOCH;
             }
             WorkChange::Dead { id, lease, error } => {
-                let (row, _) = self.held(id, lease)?;
-                (row.state, row.error) = (WorkState::Dead, Some(error));
+                let (row, held) = self.held(&tenant, id, lease)?;
+                (row.state, row.error, row.lease) = (WorkState::Dead, Some(error), 0);
+                *held = Timestamp::EPOCH;
             }
             WorkChange::Replay { id, due_at } => {
-                for (row, _) in self.work.iter_mut().filter(|(row, _)| row.id == id && row.state == WorkState::Dead) {
-                    (row.state, row.due_at, row.attempts) = (WorkState::Pending, due_at, 0);
-                }
+                let dead = |row: &Work| row.id == id && row.tenant == tenant && row.state == WorkState::Dead;
+                let (row, _) = self.work.iter_mut().find(|(row, _)| dead(row)).ok_or_else(|| conflict(format!("work {id}")))?;
+                (row.state, row.due_at, row.attempts) = (WorkState::Pending, due_at, 0);
             }
         }
         Ok(())
@@ -164,11 +229,11 @@ impl Data {
 #[async_trait]
 impl Records for Memory {
     async fn commit(&self, commit: Commit) -> Result<Vec<u64>, StateError> {
-        if *self.fuse.lock().unwrap() == Fuse::After(0) {
-            *self.fuse.lock().unwrap() = Fuse::Dead;
-        }
         self.alive()?;
         let mut data = self.data.lock().unwrap();
+        if let Some(fence) = commit.fence.as_ref().filter(|fence| fence.token != data.leader) {
+            return Err(StateError::Fenced { lease: fence.lease.clone() });
+        }
         let mut next = data.clone();
         let at = commit.at;
         for put in commit.puts {
@@ -176,6 +241,9 @@ impl Records for Memory {
         }
         let mut numbers = Vec::new();
         for event in commit.events {
+            if next.journal.iter().any(|recorded| recorded.event.id == event.id) {
+                return Err(conflict(format!("event {}", event.id)));
+            }
             let seq = next.journal.len() as u64 + 1;
             next.journal.push(Recorded { seq, event });
             numbers.push(seq);
@@ -183,11 +251,10 @@ impl Records for Memory {
         for (tenant, change) in commit.work {
             next.change(tenant, change, at)?;
         }
+        next.commits += 1;
+        let last = self.burn()?;
         *data = next;
-        if let Fuse::After(left) = &mut *self.fuse.lock().unwrap() {
-            *left -= 1;
-        }
-        Ok(numbers)
+        if last { Err(dead()) } else { Ok(numbers) }
     }
     async fn get(&self, tenant: &TenantId, kind: &'static str, id: &str) -> Result<Option<Record>, StateError> {
         self.alive()?;
@@ -245,8 +312,8 @@ impl WorkRows for Memory {
         due.truncate(claim.limit);
         let mut rows = Vec::new();
         for at in due {
-            data.leases += 1;
-            let lease = data.leases;
+            data.claims += 1;
+            let lease = data.claims;
             let (row, held) = &mut data.work[at];
             (row.lease, *held) = (lease, claim.now.plus(claim.lease_for));
             row.attempts += 1;
@@ -256,6 +323,7 @@ impl WorkRows for Memory {
     }
     async fn list(&self, query: &WorkQuery) -> Result<Vec<Work>, StateError> {
         self.alive()?;
+        self.lists.fetch_add(1, Ordering::SeqCst);
         let data = self.data.lock().unwrap();
         let fits = |row: &&Work| {
             query.tenant.as_ref().is_none_or(|tenant| row.tenant == *tenant)
@@ -265,20 +333,46 @@ impl WorkRows for Memory {
         let limit = if query.limit == 0 { 100 } else { query.limit };
         Ok(data.work.iter().rev().map(|(row, _)| row).filter(fits).take(limit).cloned().collect())
     }
-    async fn backlog(&self, _: Timestamp) -> Result<Vec<Backlog>, StateError> {
-        Ok(Vec::new())
+    async fn backlog(&self, now: Timestamp) -> Result<Vec<Backlog>, StateError> {
+        self.alive()?;
+        let data = self.data.lock().unwrap();
+        let of = |queue: Queue, state: WorkState| {
+            data.work.iter().map(|(row, _)| row).filter(move |row| row.queue == queue && row.state == state)
+        };
+        let queues: BTreeSet<Queue> = data.work.iter().map(|(row, _)| row.queue).collect();
+        let backlog = |queue| Backlog {
+            queue,
+            pending: of(queue, WorkState::Pending).count() as u64,
+            dead: of(queue, WorkState::Dead).count() as u64,
+            overdue: of(queue, WorkState::Pending).map(|row| now.since(row.due_at)).max().unwrap_or_default(),
+        };
+        Ok(queues.into_iter().map(backlog).filter(|backlog| backlog.pending + backlog.dead > 0).collect())
     }
 }
 
 #[async_trait]
 impl Leases for Memory {
     async fn acquire(&self, lease: &str, _: &str, _: Timestamp, _: Duration) -> Result<Option<Fence>, StateError> {
-        Ok(Some(Fence { lease: lease.to_owned(), token: 1 }))
+        self.alive()?;
+        Ok(Some(Fence { lease: lease.to_owned(), token: self.data.lock().unwrap().leader }))
     }
     async fn release(&self, _: &Fence, _: &str) -> Result<(), StateError> {
-        Ok(())
+        self.alive()
+    }
+    /// There is one node here: all claims are its own.
+    async fn take_back(&self, _: &str) -> Result<u64, StateError> {
+        self.alive()?;
+        let mut data = self.data.lock().unwrap();
+        data.leader += 1;
+        let mut freed = 0;
+        for (row, held) in data.work.iter_mut().filter(|(row, _)| row.state == WorkState::Pending && row.lease > 0) {
+            (row.lease, *held) = (0, Timestamp::EPOCH);
+            freed += 1;
+        }
+        Ok(freed)
     }
     async fn now(&self) -> Result<Timestamp, StateError> {
+        self.alive()?;
         Ok(self.clock.now())
     }
 }

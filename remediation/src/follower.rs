@@ -95,6 +95,7 @@ impl Follower for RepairFollower {
             | EventKind::ReviewDue
             | EventKind::KeyCreated { .. }
             | EventKind::KeyRevoked { .. }
+            | EventKind::Issue { .. }
             | EventKind::Noted { .. } => Ok(Commit::at(now)),
         }
     }

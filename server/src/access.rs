@@ -4,6 +4,7 @@
 //! it opens intake only: it stands in pages that anyone can read.
 
 pub mod keys;
+pub mod visitors;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod client;
+pub mod errors;
 pub mod keys;
 pub mod serve;
 pub mod table;
@@ -60,6 +61,8 @@ pub enum Command {
     Engine(EngineCommand),
     /// A shop of five services that breaks on a schedule: the whole story in under three minutes.
     Demo(DemoCommand),
+    /// Measure how much a running server takes and what it costs: sends OTLP and checks that all of it is stored.
+    Load(crate::load::LoadCommand),
     /// Check the configuration and the rules without starting anything.
     Check {
         /// Print the documented defaults and end.
@@ -77,6 +80,11 @@ pub enum Command {
     /// One incident.
     #[command(subcommand)]
     Incident(IncidentCommand),
+    /// The error issues: what goes wrong in code, grouped.
+    Errors(errors::ErrorsCommand),
+    /// One error issue.
+    #[command(subcommand)]
+    Error(errors::ErrorCommand),
     /// The alerts.
     Alerts {
         /// pending, firing or resolved; nothing means pending and firing.
@@ -200,6 +208,9 @@ pub enum DeliveriesCommand {
     Replay {
         /// Its id (`wrk_...`).
         id: String,
+        /// Send a trigger even though a later resolve was delivered: the receiver opens it again.
+        #[arg(long)]
+        force: bool,
     },
 }
 

@@ -30,8 +30,12 @@ pub struct Config {
     pub alerting: alerting::Config,
     /// Where notifications go.
     pub receivers: Vec<ReceiverConfig>,
+    /// How they are sent.
+    pub delivery: alerting::delivery::Config,
     /// Incidents and postmortems.
     pub incidents: incidents::Config,
+    /// Error issues.
+    pub errors: incidents::issues::Config,
     /// Repairs.
     pub remediation: remediation::Config,
     /// Watchfire's own logs and spans.
@@ -155,6 +159,24 @@ pub struct ClickHouseConfig {
     pub engine_lib: Option<PathBuf>,
     /// What the embedded engine may use.
     pub engine_memory: ByteCount,
+    /// Where the embedded engine serves ClickHouse's HTTP interface to clients with an API key that may read; none: nowhere.
+    pub sql_listen: Option<SocketAddr>,
+}
+
+impl ClickHouseConfig {
+    /// Less than this, and the engine cannot merge what it stores.
+    const LEAST_MEMORY: u64 = 512 << 20;
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.url.is_some() && self.sql_listen.is_some() {
+            problems.push("storage.clickhouse: `sql_listen` is the embedded engine's; with `url` let clients connect to that server, and leave it out".to_owned());
+        }
+        if self.engine_memory.0 < Self::LEAST_MEMORY {
+            problems.push("storage.clickhouse.engine_memory: less than 512MiB is too little for the engine".to_owned());
+        }
+        problems
+    }
 }
 
 impl Default for ClickHouseConfig {
@@ -166,6 +188,7 @@ impl Default for ClickHouseConfig {
             database: "watchfire".to_owned(),
             engine_lib: None,
             engine_memory: ByteCount(4 << 30),
+            sql_listen: None,
         }
     }
 }
@@ -247,23 +270,27 @@ pub fn read(path: Option<&Path>, environment: &dyn Fn(&str) -> Option<String>) -
     if problems.is_empty() { Ok(config) } else { Err(ConfigError::Check { path: path.to_owned(), problems }) }
 }
 
-/// Parses a text whose placeholders are filled in. The error names line, column and field.
+/// Parses a text whose placeholders are filled in. The error names line, column and field; it shows no line of the text, because the
+/// lines around a mistake may hold secrets.
 pub fn parse(text: &str) -> Result<Config, String> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Config::default());
     }
-    serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())
 }
 
 impl Config {
     /// What is wrong with it, one sentence each.
     pub fn problems(&self) -> Vec<String> {
-        let receivers: BTreeSet<String> = self.receivers.iter().map(|receiver| receiver.name.clone()).collect();
-        let mut problems = alerting::channels::receiver::problems(&self.receivers);
+        let receivers: BTreeSet<String> = self.receivers.iter().map(|receiver| receiver.name().to_owned()).collect();
+        let mut problems = alerting::channels::check_receivers(&self.receivers);
+        problems.extend(self.delivery.problems().into_iter().map(|problem| format!("delivery: {problem}")));
         problems.extend(self.alerting.check(&receivers));
         problems.extend(self.incidents.check());
+        problems.extend(self.errors.check());
         problems.extend(self.remediation.check());
         problems.extend(self.collector.check().err().map(|error| format!("collector: {error}")));
+        problems.extend(self.storage.clickhouse.problems());
         let named = self.incidents.chat_receiver.iter().chain(&self.incidents.review_receivers);
         for name in named.filter(|name| !receivers.contains(*name)) {
             problems.push(format!("incidents: `{name}` is not configured under `receivers`"));
@@ -295,6 +322,43 @@ mod tests {
         for key in found {
             assert!(DEFAULT_FILE.contains(&format!("{key}:")), "deploy/watchfire.yaml does not document `{key}`");
         }
+    }
+
+    #[test]
+    fn a_mistake_in_a_receiver_is_named_and_its_secrets_are_not_shown() {
+        for (text, said) in [
+            ("- { name: a, type: pagerduty, routing_key: hunter22, token: x }", "has the key `token`"),
+            ("- name: a\n  type: pagerduty\n  routing_kee: hunter22", "unknown field `routing_kee`"),
+            ("- { name: a, type: pagerdoody, routing_key: hunter22 }", "unknown variant `pagerdoody`"),
+            ("- { name: a, type: mail, password: hunter22 }", "needs the key `host`"),
+        ] {
+            let error = parse(&format!("receivers:\n{text}\n")).unwrap_err();
+            assert!(error.contains(said) && error.contains("line ") && !error.contains("hunter22"), "{error}");
+        }
+    }
+
+    #[test]
+    fn receivers_and_delivery_are_checked() {
+        let text = "receivers:\n- { name: a, type: pagerduty, routing_key: hunter22, url: \"http://example.com\" }\n- { name: a, type: slack_webhook, url: nowhere }\ndelivery: { lease: 0s, retry_cap: 1ms }\n";
+        let problems = parse(text).unwrap().problems();
+        for said in [
+            "receivers[0] `a`: url would send a secret unencrypted",
+            "receivers[1] `a`: url is not a URL",
+            "receivers[1]: the name `a` exists twice",
+            "delivery: lease is 0",
+            "delivery: retry_cap is smaller than retry_base",
+        ] {
+            assert!(problems.iter().any(|problem| problem.contains(said)), "{said} in {problems:?}");
+        }
+        assert!(!format!("{problems:?}").contains("hunter22"));
+    }
+
+    #[test]
+    fn what_the_engine_cannot_do_is_said() {
+        let problems = |text: &str| parse(&format!("storage:\n  clickhouse: {text}\n")).unwrap().problems();
+        assert!(problems("{ sql_listen: 127.0.0.1:8123, engine_memory: 512MiB }").is_empty());
+        assert!(problems("{ sql_listen: 127.0.0.1:8123, url: http://db:8123 }")[0].contains("leave it out"));
+        assert!(problems("{ engine_memory: 64MiB }")[0].contains("too little"));
     }
 
     #[test]

@@ -17,7 +17,10 @@ impl Probe for EngineProbe {
         let status = self.0.status();
         let detail = match (&status.trouble, status.pid) {
             (Some(trouble), _) if !status.up => trouble.clone(),
-            (_, Some(pid)) => format!("process {pid}, started again {} times", status.restarts),
+            (_, Some(pid)) => {
+                let mebibytes = status.resident_bytes >> 20;
+                format!("process {pid}, {mebibytes} MiB, started again {} times", status.restarts)
+            }
             (_, None) => "no process".to_owned(),
         };
         PartHealth { part: "engine".to_owned(), healthy: status.up, detail }

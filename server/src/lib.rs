@@ -6,6 +6,8 @@ pub mod config;
 pub mod demo;
 pub mod health;
 pub mod listen;
+pub mod load;
 pub mod observe;
 pub mod pipeline;
 pub mod runtime;
+pub mod usage;

@@ -29,6 +29,8 @@ pub struct Addresses {
     pub otlp_grpc: SocketAddr,
     /// OTLP over HTTP.
     pub otlp_http: SocketAddr,
+    /// SQL for ClickHouse's clients, served by the embedded engine; none unless `storage.clickhouse.sql_listen` names one.
+    pub sql: Option<SocketAddr>,
 }
 
 /// Binds all sockets. Off loopback only when a key exists.
@@ -54,9 +56,14 @@ async fn bind_one(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener>
 }
 
 impl Listeners {
-    /// What was bound.
+    /// What was bound; the engine binds `sql` itself, later.
     pub fn addresses(&self) -> std::io::Result<Addresses> {
-        Ok(Addresses { http: self.http.local_addr()?, otlp_grpc: self.otlp_grpc.local_addr()?, otlp_http: self.otlp_http.local_addr()? })
+        Ok(Addresses {
+            http: self.http.local_addr()?,
+            otlp_grpc: self.otlp_grpc.local_addr()?,
+            otlp_http: self.otlp_http.local_addr()?,
+            sql: None,
+        })
     }
 }
 

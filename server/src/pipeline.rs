@@ -13,7 +13,9 @@ use anyhow::Context;
 use collector::Collector;
 use dashboards::Sources;
 use incidents::Incidents;
+use incidents::issues::Issues;
 use model::drive::{Follower, Nudge, Worker};
+use model::fingerprint::Rules;
 use model::ids::{IdSource, RandomIds};
 use model::query::{Freshness, MetricCatalog, MetricQuery};
 use model::state::{Fence, StateStore};
@@ -23,8 +25,9 @@ use prometheus::Registry;
 use remediation::Remediation;
 use store::clickhouse::ClickHouse;
 use store::clickhouse::migrations::{TELEMETRY, migrate};
-use store::engine::child::EngineArgs;
+use store::engine::child::{EngineArgs, TcpArgs};
 use store::engine::supervisor::{Supervisor, SupervisorConfig};
+use store::errors::ClickHouseErrors;
 use store::evidence::ClickHouseEvidence;
 use store::promql::PromQl;
 use store::promql::clickhouse::ClickHouseSource;
@@ -36,12 +39,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::keys::{self, KeyRing, NewKey};
+use crate::access::visitors::UsersFile;
 use crate::access::{Access, guard};
 use crate::config::Config;
 use crate::health::{EngineProbe, StateProbe, WalProbe};
 use crate::listen::{self, Addresses};
 use crate::runtime::nudging::Nudging;
 use crate::runtime::{self, Loop};
+use crate::usage::Processes;
 
 /// A running Watchfire.
 pub struct Running {
@@ -56,19 +61,27 @@ pub struct Running {
     config: Config,
     config_file: Option<PathBuf>,
     alerting: Arc<Alerting>,
+    delivery: Arc<DeliveryWorker>,
     wal: Wal,
     engine: Option<Arc<Supervisor>>,
-    intake: CancellationToken,
-    loops: CancellationToken,
+    stop: Stop,
+    leader: JoinHandle<()>,
     tasks: Vec<JoinHandle<()>>,
     listeners: Vec<JoinHandle<()>>,
 }
 
-/// The state store: PostgreSQL where one is named, else SQLite in the data folder.
-pub async fn open_state(config: &Config, data_dir: &Path) -> anyhow::Result<Arc<dyn StateStore>> {
+/// What ends, in this order.
+struct Stop {
+    intake: CancellationToken,
+    loops: CancellationToken,
+    leading: CancellationToken,
+}
+
+/// The state store: PostgreSQL where one is named, else SQLite in the data folder. `node` is who claims work rows through it.
+pub async fn open_state(config: &Config, data_dir: &Path, node: &str) -> anyhow::Result<Arc<dyn StateStore>> {
     Ok(match &config.storage.postgres_url {
-        Some(url) => Arc::new(PostgresState::connect(url).await?),
-        None => Arc::new(SqliteState::open(&data_dir.join("state.db"), Arc::new(SystemClock)).await?),
+        Some(url) => Arc::new(PostgresState::connect(url).await?.named(node)),
+        None => Arc::new(SqliteState::open(&data_dir.join("state.db"), Arc::new(SystemClock)).await?.named(node)),
     })
 }
 
@@ -95,12 +108,25 @@ pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet
     if problems.is_empty() { Ok(rules) } else { Err(problems) }
 }
 
+/// The database's name without what would end its quotes.
+fn database(config: &Config) -> String {
+    config.storage.clickhouse.database.replace('`', "")
+}
+
+/// Who may use the engine's SQL listener, if there is one.
+fn visitors(config: &Config, data_dir: &Path) -> Option<UsersFile> {
+    let settings = &config.storage.clickhouse;
+    let file = |_| UsersFile { path: data_dir.join("sql-users.json"), database: database(config), engine_memory: settings.engine_memory.0 };
+    settings.sql_listen.filter(|_| settings.url.is_none()).map(file)
+}
+
 /// ClickHouse: the embedded engine, started and supervised, or a server.
 async fn open_clickhouse(
     config: &Config,
     data_dir: &Path,
     executable: PathBuf,
     library: Option<PathBuf>,
+    visitors: Option<&UsersFile>,
     clock: Arc<dyn Clock>,
     registry: &Registry,
 ) -> anyhow::Result<(ClickHouse, Option<Arc<Supervisor>>)> {
@@ -116,6 +142,8 @@ async fn open_clickhouse(
                 memory_bytes: settings.engine_memory.0,
                 threads,
                 connections: 8,
+                tcp: settings.sql_listen.zip(visitors).map(|(address, file)| TcpArgs { address, users_file: file.path.clone() }),
+                backups: None,
             };
             let clickhouse = ClickHouse::unix(&args.socket);
             let supervisor = Supervisor::start(SupervisorConfig::new(executable, args), clock, registry).await?;
@@ -123,7 +151,7 @@ async fn open_clickhouse(
         }
         (None, None) => anyhow::bail!("there is neither an engine library nor storage.clickhouse.url"),
     };
-    let name = settings.database.replace('`', "");
+    let name = database(config);
     clickhouse.execute(&format!("CREATE DATABASE IF NOT EXISTS `{name}`")).await.context("creating the database")?;
     let clickhouse = clickhouse.database(&name);
     migrate(&clickhouse, TELEMETRY).await?;
@@ -177,20 +205,33 @@ pub async fn start(
     let wal_config = config.storage.wal.for_node(data_dir.join("wal"), &node);
     let (opening_clock, opening_ids, opening_registry) = (clock.clone(), ids.clone(), registry.clone());
     let (wal, _) = tokio::task::spawn_blocking(move || Wal::open(wal_config, opening_clock, &*opening_ids, &opening_registry)).await??;
-    let state: Arc<dyn StateStore> = Arc::new(Nudging::new(open_state(&config, &data_dir).await?, nudge.clone()));
+    let state: Arc<dyn StateStore> = Arc::new(Nudging::new(open_state(&config, &data_dir, &node).await?, nudge.clone()));
+    // The log's lock says that the process before us is gone: what it held need not wait for the end of its leases.
+    let taken_back = state.take_back(&node).await?;
+    if taken_back > 0 {
+        tracing::info!(rows = taken_back, "the process before this one ended at work; its rows are taken up again");
+    }
     first_key(&config, &*state, &*ids).await?;
     let ring = Arc::new(KeyRing::default());
     ring.refresh(&*state).await?;
     let listeners = listen::bind(&config.server, !ring.snapshot().is_empty()).await?;
-    let addresses = listeners.addresses()?;
-    let (clickhouse, engine) = open_clickhouse(&config, &data_dir, executable, library, clock.clone(), &registry).await?;
+    let mut addresses = listeners.addresses()?;
+    let visitors = visitors(&config, &data_dir);
+    if let Some(file) = &visitors {
+        file.keep(&ring.snapshot()).with_context(|| format!("{} cannot be written", file.path.display()))?;
+    }
+    let (clickhouse, engine) =
+        open_clickhouse(&config, &data_dir, executable, library, visitors.as_ref(), clock.clone(), &registry).await?;
+    addresses.sql = engine.as_ref().and_then(|engine| engine.status().tcp);
     wal.start_writer(Arc::new(clickhouse.clone()));
+    registry.register(Box::new(Processes::new(engine.clone())?))?;
     let promql = Arc::new(PromQl::new(Arc::new(ClickHouseSource::new(clickhouse.client()))).with_metrics(&registry)?);
     let metrics: Arc<dyn MetricQuery> = promql.clone();
     let series = Arc::new(WalSeries::new(Arc::new(wal.clone()), clock.clone(), WalSeriesConfig::default()));
 
     // Intake, rules, incidents, repair: in the order of the data.
     let collector = Collector::new(config.collector.clone(), Arc::new(wal.clone()), clock.clone(), &registry)?;
+    collector.set_error_rules(Rules::new(&config.errors.rules).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?);
     let public_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", addresses.http));
     let alerting_config =
         alerting::Config { external_url: config.alerting.external_url.clone().or(Some(public_url.clone())), ..config.alerting.clone() };
@@ -206,8 +247,7 @@ pub async fn start(
         registry: registry.clone(),
         tenant: tenant.clone(),
     })?);
-    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-    let delivery = Arc::new(DeliveryWorker::new(&config.receivers, &http, ids.clone(), &registry)?);
+    let delivery = Arc::new(DeliveryWorker::new(&config.receivers, config.delivery.clone(), ids.clone(), &registry)?);
     let incidents = Incidents::new(
         incidents::Deps {
             config: config.incidents.clone(),
@@ -215,12 +255,24 @@ pub async fn start(
             public_url: Some(public_url),
             state: state.clone(),
             evidence: Arc::new(ClickHouseEvidence::new(clickhouse.client())),
-            series,
+            series: series.clone(),
             ids: ids.clone(),
         },
         &registry,
     )?;
     incidents.refresh_metrics().await?;
+    let errors = Arc::new(ClickHouseErrors::new(clickhouse.client()));
+    let issues = Issues::new(
+        incidents::issues::Deps {
+            config: config.errors.clone(),
+            state: state.clone(),
+            arrivals: errors.clone(),
+            reads: errors,
+            series,
+            ids: ids.clone(),
+        },
+        &registry,
+    )?;
     let keyless = Arc::new(AtomicBool::new(ring.snapshot().is_empty()));
     let remediation = Remediation::new(
         remediation::Deps {
@@ -254,12 +306,13 @@ pub async fn start(
         .merge(collector.http_router())
         .merge(collector.sentry_router())
         .merge(alerting.router())
-        .merge(alerting::delivery::api::router(state.clone()))
+        .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
         .merge(incidents.router())
+        .merge(issues.router())
         .merge(remediation.router());
 
     // Loops.
-    let (intake, loops) = (CancellationToken::new(), CancellationToken::new());
+    let (intake, loops, leading) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let (publish, fence) = watch::channel::<Option<Fence>>(None);
     let context = Loop { state: state.clone(), nudge: nudge.clone(), fence: fence.clone(), stop: loops.clone() };
     let mut followers: Vec<Arc<dyn Follower>> = incidents.followers();
@@ -268,11 +321,14 @@ pub async fn start(
     let mut workers: Vec<Arc<dyn Worker>> = alerting.workers();
     workers.extend(incidents.workers());
     workers.extend(remediation.workers());
+    // Another process of this node is another holder, so that its fence is another one.
+    let holder = format!("{node}/{:016x}", ids.random());
+    let leader = tokio::spawn(runtime::lead(state.clone(), holder, publish, nudge, leading.clone()));
     let mut tasks = vec![
-        tokio::spawn(runtime::lead(state.clone(), format!("{node}/{}", std::process::id()), publish, nudge, loops.clone())),
-        tokio::spawn(runtime::keys(state.clone(), ring, keyless, loops.clone())),
+        tokio::spawn(runtime::keys(state.clone(), ring, keyless, visitors, loops.clone())),
         tokio::spawn(runtime::follow(context.clone(), followers)),
-        tokio::spawn(runtime::deliver(context.clone(), delivery)),
+        tokio::spawn(runtime::issues(context.clone(), issues.follower())),
+        tokio::spawn(runtime::deliver(context.clone(), delivery.clone())),
         tokio::spawn(alerting.evaluator().run(fence, loops.clone().cancelled_owned())),
     ];
     tasks.extend(workers.into_iter().map(|worker| tokio::spawn(runtime::work(context.clone(), worker))));
@@ -281,7 +337,23 @@ pub async fn start(
         listen::serve(listeners.otlp_grpc, guarded(collector.grpc_router()), intake.clone()),
         listen::serve(listeners.otlp_http, guarded(collector.http_router()), intake.clone()),
     ];
-    Ok(Running { addresses, data_dir, state, metrics, config, config_file, alerting, wal, engine, intake, loops, tasks, listeners })
+    let stop = Stop { intake, loops, leading };
+    Ok(Running {
+        addresses,
+        data_dir,
+        state,
+        metrics,
+        config,
+        config_file,
+        alerting,
+        delivery,
+        wal,
+        engine,
+        stop,
+        leader,
+        tasks,
+        listeners,
+    })
 }
 
 impl Running {
@@ -296,20 +368,27 @@ impl Running {
         }
     }
 
-    /// Stops with grace: intake, loops, the log, the engine.
+    /// Stops with grace: intake, loops and the sends under way, leadership (what they commit is fenced by it), the log, the engine.
     pub async fn stop(self) {
         let grace = self.config.server.shutdown_grace.0;
-        self.intake.cancel();
+        self.stop.intake.cancel();
         for listener in self.listeners {
             if tokio::time::timeout(Duration::from_secs(5), listener).await.is_err() {
                 tracing::warn!("a listener still had requests at work; they were cut off");
             }
         }
-        self.loops.cancel();
-        for task in self.tasks {
-            if tokio::time::timeout(grace, task).await.is_err() {
-                tracing::warn!("a loop did not end in time; what it was at is a row and is taken again");
+        self.stop.loops.cancel();
+        let loops_end = async {
+            for task in self.tasks {
+                if tokio::time::timeout(grace, task).await.is_err() {
+                    tracing::warn!("a loop did not end in time; what it was at is a row and is taken again");
+                }
             }
+        };
+        tokio::join!(self.delivery.drain(grace), loops_end);
+        self.stop.leading.cancel();
+        if tokio::time::timeout(grace, self.leader).await.is_err() {
+            tracing::warn!("leadership was not given back in time; it runs out by itself");
         }
         let report = self.wal.stop(grace).await;
         if report.unwritten_blocks > 0 {

@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use alerting::delivery::DeliveryWorker;
+use incidents::issues::follower::IssueFollower;
 use model::drive::{Follower, Nudge, Worker, advance, work_once};
 use model::state::{Fence, StateStore};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::keys::KeyRing;
+use crate::access::visitors::UsersFile;
 
 /// The longest a loop sleeps without a nudge: how late a due row may be taken.
 const TICK: Duration = Duration::from_millis(250);
@@ -145,12 +147,36 @@ pub async fn work(context: Loop, worker: Arc<dyn Worker>) {
     }
 }
 
-/// Empties the outbox. A crash between send and mark leaves rows whose lease must run out first.
+/// Follows the table of error events.
+pub async fn issues(context: Loop, follower: Arc<IssueFollower>) {
+    loop {
+        while let Some(fence) = context.leading() {
+            let step = async { follower.advance(&*context.state, Some(&fence), context.state.now().await?).await };
+            match step.await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "the error issues could not be brought up to date; it tries again");
+                    break;
+                }
+            }
+            if context.stop.is_cancelled() {
+                return;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(follower.interval()) => {}
+            () = context.stop.cancelled() => return,
+        }
+    }
+}
+
+/// Empties the outbox. Sends that take long go on in the background and hold up nobody.
 pub async fn deliver(context: Loop, worker: Arc<DeliveryWorker>) {
     let mut listener = context.nudge.listener();
     loop {
         while let Some(fence) = context.leading() {
-            let step = async { worker.deliver_due(&*context.state, Some(&fence), context.state.now().await?).await };
+            let step = async { worker.deliver_due(&context.state, Some(&fence), context.state.now().await?).await };
             match step.await {
                 Ok(0) => break,
                 Ok(_) => {}
@@ -169,8 +195,14 @@ pub async fn deliver(context: Loop, worker: Arc<DeliveryWorker>) {
     }
 }
 
-/// Reads the live keys again, so that a new or revoked key counts within a second on every node.
-pub async fn keys(state: Arc<dyn StateStore>, ring: Arc<KeyRing>, keyless: Arc<AtomicBool>, stop: CancellationToken) {
+/// Reads the live keys again, so that a new or revoked key counts within a second on every node, at the SQL listener too.
+pub async fn keys(
+    state: Arc<dyn StateStore>,
+    ring: Arc<KeyRing>,
+    keyless: Arc<AtomicBool>,
+    visitors: Option<UsersFile>,
+    stop: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
@@ -180,6 +212,9 @@ pub async fn keys(state: Arc<dyn StateStore>, ring: Arc<KeyRing>, keyless: Arc<A
             tracing::warn!(error = %chain(&error), "the API keys could not be read again; the known ones stay");
         }
         keyless.store(ring.snapshot().is_empty(), Ordering::SeqCst);
+        if let Some(error) = visitors.as_ref().and_then(|file| file.keep(&ring.snapshot()).err()) {
+            tracing::error!(%error, "the SQL listener's users could not be written: it refuses everybody until they are");
+        }
     }
 }
 

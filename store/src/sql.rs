@@ -10,6 +10,7 @@ mod functions;
 mod guard;
 mod refused;
 mod tokens;
+mod visitors;
 
 use std::time::Duration;
 
@@ -23,9 +24,22 @@ use crate::clickhouse::ClickHouseError;
 pub use functions::names as allowed_functions;
 pub use guard::{Checked, INTERNAL, TABLES, check};
 pub use refused::SqlRefused;
+pub use visitors::TenantGuard;
 
 /// Tables with a column `tenant` that statements may read themselves; all other names in [`TABLES`] are views over them.
-pub const BASE_TABLES: [&str; 7] = ["spans", "logs", "series", "points", "histograms", "error_events", "trace_index"];
+pub const BASE_TABLES: [&str; 11] = [
+    "spans",
+    "logs",
+    "series",
+    "points",
+    "histograms",
+    "exp_histograms",
+    "summaries",
+    "exemplars",
+    "error_events",
+    "trace_index",
+    "error_arrivals",
+];
 
 /// The most rows of an answer.
 pub const MAX_RESULT_ROWS: u64 = 100_000;
@@ -81,31 +95,45 @@ impl GuardedSql {
 
     /// The client for one statement of a tenant.
     fn client(&self, tenant: &TenantId, timeout: Duration) -> Client {
-        let filters: Vec<String> = BASE_TABLES
-            .iter()
-            .map(|table| format!("'{}.{table}': 'tenant = \\'{tenant}\\''", self.database.replace('\'', "\\'")))
-            .collect();
-        let settings = [
-            ("additional_table_filters", format!("{{{}}}", filters.join(", "))),
-            // The tenant's condition first, on its own.
-            ("optimize_move_to_prewhere", "0".to_owned()),
-            ("optimize_prewhere_after_pushdown", "0".to_owned()),
-            ("query_plan_merge_filters", "0".to_owned()),
-            ("enable_join_runtime_filters", "0".to_owned()),
-            // What one tenant's statement learned about a part must not speed up another's.
-            ("use_query_condition_cache", "0".to_owned()),
-            ("use_query_cache", "0".to_owned()),
-            ("max_execution_time", timeout.as_secs_f64().max(0.001).to_string()),
-            ("timeout_overflow_mode", "throw".to_owned()),
-            ("max_result_rows", MAX_RESULT_ROWS.to_string()),
-            ("max_result_bytes", MAX_RESULT_BYTES.to_string()),
-            ("result_overflow_mode", "throw".to_owned()),
-            ("max_memory_usage", MAX_MEMORY_BYTES.to_string()),
-            ("wait_end_of_query", "1".to_owned()),
-            ("readonly", "1".to_owned()),
-        ];
-        settings.into_iter().fold(self.client.clone(), |client, (name, value)| client.with_setting(name, value))
+        let limits = Limits { timeout, result_bytes: MAX_RESULT_BYTES, memory_bytes: MAX_MEMORY_BYTES };
+        let fixed = [("wait_end_of_query", "1".to_owned()), ("readonly", "1".to_owned())];
+        let settings = tenant_settings(&self.database, tenant, limits).into_iter().chain(fixed);
+        settings.fold(self.client.clone(), |client, (name, value)| client.with_setting(name, value))
     }
+}
+
+/// What one statement of a tenant may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long it may run.
+    pub timeout: Duration,
+    /// The most bytes of its answer.
+    pub result_bytes: u64,
+    /// The most memory, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// The settings under which a tenant's statements run: its condition on every table that holds rows, and limits.
+pub fn tenant_settings(database: &str, tenant: &TenantId, limits: Limits) -> Vec<(&'static str, String)> {
+    let filters: Vec<String> =
+        BASE_TABLES.iter().map(|table| format!("'{}.{table}': 'tenant = \\'{tenant}\\''", database.replace('\'', "\\'"))).collect();
+    vec![
+        ("additional_table_filters", format!("{{{}}}", filters.join(", "))),
+        // The tenant's condition first, on its own.
+        ("optimize_move_to_prewhere", "0".to_owned()),
+        ("optimize_prewhere_after_pushdown", "0".to_owned()),
+        ("query_plan_merge_filters", "0".to_owned()),
+        ("enable_join_runtime_filters", "0".to_owned()),
+        // What one tenant's statement learned about a part must not speed up another's.
+        ("use_query_condition_cache", "0".to_owned()),
+        ("use_query_cache", "0".to_owned()),
+        ("max_execution_time", limits.timeout.as_secs_f64().max(0.001).to_string()),
+        ("timeout_overflow_mode", "throw".to_owned()),
+        ("max_result_rows", MAX_RESULT_ROWS.to_string()),
+        ("max_result_bytes", limits.result_bytes.to_string()),
+        ("result_overflow_mode", "throw".to_owned()),
+        ("max_memory_usage", limits.memory_bytes.to_string()),
+    ]
 }
 
 #[async_trait]

@@ -1,4 +1,5 @@
-//! Catchers that stand for PagerDuty, Slack and Twilio: they answer as the providers do and keep what came.
+//! Catchers that stand for PagerDuty, Slack and Twilio: they answer as the providers do and keep what came. PagerDuty can be made to
+//! keep its answers back.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 /// One request that came.
 #[derive(Clone, Debug)]
@@ -27,22 +29,31 @@ pub struct Request {
 pub struct Catchers {
     /// Where they listen.
     pub address: SocketAddr,
-    requests: Arc<Mutex<Vec<Request>>>,
+    requests: Kept,
+    held: watch::Sender<bool>,
 }
 
 impl Catchers {
     /// Starts them on a free port.
     pub async fn start() -> Self {
-        let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+    /// Starts them at an address.
+    pub async fn start_at(address: SocketAddr) -> Self {
+        let (requests, held) = (Kept::default(), watch::Sender::new(false));
         let router = Router::new()
             .route("/v2/enqueue", post(pagerduty))
             .route("/slack/{method}", any(slack))
             .route("/2010-04-01/Accounts/{account}/Messages.json", post(twilio).get(|| async { Json(json!({"messages": []})) }))
-            .with_state(requests.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            .with_state((requests.clone(), held.clone()));
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Catchers { address, requests }
+        Catchers { address, requests, held }
+    }
+    /// Whether PagerDuty's answers wait until this is called again with `false`.
+    pub fn hold(&self, hold: bool) {
+        self.held.send_replace(hold);
     }
     /// What came to a destination, in order.
     pub fn to(&self, destination: &str) -> Vec<Request> {
@@ -55,6 +66,7 @@ impl Catchers {
 }
 
 type Kept = Arc<Mutex<Vec<Request>>>;
+type Desk = (Kept, watch::Sender<bool>);
 
 fn keep(kept: &Kept, to: &str, body: Value) -> usize {
     let mut kept = kept.lock().unwrap();
@@ -68,13 +80,14 @@ fn parse(body: &str) -> Value {
     })
 }
 
-async fn pagerduty(State(kept): State<Kept>, Json(event): Json<Value>) -> Response {
+async fn pagerduty(State((kept, held)): State<Desk>, Json(event): Json<Value>) -> Response {
     let key = event["dedup_key"].clone();
     keep(&kept, "pagerduty", event);
+    let _ = held.subscribe().wait_for(|held| !held).await;
     (StatusCode::ACCEPTED, Json(json!({"status": "success", "message": "Event processed", "dedup_key": key}))).into_response()
 }
 
-async fn slack(State(kept): State<Kept>, Path(method): Path<String>, body: String) -> Json<Value> {
+async fn slack(State((kept, _)): State<Desk>, Path(method): Path<String>, body: String) -> Json<Value> {
     let body = parse(&body);
     let number = keep(&kept, &method, body.clone());
     Json(match method.as_str() {
@@ -85,7 +98,7 @@ async fn slack(State(kept): State<Kept>, Path(method): Path<String>, body: Strin
     })
 }
 
-async fn twilio(State(kept): State<Kept>, body: String) -> Response {
+async fn twilio(State((kept, _)): State<Desk>, body: String) -> Response {
     let number = keep(&kept, "twilio", parse(&body));
     (StatusCode::CREATED, Json(json!({"sid": format!("SM{number:032}"), "status": "queued"}))).into_response()
 }

@@ -4,16 +4,24 @@
 
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
+#[path = "e2e/clickhouse_url.rs"]
+mod clickhouse_url;
 #[path = "e2e/command_line.rs"]
 mod command_line;
 #[path = "e2e/crash.rs"]
 mod crash;
+#[path = "e2e/deliveries.rs"]
+mod deliveries;
 #[path = "e2e/deploy.rs"]
 mod deploy;
+#[path = "e2e/issues.rs"]
+mod issues;
 #[path = "e2e/sentry.rs"]
 mod sentry;
 #[path = "e2e/spine.rs"]
 mod spine;
+#[path = "e2e/sql_listener.rs"]
+mod sql_listener;
 #[path = "e2e/tree.rs"]
 mod tree;
 

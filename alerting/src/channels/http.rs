@@ -1,106 +1,175 @@
-//! The HTTP under most channels: bounded answers, `Retry-After`, and errors without URLs (some of which are secrets).
+//! One HTTP exchange with a provider: bounded in time and in what is read, judged by its status. In: a request. Out: an [`Answer`], or
+//! a [`SendError`] whose words hold neither the URL nor any secret of the receiver.
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use model::time::{Clock, SystemClock, Timestamp};
-use reqwest::{RequestBuilder, StatusCode};
+use chrono::DateTime;
+use model::secret::Secret;
+use model::time::Timestamp;
+use reqwest::header::RETRY_AFTER;
+use serde_json::Value;
 
 use super::SendError;
+use super::text::cut;
 
-/// The most of an answer that is read.
-const MAX_ANSWER: usize = 64 << 10;
+/// How much of an ordinary answer is read.
+pub const ANSWER: usize = 64 << 10;
+/// How much of a listing (a channel's history, a page of messages) is read.
+pub const LISTING: usize = 1 << 20;
+/// The longest `Retry-After` that is obeyed; beyond it the provider is asked again after this time.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// A client with a timeout for each attempt.
-#[derive(Clone)]
-pub struct Http {
-    client: reqwest::Client,
-    timeout: Duration,
+/// Hides a receiver's secrets wherever a text might hold one.
+#[derive(Clone, Debug, Default)]
+pub struct Scrubber(Vec<Secret>);
+
+impl Scrubber {
+    /// For these secrets. Those under four characters are ignored: hiding them would hide ordinary words.
+    pub fn new(secrets: impl IntoIterator<Item = Secret>) -> Self {
+        Scrubber(secrets.into_iter().filter(|secret| secret.reveal().len() >= 4).collect())
+    }
+    /// The text without the secrets.
+    pub fn clean(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.reveal(), "<secret>"))
+    }
 }
 
-/// An answer of a provider.
-#[derive(Clone, Debug)]
+/// What a provider answered.
+#[derive(Debug)]
 pub struct Answer {
-    /// Its status.
-    pub status: StatusCode,
-    /// `Retry-After`, as a duration from now.
+    /// The HTTP status.
+    pub status: u16,
+    /// `Retry-After`, where there was one.
     pub retry_after: Option<Duration>,
-    /// Its body, cut.
-    pub body: String,
+    /// The body, or its first part.
+    pub body: Vec<u8>,
+    /// Whether that is all of it: false where it was too long, too slow or broke off.
+    pub whole: bool,
+}
+
+impl Answer {
+    /// The body as JSON, if it is whole and is JSON.
+    pub fn json(&self) -> Option<Value> {
+        if self.whole { serde_json::from_slice(&self.body).ok() } else { None }
+    }
+}
+
+/// A receiver's HTTP.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Shared by all receivers.
+    pub client: reqwest::Client,
+    timeout: Duration,
+    scrubber: Scrubber,
 }
 
 impl Http {
-    /// With a shared client.
-    pub fn new(client: reqwest::Client, timeout: Duration) -> Self {
-        Http { client, timeout }
+    /// For one receiver.
+    pub fn new(client: &reqwest::Client, timeout: Duration, secrets: impl IntoIterator<Item = Secret>) -> Self {
+        Http { client: client.clone(), timeout, scrubber: Scrubber::new(secrets) }
     }
-    /// A request to be filled in.
-    pub fn post(&self, url: &str) -> RequestBuilder {
-        self.client.post(url)
+
+    /// Sends and reads at most `limit` bytes. Any status is an answer.
+    pub async fn exchange(&self, request: reqwest::RequestBuilder, now: Timestamp, limit: usize) -> Result<Answer, SendError> {
+        let response = request.timeout(self.timeout).send().await.map_err(|error| self.failure(error))?;
+        let status = response.status().as_u16();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| retry_after(text, now));
+        let (body, whole) = read(response, limit).await;
+        Ok(Answer { status, retry_after, body, whole })
     }
-    /// A request to be filled in.
-    pub fn get(&self, url: &str) -> RequestBuilder {
-        self.client.get(url)
+
+    /// Sends and accepts only a status of success.
+    pub async fn send(&self, request: reqwest::RequestBuilder, now: Timestamp) -> Result<Answer, SendError> {
+        let answer = self.exchange(request, now, ANSWER).await?;
+        self.judge(&answer)?;
+        Ok(answer)
     }
-    /// Sends and reads the answer. Network trouble and timeouts are worth another try.
-    pub async fn send(&self, request: RequestBuilder) -> Result<Answer, SendError> {
-        let exchange = async {
-            let response = request.send().await.map_err(network)?;
-            let status = response.status();
-            let now = SystemClock.now();
-            let retry_after =
-                response.headers().get("retry-after").and_then(|value| value.to_str().ok()).and_then(|text| retry_after(text, now));
-            let mut body = Vec::new();
-            let mut stream = response.bytes_stream();
-            while let Some(chunk) = stream.next().await {
-                body.extend_from_slice(&chunk.map_err(network)?);
-                if body.len() > MAX_ANSWER {
-                    body.truncate(MAX_ANSWER);
-                    break;
-                }
-            }
-            Ok(Answer { status, retry_after, body: String::from_utf8_lossy(&body).into_owned() })
-        };
-        match tokio::time::timeout(self.timeout, exchange).await {
-            Ok(answer) => answer,
-            Err(_) => Err(SendError::uncertain(format!("no answer within {:?}", self.timeout))),
+
+    /// What the status means. 429, 408 and 5xx pass; other refusals stay.
+    pub fn judge(&self, answer: &Answer) -> Result<(), SendError> {
+        let Answer { status, retry_after, .. } = *answer;
+        match status {
+            200..=299 => Ok(()),
+            300..=399 => Err(SendError::last(format!("the receiver answered {status}, a redirect: configure the URL that it leads to"))),
+            429 => Err(SendError::Retry { after: retry_after, reason: "429: too many requests".to_owned(), doubt: false }),
+            // A gateway does not know what became of the request behind it.
+            408 | 502 | 504 => Err(SendError::Retry { after: retry_after, reason: self.refusal(answer), doubt: true }),
+            500..=599 => Err(SendError::Retry { after: retry_after, reason: self.refusal(answer), doubt: false }),
+            _ => Err(SendError::last(self.refusal(answer))),
         }
     }
-    /// Sends; 2xx passes, 429 and 5xx are worth another try, anything else is final.
-    pub async fn deliver(&self, request: RequestBuilder) -> Result<Answer, SendError> {
-        let answer = self.send(request).await?;
-        if answer.status.is_success() { Ok(answer) } else { Err(refused(&answer)) }
+
+    fn refusal(&self, answer: &Answer) -> String {
+        let said = self.excerpt(&answer.body);
+        if said.is_empty() {
+            format!("the receiver answered {}", answer.status)
+        } else {
+            format!("the receiver answered {}: {said}", answer.status)
+        }
+    }
+
+    /// The first words of a body, on one line, without secrets.
+    pub fn excerpt(&self, body: &[u8]) -> String {
+        let text = self.scrubber.clean(&String::from_utf8_lossy(body));
+        cut(&text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "), 200)
+    }
+
+    fn failure(&self, error: reqwest::Error) -> SendError {
+        let error = error.without_url();
+        if error.is_builder() {
+            return SendError::last(format!("the request cannot be built: {}", self.scrubber.clean(&chain(&error))));
+        }
+        let reason = match (error.is_timeout(), error.is_connect()) {
+            (true, _) => format!("no answer within {:?}", self.timeout),
+            (false, true) => format!("cannot connect: {}", self.scrubber.clean(&chain(&error))),
+            (false, false) => format!("the connection broke: {}", self.scrubber.clean(&chain(&error))),
+        };
+        if error.is_connect() { SendError::retry(reason) } else { SendError::doubtful(reason) }
     }
 }
 
-/// What an unsuccessful answer means.
-pub fn refused(answer: &Answer) -> SendError {
-    let words = super::cut(answer.body.split_whitespace().collect::<Vec<_>>().join(" ").as_str(), 200);
-    let reason =
-        if words.is_empty() { format!("HTTP {}", answer.status.as_u16()) } else { format!("HTTP {}: {words}", answer.status.as_u16()) };
-    let again =
-        answer.status == StatusCode::TOO_MANY_REQUESTS || answer.status == StatusCode::REQUEST_TIMEOUT || answer.status.is_server_error();
-    if again { SendError::Retry { after: answer.retry_after, reason, uncertain: false } } else { SendError::Final { reason } }
+/// An error and all its causes, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = inner.source();
+    }
+    text
 }
 
-fn network(error: reqwest::Error) -> SendError {
-    let error = error.without_url();
-    let mut last: &dyn std::error::Error = &error;
-    while let Some(source) = last.source() {
-        last = source;
+async fn read(mut response: reqwest::Response, limit: usize) -> (Vec<u8>, bool) {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => {
+                let room = limit - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if chunk.len() > room {
+                    return (body, false);
+                }
+            }
+            Ok(None) => return (body, true),
+            Err(_) => return (body, false),
+        }
     }
-    let reason = format!("the connection failed: {last}");
-    // A connection that never came about carried nothing.
-    if error.is_connect() { SendError::retry(reason) } else { SendError::uncertain(reason) }
 }
 
-/// Seconds, or an HTTP date.
-fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse::<u64>() {
-        return Some(Duration::from_secs(seconds.min(86_400)));
-    }
-    let at = chrono::DateTime::parse_from_rfc2822(text.trim()).ok()?;
-    Some(Timestamp::from_secs(at.timestamp()).since(now).min(Duration::from_secs(86_400)))
+/// `Retry-After`: seconds, or an HTTP date; at most an hour, at least a second.
+pub fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = DateTime::parse_from_rfc2822(text).ok()?;
+            Timestamp::from_millis(at.timestamp_millis()).since(now)
+        }
+    };
+    Some(wait.clamp(Duration::from_secs(1), LONGEST_WAIT))
 }
 
 #[cfg(test)]
@@ -109,9 +178,24 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
-        let now = Timestamp::from_secs(1_445_412_480);
-        assert_eq!(retry_after("120", now), Some(Duration::from_secs(120)));
-        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:30 GMT", now), Some(Duration::from_secs(30)));
-        assert_eq!(retry_after("soon", now), None);
+        let now = "2026-03-01T09:30:00Z".parse().unwrap();
+        for (text, seconds) in [
+            ("7", Some(7)),
+            (" 0 ", Some(1)),
+            ("999999999", Some(3600)),
+            ("Sun, 01 Mar 2026 09:30:30 GMT", Some(30)),
+            ("Sun, 01 Mar 2026 09:00:00 GMT", Some(1)),
+            ("soon", None),
+            ("-3", None),
+            ("", None),
+        ] {
+            assert_eq!(retry_after(text, now), seconds.map(Duration::from_secs), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_scrubbed_and_short_words_are_not() {
+        let scrubber = Scrubber::new([Secret::new("tok-12345"), Secret::new("a")]);
+        assert_eq!(scrubber.clean("a bad tok-12345"), "a bad <secret>");
     }
 }

@@ -1,243 +1,165 @@
-//! Slack: the Web API (posts, incident channels) and incoming webhooks. Severity is a word beside its colour. Every post carries the
-//! notification's id as message metadata, so that after a crash the channel's history says whether it arrived.
+//! Slack's Web API. In: notices and documents for the configured channel, and the life of incident channels (open, post, archive). Out: the
+//! message's `channel:ts`, or the channel opened.
+//!
+//! Slack takes no idempotency key. Every message carries metadata (`watchfire_notification`, our id); after a send of unknown outcome the
+//! channel's history is searched for it. Opening a channel repeats safely: see [`rooms`].
+
+mod api;
+pub mod render;
+mod rooms;
 
 use async_trait::async_trait;
-use model::message::{Delivery, Message, Notice, PageAction};
-use model::secret::Secret;
-use model::severity::Severity;
+use model::incident::ChatChannel;
+use model::message::{Delivery, Message};
+use model::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::http::{Http, refused};
-use super::{Attempt, Channel, Reconciled, SendError, Sent, cut, unsupported};
+use super::config::SlackConfig;
+use super::{Attempt, Channel, OpenedChannel, Reconciled, SendError, Sent};
+use api::Api;
 
-const METADATA: &str = "watchfire_notification";
+/// Clocks differ; history is read from this much before the attempt.
+const SKEW: std::time::Duration = std::time::Duration::from_secs(120);
+const HISTORY_PAGES: usize = 5;
+const HISTORY_PAGE: &str = "50";
 
-/// Slack's Web API.
+/// One workspace and channel.
+#[derive(Debug)]
 pub struct Slack {
-    http: Http,
-    api: String,
-    token: Secret,
-    channel: String,
-    invite: Vec<String>,
-}
-
-fn symbol(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => ":information_source:",
-        Severity::Warning => ":warning:",
-        Severity::High => ":large_orange_circle:",
-        Severity::Critical => ":red_circle:",
-    }
-}
-
-/// Escapes what Slack's markup would take for its own.
-fn plain(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-/// The one line of a notice.
-pub fn headline(notice: &Notice) -> String {
-    let number = notice.incident_number.map(|number| format!(" #{number}")).unwrap_or_default();
-    let title = plain(&cut(&notice.title, 500));
-    match notice.action {
-        PageAction::Trigger => format!("{} {}{number}: {title}", symbol(notice.severity), notice.severity.as_str().to_uppercase()),
-        PageAction::Acknowledge => format!(":eyes: ACKNOWLEDGED{number}: {title}"),
-        PageAction::Resolve => format!(":white_check_mark: RESOLVED{number}: {title}"),
-    }
-}
-
-/// A notice as Block Kit.
-pub fn blocks(notice: &Notice) -> Value {
-    let mut blocks = vec![json!({"type": "section", "text": {"type": "mrkdwn", "text": format!("*{}*", headline(notice))}})];
-    for alert in notice.alerts.iter().take(5) {
-        let labels = plain(&alert.labels.to_string());
-        let text = format!("{}\nvalue {} · since {}", cut(&labels, 600), plain(&alert.value), alert.starts_at);
-        blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": text}]}));
-    }
-    let more = notice.alerts.len().saturating_sub(5);
-    let why = if more > 0 { format!("{} · and {more} more alerts", plain(&notice.reason)) } else { plain(&notice.reason) };
-    if !why.is_empty() {
-        blocks.push(json!({"type": "context", "elements": [{"type": "mrkdwn", "text": cut(&why, 1_000)}]}));
-    }
-    if notice.action == PageAction::Trigger {
-        let button = |action: &str, text: &str| json!({"type": "button", "action_id": action, "value": notice.dedup_key, "text": {"type": "plain_text", "text": text}});
-        blocks
-            .push(json!({"type": "actions", "elements": [button("watchfire_ack", "Acknowledge"), button("watchfire_resolve", "Resolve")]}));
-    }
-    Value::Array(blocks)
+    api: Api,
+    config: SlackConfig,
 }
 
 impl Slack {
-    /// For one workspace.
-    pub fn new(http: Http, api_url: &str, token: Secret, channel: String, invite: Vec<String>) -> Self {
-        Slack { http, api: api_url.trim_end_matches('/').to_owned(), token, channel, invite }
+    /// From its settings.
+    pub fn new(config: &SlackConfig, client: &reqwest::Client) -> Self {
+        Slack { api: Api::new(config, client), config: config.clone() }
     }
 
-    /// Calls a method; `ok: false` is a failure, classified by its word. Words in `fine` pass.
-    async fn call(&self, method: &str, body: Value, fine: &[&str]) -> Result<Value, SendError> {
-        let request = self.http.post(&format!("{}/{method}", self.api)).bearer_auth(self.token.reveal()).json(&body);
-        let answer = self.http.send(request).await?;
-        if !answer.status.is_success() {
-            return Err(refused(&answer));
-        }
-        let json: Value = serde_json::from_str(&answer.body).map_err(|_| SendError::retry(format!("{method}: the answer is not JSON")))?;
-        let word = json["error"].as_str().unwrap_or("").to_owned();
-        if json["ok"] == true || fine.contains(&word.as_str()) {
-            return Ok(json);
-        }
-        let reason = format!("{method}: {word}");
-        let again = matches!(
-            word.as_str(),
-            "" | "ratelimited"
-                | "rate_limited"
-                | "internal_error"
-                | "fatal_error"
-                | "service_unavailable"
-                | "request_timeout"
-                | "team_added_to_org"
-        );
-        Err(if again { SendError::Retry { after: answer.retry_after, reason, uncertain: false } } else { SendError::Final { reason } })
+    async fn post(&self, delivery: &Delivery, body: Value, now: Timestamp) -> Result<Sent, SendError> {
+        let mut body = body;
+        body["metadata"] = render::metadata(delivery);
+        let answer = self.api.call("chat.postMessage", &body, now).await?;
+        let channel = answer["channel"].as_str().or(body["channel"].as_str()).unwrap_or_default();
+        Ok(Sent { provider_id: answer["ts"].as_str().map(|ts| format!("{channel}:{ts}")), channel: None })
     }
 
-    async fn post(&self, delivery: &Delivery, channel: &str, mut body: Value, resend: bool) -> Result<Sent, SendError> {
-        body["channel"] = json!(channel);
-        body["metadata"] = json!({"event_type": METADATA, "event_payload": {"id": delivery.id.to_string(), "resend": resend}});
-        if resend {
-            let text = body["text"].as_str().unwrap_or("").to_owned();
-            body["text"] = json!(format!("{text} (sent again: the first may have arrived)"));
-        }
-        let answer = self.call("chat.postMessage", body, &[]).await?;
-        Ok(Sent { provider_id: answer["ts"].as_str().map(str::to_owned), channel: None })
-    }
-
-    /// Creates the channel, or finds the one that an earlier attempt created.
-    async fn open(&self, name: &str) -> Result<(String, String), SendError> {
-        let answer = self.call("conversations.create", json!({"name": name, "is_private": false}), &["name_taken"]).await?;
-        if answer["ok"] == true {
-            return channel_of(&answer["channel"]).ok_or_else(|| SendError::retry("conversations.create: the answer names no channel"));
-        }
-        let mut cursor = String::new();
-        loop {
-            let ask = json!({"limit": 1000, "exclude_archived": true, "cursor": cursor});
-            let page = self.call("conversations.list", ask, &[]).await?;
-            let found = page["channels"].as_array().into_iter().flatten().find(|channel| channel["name"] == name);
-            if let Some(found) = found.and_then(channel_of) {
-                return Ok(found);
+    /// Looks for our message in a channel since `since`. `Err` where Slack does not say.
+    async fn find(&self, channel: &str, delivery: &Delivery, since: Timestamp, now: Timestamp) -> Result<Option<String>, SendError> {
+        let (oldest, mut cursor) = (format!("{:.6}", since.minus(SKEW).secs_f64()), String::new());
+        for _ in 0..HISTORY_PAGES {
+            let query =
+                [("channel", channel), ("oldest", &oldest), ("limit", HISTORY_PAGE), ("include_all_metadata", "true"), ("cursor", &cursor)];
+            let page = self.api.list("conversations.history", &query, now).await?;
+            if let Some(ts) = render::find_ours(&page, delivery) {
+                return Ok(Some(format!("{channel}:{ts}")));
             }
-            cursor = page["response_metadata"]["next_cursor"].as_str().unwrap_or("").to_owned();
-            if cursor.is_empty() {
-                return Err(SendError::fatal(format!("conversations.create: the name {name} is taken by an archived or hidden channel")));
+            match api::next_cursor(&page) {
+                Some(next) => cursor = next,
+                None => return Ok(None),
             }
         }
+        Err(SendError::retry("the channel's history is too long to search"))
     }
 
-    async fn open_channel(
-        &self,
-        delivery: &Delivery,
-        name: &str,
-        topic: &str,
-        invite: &[String],
-        text: &str,
-        resend: bool,
-    ) -> Result<Sent, SendError> {
-        let (id, name) = self.open(name).await?;
-        self.call("conversations.setTopic", json!({"channel": id, "topic": cut(topic, 250)}), &[]).await?;
-        let people: Vec<&str> = self.invite.iter().chain(invite).map(String::as_str).collect();
-        if !people.is_empty() {
-            let fine = ["already_in_channel", "cant_invite_self", "user_not_found", "users_not_found"];
-            self.call("conversations.invite", json!({"channel": id, "users": people.join(",")}), &fine).await?;
+    /// The id of the configured channel: history is asked by id, posts may go to a name.
+    async fn configured_channel(&self, now: Timestamp) -> Result<Option<String>, SendError> {
+        if looks_like_id(&self.config.channel) {
+            return Ok(Some(self.config.channel.clone()));
         }
-        let sent = self.post(delivery, &id, json!({"text": text}), resend).await?;
-        Ok(Sent { channel: Some((id, name)), ..sent })
+        let found = rooms::find(&self.api, self.config.channel.trim_start_matches('#'), now).await?;
+        Ok(found.map(|room| room.id))
     }
 
-    fn place<'a>(&'a self, delivery: &Delivery, attempt: Attempt<'a>) -> Result<&'a str, SendError> {
+    /// Where the message is to be found, if it was sent.
+    async fn place(&self, delivery: &Delivery, attempt: &Attempt) -> Result<Option<String>, SendError> {
         match &delivery.message {
-            Message::ChatPost { .. } | Message::ChatArchive { .. } => {
-                attempt.chat.ok_or_else(|| SendError::retry("the incident's channel does not exist yet"))
-            }
-            Message::Notice(_) | Message::Document { .. } | Message::ChatOpen { .. } => Ok(&self.channel),
+            Message::Notice(_) | Message::Document { .. } => self.configured_channel(attempt.now).await,
+            Message::ChatPost { .. } => Ok(attempt.chat.as_ref().map(|chat| chat.id.clone())),
+            Message::ChatOpen { .. } | Message::ChatArchive { .. } => Ok(None),
         }
     }
 }
 
-fn channel_of(channel: &Value) -> Option<(String, String)> {
-    Some((channel["id"].as_str()?.to_owned(), channel["name"].as_str()?.to_owned()))
+fn looks_like_id(channel: &str) -> bool {
+    channel.len() >= 7
+        && channel.starts_with(['C', 'G', 'D'])
+        && channel.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+}
+
+/// The incident's channel, if this receiver opened it.
+fn own_chat<'a>(delivery: &Delivery, attempt: &'a Attempt) -> Result<&'a ChatChannel, SendError> {
+    match &attempt.chat {
+        None => Err(SendError::retry("the incident has no chat channel yet")),
+        Some(chat) if chat.receiver != delivery.receiver => {
+            Err(SendError::last(format!("the incident's chat channel was opened by receiver `{}`", chat.receiver)))
+        }
+        Some(chat) => Ok(chat),
+    }
 }
 
 #[async_trait]
 impl Channel for Slack {
-    async fn send(&self, delivery: &Delivery, attempt: Attempt<'_>) -> Result<Sent, SendError> {
-        let place = self.place(delivery, attempt)?;
+    async fn send(&self, delivery: &Delivery, attempt: &Attempt) -> Result<Sent, SendError> {
+        let channel = self.config.channel.as_str();
         match &delivery.message {
             Message::Notice(notice) => {
-                let body = json!({"text": headline(notice), "blocks": blocks(notice)});
-                self.post(delivery, place, body, attempt.resend).await
+                let blocks = render::notice_blocks(notice, render::subject_id(delivery).as_deref(), attempt.resend);
+                let body = json!({"channel": channel, "text": render::notice_text(notice), "blocks": blocks, "unfurl_links": false});
+                self.post(delivery, body, attempt.now).await
+            }
+            Message::Document { title, text, attachments } => {
+                let text = render::document_text(title, text, attachments, attempt.resend);
+                self.post(delivery, json!({"channel": channel, "text": text, "unfurl_links": false}), attempt.now).await
+            }
+            Message::ChatPost { text, .. } => {
+                let chat = own_chat(delivery, attempt)?;
+                let text = render::post_text(text, attempt.resend);
+                self.post(delivery, json!({"channel": chat.id, "text": text, "unfurl_links": false}), attempt.now).await
+            }
+            Message::ChatArchive { .. } => {
+                let chat = own_chat(delivery, attempt)?;
+                rooms::archive(&self.api, &chat.id, attempt.now).await?;
+                Ok(Sent::with(chat.id.clone()))
             }
             Message::ChatOpen { name, topic, invite, text, .. } => {
-                self.open_channel(delivery, name, topic, invite, text, attempt.resend).await
-            }
-            Message::ChatPost { text, .. } => self.post(delivery, place, json!({"text": cut(text, 3_900)}), attempt.resend).await,
-            Message::ChatArchive { .. } => {
-                self.call("conversations.archive", json!({"channel": place}), &["already_archived", "is_archived"]).await?;
-                Ok(Sent { provider_id: Some(place.to_owned()), channel: None })
-            }
-            Message::Document { title, text, .. } => {
-                let body = json!({"text": format!("*{}*\n{}", plain(title), cut(text, 3_500))});
-                self.post(delivery, place, body, attempt.resend).await
+                let invite: Vec<&str> = invite.iter().chain(&self.config.invite).map(String::as_str).collect();
+                let wish = rooms::Wish { name, topic, invite, queued_at: delivery.queued_at, suffix: super::twilio::short_id(delivery) };
+                let room = match &attempt.chat {
+                    Some(chat) if chat.receiver == delivery.receiver => OpenedChannel { id: chat.id.clone(), name: chat.name.clone() },
+                    Some(_) | None => rooms::open(&self.api, &wish, attempt.now).await?,
+                };
+                rooms::furnish(&self.api, &room.id, &wish, attempt.now).await.map_err(SendError::after_a_part)?;
+                // `Ok(true)`: an earlier attempt said it; `Err`: it may have.
+                let said = match attempt.since {
+                    Some(_) => self.find(&room.id, delivery, delivery.queued_at, attempt.now).await.map(|found| found.is_some()),
+                    None => Ok(false),
+                };
+                if !matches!(said, Ok(true)) {
+                    let text = render::post_text(text, said.is_err());
+                    let body = json!({"channel": room.id, "text": text, "unfurl_links": false});
+                    self.post(delivery, body, attempt.now).await.map_err(SendError::after_a_part)?;
+                }
+                Ok(Sent { provider_id: Some(room.id.clone()), channel: Some(room) })
             }
         }
     }
 
-    async fn reconcile(&self, delivery: &Delivery, attempt: Attempt<'_>) -> Reconciled {
-        // Opening and archiving are idempotent: they are simply done again.
+    async fn reconcile(&self, delivery: &Delivery, attempt: &Attempt) -> Reconciled {
         if matches!(delivery.message, Message::ChatOpen { .. } | Message::ChatArchive { .. }) {
-            return Reconciled::NotArrived;
+            return Reconciled::NotArrived; // each of their steps may be repeated
         }
-        let Ok(place) = self.place(delivery, attempt) else { return Reconciled::NotArrived };
-        let ask = json!({"channel": place, "limit": 200, "include_all_metadata": true});
-        let Ok(history) = self.call("conversations.history", ask, &[]).await else { return Reconciled::Unknown };
-        let id = delivery.id.to_string();
-        let found = history["messages"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(|message| message["metadata"]["event_type"] == METADATA && message["metadata"]["event_payload"]["id"] == id);
-        match found {
-            Some(message) => Reconciled::Arrived(Sent { provider_id: message["ts"].as_str().map(str::to_owned), channel: None }),
-            None => Reconciled::NotArrived,
+        let since = attempt.since.unwrap_or(attempt.now);
+        match self.place(delivery, attempt).await {
+            Ok(Some(channel)) => match self.find(&channel, delivery, since, attempt.now).await {
+                Ok(Some(id)) => Reconciled::Arrived(Sent::with(id)),
+                Ok(None) => Reconciled::NotArrived,
+                Err(_) => Reconciled::Unknown,
+            },
+            Ok(None) | Err(_) => Reconciled::Unknown,
         }
     }
 }
 
-/// A Slack incoming webhook.
-pub struct SlackWebhook {
-    http: Http,
-    url: Secret,
-}
-
-impl SlackWebhook {
-    /// For one URL.
-    pub fn new(http: Http, url: Secret) -> Self {
-        SlackWebhook { http, url }
-    }
-}
-
-#[async_trait]
-impl Channel for SlackWebhook {
-    async fn send(&self, delivery: &Delivery, attempt: Attempt<'_>) -> Result<Sent, SendError> {
-        let mut body = match &delivery.message {
-            Message::Notice(notice) => json!({"text": headline(notice), "blocks": blocks(notice)}),
-            Message::Document { title, text, .. } => json!({"text": format!("*{}*\n{}", plain(title), cut(text, 3_500))}),
-            other @ (Message::ChatOpen { .. } | Message::ChatPost { .. } | Message::ChatArchive { .. }) => {
-                return Err(unsupported("slack_webhook", other));
-            }
-        };
-        if attempt.resend {
-            let text = body["text"].as_str().unwrap_or("").to_owned();
-            body["text"] = json!(format!("{text} (sent again: the first may have arrived)"));
-        }
-        self.http.deliver(self.http.post(self.url.reveal()).json(&body)).await?;
-        Ok(Sent::default())
-    }
-}
+#[cfg(test)]
+mod tests;

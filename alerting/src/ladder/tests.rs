@@ -6,7 +6,7 @@ use model::alert::Acknowledgement;
 use model::event::{Actor, Event, EventKind, Subject};
 use model::ids::EventId;
 use model::message::Message;
-use model::state::{Commit, Expect, Records, load};
+use model::state::{Commit, Expect, Leases, Records, load};
 use proptest::prelude::*;
 
 use super::*;
@@ -276,6 +276,26 @@ async fn a_crash_after_any_commit_loses_nothing_and_repeats_nothing() {
         assert_eq!((world.count("alert_fired"), world.count("alert_resolved"), world.count("ladder_started")), (1, 1, 1));
     }
     assert!(crashed > 10, "the story has that many commits");
+}
+
+/// The process ends while it takes a step. Started again under the same name, the node takes the step in that very second, not when the
+/// claim of the process that is gone runs out.
+#[tokio::test]
+async fn a_step_that_was_cut_off_is_taken_at_once_after_a_restart() {
+    let mut world = world();
+    world.set("errors", &[(SHOP, 0.2)]);
+    world.tick().await;
+    world.pass(299).await;
+    world.clock.advance(Duration::from_secs(1));
+    world.state.crash_after(0);
+    let _ = world.settle().await;
+    assert!(world.state.revive(), "it ended in the step's commit");
+    world.restart();
+    world.settle().await.unwrap();
+    assert_eq!(world.outbox().len(), 1, "another node would have to wait");
+    assert_eq!(world.state.take_back("this").await.unwrap(), 1);
+    world.settle().await.unwrap();
+    assert_eq!(world.outbox()[1..], ["300s sms trigger", "300s phone trigger"]);
 }
 
 fn run(steps: &[u64], repeat: u32) -> LadderRun {

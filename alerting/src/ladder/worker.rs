@@ -33,7 +33,7 @@ impl Worker for LadderWorker {
         Queue::Ladder
     }
 
-    /// A step is one commit; should the process die in it, the step is at most this late.
+    /// A step is one commit; should the process die in it, another node takes the step this much later, this node when it starts.
     fn lease(&self) -> Duration {
         Duration::from_secs(10)
     }

@@ -16,7 +16,7 @@ use model::time::Timestamp;
 pub(crate) struct Incidents;
 
 fn event(commit: &mut Commit, alert: Option<AlertId>, incident: IncidentId, kind: EventKind) {
-    let cause = format!("{}/{incident}/{}/{}", commit.at, kind.tag(), commit.events.len());
+    let cause = format!("{}/{incident}/{alert:?}/{}/{}", commit.at, kind.tag(), commit.events.len());
     let id = EventId::derived(commit.at, &cause);
     let subject = Subject { alert, incident: Some(incident) };
     commit.event(Event { id, tenant: TenantId::default(), at: commit.at, actor: Actor::system("incidents"), subject, kind });

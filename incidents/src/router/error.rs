@@ -28,7 +28,7 @@ impl ApiError {
     }
     /// Others were first, again and again.
     pub fn busy() -> Self {
-        let message = "the incident is being changed by others at this moment; try again".to_owned();
+        let message = "it is being changed by others at this moment; try again".to_owned();
         ApiError { status: StatusCode::CONFLICT, kind: "conflict", message }
     }
 }
@@ -41,6 +41,12 @@ impl From<Forbidden> for ApiError {
 
 impl From<IllegalMove> for ApiError {
     fn from(error: IllegalMove) -> Self {
+        ApiError { status: StatusCode::CONFLICT, kind: "illegal_move", message: error.to_string() }
+    }
+}
+
+impl From<crate::issues::machine::IllegalMove> for ApiError {
+    fn from(error: crate::issues::machine::IllegalMove) -> Self {
         ApiError { status: StatusCode::CONFLICT, kind: "illegal_move", message: error.to_string() }
     }
 }

@@ -120,6 +120,10 @@ impl Keys {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+    /// All of them, revoked ones too, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &ApiKey> {
+        self.0.values()
+    }
     /// The live key with this text.
     pub fn check(&self, text: &str) -> Option<&ApiKey> {
         let wanted = digest(text);

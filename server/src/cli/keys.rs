@@ -46,7 +46,7 @@ fn dsn_of(mut url: Url, key: &str, project: u64) -> anyhow::Result<String> {
 /// Runs one of the key commands.
 pub async fn run(common: &Common, command: KeysCommand) -> anyhow::Result<ExitCode> {
     let config = serve::read_config(common)?;
-    let state = open_state(&config, &serve::data_dir(common, &config)?).await?;
+    let state = open_state(&config, &serve::data_dir(common, &config)?, "command line").await?;
     let actor = Actor::User { id: "local".to_owned() };
     match command {
         KeysCommand::Create { name, tenant, permissions, dsn } => {

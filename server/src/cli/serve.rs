@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
+use store::sql::TenantGuard;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Common, EngineCommand};
@@ -56,7 +58,7 @@ pub fn cache_dir() -> anyhow::Result<PathBuf> {
 /// The engine child process.
 pub fn engine(command: &EngineCommand) -> anyhow::Result<ExitCode> {
     let args = serde_json::from_str(&command.args).context("--args: this command is started by the supervisor")?;
-    store::engine::child::run(args).map_err(anyhow::Error::from)?;
+    store::engine::child::run_guarded(args, Some(Arc::new(TenantGuard))).map_err(anyhow::Error::from)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -105,6 +107,9 @@ fn print_screen(addresses: &Addresses, data_dir: &Path) {
         addresses.otlp_grpc,
         addresses.otlp_http
     );
+    if let Some(sql) = addresses.sql {
+        println!("  SQL, with a key   http://{sql}  (ClickHouse's HTTP interface; any user name, an API key that may read as password)\n");
+    }
     println!(
         "Send the first data from any program with an OpenTelemetry SDK:\n\n  export OTEL_EXPORTER_OTLP_ENDPOINT=http://{}\n\nor watch the whole story first: `watchfire demo`. Then ask: `watchfire status`, `watchfire incidents`,\n`watchfire query 'sum by (service_name) (rate(traces_span_metrics_calls_total[5m]))'`.\nGrafana: add a Prometheus data source with the URL http://{}\n",
         addresses.otlp_grpc, addresses.http

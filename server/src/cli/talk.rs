@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::table::{ago, print, short, sparkline};
-use super::{Command, Common, DeliveriesCommand, IncidentCommand, SilenceCommand};
+use super::{Command, Common, DeliveriesCommand, IncidentCommand, SilenceCommand, errors};
 
-const API: &str = "/api/watchfire/v1";
+pub(super) const API: &str = "/api/watchfire/v1";
 
 /// Runs one of them.
 pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> {
@@ -23,6 +23,8 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
         Command::Status => return status(&client, json).await,
         Command::Incidents { status } => incidents(&client, json, status).await?,
         Command::Incident(command) => incident(&client, json, command).await?,
+        Command::Errors(command) => errors::errors(&client, json, command).await?,
+        Command::Error(command) => errors::error(&client, json, command).await?,
         Command::Alerts { state } => alerts(&client, json, state).await?,
         Command::Silence(command) => silence(&client, json, command).await?,
         Command::Postmortem { incident } => {
@@ -34,6 +36,7 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
             print!("{}", client.post_text(&format!("{API}/sql"), &[("format", format.to_owned())], statement).await?);
         }
         Command::Deliveries(command) => deliveries(&client, json, command).await?,
+        Command::Load(command) => return crate::load::run(common, command).await,
         Command::Serve | Command::Engine(_) | Command::Demo(_) | Command::Check { .. } | Command::Keys(_) | Command::Completions { .. } => {
             bail!("this command does not ask a server")
         }
@@ -41,7 +44,7 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn word(value: &Value, pointer: &str) -> String {
+pub(super) fn word(value: &Value, pointer: &str) -> String {
     match value.pointer(pointer) {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
@@ -49,11 +52,11 @@ fn word(value: &Value, pointer: &str) -> String {
     }
 }
 
-fn time(value: &Value, pointer: &str) -> Option<Timestamp> {
+pub(super) fn time(value: &Value, pointer: &str) -> Option<Timestamp> {
     value.pointer(pointer)?.as_str()?.parse().ok()
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub(super) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value.get(name).or(Some(value)).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
@@ -282,13 +285,15 @@ async fn deliveries(client: &Client, json: bool, command: DeliveriesCommand) -> 
             }
             let now = SystemClock.now();
             let rows = list(&answer, "deliveries").iter().map(|row| {
-                let at = time(row, "/created_at").or(time(row, "/queued_at")).map(|at| ago(at, now)).unwrap_or_default();
-                vec![word(row, "/id"), word(row, "/receiver"), word(row, "/state"), word(row, "/attempts"), at, word(row, "/error")]
+                let at = time(row, "/queued_at").map(|at| ago(at, now)).unwrap_or_default();
+                let words = ["/id", "/receiver", "/action", "/title", "/state", "/attempts"].map(|place| word(row, place));
+                words.into_iter().chain([at, word(row, "/error")]).collect()
             });
-            print(&["ID", "RECEIVER", "STATE", "ATTEMPTS", "WRITTEN", "LAST ERROR"], rows.collect(), "No deliveries.");
+            let heads = ["ID", "RECEIVER", "ACTION", "ABOUT", "STATE", "ATTEMPTS", "WRITTEN", "LAST ERROR"];
+            print(&heads, rows.collect(), "No deliveries.");
         }
-        DeliveriesCommand::Replay { id } => {
-            client.post(Method::POST, &format!("{API}/deliveries/{id}/replay"), &json!({})).await?;
+        DeliveriesCommand::Replay { id, force } => {
+            client.post(Method::POST, &format!("{API}/deliveries/{id}/replay?force={force}"), &json!({})).await?;
             println!("{id} is sent again.");
         }
     }

@@ -73,6 +73,9 @@ impl Leases for Nudging {
     async fn release(&self, fence: &Fence, holder: &str) -> Result<(), StateError> {
         self.inner.release(fence, holder).await
     }
+    async fn take_back(&self, node: &str) -> Result<u64, StateError> {
+        self.inner.take_back(node).await
+    }
     async fn now(&self) -> Result<Timestamp, StateError> {
         self.inner.now().await
     }

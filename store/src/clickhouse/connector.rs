@@ -1,12 +1,15 @@
-//! A hyper connector that ignores the URL and connects to one Unix socket.
+//! A hyper connector that ignores the URL and connects to one Unix socket, and the one request that needs no client above it.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::UnixStream;
 
 /// Connects to a Unix socket.
@@ -19,6 +22,35 @@ impl UnixConnector {
     /// To this socket, whatever the URL says.
     pub fn new(socket: &Path) -> Self {
         UnixConnector { socket: socket.to_owned() }
+    }
+}
+
+/// Plain requests to a Unix socket.
+#[derive(Clone, Debug)]
+pub struct UnixHttp {
+    client: HttpClient<UnixConnector, Empty<Bytes>>,
+}
+
+impl UnixHttp {
+    /// To this socket.
+    pub fn new(socket: &Path) -> Self {
+        UnixHttp { client: HttpClient::builder(TokioExecutor::new()).build(UnixConnector::new(socket)) }
+    }
+
+    /// Asks for a path; `Ok` when the answer is 200.
+    ///
+    /// # Errors
+    /// Without an answer, or with another status.
+    pub async fn get(&self, path: &'static str) -> std::io::Result<()> {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(http::uri::Scheme::HTTP);
+        parts.authority = Some(http::uri::Authority::from_static("engine"));
+        parts.path_and_query = Some(http::uri::PathAndQuery::from_static(path));
+        let uri = http::Uri::from_parts(parts).map_err(std::io::Error::other)?;
+        let answer = self.client.get(uri).await.map_err(std::io::Error::other)?;
+        let status = answer.status();
+        answer.into_body().collect().await.map_err(std::io::Error::other)?;
+        if status.is_success() { Ok(()) } else { Err(std::io::Error::other(format!("{path} answers {status}"))) }
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{ClickHouse, ClickHouseError};
+use crate::engine::sql::split;
 
 /// One migration.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +15,7 @@ pub struct Migration {
     pub number: u32,
     /// The file's name.
     pub name: &'static str,
-    /// Statements, each ended by `;` at the end of a line. Every one can be run again without harm.
+    /// Statements with `;` between them. Every one can be run again without harm.
     pub sql: &'static str,
 }
 
@@ -23,6 +24,7 @@ pub const TELEMETRY: &[Migration] = &[
     Migration { number: 1, name: "0001_telemetry", sql: include_str!("../../migrations/clickhouse/0001_telemetry.sql") },
     Migration { number: 2, name: "0002_views", sql: include_str!("../../migrations/clickhouse/0002_views.sql") },
     Migration { number: 3, name: "0003_otlp", sql: include_str!("../../migrations/clickhouse/0003_otlp.sql") },
+    Migration { number: 4, name: "0004_errors", sql: include_str!("../../migrations/clickhouse/0004_errors.sql") },
 ];
 
 /// Why the schema is not as it must be.
@@ -59,25 +61,9 @@ struct Applied {
     checksum: u64,
 }
 
-/// Statements of a file, without comments that stand on lines of their own.
+/// The statements of a file: split at `;` outside of quotes and comments.
 pub fn statements(sql: &str) -> Vec<String> {
-    let mut statements = Vec::new();
-    let mut current = String::new();
-    for line in sql.lines().filter(|line| !line.trim_start().starts_with("--")) {
-        current.push_str(line);
-        current.push('\n');
-        if line.trim_end().ends_with(';') {
-            let statement = current.trim().trim_end_matches(';').trim().to_owned();
-            if !statement.is_empty() {
-                statements.push(statement);
-            }
-            current.clear();
-        }
-    }
-    if !current.trim().is_empty() {
-        statements.push(current.trim().to_owned());
-    }
-    statements
+    split(sql).into_iter().map(str::to_owned).collect()
 }
 
 /// Brings the schema up to date.
@@ -103,8 +89,8 @@ pub async fn migrate(clickhouse: &ClickHouse, migrations: &[Migration]) -> Resul
             None => {}
         }
         let failed = |source: ClickHouseError| MigrationError::ClickHouse { name: migration.name.to_owned(), source };
-        for statement in statements(migration.sql) {
-            clickhouse.execute(&statement).await.map_err(failed)?;
+        for statement in split(migration.sql) {
+            clickhouse.execute(statement).await.map_err(failed)?;
         }
         let record = format!("INSERT INTO schema_migrations VALUES ({}, '{}', {checksum})", migration.number, migration.name);
         clickhouse.execute(&record).await.map_err(failed)?;
@@ -118,7 +104,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_split_at_line_ends() {
-        assert_eq!(statements("-- a\nCREATE x\n (a);\n\nSELECT ';' y;\nlast"), ["CREATE x\n (a)", "SELECT ';' y", "last"]);
+    fn the_telemetry_migrations_are_numbered_without_gaps_and_hold_statements() {
+        for (index, migration) in TELEMETRY.iter().enumerate() {
+            assert_eq!(migration.number as usize, index + 1);
+            assert!(migration.name.starts_with(&format!("{:04}_", migration.number)));
+            let statements = split(migration.sql);
+            assert!(!statements.is_empty());
+            for statement in statements {
+                let code: Vec<&str> = statement.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
+                let statement = code.join("\n");
+                assert!(!statement.ends_with(';') && statement.matches('\'').count().is_multiple_of(2), "{statement}");
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Fetches the engine's library once: the pinned npm package, with the user's own `npm`, into a per-user cache. Integrity is checked
 //! against a digest in this file before anything is unpacked.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,8 @@ struct Package {
     packed_bytes: u64,
 }
 
-/// The platforms whose package could be read from the registry and pinned.
+/// The platforms whose package could be read from the registry and pinned: the packages of this version for Linux on ARM and for macOS are
+/// not there (asked in November 2026).
 const PACKAGES: &[Package] = &[Package {
     os: "linux",
     arch: "x86_64",
@@ -58,6 +60,12 @@ pub enum FetchError {
         /// npm's last words.
         words: String,
     },
+    /// No space.
+    #[error("the disk is full: the engine needs about 1 GB while it is fetched into {path}; make space, or pass --engine-lib PATH")]
+    DiskFull {
+        /// Where.
+        path: PathBuf,
+    },
     /// Other bytes than pinned.
     #[error("the fetched engine is not the pinned one (SHA-512 differs): nothing was installed; a proxy may have changed it, try again")]
     Integrity,
@@ -87,6 +95,9 @@ pub fn library_path(cache: &Path) -> PathBuf {
 }
 
 /// The library's path, fetched if it is not there yet. Blocks; two processes do not fetch at the same time.
+///
+/// # Errors
+/// [`FetchError`], one sentence; nothing is installed then.
 pub fn ensure(cache: &Path) -> Result<PathBuf, FetchError> {
     let library = library_path(cache);
     if library.is_file() {
@@ -94,76 +105,138 @@ pub fn ensure(cache: &Path) -> Result<PathBuf, FetchError> {
     }
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
     let package = PACKAGES.iter().find(|package| package.os == os && package.arch == arch).ok_or(FetchError::Platform { os, arch })?;
-    let folder = library.parent().unwrap_or(cache).to_owned();
-    std::fs::create_dir_all(&folder).map_err(io("making", &folder))?;
-    let _lock = lock_folder(&folder, Duration::from_secs(600))?;
+    fetch(&library, package, Path::new("npm"))?;
+    Ok(library)
+}
+
+fn fetch(library: &Path, package: &Package, npm: &Path) -> Result<(), FetchError> {
+    let folder = library.parent().unwrap_or(library);
+    std::fs::create_dir_all(folder).map_err(io("making", folder))?;
+    let _lock = lock_folder(folder, Duration::from_secs(600))?;
     if library.is_file() {
-        return Ok(library);
+        return Ok(());
     }
     let work = folder.join("fetching");
     // What an interrupted fetch left behind.
     let _ = std::fs::remove_dir_all(&work);
     std::fs::create_dir_all(&work).map_err(io("making", &work))?;
-    let packed = pack(package, &work)?;
-    check(&packed, package.sha512)?;
-    unpack(&packed, &work)?;
-    let unpacked = work.join("package/libchdb.so");
-    std::fs::rename(&unpacked, &library).map_err(io("installing", &library))?;
-    std::fs::remove_dir_all(&work).map_err(io("clearing", &work))?;
+    let outcome = install(library, package, npm, &work);
+    // Also after a failure: half a download is worth nothing, and the disk may be full of it.
+    let _ = std::fs::remove_dir_all(&work);
+    outcome?;
     eprintln!("The engine is in {}.", library.display());
-    Ok(library)
+    Ok(())
 }
 
-fn pack(package: &Package, work: &Path) -> Result<PathBuf, FetchError> {
-    eprintln!("Fetching the ClickHouse engine {VERSION} once ({} MB) with npm ...", package.packed_bytes / 1_000_000);
-    let mut npm = Command::new("npm")
-        .args(["pack", "--silent", &format!("{}@{VERSION}", package.name)])
+fn install(library: &Path, package: &Package, npm: &Path, work: &Path) -> Result<(), FetchError> {
+    let packed = pack(package, npm, work)?;
+    check(&packed, package.sha512)?;
+    unpack(&packed, work)?;
+    let unpacked = work.join("package/libchdb.so");
+    // On disk before it has its name: after a power cut there is the whole library or none.
+    File::open(&unpacked).and_then(|file| file.sync_all()).map_err(io("writing", &unpacked))?;
+    std::fs::rename(&unpacked, library).map_err(io("installing", library))
+}
+
+fn pack(package: &Package, npm: &Path, work: &Path) -> Result<PathBuf, FetchError> {
+    let mut npm = Command::new(npm)
+        .args(["pack", "--silent", "--cache"])
+        // A cache of its own: its growth is the progress, and it goes away with the folder.
+        .arg(work.join("npm"))
+        .arg(format!("{}@{VERSION}", package.name))
         .current_dir(work)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(FetchError::NoNpm)?;
-    let bar = progress(package.packed_bytes);
-    while npm.try_wait().map_err(FetchError::NoNpm)?.is_none() {
-        bar.set_position(size_of(work).min(package.packed_bytes));
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    bar.finish_and_clear();
-    let output = npm.wait_with_output().map_err(FetchError::NoNpm)?;
-    let packed = std::fs::read_dir(work)
-        .map_err(io("reading", work))?
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "tgz"));
+    let words = npm.stderr.take().map(|stderr| std::thread::spawn(move || last_words(stderr)));
+    let progress = Progress::new(package.packed_bytes);
+    let status = loop {
+        if let Some(status) = npm.try_wait().map_err(FetchError::NoNpm)? {
+            break status;
+        }
+        progress.at(largest_file(work));
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    progress.finish();
+    let words = words.and_then(|thread| thread.join().ok()).unwrap_or_default();
+    let entries = std::fs::read_dir(work).map_err(io("reading", work))?;
+    let packed = entries.filter_map(Result::ok).map(|entry| entry.path()).find(|path| path.extension().is_some_and(|kind| kind == "tgz"));
     match packed {
-        Some(packed) if output.status.success() => Ok(packed),
-        Some(_) | None => {
-            let words = String::from_utf8_lossy(&output.stderr)
-                .lines()
-                .filter(|line| !line.trim().is_empty())
-                .take(2)
-                .collect::<Vec<_>>()
-                .join(" ");
-            Err(FetchError::Npm { package: package.name, words: if words.is_empty() { output.status.to_string() } else { words } })
+        Some(packed) if status.success() => Ok(packed),
+        Some(_) | None if is_disk_full(&words) => Err(FetchError::DiskFull { path: work.to_owned() }),
+        Some(_) | None => Err(FetchError::Npm { package: package.name, words: if words.is_empty() { status.to_string() } else { words } }),
+    }
+}
+
+/// The first lines of an error that say something.
+fn last_words(mut from: impl Read) -> String {
+    let mut bytes = Vec::new();
+    // What could be read has to do.
+    let _ = from.read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes);
+    let told =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("npm warn") && !line.contains("complete log"));
+    told.take(3).collect::<Vec<_>>().join(" ")
+}
+
+fn is_disk_full(words: &str) -> bool {
+    words.contains("ENOSPC") || words.to_ascii_lowercase().contains("no space left")
+}
+
+/// A bar on a terminal, a line for every quarter elsewhere.
+struct Progress {
+    total: u64,
+    bar: Option<ProgressBar>,
+    quarters: Cell<u64>,
+}
+
+impl Progress {
+    fn new(total: u64) -> Self {
+        eprintln!("Fetching the ClickHouse engine {VERSION} once ({} MB) with npm ...", total / 1_000_000);
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(total);
+            // A template that does not parse would only be less pretty.
+            if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Progress { total, bar, quarters: Cell::new(0) }
+    }
+
+    fn at(&self, bytes: u64) {
+        let bytes = bytes.min(self.total);
+        if let Some(bar) = &self.bar {
+            bar.set_position(bytes);
+            return;
+        }
+        let quarters = bytes * 4 / self.total.max(1);
+        if quarters > self.quarters.replace(quarters.max(self.quarters.get())) && quarters < 4 {
+            eprintln!("  {} MB of {} MB", bytes / 1_000_000, self.total / 1_000_000);
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
 }
 
-fn progress(total: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(total);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
-        bar.set_style(style);
-    }
-    bar
-}
-
-fn size_of(folder: &Path) -> u64 {
+/// The size of the largest file in a folder and the folders below: the package, as far as it has come.
+fn largest_file(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    entries.filter_map(|entry| entry.metadata().ok()).filter(std::fs::Metadata::is_file).map(|meta| meta.len()).sum()
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => largest_file(&entry.path()),
+            Ok(meta) => meta.len(),
+            // It was renamed in between.
+            Err(_) => 0,
+        })
+        .max()
+        .unwrap_or(0)
 }
 
 fn check(packed: &Path, pinned: &str) -> Result<(), FetchError> {
@@ -182,42 +255,24 @@ fn check(packed: &Path, pinned: &str) -> Result<(), FetchError> {
 }
 
 fn unpack(packed: &Path, work: &Path) -> Result<(), FetchError> {
-    let status = Command::new("tar")
+    let output = Command::new("tar")
         .arg("-xzf")
         .arg(packed)
         .arg("-C")
         .arg(work)
         .arg("package/libchdb.so")
-        .status()
+        .stdin(Stdio::null())
+        .output()
         .map_err(io("running tar on", packed))?;
-    if status.success() {
+    if output.status.success() {
         return Ok(());
     }
-    Err(FetchError::Io {
-        doing: "unpacking (is the disk full?)",
-        path: packed.to_owned(),
-        source: std::io::Error::other(status.to_string()),
-    })
+    let words = last_words(output.stderr.as_slice());
+    if is_disk_full(&words) {
+        return Err(FetchError::DiskFull { path: work.to_owned() });
+    }
+    Err(FetchError::Io { doing: "unpacking", path: packed.to_owned(), source: std::io::Error::other(words) })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn other_bytes_than_pinned_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.tgz");
-        std::fs::write(&path, b"not the engine").unwrap();
-        assert!(matches!(check(&path, PACKAGES[0].sha512), Err(FetchError::Integrity)));
-    }
-
-    #[test]
-    fn a_library_that_is_there_is_taken() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = library_path(folder.path());
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, b"library").unwrap();
-        assert_eq!(ensure(folder.path()).unwrap(), path);
-    }
-}
+mod tests;

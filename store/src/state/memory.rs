@@ -34,12 +34,19 @@ struct Inner {
 pub struct MemoryState {
     inner: Mutex<Inner>,
     clock: Arc<dyn Clock>,
+    /// Whose claims these are.
+    node: Option<String>,
 }
 
 impl MemoryState {
     /// Empty. `clock` is the one that [`now`](Leases::now) tells.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        MemoryState { inner: Mutex::default(), clock }
+        MemoryState { inner: Mutex::default(), clock, node: None }
+    }
+
+    /// Makes its claims in the name of a node, which can [take them back](Leases::take_back) when it starts again.
+    pub fn named(self, node: &str) -> Self {
+        MemoryState { node: Some(node.to_owned()), ..self }
     }
 
     /// Deletes work rows that were finished or cancelled more than [`FINISHED_WORK_KEPT`] before `now`. Returns how many.
@@ -105,7 +112,7 @@ impl Journal for MemoryState {
 #[async_trait]
 impl WorkRows for MemoryState {
     async fn claim(&self, claim: &Claim) -> Result<Vec<Work>, StateError> {
-        Ok(self.lock().tables.claim(claim))
+        Ok(self.lock().tables.claim(claim, self.node.as_deref()))
     }
 
     async fn list(&self, query: &WorkQuery) -> Result<Vec<Work>, StateError> {
@@ -156,6 +163,15 @@ impl Leases for MemoryState {
             found.holder = None;
         }
         Ok(())
+    }
+
+    async fn take_back(&self, node: &str) -> Result<u64, StateError> {
+        let mut inner = self.lock();
+        let begins = format!("{node}/");
+        for lease in inner.leases.values_mut().filter(|lease| lease.holder.as_ref().is_some_and(|holder| holder.starts_with(&begins))) {
+            lease.holder = None;
+        }
+        Ok(inner.tables.free(node))
     }
 
     async fn now(&self) -> Result<Timestamp, StateError> {

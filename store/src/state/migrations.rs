@@ -7,7 +7,8 @@ use super::OpenError;
 use super::dialect::{Dialect, args};
 
 /// Number and text of each, in order. Only ever added to.
-const MIGRATIONS: &[(i64, &str)] = &[(1, include_str!("../../migrations/state/0001_state.sql"))];
+const MIGRATIONS: &[(i64, &str)] =
+    &[(1, include_str!("../../migrations/state/0001_state.sql")), (2, include_str!("../../migrations/state/0002_claim_holder.sql"))];
 
 /// Brings the schema up to date. `place` names the database in errors.
 pub async fn migrate<D: Dialect>(writer: &Pool<D>, place: &str) -> Result<(), OpenError> {

@@ -26,6 +26,8 @@ pub struct SqlState<D: Dialect> {
     readers: Pool<D>,
     /// `None`: the database's own clock counts.
     clock: Option<Arc<dyn Clock>>,
+    /// Whose claims these are; `None` where nothing is claimed (the command line).
+    node: Option<String>,
 }
 
 /// A condition list that is built while its arguments are numbered.
@@ -57,7 +59,12 @@ impl Conditions {
 
 impl<D: Dialect> SqlState<D> {
     pub(super) fn new(writer: Pool<D>, readers: Pool<D>, clock: Option<Arc<dyn Clock>>) -> Self {
-        SqlState { writer, readers, clock }
+        SqlState { writer, readers, clock, node: None }
+    }
+
+    /// Makes its claims in the name of a node, which can [take them back](Leases::take_back) when it starts again.
+    pub fn named(self, node: &str) -> Self {
+        SqlState { node: Some(node.to_owned()), ..self }
     }
 
     /// Closes the connections once they are idle.
@@ -172,7 +179,7 @@ impl<D: Dialect> WorkRows for SqlState<D> {
             return Ok(Vec::new());
         }
         let mut write = self.begin("claiming work").await?;
-        let claimed = work::claim::<D>(&mut write, claim).await?;
+        let claimed = work::claim::<D>(&mut write, claim, self.node.as_deref()).await?;
         write.commit().await.map_err(failed("claiming work"))?;
         Ok(claimed)
     }
@@ -214,6 +221,14 @@ impl<D: Dialect> Leases for SqlState<D> {
         let sql = "UPDATE lease SET holder = NULL WHERE name = $1 AND holder = $2 AND token = $3".into_sql_str();
         D::run(&mut write, sql, args![&*fence.lease, holder, rows::int(fence.token)]).await.map_err(failed("giving a lease back"))?;
         write.commit().await.map_err(failed("giving a lease back"))
+    }
+
+    async fn take_back(&self, node: &str) -> Result<u64, StateError> {
+        let mut write = self.begin("taking back what this node held").await?;
+        commit::give_back_all::<D>(&mut write, node).await?;
+        let freed = work::free::<D>(&mut write, node).await?;
+        write.commit().await.map_err(failed("taking back what this node held"))?;
+        Ok(freed)
     }
 
     async fn now(&self) -> Result<Timestamp, StateError> {

@@ -36,6 +36,7 @@ const GROUP_BYTES: usize = 16 << 20;
 struct Active {
     number: u64,
     file: AppendFile,
+    stamp: u64,
 }
 
 /// Runs until the queue is closed and empty; then closes the segment.
@@ -59,18 +60,22 @@ pub fn run(shared: &Arc<Shared>, mut queue: mpsc::Receiver<Job>) {
 
 fn seal(shared: &Shared, active: Option<Active>) {
     if let Some(active) = active {
+        // Where that fails, the rest is taken for a torn end at the next start: nothing of it counts.
+        if let Err(error) = active.file.trim() {
+            tracing::warn!(%error, segment = active.number, "the rest of a segment that was written over could not be cut off");
+        }
         shared.segments.seal(active.number);
         shared.retire();
     }
 }
 
 fn write_group(shared: &Shared, active: &mut Option<Active>, group: Vec<Job>) {
-    let group = admitted(shared, group);
+    let mut group = admitted(shared, group);
     if group.is_empty() {
         return;
     }
     let watch = Stopwatch::start();
-    let outcome = write(shared, active, &group);
+    let outcome = write(shared, active, &mut group);
     shared.metrics.fsync.observe(watch.elapsed().as_secs_f64());
     match outcome {
         Ok((number, start)) => confirm(shared, number, start, group),
@@ -107,7 +112,7 @@ fn admitted(shared: &Shared, group: Vec<Job>) -> Vec<Job> {
 }
 
 /// Writes all records; returns the segment and where in it they start.
-fn write(shared: &Shared, active: &mut Option<Active>, group: &[Job]) -> io::Result<(u64, u64)> {
+fn write(shared: &Shared, active: &mut Option<Active>, group: &mut [Job]) -> io::Result<(u64, u64)> {
     let segment = match active {
         Some(segment) => segment,
         None => active.insert(begin(shared)?),
@@ -115,6 +120,9 @@ fn write(shared: &Shared, active: &mut Option<Active>, group: &[Job]) -> io::Res
     #[cfg(test)]
     segment.file.faults.extend(lock(&shared.faults).drain(..));
     let start = segment.file.len();
+    for job in group.iter_mut() {
+        super::frame::stamp(&mut job.record.frame, segment.stamp);
+    }
     let parts: Vec<&[u8]> = group.iter().map(|job| job.record.frame.as_slice()).collect();
     segment.file.append(&parts)?;
     Ok((segment.number, start))
@@ -124,9 +132,18 @@ fn begin(shared: &Shared) -> io::Result<Active> {
     let number = shared.next_segment.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
     lock(&shared.log).next_segment(number);
     let dir = shared.segments.dir();
-    let file = AppendFile::create(&segments::path(dir, number), &segments::header(shared.epoch, number))?;
+    let path = segments::path(dir, number);
+    let recycled = shared.segments.take_spare().and_then(|spare| {
+        let header = segments::header(shared.epoch, number, true);
+        let file = AppendFile::recycle(&spare, &path, &header);
+        file.inspect_err(|error| tracing::warn!(%error, "a segment that is done could not be written over")).ok()
+    });
+    let file = match recycled {
+        Some(file) => file,
+        None => AppendFile::create(&path, &segments::header(shared.epoch, number, false))?,
+    };
     shared.segments.add(number, file.len(), 0, false, Vec::new())?;
-    Ok(Active { number, file })
+    Ok(Active { number, file, stamp: segments::stamp(shared.epoch, number) })
 }
 
 /// Everything that follows from "it is on disk", the answer last.

@@ -185,7 +185,7 @@ const REWRITE_MIN: u64 = if cfg!(test) { 2_000 } else { 16 << 20 };
 pub fn load(dir: &Path) -> io::Result<(State, u64)> {
     let mut damage = 0;
     for number in numbered(dir, "log")?.into_iter().rev() {
-        let mut scan = Scan::new(File::open(path(dir, number))?, 0)?;
+        let mut scan = Scan::new(File::open(path(dir, number))?, 0, Some(frame::NO_STAMP))?;
         let (mut state, mut whole, mut damaged) = (State::default(), false, 0);
         loop {
             match scan.next()? {

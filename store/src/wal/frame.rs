@@ -1,11 +1,14 @@
-//! Frames: how one record stands in a file. Magic, length, checksum of the payload, checksum of these three; then the payload. The
-//! header has a checksum of its own so that a damaged length is told from a damaged payload, and the next record can be found again.
+//! Frames: how one record stands in a file. Magic, length, checksum of the payload, stamp of the file, checksum of these four; then
+//! the payload. The header has a checksum of its own so that a damaged length is told from a damaged payload, and the next record can
+//! be found again. The stamp tells the records of a file from those that stood in its place before: segments are used again.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 /// Bytes before the payload.
-pub const HEADER: usize = 16;
-const MAGIC: [u8; 4] = *b"WFR1";
+pub const HEADER: usize = 24;
+const MAGIC: [u8; 4] = *b"WFR2";
+/// The stamp of files that are never used again.
+pub const NO_STAMP: u64 = 0;
 
 /// Fills in the header of a frame whose first [`HEADER`] bytes were left free. Fails on payloads of 4 GiB and more.
 pub fn seal(frame: &mut [u8]) -> io::Result<()> {
@@ -17,15 +20,35 @@ pub fn seal(frame: &mut [u8]) -> io::Result<()> {
     header[..4].copy_from_slice(&MAGIC);
     header[4..8].copy_from_slice(&length.to_le_bytes());
     header[8..12].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
-    let own = crc32c::crc32c(&header[..12]);
-    header[12..].copy_from_slice(&own.to_le_bytes());
+    stamp(frame, NO_STAMP);
     Ok(())
 }
 
-/// Payload length and checksum, if these bytes are a header.
-fn parse(header: &[u8; HEADER]) -> Option<(u64, u32)> {
+/// Gives a sealed frame the stamp of the file that it will stand in.
+pub fn stamp(frame: &mut [u8], stamp: u64) {
+    if let Some((header, _)) = frame.split_first_chunk_mut::<HEADER>() {
+        header[12..20].copy_from_slice(&stamp.to_le_bytes());
+        let own = crc32c::crc32c(&header[..20]);
+        header[20..].copy_from_slice(&own.to_le_bytes());
+    }
+}
+
+/// What a header says.
+struct Header {
+    length: u64,
+    checksum: u32,
+    stamp: u64,
+}
+
+/// The header, if these bytes are one.
+fn parse(header: &[u8; HEADER]) -> Option<Header> {
     let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    (header[..4] == MAGIC && word(12) == crc32c::crc32c(&header[..12])).then(|| (u64::from(word(4)), word(8)))
+    let stamp = u64::from(word(12)) | u64::from(word(16)) << 32;
+    (header[..4] == MAGIC && word(20) == crc32c::crc32c(&header[..20])).then(|| Header {
+        length: u64::from(word(4)),
+        checksum: word(8),
+        stamp,
+    })
 }
 
 /// What a scan meets.
@@ -58,15 +81,18 @@ pub struct Scan<F> {
     file: F,
     at: u64,
     end: u64,
+    /// The stamp of the file; that of the first whole record where it is not known.
+    stamp: Option<u64>,
     /// The payload of the record that was found last.
     pub payload: Vec<u8>,
 }
 
 impl<F: Read + Seek> Scan<F> {
-    /// From offset `at` to the end of the file.
-    pub fn new(mut file: F, at: u64) -> io::Result<Self> {
+    /// From offset `at` to the end of the file. Records of another stamp than the file's are none; `None` where the stamp can no
+    /// longer be told.
+    pub fn new(mut file: F, at: u64, stamp: Option<u64>) -> io::Result<Self> {
         let end = file.seek(SeekFrom::End(0))?;
-        Ok(Scan { file, at, end, payload: Vec::new() })
+        Ok(Scan { file, at, end, stamp, payload: Vec::new() })
     }
 
     /// The next thing in the file. Damage is found by looking for the next place where a whole record stands.
@@ -98,7 +124,10 @@ impl<F: Read + Seek> Scan<F> {
         }
         self.file.seek(SeekFrom::Start(at))?;
         self.file.read_exact(&mut header)?;
-        let Some((length, checksum)) = parse(&header) else { return Ok(false) };
+        let Some(Header { length, checksum, stamp }) = parse(&header) else { return Ok(false) };
+        if self.stamp.is_some_and(|own| own != stamp) {
+            return Ok(false);
+        }
         let start = at + HEADER as u64;
         if self.end - start < length {
             return Ok(false);
@@ -108,6 +137,7 @@ impl<F: Read + Seek> Scan<F> {
         if crc32c::crc32c(&self.payload) != checksum {
             return Ok(false);
         }
+        self.stamp = Some(stamp);
         self.at = start + length;
         Ok(true)
     }
@@ -151,7 +181,7 @@ mod tests {
     }
 
     fn scan(bytes: &[u8]) -> (Vec<Vec<u8>>, usize, bool) {
-        let mut scan = Scan::new(Cursor::new(bytes), 0).unwrap();
+        let mut scan = Scan::new(Cursor::new(bytes), 0, Some(NO_STAMP)).unwrap();
         let (mut records, mut damage, mut torn) = (Vec::new(), 0, false);
         loop {
             match scan.next().unwrap() {
@@ -165,7 +195,7 @@ mod tests {
 
     #[test]
     fn every_cut_leaves_the_whole_records_before_it() {
-        let payloads: [&[u8]; 4] = [b"first", b"", b"WFR1WFR1 a magic inside", &[7; 300]];
+        let payloads: [&[u8]; 4] = [b"first", b"", b"WFR2WFR2 a magic inside", &[7; 300]];
         let bytes: Vec<u8> = payloads.iter().flat_map(|p| framed(p)).collect();
         let mut end = 0;
         let ends: Vec<usize> = payloads
@@ -180,6 +210,28 @@ mod tests {
             let (records, damage, torn) = scan(&bytes[..cut]);
             assert_eq!((records.len(), damage), (whole, 0), "cut at {cut}");
             assert_eq!(torn, cut != 0 && !ends.contains(&cut), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn records_that_stood_there_before_are_none() {
+        let old: Vec<u8> = (0..9u8).flat_map(|n| framed(&[n; 40])).collect();
+        let new: Vec<u8> = (0..2u8)
+            .flat_map(|n| {
+                let mut frame = framed(&[n; 33]);
+                stamp(&mut frame, 7);
+                frame
+            })
+            .collect();
+        let bytes = [&new[..], &old[new.len()..]].concat();
+        for known in [Some(7), None] {
+            let mut scan = Scan::new(Cursor::new(&bytes), 0, known).unwrap();
+            for n in 0..2u8 {
+                assert!(matches!(scan.next().unwrap(), Found::Record { .. }));
+                assert_eq!(scan.payload, [n; 33]);
+            }
+            assert_eq!(scan.next().unwrap(), Found::Torn { from: new.len() as u64 });
+            assert_eq!(scan.next().unwrap(), Found::End);
         }
     }
 

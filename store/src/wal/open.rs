@@ -90,6 +90,7 @@ impl Wal {
         let io = |source| OpenError::Io { dir: dir.clone(), source };
         let folder_lock = prepare(&config.dir)?;
         let segments = Segments::new(dir.join("segments"), dir.join("aside"), config.request_window, Arc::clone(&clock));
+        segments.forget_spares().map_err(io)?;
         let (state, damage) = batchlog::load(&dir.join("batches")).map_err(io)?;
         let mut found = read_segments(&segments, &state, &dir)?;
         found.report.damaged += damage;

@@ -20,7 +20,7 @@ pub struct Replayed {
     pub requests: Vec<Note>,
     /// Good length.
     pub bytes: u64,
-    /// Whether the end was cut short (and is cut off now).
+    /// Whether the end was cut short (and is cut off now); not told of segments that were written over others.
     pub torn: bool,
     /// How many damaged places there are.
     pub damage: u64,
@@ -32,6 +32,9 @@ pub enum ReplayError {
     /// Reading or cutting failed.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// It was written before the first release.
+    #[error("it has format version 1, from before the first release: start that version once more, so that it stores what is in it")]
+    Older,
     /// It was written by a newer version.
     #[error("it has format version {0}, which this version does not know: start the newer version again")]
     Newer(u32),
@@ -51,13 +54,17 @@ pub fn read(dir: &Path, number: u64) -> Result<Option<Replayed>, ReplayError> {
         other => other?,
     }
     let mut found = Replayed { bytes: file.metadata()?.len(), ..Replayed::default() };
-    match segments::parse_header(&header) {
-        Header::Ours => {}
+    let (stamp, recycled) = match segments::parse_header(&header) {
+        Header::Ours { stamp, recycled } => (Some(stamp), recycled),
+        Header::Older => return Err(ReplayError::Older),
         Header::Newer(version) => return Err(ReplayError::Newer(version)),
         // The records speak for themselves.
-        Header::Damaged => found.damage += 1,
-    }
-    let mut scan = Scan::new(io::BufReader::new(file), HEADER as u64)?;
+        Header::Damaged => {
+            found.damage += 1;
+            (None, false)
+        }
+    };
+    let mut scan = Scan::new(io::BufReader::new(file), HEADER as u64, stamp)?;
     loop {
         match scan.next()? {
             Found::Record { at } => found.take(&scan.payload, number, at)?,
@@ -69,7 +76,8 @@ pub fn read(dir: &Path, number: u64) -> Result<Option<Replayed>, ReplayError> {
                 let file = OpenOptions::new().write(true).open(&path)?;
                 file.set_len(from)?;
                 file.sync_all()?;
-                (found.bytes, found.torn) = (from, true);
+                // Behind the last record of a segment that was written over stands what was there before.
+                (found.bytes, found.torn) = (from, !recycled);
             }
             Found::End => return Ok(Some(found)),
         }

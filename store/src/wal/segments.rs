@@ -18,10 +18,14 @@ use super::record::{BlockRef, RecordMeta};
 use super::requests::Key;
 use super::{frame, lock};
 
-/// First bytes of a segment: magic, format version (u32), epoch (u128), number (u64), crc32c of these (u32).
-pub const HEADER: usize = 40;
+/// First bytes of a segment: magic, format version (u32), epoch (u128), number (u64), whether it was written over another one (u32),
+/// crc32c of these (u32).
+pub const HEADER: usize = 44;
 const MAGIC: [u8; 8] = *b"WFWALSEG";
-const VERSION: u32 = 1;
+/// 2: frames have a stamp, segments may be written over others. Version 1 was never released.
+const VERSION: u32 = 2;
+/// Segments that are done and kept to be written over: enough for one that fills while another is being emptied.
+const SPARES: usize = 3;
 
 /// An accepted request: its key and when.
 pub type Note = (Timestamp, Key);
@@ -36,6 +40,8 @@ pub struct Segments {
     inner: Mutex<BTreeMap<u64, Segment>>,
     /// Held while segments are removed.
     retiring: Mutex<()>,
+    /// Segments that wait to be written over.
+    spares: Mutex<Vec<PathBuf>>,
 }
 
 #[derive(Debug)]
@@ -63,7 +69,14 @@ pub struct Totals {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Header {
     /// A segment of this format.
-    Ours,
+    Ours {
+        /// The stamp of its frames.
+        stamp: u64,
+        /// Whether it was written over another one, so that old bytes may stand behind its last record.
+        recycled: bool,
+    },
+    /// A segment of the format before frames had stamps.
+    Older,
     /// A segment of a newer format.
     Newer(u32),
     /// None at all.
@@ -71,29 +84,53 @@ pub enum Header {
 }
 
 /// The header of a new segment.
-pub fn header(epoch: u128, number: u64) -> [u8; HEADER] {
+pub fn header(epoch: u128, number: u64, recycled: bool) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
     bytes[12..28].copy_from_slice(&epoch.to_le_bytes());
     bytes[28..36].copy_from_slice(&number.to_le_bytes());
-    let checksum = crc32c::crc32c(&bytes[..36]);
-    bytes[36..].copy_from_slice(&checksum.to_le_bytes());
+    bytes[36..40].copy_from_slice(&u32::from(recycled).to_le_bytes());
+    let checksum = crc32c::crc32c(&bytes[..40]);
+    bytes[40..].copy_from_slice(&checksum.to_le_bytes());
     bytes
+}
+
+/// What stamps the frames of a segment: two segments never share it.
+pub fn stamp(epoch: u128, number: u64) -> u64 {
+    let mut bytes = [0; 24];
+    bytes[..16].copy_from_slice(&epoch.to_le_bytes());
+    bytes[16..].copy_from_slice(&number.to_le_bytes());
+    xxhash_rust::xxh3::xxh3_64(&bytes)
 }
 
 /// Reads a header.
 pub fn parse_header(bytes: &[u8; HEADER]) -> Header {
     let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    if bytes[..8] != MAGIC || word(36) != crc32c::crc32c(&bytes[..36]) {
+    let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
+    if bytes[..8] == MAGIC && word(8) == 1 && word(36) == crc32c::crc32c(&bytes[..36]) {
+        return Header::Older;
+    }
+    if bytes[..8] != MAGIC || word(40) != crc32c::crc32c(&bytes[..40]) {
         return Header::Damaged;
     }
-    if word(8) == VERSION { Header::Ours } else { Header::Newer(word(8)) }
+    match word(8) {
+        VERSION => {
+            let epoch = u128::from(long(12)) | u128::from(long(20)) << 64;
+            Header::Ours { stamp: stamp(epoch, long(28)), recycled: word(36) != 0 }
+        }
+        other => Header::Newer(other),
+    }
 }
 
 /// The path of a segment.
 pub fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:016x}.wal"))
+}
+
+/// The path of a segment that waits to be written over.
+fn spare_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:016x}.spare"))
 }
 
 fn requests_path(dir: &Path, number: u64) -> PathBuf {
@@ -103,7 +140,36 @@ fn requests_path(dir: &Path, number: u64) -> PathBuf {
 impl Segments {
     /// No segment yet. `dir` and `aside` exist.
     pub fn new(dir: PathBuf, aside: PathBuf, window: Duration, clock: Arc<dyn Clock>) -> Self {
-        Segments { dir, aside, window, clock, inner: Mutex::default(), retiring: Mutex::default() }
+        Segments { dir, aside, window, clock, inner: Mutex::default(), retiring: Mutex::default(), spares: Mutex::default() }
+    }
+
+    /// Removes the spare segments that an earlier run left behind: what makes them cheap is gone.
+    pub fn forget_spares(&self) -> io::Result<()> {
+        for number in numbered(&self.dir, "spare")? {
+            std::fs::remove_file(spare_path(&self.dir, number))?;
+        }
+        Ok(())
+    }
+
+    /// A segment to be written over, if one waits.
+    pub fn take_spare(&self) -> Option<PathBuf> {
+        lock(&self.spares).pop()
+    }
+
+    /// Keeps a segment that is done to be written over, or removes it where there are enough.
+    fn spare_or_remove(&self, number: u64) -> io::Result<()> {
+        let from = path(&self.dir, number);
+        let mut spares = lock(&self.spares);
+        let done = if spares.len() < SPARES {
+            let spare = spare_path(&self.dir, number);
+            std::fs::rename(&from, &spare).map(|()| spares.push(spare))
+        } else {
+            std::fs::remove_file(&from)
+        };
+        match done {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// The folder of the segments.
@@ -195,10 +261,7 @@ impl Segments {
                 std::fs::rename(&from, &kept)?;
                 sync_folder(&kept)?;
             } else {
-                match std::fs::remove_file(&from) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    Ok(()) | Err(_) => {}
-                }
+                self.spare_or_remove(number)?;
             }
             lock(&self.inner).remove(&number);
             gone.push(number);
@@ -239,7 +302,7 @@ impl Segments {
     pub fn kept_requests(&self) -> io::Result<Vec<(u64, Vec<Note>)>> {
         let mut all = Vec::new();
         for number in numbered(&self.dir, "requests")? {
-            let mut scan = frame::Scan::new(File::open(requests_path(&self.dir, number))?, 0)?;
+            let mut scan = frame::Scan::new(File::open(requests_path(&self.dir, number))?, 0, Some(frame::NO_STAMP))?;
             let notes = match scan.next()? {
                 frame::Found::Record { .. } => parse_notes(&scan.payload).unwrap_or_default(),
                 frame::Found::Damage { .. } | frame::Found::Torn { .. } | frame::Found::End => Vec::new(),

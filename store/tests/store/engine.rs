@@ -40,7 +40,7 @@ fn block(ids: std::ops::Range<u64>) -> Bytes {
     bytes.into()
 }
 
-async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
     for _ in 0..600 {
         if ask().await {
             return;
@@ -74,6 +74,26 @@ async fn the_official_client_reads_and_writes() {
         .await
         .unwrap();
     assert_eq!(rows, [998, 999].map(|id| Pair { id, name: format!("name '{id}'\n") }));
+    for compression in [clickhouse::Compression::None, clickhouse::Compression::Lz4] {
+        let client = client.clone().with_compression(compression);
+        client.query("TRUNCATE TABLE pairs").execute().await.unwrap();
+        let mut insert = client.insert::<Pair>("pairs").await.unwrap();
+        for id in 0..50_000 {
+            insert.write(&Pair { id, name: format!("n{id}") }).await.unwrap();
+        }
+        insert.end().await.unwrap();
+        // Parameters travel in a multipart form.
+        let rows = client
+            .query("SELECT ?fields FROM pairs WHERE id >= {from:UInt64} AND name != {not:String} ORDER BY id")
+            .param("from", 49_998)
+            .param("not", "it's\\n")
+            .fetch_all::<Pair>()
+            .await
+            .unwrap();
+        assert_eq!(rows, [49_998, 49_999].map(|id| Pair { id, name: format!("n{id}") }), "{compression:?}");
+        let count = client.query("SELECT count() FROM pairs").fetch_one::<u64>().await.unwrap();
+        assert_eq!(count, 50_000, "{compression:?}");
+    }
     let large = client.query("SELECT number AS id, repeat('x', 100) AS name FROM numbers(200000)").fetch_all::<Pair>().await.unwrap();
     assert_eq!(large.len(), 200_000);
     engine.supervisor.stop().await;
@@ -109,6 +129,78 @@ async fn errors_carry_their_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answers_come_raw_with_parameters_and_settings() {
+    let engine = TestEngine::start().await;
+    let ask = |sql: &'static str, parameters: &'static [(&str, &str)], settings: &'static [(&str, &str)], format: &'static str| {
+        let answer = engine.clickhouse.query(sql, parameters, settings, format).unwrap();
+        async move { answer.collect(1 << 20).await }
+    };
+    let hostile = "a'b\\\n\tc?";
+    let bytes = engine.clickhouse.query("SELECT {x:String}", &[("x", hostile)], &[], "RowBinary").unwrap().collect(100).await.unwrap();
+    assert_eq!(&bytes[1..], hostile.as_bytes());
+    let json = ask("SELECT 1 AS a WHERE {b:UInt8} = 2", &[("b", "2")], &[], "JSON").await.unwrap();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&json).unwrap()["data"][0]["a"], 1);
+    let error = ask("SELECT sleep(3)", &[], &[("max_execution_time", "0.1")], "TSV").await.unwrap_err();
+    assert_eq!((error.code, error.retryable), (Some(159), true), "{error}");
+    let error = ask("SELECT number FROM numbers(10000000)", &[], &[], "TSV").await.unwrap_err();
+    assert!(!error.retryable && error.message.contains("larger than"), "{error}");
+    // What one request sets is gone at the next.
+    let error = ask("SELECT {b:UInt8}", &[], &[], "TSV").await.unwrap_err();
+    assert_eq!(error.code, Some(456), "{error}");
+    engine.clickhouse.ping().await.unwrap();
+    engine.supervisor.stop().await;
+    assert!(engine.clickhouse.ping().await.unwrap_err().retryable);
+    assert!(engine.clickhouse.execute("SELECT 1").await.unwrap_err().retryable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_after_the_first_rows_is_an_error_in_every_encoding() {
+    let engine = TestEngine::start().await;
+    for compression in [clickhouse::Compression::None, clickhouse::Compression::Lz4] {
+        let client = engine.clickhouse.client().with_compression(compression);
+        let sql = "SELECT throwIf(number = 1500000) AS id, toString(number) AS name FROM numbers(2000000)";
+        let mut rows = client.query(sql).with_setting("max_threads", "1").fetch_bytes("JSONEachRow").unwrap();
+        let (mut bytes, mut outcome) = (0, Ok(()));
+        loop {
+            match rows.next().await {
+                Ok(Some(part)) => bytes += part.len(),
+                Ok(None) => break,
+                Err(error) => {
+                    outcome = Err(error.to_string());
+                    break;
+                }
+            }
+        }
+        assert!(bytes > 1_000_000, "{compression:?}: {bytes}");
+        let error = outcome.unwrap_err();
+        assert!(error.contains("Code: 395"), "{compression:?}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_can_be_deleted_and_changed() {
+    let engine = with_pairs().await;
+    engine.clickhouse.insert(&PAIRS, "t/1", block(0..100)).await.unwrap();
+    engine.clickhouse.execute("ALTER TABLE pairs DELETE WHERE id < 50 SETTINGS mutations_sync = 1").await.unwrap();
+    engine.clickhouse.execute("ALTER TABLE pairs UPDATE name = 'x' WHERE id = 50 SETTINGS mutations_sync = 1").await.unwrap();
+    assert_eq!(engine.text("SELECT count(), countIf(name = 'x') FROM pairs").await, "50\t1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_can_be_backed_up_and_restored() {
+    let engine = TestEngine::start_with(|folder, args| args.backups = Some(folder.join("backups"))).await;
+    engine.clickhouse.execute("CREATE DATABASE d").await.unwrap();
+    engine.clickhouse.execute("CREATE TABLE d.t (x UInt8) ENGINE = MergeTree ORDER BY x").await.unwrap();
+    engine.clickhouse.execute("INSERT INTO d.t VALUES (7)").await.unwrap();
+    let file = engine.args.backups.as_deref().unwrap().join("first");
+    engine.clickhouse.execute(&format!("BACKUP DATABASE d TO File('{}')", file.display())).await.unwrap();
+    engine.clickhouse.execute("DROP DATABASE d SYNC").await.unwrap();
+    engine.clickhouse.execute(&format!("RESTORE DATABASE d FROM File('{}')", file.display())).await.unwrap();
+    assert_eq!(engine.text("SELECT x FROM d.t").await, "7");
+    assert!(engine.clickhouse.execute("BACKUP DATABASE d TO File('/tmp/elsewhere')").await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_ends_its_statement() {
     let engine = TestEngine::start().await;
     let long = "SELECT sum(sipHash64(number)) FROM numbers(1000000000000) SETTINGS max_threads = 1 FORMAT Null";
@@ -137,6 +229,72 @@ async fn a_killed_and_a_hung_engine_come_back_with_their_data() {
     let pid = engine.supervisor.status().pid.unwrap();
     engine.supervisor.stop().await;
     assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "a stopped engine leaves no process");
+}
+
+#[test]
+fn a_child_ends_with_its_parent_and_when_it_is_told() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+    let folder = tempfile::tempdir().unwrap();
+    let args = serde_json::json!({
+        "library": crate::fixture::library(), "data_dir": folder.path().join("engine"), "socket": folder.path().join("s"),
+        "memory_bytes": 1u64 << 30, "threads": 1, "connections": 2,
+    });
+    for told in [false, true] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_store-engine"))
+            .args(["engine", "--args", &args.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("\"ready\":true"), "{line}");
+        // A parent that dies, however it does, closes its end of the pipe.
+        let stdin = child.stdin.take();
+        if told {
+            Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        } else {
+            drop(stdin);
+        }
+        assert!(child.wait().unwrap().success());
+        assert!(!folder.path().join("s").exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_supervisor_tells_how_the_engine_is() {
+    let engine = TestEngine::start().await;
+    let (registry, mut args) = (prometheus::Registry::new(), engine.args.clone());
+    let folder = tempfile::tempdir().unwrap();
+    (args.data_dir, args.socket) = (folder.path().join("engine"), folder.path().join("s"));
+    let clock = std::sync::Arc::new(model::time::SystemClock);
+    // An engine over its limit of resident memory is started again.
+    let config =
+        store::engine::supervisor::SupervisorConfig { ping_every: Duration::from_millis(20), resident_limit: 1 << 20, ..config(args) };
+    let supervisor = Supervisor::start(config, clock, &registry).await.unwrap();
+    assert!(supervisor.status().up && supervisor.status().resident_bytes > 50 << 20);
+    assert!(supervisor.socket_path().exists());
+    let value = |name: &str| {
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+        line.trim().parse::<f64>().unwrap()
+    };
+    assert_eq!(value("watchfire_engine_up"), 1.0);
+    assert!(value("watchfire_engine_resident_bytes") > 1e6);
+    until("the heavy engine to be started again", async || value("watchfire_engine_restarts_total") >= 1.0).await;
+    supervisor.stop().await;
+    assert_eq!(value("watchfire_engine_up"), 0.0);
+    assert_eq!(supervisor.status().pid, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_would_burst_the_cap_fails_and_the_engine_goes_on() {
+    let engine = TestEngine::start_with(|_, args| args.memory_bytes = 700 << 20).await;
+    let error = engine.clickhouse.execute("SELECT length(groupArray(number)) FROM numbers(1000000000) FORMAT Null").await.unwrap_err();
+    assert_eq!((error.code, error.retryable), (Some(241), true), "{error}");
+    assert_eq!(engine.text("SELECT 1").await, "1");
+    assert_eq!(engine.supervisor.status().restarts, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,16 +34,24 @@ pub fn config(args: EngineArgs) -> SupervisorConfig {
 impl TestEngine {
     /// Starts one.
     pub async fn start() -> TestEngine {
+        TestEngine::start_with(|_, _| {}).await
+    }
+
+    /// Starts one whose arguments are changed before; the folder is given too.
+    pub async fn start_with(change: impl FnOnce(&std::path::Path, &mut EngineArgs)) -> TestEngine {
         let folder = tempfile::tempdir().unwrap();
         let library = tokio::task::spawn_blocking(library).await.unwrap();
-        let args = EngineArgs {
+        let mut args = EngineArgs {
             library,
             data_dir: folder.path().join("engine"),
             socket: folder.path().join("engine.sock"),
             memory_bytes: 2 << 30,
             threads: 2,
             connections: 6,
+            tcp: None,
+            backups: None,
         };
+        change(folder.path(), &mut args);
         let supervisor = Supervisor::start(config(args.clone()), Arc::new(SystemClock), &prometheus::Registry::new()).await.unwrap();
         TestEngine { supervisor, clickhouse: ClickHouse::unix(&args.socket), args, _folder: folder }
     }

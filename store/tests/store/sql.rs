@@ -24,12 +24,15 @@ async fn two_tenants() -> (TestEngine, GuardedSql) {
             ),
             format!(
                 "series (tenant, metric, fingerprint, kind, labels, first_seen, last_seen) SELECT '{tenant}', 'm' || toString(number), number, \
-                 ['gauge', 'sum', 'histogram'][number + 1], map('of', '{tenant}'), now64(3), now64(3) FROM numbers(3)"
+                 ['gauge', 'sum', 'histogram', 'exp_histogram', 'summary'][number + 1], map('of', '{tenant}'), now64(3), now64(3) FROM numbers(5)"
             ),
             format!(
                 "points (tenant, metric, fingerprint, ts, value, retention_days) SELECT '{tenant}', 'm' || toString(number), number, now64(3), 1, 30 FROM numbers(2)"
             ),
             format!("histograms (tenant, metric, fingerprint, ts, count, retention_days) SELECT '{tenant}', 'm2', 2, now64(3), 1, 30"),
+            format!("exp_histograms (tenant, metric, fingerprint, ts, count, retention_days) SELECT '{tenant}', 'm3', 3, now64(3), 1, 30"),
+            format!("summaries (tenant, metric, fingerprint, ts, count, retention_days) SELECT '{tenant}', 'm4', 4, now64(3), 1, 30"),
+            format!("exemplars (tenant, metric, fingerprint, ts, value, retention_days) SELECT '{tenant}', 'm1', 1, now64(3), 1, 30"),
             format!(
                 "error_events (tenant, project, fingerprint, ts, event_id, type, retention_days) SELECT '{tenant}', 'shop', 7, now64(9), generateUUIDv4(), '{tenant}', 30"
             ),

@@ -10,7 +10,7 @@ use model::work::WorkQuery;
 use store::state::{MemoryState, OpenError, PostgresState, SqliteState};
 
 use crate::postgres::Postgres;
-use crate::state_contract::{NOW, contract};
+use crate::state_contract::{NODE, NOW, contract};
 use crate::state_random::{agree, finished_work};
 
 fn clock() -> Arc<SimulatedClock> {
@@ -19,7 +19,7 @@ fn clock() -> Arc<SimulatedClock> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_keeps_the_contract() {
-    contract(Arc::new(MemoryState::new(clock()))).await;
+    contract(Arc::new(MemoryState::new(clock()).named(NODE))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,7 +27,7 @@ async fn sqlite_keeps_the_contract_and_its_data() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let clock = clock();
-    let store = Arc::new(SqliteState::open(&path, clock.clone()).await.unwrap());
+    let store = Arc::new(SqliteState::open(&path, clock.clone()).await.unwrap().named(NODE));
     contract(store.clone()).await;
     assert_eq!(store.now().await.unwrap(), NOW);
     for file in std::fs::read_dir(folder.path()).unwrap() {
@@ -78,7 +78,7 @@ async fn a_file_that_is_no_database_is_refused_in_one_sentence() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_keeps_the_contract() {
     let Some(server) = Postgres::start() else { return };
-    let store = Arc::new(PostgresState::connect(&server.url()).await.unwrap());
+    let store = Arc::new(PostgresState::connect(&server.url()).await.unwrap().named(NODE));
     contract(store.clone()).await;
     let off = store.now().await.unwrap().since(SystemClock.now()).max(SystemClock.now().since(store.now().await.unwrap()));
     assert!(off < Duration::from_secs(60), "the server's clock, in microseconds of the epoch: {off:?} off");
@@ -120,7 +120,7 @@ async fn finished_rows_go_after_thirty_days_and_dead_letters_stay() {
 
 #[test]
 fn sqlite_and_memory_agree_on_random_histories() {
-    agree(48, async |folder| Arc::new(SqliteState::open(&folder.join("state.db"), clock()).await.unwrap()));
+    agree(48, async |folder| Arc::new(SqliteState::open(&folder.join("state.db"), clock()).await.unwrap().named(NODE)));
 }
 
 #[test]
@@ -129,6 +129,6 @@ fn postgres_and_memory_agree_on_random_histories() {
     let number = std::cell::Cell::new(0);
     agree(12, async |_| {
         number.set(number.get() + 1);
-        Arc::new(PostgresState::connect(&server.database(number.get()).await).await.unwrap())
+        Arc::new(PostgresState::connect(&server.database(number.get()).await).await.unwrap().named(NODE))
     });
 }

@@ -13,6 +13,8 @@ use model::time::Timestamp;
 use model::work::{Claim, Lane, NewWork, Queue, WorkChange, WorkQuery, WorkState};
 use serde_json::json;
 
+/// The node in whose name the store under test claims.
+pub const NODE: &str = "node0";
 /// The moment of the stories.
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -176,6 +178,47 @@ async fn leases(store: &dyn StateStore) {
     store.release(&second, "b").await.unwrap();
     assert!(matches!(store.commit(fenced(&second, "f4")).await, Err(StateError::Fenced { .. })), "given back is not held");
     assert!(store.acquire("leader", "a", NOW, ttl).await.unwrap().unwrap().token > second.token);
+}
+
+/// A node that starts again: what its earlier process held is free at once, what others hold is not, and the earlier process can write
+/// no more.
+async fn taken_back(store: &dyn StateStore) {
+    let queue = Queue::Remediation;
+    store.take_back(NODE).await.unwrap(); // what the stories before this one left
+    let hour = Duration::from_secs(3600);
+    let due = Claim { queue, lease_for: hour, ..claim(NOW, 2) };
+    for (key, ago) in [("back-1", 3), ("back-2", 2), ("back-3", 1)] {
+        let (owner, mut new) = work(key, Lane::Page, NOW.minus(Duration::from_secs(ago)));
+        if let WorkChange::Schedule(row) = &mut new {
+            row.queue = queue;
+        }
+        store.commit(Commit { work: vec![(owner, new)], ..Commit::at(NOW) }).await.unwrap();
+    }
+    let fence = store.acquire("repairs", &format!("{NODE}/first"), NOW, hour).await.unwrap().unwrap();
+    let elsewhere = store.acquire("elsewhere", &format!("{NODE}-2/x"), NOW, hour).await.unwrap().unwrap();
+    let claimed = store.claim(&due).await.unwrap();
+    assert_eq!(claimed.len(), 2);
+    store.commit(change(WorkChange::Progress { id: claimed[0].id, lease: claimed[0].lease, progress: json!("sending") })).await.unwrap();
+    store.commit(change(WorkChange::Done { id: claimed[1].id, lease: claimed[1].lease })).await.unwrap();
+    assert_eq!(store.take_back("another").await.unwrap(), 0, "a claim is its node's own");
+    assert!(store.acquire("repairs", &format!("{NODE}/second"), NOW, hour).await.unwrap().is_none());
+    assert_eq!(store.take_back(NODE).await.unwrap(), 1, "what is done needs no freeing");
+    assert_eq!(store.take_back(NODE).await.unwrap(), 0);
+    // The lease too, under a higher token; nobody else's.
+    let fenced = Commit { fence: Some(fence.clone()), ..commit(vec![put("back", Expect::Any, None, json!(1))]) };
+    assert!(matches!(store.commit(fenced).await, Err(StateError::Fenced { .. })));
+    assert!(store.acquire("repairs", &format!("{NODE}/second"), NOW, hour).await.unwrap().unwrap().token > fence.token);
+    assert!(store.acquire("elsewhere", "other", NOW, hour).await.unwrap().is_none(), "{elsewhere:?}");
+    // The row is taken again at the same moment, with the note; the earlier claim is void.
+    let again = store.claim(&due).await.unwrap();
+    assert_eq!(again.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), ["back-1", "back-3"]);
+    assert_eq!(again[0].progress, Some(json!("sending")));
+    assert!(again[0].lease > claimed[0].lease);
+    let late = WorkChange::Done { id: claimed[0].id, lease: claimed[0].lease };
+    assert!(store.commit(change(late)).await.unwrap_err().is_conflict());
+    for row in again {
+        store.commit(change(WorkChange::Done { id: row.id, lease: row.lease })).await.unwrap();
+    }
 }
 
 /// Eight writers race for one record and for the journal: one wins each version, and no reader misses a number.
@@ -444,6 +487,7 @@ pub async fn contract(store: Arc<dyn StateStore>) {
     work_rows(&*store).await;
     claims(&*store).await;
     leases(&*store).await;
+    taken_back(&*store).await;
     keys_and_order(&*store).await;
     texts(&*store).await;
     all_or_nothing(&*store).await;

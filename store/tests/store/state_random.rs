@@ -14,7 +14,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 use store::state::MemoryState;
 
-use crate::state_contract::{NOW, fresh_event};
+use crate::state_contract::{NODE, NOW, fresh_event};
 
 const QUEUE: Queue = Queue::Remediation;
 
@@ -49,6 +49,7 @@ enum Op {
     Claim { limit: usize, secs: u64 },
     Acquire { holder: u8, secs: u64 },
     Release { token: u64, holder: u8 },
+    TakeBack { node: u8 },
     Wait { secs: u64 },
 }
 
@@ -71,6 +72,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0..4_usize, 0..40_u64).prop_map(|(limit, secs)| Op::Claim { limit, secs }),
         1 => (0..2_u8, 0..40_u64).prop_map(|(holder, secs)| Op::Acquire { holder, secs }),
         1 => (1..4_u64, 0..2_u8).prop_map(|(token, holder)| Op::Release { token, holder }),
+        1 => (0..2_u8).prop_map(|node| Op::TakeBack { node }),
         2 => (1..40_u64).prop_map(|secs| Op::Wait { secs }),
     ]
 }
@@ -162,14 +164,18 @@ async fn run(ops: &[Op], left: &dyn StateStore, right: &dyn StateStore) -> Resul
                 (words(&a), words(&b))
             }
             Op::Acquire { holder, secs } => {
-                let (holder, ttl) = (format!("node{holder}"), Duration::from_secs(*secs));
+                let (holder, ttl) = (format!("node{holder}/x"), Duration::from_secs(*secs));
                 let a = left.acquire("leader", &holder, world.now, ttl).await;
                 (words(&a), words(&right.acquire("leader", &holder, world.now, ttl).await))
             }
             Op::Release { token, holder } => {
                 let fence = model::state::Fence { lease: "leader".into(), token: *token };
-                let holder = format!("node{holder}");
+                let holder = format!("node{holder}/x");
                 (words(&left.release(&fence, &holder).await), words(&right.release(&fence, &holder).await))
+            }
+            Op::TakeBack { node } => {
+                let node = format!("node{node}");
+                (words(&left.take_back(&node).await), words(&right.take_back(&node).await))
             }
         };
         prop_assert_eq!(a, b, "{:?}", op);
@@ -185,7 +191,7 @@ pub fn agree<S: StateStore>(cases: u32, open: impl AsyncFn(&Path) -> Arc<S>) {
     let outcome = runner.run(&proptest::collection::vec(op(), 1..30), |ops| {
         let folder = tempfile::tempdir().unwrap();
         runtime.block_on(async {
-            let memory = MemoryState::new(Arc::new(SimulatedClock::new(NOW)));
+            let memory = MemoryState::new(Arc::new(SimulatedClock::new(NOW))).named(NODE);
             run(&ops, &memory, &*open(folder.path()).await).await
         })
     });

@@ -10,8 +10,9 @@ use super::engine::Engine;
 use super::samples::{START_SECS, block_of, rows_of};
 
 fn encoded(block: &TableBlock) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    native::encode(block, &mut bytes).unwrap();
+    let (mut plain, mut bytes) = (Vec::new(), Vec::new());
+    native::encode(block, &mut plain).unwrap();
+    native::packed::pack(&plain, &mut bytes).unwrap();
     bytes
 }
 
@@ -84,7 +85,7 @@ async fn joined_blocks_make_one_part_per_partition_and_a_token_counts_once() {
     let engine = Engine::start().await;
     let mut bytes = Vec::new();
     for seed in 0..50 {
-        native::encode(&block_of(&tables::SPANS, 20, seed), &mut bytes).unwrap();
+        bytes.extend(encoded(&block_of(&tables::SPANS, 20, seed)));
     }
     for _ in 0..3 {
         engine.insert(&tables::SPANS, "node/epoch/spans/0", Bytes::from(bytes.clone())).await.unwrap();
@@ -104,7 +105,7 @@ async fn joined_blocks_make_one_part_per_partition_and_a_token_counts_once() {
 }
 
 /// Names and types of the tables of the OpenTelemetry Collector's ClickHouse exporter.
-const EXPORTER: [(&str, &str); 6] = [
+const EXPORTER: [(&str, &str); 8] = [
     (
         "otel_traces",
         "Timestamp DateTime64(9), TraceId String, SpanId String, ParentSpanId String, TraceState String, SpanName LowCardinality(String), \
@@ -155,6 +156,27 @@ const EXPORTER: [(&str, &str); 6] = [
          Exemplars.Value Array(Float64), Exemplars.SpanId Array(String), Exemplars.TraceId Array(String), Flags UInt32, Min Float64, \
          Max Float64, AggregationTemporality Int32",
     ),
+    (
+        // `ZeroThreshold` is ours: the exporter drops it.
+        "otel_metrics_exponential_histogram",
+        "ResourceAttributes Map(LowCardinality(String), String), ResourceSchemaUrl String, ScopeName String, ScopeVersion String, \
+         ScopeAttributes Map(LowCardinality(String), String), ScopeDroppedAttrCount UInt32, ScopeSchemaUrl String, \
+         ServiceName LowCardinality(String), MetricName String, MetricDescription String, MetricUnit String, \
+         Attributes Map(LowCardinality(String), String), StartTimeUnix DateTime64(9), TimeUnix DateTime64(9), Count UInt64, \
+         Sum Float64, Scale Int32, ZeroCount UInt64, PositiveOffset Int32, PositiveBucketCounts Array(UInt64), \
+         NegativeOffset Int32, NegativeBucketCounts Array(UInt64), \
+         Exemplars.FilteredAttributes Array(Map(LowCardinality(String), String)), Exemplars.TimeUnix Array(DateTime64(9)), \
+         Exemplars.Value Array(Float64), Exemplars.SpanId Array(String), Exemplars.TraceId Array(String), Flags UInt32, Min Float64, \
+         Max Float64, ZeroThreshold Float64, AggregationTemporality Int32",
+    ),
+    (
+        "otel_metrics_summary",
+        "ResourceAttributes Map(LowCardinality(String), String), ResourceSchemaUrl String, ScopeName String, ScopeVersion String, \
+         ScopeAttributes Map(LowCardinality(String), String), ScopeDroppedAttrCount UInt32, ScopeSchemaUrl String, \
+         ServiceName LowCardinality(String), MetricName String, MetricDescription String, MetricUnit String, \
+         Attributes Map(LowCardinality(String), String), StartTimeUnix DateTime64(9), TimeUnix DateTime64(9), Count UInt64, \
+         Sum Float64, ValueAtQuantiles.Quantile Array(Float64), ValueAtQuantiles.Value Array(Float64), Flags UInt32",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,7 +219,14 @@ async fn the_views_show_what_was_stored() {
     );
     let series = "INSERT INTO series (tenant, metric, fingerprint, kind, temporality, monotonic, otel_name, unit, labels, resource, \
                   first_seen, last_seen) VALUES";
-    for (print, kind, name) in [(1, "gauge", "queue.length"), (2, "sum", "requests"), (3, "histogram", "duration")] {
+    let kinds = [
+        (1, "gauge", "queue.length"),
+        (2, "sum", "requests"),
+        (3, "histogram", "duration"),
+        (4, "exp_histogram", "latency"),
+        (5, "summary", "size"),
+    ];
+    for (print, kind, name) in kinds {
         // Twice, as after a restart: a series must not show its points twice.
         for _ in 0..2 {
             engine
@@ -220,6 +249,20 @@ async fn the_views_show_what_was_stored() {
              ('default', 'm3', 3, fromUnixTimestamp64Milli(toInt64({START_SECS}000)), 3, 4.5, nan, 2, [1], [1, 2], 20000)"
         ))
         .await;
+    let when = format!("fromUnixTimestamp64Milli(toInt64({START_SECS}000))");
+    engine
+        .execute(&format!(
+            "INSERT INTO exp_histograms (tenant, metric, fingerprint, ts, count, sum, min, max, scale, zero_count, positive_offset, \
+             positive_counts, negative_offset, negative_counts, retention_days) VALUES \
+             ('default', 'm4', 4, {when}, 6, 4.5, -1, nan, 3, 1, -2, [1, 2], 5, [2], 20000)"
+        ))
+        .await;
+    engine
+        .execute(&format!(
+            "INSERT INTO summaries (tenant, metric, fingerprint, ts, count, sum, quantiles, values, retention_days) VALUES \
+             ('default', 'm5', 5, {when}, 9, 4.5, [0.5, 0.99], [1, 7], 20000)"
+        ))
+        .await;
     let shown = |columns: &str, view: &str| format!("SELECT MetricName, ServiceName, Attributes['zone'], {columns} FROM {view}");
     assert_eq!(engine.text(&shown("Value, MetricUnit", "otel_metrics_gauge")).await, "queue.length\tcheckout\ta\t1.5\ts");
     assert_eq!(
@@ -229,6 +272,16 @@ async fn the_views_show_what_was_stored() {
     assert_eq!(
         engine.text(&shown("Count, Sum, BucketCounts, ExplicitBounds, Min, Max", "otel_metrics_histogram")).await,
         "duration\tcheckout\ta\t3\t4.5\t[1,2]\t[1]\t0\t2"
+    );
+    let buckets = "Count, Sum, Scale, ZeroCount, PositiveOffset, PositiveBucketCounts, NegativeOffset, NegativeBucketCounts, Min, Max, \
+                   AggregationTemporality";
+    assert_eq!(
+        engine.text(&shown(buckets, "otel_metrics_exponential_histogram")).await,
+        "latency\tcheckout\ta\t6\t4.5\t3\t1\t-2\t[1,2]\t5\t[2]\t-1\t0\t2"
+    );
+    assert_eq!(
+        engine.text(&shown("Count, Sum, `ValueAtQuantiles.Quantile`, `ValueAtQuantiles.Value`", "otel_metrics_summary")).await,
+        "size\tcheckout\ta\t9\t4.5\t[0.5,0.99]\t[1,7]"
     );
 }
 

@@ -60,6 +60,12 @@ impl World {
         let json: Value = request.send().await.ok()?.json().await.ok()?;
         json["data"]["result"][0]["value"][1].as_str()?.parse().ok()
     }
+    /// The list of issues.
+    async fn issues(&self) -> Vec<Value> {
+        let url = format!("http://{}/api/watchfire/v1/errors?status=all", self.server.http);
+        let list: Value = reqwest::Client::new().get(url).bearer_auth(&self.reader).send().await.unwrap().json().await.unwrap();
+        list["issues"].as_array().unwrap_or_else(|| panic!("{list}")).clone()
+    }
     /// Kinds told by a source: fingerprints with the type and how many events.
     async fn kinds(&self, source: &str) -> Vec<(String, String)> {
         let sql = format!(
@@ -94,6 +100,14 @@ async fn pythons_sdk_works_with_only_the_dsn_changed() {
     assert_eq!(sentry.len(), 6, "{sentry:#?}");
     assert_eq!(world.kinds("otel_span").await, sentry, "the same crashes, the same kinds");
     assert_eq!(world.kinds("otel_log").await, sentry, "the same crashes, the same kinds");
+    // One list: six kinds and the message, with the events of all three ways.
+    let listed = wait_for("the list of issues", async || {
+        let issues = world.issues().await;
+        let events: u64 = issues.iter().filter_map(|issue| issue["events"].as_u64()).sum();
+        (events == 61 + 60 + 30 + 1).then_some(issues)
+    })
+    .await;
+    assert_eq!(listed.len(), 7, "{listed:#?}");
     let died = "SELECT count() FROM error_events WHERE tags['handled'] = 'no' AND type = '__main__.PaymentDeclined' AND user = 'customer-7' AND project = 'checkout' AND release = '2.4.1' AND environment = 'test'";
     assert_eq!(world.number(died).await, 1);
     assert_eq!(

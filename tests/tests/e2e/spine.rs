@@ -175,7 +175,7 @@ async fn telemetry_becomes_a_page_an_incident_a_verified_repair_and_a_postmortem
         assert_eq!(unmarked, 1, "{action} is seen once, or again only as a marked resend: {sent:?}");
     }
     let texts = catchers.to("twilio");
-    let calls = texts.iter().filter(|sms| sms.body["Body"].as_str().unwrap().starts_with("CRITICAL")).count();
+    let calls = texts.iter().filter(|sms| sms.body["Body"].as_str().unwrap().contains("[CRITICAL]")).count();
     assert_eq!(calls, 1, "no step twice: {texts:?}");
 
     postmortem_and_metrics(&world).await;

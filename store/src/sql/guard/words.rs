@@ -1,12 +1,15 @@
 //! The words that the check knows: tables, clauses, keywords. What stands in none of the lists is a name.
 
 /// Tables and views that a statement may name.
-pub const TABLES: [&str; 13] = [
+pub const TABLES: [&str; 18] = [
     "spans",
     "logs",
     "series",
     "points",
     "histograms",
+    "exp_histograms",
+    "summaries",
+    "exemplars",
     "error_events",
     "trace_index",
     "otel_traces",
@@ -15,10 +18,12 @@ pub const TABLES: [&str; 13] = [
     "otel_metrics_gauge",
     "otel_metrics_sum",
     "otel_metrics_histogram",
+    "otel_metrics_exponential_histogram",
+    "otel_metrics_summary",
 ];
 
 /// What else stands in the database: never to be named, not even as a column or an alias.
-pub const INTERNAL: [&str; 2] = ["schema_migrations", "trace_index_mv"];
+pub const INTERNAL: [&str; 4] = ["schema_migrations", "trace_index_mv", "error_arrivals", "error_arrivals_mv"];
 
 /// Table functions that make numbers out of nothing.
 pub const MAKERS: [&str; 4] = ["numbers", "numbers_mt", "generateseries", "generate_series"];

@@ -22,6 +22,8 @@ struct Row {
     claims: u64,
     /// Until when it is held, if it is.
     lease_until: Option<Timestamp>,
+    /// Which node claimed it last.
+    holder: Option<String>,
     finished_at: Option<Timestamp>,
 }
 
@@ -189,7 +191,7 @@ impl Tables {
                     created_at: stored(at),
                     lease: 0,
                 };
-                self.set_work(id, Some(Row { work, claims: 0, lease_until: None, finished_at: None }));
+                self.set_work(id, Some(Row { work, claims: 0, lease_until: None, holder: None, finished_at: None }));
                 return Ok(Some(Undo::Work(id, None)));
             }
             WorkChange::Cancel { queue, key } => {
@@ -213,7 +215,7 @@ impl Tables {
     }
 
     /// Takes due rows that nobody holds.
-    pub fn claim(&mut self, claim: &Claim) -> Vec<Work> {
+    pub fn claim(&mut self, claim: &Claim, node: Option<&str>) -> Vec<Work> {
         let now = stored(claim.now);
         let (nil, max) = (uuid_bound(false), uuid_bound(true));
         let due = [Lane::Page, Lane::Chat, Lane::Mail].into_iter().flat_map(|lane| {
@@ -229,6 +231,7 @@ impl Tables {
         for id in ids {
             if let Some(row) = self.work.get_mut(&id) {
                 row.claims += 1;
+                row.holder = node.map(str::to_owned);
                 row.lease_until = Some(stored(claim.now.plus(claim.lease_for)));
                 row.work.attempts += 1;
                 row.work.lease = row.claims;
@@ -236,6 +239,18 @@ impl Tables {
             }
         }
         claimed
+    }
+
+    /// Ends the claims of a node that is gone; gives how many.
+    pub fn free(&mut self, node: &str) -> u64 {
+        let held =
+            |row: &&mut Row| row.lease_until.is_some() && row.holder.as_deref() == Some(node) && row.work.state == WorkState::Pending;
+        let mut freed = 0;
+        for row in self.work.values_mut().filter(held) {
+            (row.lease_until, row.work.lease) = (None, 0);
+            freed += 1;
+        }
+        freed
     }
 
     /// Deletes rows that ended before a moment; gives how many.

@@ -121,3 +121,11 @@ pub async fn acquire<D: Dialect>(
     let token = found.first().map(|row| rows::number::<D>(row, 0)).transpose()?;
     Ok(token.and_then(|token| u64::try_from(token).ok()))
 }
+
+/// Gives back the leases whose holder is `<node>/...`: nobody holds them, and whoever takes them next gets a higher token.
+pub async fn give_back_all<D: Dialect>(write: &mut D::Connection, node: &str) -> Result<(), StateError> {
+    let begins = format!("{node}/");
+    let length = rows::int(begins.chars().count());
+    let sql = "UPDATE lease SET holder = NULL WHERE SUBSTR(holder, 1, CAST($2 AS INTEGER)) = $1".into_sql_str();
+    D::run(write, sql, args![begins, length]).await.map(|_| ()).map_err(failed("giving leases back"))
+}

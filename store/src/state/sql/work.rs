@@ -25,20 +25,27 @@ pub const BACKLOG: &str = "SELECT queue, COUNT(CASE WHEN state = 'pending' THEN 
      COALESCE(MIN(CASE WHEN state = 'pending' THEN due_at END), 9223372036854775807) FROM work WHERE state IN ('pending', 'dead') GROUP BY queue";
 
 /// Takes due rows that nobody holds.
-pub async fn claim<D: Dialect>(write: &mut D::Connection, claim: &Claim) -> Result<Vec<Work>, StateError> {
+pub async fn claim<D: Dialect>(write: &mut D::Connection, claim: &Claim, node: Option<&str>) -> Result<Vec<Work>, StateError> {
     // The conditions stand in the outer statement too: whoever changes a row first has it, even without a turn.
     let sql = format!(
-        "UPDATE work SET lease = lease + 1, lease_until = $3, attempts = attempts + 1 WHERE id IN (SELECT id FROM work WHERE queue = $1 AND \
+        "UPDATE work SET lease = lease + 1, lease_until = $3, holder = $5, attempts = attempts + 1 WHERE id IN (SELECT id FROM work WHERE queue = $1 AND \
          state = 'pending' AND due_at <= $2 AND (lease_until IS NULL OR lease_until <= $2) ORDER BY lane, due_at, id LIMIT $4) AND \
          state = 'pending' AND (lease_until IS NULL OR lease_until <= $2) RETURNING {}",
         rows::WORK
     );
     let until = claim.now.plus(claim.lease_for).micros();
-    let args = args![claim.queue.as_str(), claim.now.micros(), until, rows::int(limit(claim.limit, super::super::text::USUAL_WORK))];
+    let most = rows::int(limit(claim.limit, super::super::text::USUAL_WORK));
+    let args = args![claim.queue.as_str(), claim.now.micros(), until, most, node.map(str::to_owned)];
     let found = D::rows(write, AssertSqlSafe(sql).into_sql_str(), args).await.map_err(failed("claiming work"))?;
     let mut claimed: Vec<Work> = found.iter().map(rows::work::<D>).collect::<Result<_, _>>()?;
     claimed.sort_by_key(|work| (work.lane, work.due_at, work.id));
     Ok(claimed)
+}
+
+/// Ends the claims of a node that is gone; gives how many. Whoever made them can no longer change the rows.
+pub async fn free<D: Dialect>(write: &mut D::Connection, node: &str) -> Result<u64, StateError> {
+    let sql = "UPDATE work SET lease_until = NULL WHERE holder = $1 AND lease_until IS NOT NULL AND state = 'pending'".into_sql_str();
+    D::run(write, sql, args![node]).await.map_err(failed("freeing work"))
 }
 
 /// What a change by the holder of a claim requires.

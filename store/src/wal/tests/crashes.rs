@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use super::fake::{ClickHouse, World, batch, ids};
 use crate::wal::codec::Fields;
 use crate::wal::frame::{Found, Scan};
-use crate::wal::{Wal, record, replay, segments};
+use crate::wal::{Wal, frame, record, replay, segments};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -23,7 +23,7 @@ fn runtime() -> tokio::runtime::Runtime {
 fn cut_batch_log(world: &World, rng: &mut StdRng) {
     let Some(path) = world.list("batches", "log").pop() else { return };
     let live: HashSet<u64> = segments::numbered(&world.config.dir.join("segments"), "wal").unwrap().into_iter().collect();
-    let mut scan = Scan::new(File::open(&path).unwrap(), 0).unwrap();
+    let mut scan = Scan::new(File::open(&path).unwrap(), 0, Some(frame::NO_STAMP)).unwrap();
     let (mut keep, mut end, mut planned) = (0u64, 0u64, HashMap::<String, Vec<u64>>::new());
     while let Found::Record { at } = scan.next().unwrap() {
         end = at + scan.payload.len() as u64;
@@ -174,8 +174,13 @@ proptest! {
 #[test]
 fn a_segment_cut_at_every_byte_gives_its_whole_records() {
     let world = World::new();
-    let frames: Vec<Vec<u8>> = (0..3).map(|n| record::encode(&batch(&ids(n, 2), Some(n))).unwrap().frame).collect();
-    let mut bytes = segments::header(1, 5).to_vec();
+    let stamped = |n| {
+        let mut frame = record::encode(&batch(&ids(n, 2), Some(n))).unwrap().frame;
+        frame::stamp(&mut frame, segments::stamp(1, 5));
+        frame
+    };
+    let frames: Vec<Vec<u8>> = (0..3).map(stamped).collect();
+    let mut bytes = segments::header(1, 5, false).to_vec();
     let mut ends = vec![bytes.len()];
     for frame in &frames {
         bytes.extend_from_slice(frame);
@@ -192,6 +197,28 @@ fn a_segment_cut_at_every_byte_gives_its_whole_records() {
         assert_eq!((found.blocks.len(), found.requests.len(), found.damage), (whole * 2, whole, 0), "cut at {cut}");
         assert_eq!(found.torn, !ends.contains(&cut));
         assert_eq!(std::fs::metadata(segments::path(dir, 5)).unwrap().len() as usize, ends[whole], "the torn end is cut off");
+    }
+}
+
+#[test]
+fn a_segment_written_over_another_gives_its_own_records_wherever_it_was_cut_short() {
+    let world = World::new();
+    let stamped = |n, number| {
+        let mut frame = record::encode(&batch(&ids(n, 2), Some(n))).unwrap().frame;
+        frame::stamp(&mut frame, segments::stamp(1, number));
+        frame
+    };
+    let old = [segments::header(1, 4, false).to_vec(), stamped(7, 4), stamped(8, 4), stamped(9, 4)].concat();
+    let new = [segments::header(1, 5, true).to_vec(), stamped(1, 5), stamped(2, 5)].concat();
+    let first = segments::HEADER + stamped(1, 5).len();
+    assert!(old.len() > new.len());
+    let dir = world.dir.path();
+    for written in segments::HEADER..=new.len() {
+        let bytes = [&new[..written], &old[written..]].concat();
+        std::fs::write(segments::path(dir, 5), &bytes).unwrap();
+        let found = replay::read(dir, 5).unwrap().unwrap();
+        let whole = usize::from(written >= first) + usize::from(written == new.len());
+        assert_eq!((found.requests.len(), found.damage, found.torn), (whole, 0, false), "written {written}");
     }
 }
 

@@ -170,8 +170,8 @@ async fn a_folder_has_one_user_and_a_newer_format_is_refused_with_a_sentence() {
     let path = &world.list("segments", "wal")[0];
     let mut bytes = std::fs::read(path).unwrap();
     bytes[8] = 9;
-    let checksum = crc32c::crc32c(&bytes[..36]);
-    bytes[36..40].copy_from_slice(&checksum.to_le_bytes());
+    let checksum = crc32c::crc32c(&bytes[..40]);
+    bytes[40..44].copy_from_slice(&checksum.to_le_bytes());
     std::fs::write(path, bytes).unwrap();
     let error = loop {
         match world.try_open() {

@@ -1,0 +1,69 @@
+//! One receiver at run time: its channel, its token buckets, how many sends to it run at once and how often it failed in a row.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use model::message::{Delivery, Message};
+use model::time::Timestamp;
+use model::work::Lane;
+use tokio::sync::Semaphore;
+
+use super::bucket::TokenBucket;
+use crate::channels::{Channel, ReceiverConfig};
+
+/// A receiver at run time.
+pub struct Destination {
+    /// The way out.
+    pub channel: Box<dyn Channel>,
+    /// Sends that may run at once.
+    pub slots: Semaphore,
+    messages: Mutex<TokenBucket>,
+    /// For opening and archiving channels.
+    rooms: Option<Mutex<TokenBucket>>,
+    failures: AtomicU32,
+}
+
+impl Destination {
+    /// Idle, with full buckets.
+    pub fn new(config: &ReceiverConfig, channel: Box<dyn Channel>, slots: usize) -> Self {
+        Destination {
+            channel,
+            slots: Semaphore::new(slots),
+            messages: Mutex::new(TokenBucket::new(config.rate_limit())),
+            rooms: config.channel_rate_limit().map(|rate| Mutex::new(TokenBucket::new(rate))),
+            failures: AtomicU32::new(0),
+        }
+    }
+
+    fn bucket(&self, message: &Message) -> &Mutex<TokenBucket> {
+        match message {
+            Message::ChatOpen { .. } | Message::ChatArchive { .. } => self.rooms.as_ref().unwrap_or(&self.messages),
+            Message::Notice(_) | Message::ChatPost { .. } | Message::Document { .. } => &self.messages,
+        }
+    }
+
+    /// Takes a token for a message, or says when to come again.
+    pub fn take(&self, delivery: &Delivery, lane: Lane, now: Timestamp) -> Result<(), Timestamp> {
+        self.bucket(&delivery.message).lock().unwrap_or_else(PoisonError::into_inner).take(lane, now)
+    }
+
+    /// Gives the token back: nothing was sent.
+    pub fn put_back(&self, delivery: &Delivery) {
+        self.bucket(&delivery.message).lock().unwrap_or_else(PoisonError::into_inner).put_back();
+    }
+
+    /// Nothing of this kind of message goes out before `until`.
+    pub fn pause(&self, delivery: &Delivery, until: Timestamp) {
+        self.bucket(&delivery.message).lock().unwrap_or_else(PoisonError::into_inner).pause(until);
+    }
+
+    /// The receiver answered as it should.
+    pub fn worked(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+    }
+
+    /// It failed once more; how often in a row.
+    pub fn failed(&self) -> u32 {
+        self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+}

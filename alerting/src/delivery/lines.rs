@@ -1,0 +1,107 @@
+//! Lines: which deliveries must go out one after the other, and which of them are not done yet. Pure. A resolve must not overtake its
+//! trigger, a post not its channel. A dead or cancelled row holds up nobody.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use model::ids::{NotificationId, WorkId};
+use model::message::{Delivery, Message, PageAction};
+use model::tenant::TenantId;
+use model::time::Timestamp;
+use model::work::Work;
+
+/// Deliveries to one receiver about one thing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Line {
+    /// Whose.
+    pub tenant: TenantId,
+    /// To whom.
+    pub receiver: String,
+    /// About what.
+    pub thing: String,
+}
+
+/// The order within a line: when it was written; at the same moment, what it does.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn {
+    written: Timestamp,
+    rank: u8,
+    id: NotificationId,
+}
+
+/// A row's line and its turn in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which line.
+    pub line: Line,
+    /// Where in it.
+    pub turn: Turn,
+}
+
+impl Place {
+    /// `None` where the row's body is no delivery.
+    pub fn of(row: &Work) -> Option<Self> {
+        let delivery: Delivery = serde_json::from_value(row.body.clone()).ok()?;
+        let (thing, rank) = match &delivery.message {
+            Message::Notice(notice) => (format!("page/{}", notice.dedup_key), action_rank(notice.action)),
+            Message::ChatOpen { incident, .. } => (format!("chat/{incident}"), 0),
+            Message::ChatPost { incident, .. } => (format!("chat/{incident}"), 1),
+            Message::ChatArchive { incident } => (format!("chat/{incident}"), 2),
+            Message::Document { .. } => (format!("document/{}", delivery.id), 0),
+        };
+        let line = Line { tenant: row.tenant.clone(), receiver: delivery.receiver, thing };
+        Some(Place { line, turn: Turn { written: row.created_at, rank, id: delivery.id } })
+    }
+}
+
+fn action_rank(action: PageAction) -> u8 {
+    match action {
+        PageAction::Trigger => 0,
+        PageAction::Acknowledge => 1,
+        PageAction::Resolve => 2,
+    }
+}
+
+/// All pending rows, by line. A picture of the moment at which it was taken: rows written since are not known, rows finished since are
+/// taken out by [`Lines::remove`].
+#[derive(Debug, Default)]
+pub struct Lines {
+    open: HashMap<Line, BTreeMap<Turn, (WorkId, Timestamp)>>,
+    places: HashMap<WorkId, Option<Place>>,
+}
+
+impl Lines {
+    /// From all pending rows.
+    pub fn of(rows: &[Work]) -> Self {
+        let mut lines = Lines::default();
+        for row in rows {
+            let place = Place::of(row);
+            if let Some(place) = &place {
+                lines.open.entry(place.line.clone()).or_default().insert(place.turn.clone(), (row.id, row.due_at));
+            }
+            lines.places.insert(row.id, place);
+        }
+        lines
+    }
+
+    /// Whether the row was there when the picture was taken.
+    pub fn knows(&self, id: WorkId) -> bool {
+        self.places.contains_key(&id)
+    }
+
+    /// The first open row before this place that is not in `batch`, and when it is due.
+    pub fn before(&self, place: &Place, batch: &HashSet<WorkId>) -> Option<(WorkId, Timestamp)> {
+        let open = self.open.get(&place.line)?;
+        open.range(..place.turn.clone()).map(|(_, row)| *row).find(|(id, _)| !batch.contains(id))
+    }
+
+    /// The row is finished.
+    pub fn remove(&mut self, id: WorkId) {
+        let Some(Some(place)) = self.places.remove(&id) else { return };
+        if let Some(open) = self.open.get_mut(&place.line) {
+            open.remove(&place.turn);
+            if open.is_empty() {
+                self.open.remove(&place.line);
+            }
+        }
+    }
+}
