@@ -188,24 +188,13 @@ impl<'a> ErrorRows<'a> {
         to.frames_line.end_row(event.frames.len());
         to.frames_in_app.end_row(event.frames.len());
         to.stack.push(event.stack.as_bytes());
+        // Nobody but us says how an event was grouped.
+        let own = |key: &str| key == GROUPED_BY_TAG || key == TITLE_TAG;
+        let sent = event.tags.iter().map(|(key, value)| (key.as_ref(), value.as_ref())).filter(|(key, _)| !own(key));
         let said = [(GROUPED_BY_TAG, grouping.grouped_by.as_deref()), (TITLE_TAG, grouping.title.as_deref())];
-        let mut said = said.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).peekable();
-        for (key, value) in event.tags {
-            while let Some((known, words)) = said.next_if(|(known, _)| *known <= key.as_ref()) {
-                to.tags.key(known.as_bytes());
-                to.tags.values.push(words.as_bytes());
-            }
-            // Nobody but us says how an event was grouped.
-            if key != GROUPED_BY_TAG && key != TITLE_TAG {
-                to.tags.key(key.as_bytes());
-                to.tags.values.push(value.as_bytes());
-            }
-        }
-        for (key, words) in said {
-            to.tags.key(key.as_bytes());
-            to.tags.values.push(words.as_bytes());
-        }
-        to.tags.end_row();
+        let mut tags: Vec<(&str, &str)> = sent.chain(said.into_iter().filter_map(|(key, value)| Some((key, value?)))).collect();
+        tags.sort_unstable_by_key(|(key, _)| *key);
+        to.tags.push(tags);
         to.retention_days.push(self.arrival.limits.retention.errors);
     }
 

@@ -37,7 +37,9 @@ pub(super) fn store<'a>(event: &mut Event<'a>, said: &Said<'_>, payload: &[u8], 
     let (arrival, limits) = (to.arrival(), to.arrival().limits);
     let mut attributes = attributes(event, limits);
     tidy(&mut attributes, limits, to.tally());
-    let tags: Pairs<'_> = attributes.list.iter().map(|tag| (Cow::Borrowed(&*tag.key), tag.value.text())).collect();
+    let mut tags: Pairs<'_> = attributes.list.iter().map(|tag| (Cow::Borrowed(&*tag.key), tag.value.text())).collect();
+    tags.sort_by(|a, b| a.0.cmp(&b.0));
+    tags.dedup_by(|later, first| later.0 == first.0);
     let Kind { kind, message, normalized, computed, calls } = kind_of(event, limits);
     let chosen = chosen(event, &kind, message, &calls, computed);
     let id = said.event_id(&event.event_id).unwrap_or_else(|| xxhash_rust::xxh3::xxh3_128(payload).to_be_bytes());
