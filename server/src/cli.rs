@@ -267,9 +267,12 @@ pub enum KeysCommand {
         /// The tenant it opens.
         #[arg(long, default_value = "default")]
         tenant: String,
-        /// ingest, read, respond, admin; may be repeated.
-        #[arg(long = "permission", value_parser = permission, default_values = ["ingest", "read", "respond"])]
+        /// ingest, read, respond, admin; may be repeated. Without it: ingest, read and respond; with --dsn ingest alone.
+        #[arg(long = "permission", value_parser = permission)]
         permissions: Vec<Permission>,
+        /// Print a DSN for Sentry's SDKs, with this project number (see `collector.sentry.projects`), instead of the key.
+        #[arg(long, value_name = "PROJECT")]
+        dsn: Option<u64>,
     },
     /// The keys, without their secrets.
     List,

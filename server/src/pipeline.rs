@@ -15,6 +15,7 @@ use dashboards::Sources;
 use incidents::Incidents;
 use incidents::issues::Issues;
 use model::drive::{Follower, Nudge, Worker};
+use model::fingerprint::Rules;
 use model::ids::{IdSource, RandomIds};
 use model::query::{Freshness, MetricCatalog, MetricQuery};
 use model::state::{Fence, StateStore};
@@ -240,6 +241,7 @@ pub async fn start(
 
     // Intake, rules, incidents, repair: in the order of the data.
     let collector = Collector::new(config.collector.clone(), Arc::new(wal.clone()), clock.clone(), &registry)?;
+    collector.set_error_rules(Rules::new(&config.errors.rules).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?);
     let public_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", addresses.http));
     let alerting_config = alerting::Config {
         external_url: config.alerting.external_url.clone().or(Some(public_url.clone())),
@@ -315,6 +317,7 @@ pub async fn start(
     let guarded = |router: axum::Router| router.layer(axum::middleware::from_fn_with_state(access.clone(), guard));
     let api = reading
         .merge(collector.http_router())
+        .merge(collector.sentry_router())
         .merge(alerting.router())
         .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
         .merge(incidents.router())

@@ -5,6 +5,7 @@
 
 pub mod catchers;
 pub mod crash;
+pub mod node;
 pub mod process;
 pub mod python;
 pub mod send;

@@ -352,8 +352,8 @@ fn explanation(kind: &str, message: &str, calls: &[String]) -> String {
     }
     match calls {
         [] => text.push_str("; no frames of the stack are known"),
-        [call] => text.push_str(&format!(" and the call {call}")),
-        _ => text.push_str(&format!(" and the innermost calls {}", calls.join(" < "))),
+        // Further ones differ by where an error was caught and take part only where `collector.grouping_frames` says so.
+        [innermost, ..] => text.push_str(&format!(" and the innermost call {innermost}")),
     }
     text
 }
