@@ -6,6 +6,7 @@ pub mod chat;
 pub mod config;
 pub mod correlate;
 pub mod counter;
+pub mod deployments;
 pub mod follower;
 pub mod issues;
 pub mod job;

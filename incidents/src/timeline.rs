@@ -170,6 +170,10 @@ pub fn sentence(kind: &EventKind) -> String {
         EventKind::KeyCreated { name, .. } => format!("API key {name} was made"),
         EventKind::KeyRevoked { key } => format!("API key {key} was revoked"),
         EventKind::Issue { number, change, .. } => format!("error issue {number}: {}", crate::issues::machine::sentence(change)),
+        EventKind::DeploymentRecorded { service, version, environment, at, .. }
+        | EventKind::DeploymentMarked { service, version, environment, at, .. } => {
+            format!("deployment: {service} {version} went out in {environment} at {at}")
+        }
         EventKind::Noted { text, .. } => text.clone(),
     }
 }

@@ -7,7 +7,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::RuleKey;
-use crate::ids::{AlertId, EventId, IncidentId, IssueId, KeyId, LadderRunId, NotificationId, PostmortemId, RemediationId, SilenceId};
+use crate::ids::{
+    AlertId, DeploymentId, EventId, IncidentId, IssueId, KeyId, LadderRunId, NotificationId, PostmortemId, RemediationId, SilenceId,
+};
 use crate::issue::IssueChange;
 use crate::labels::Labels;
 use crate::message::PageAction;
@@ -414,6 +416,32 @@ pub enum EventKind {
         number: u64,
         /// What.
         change: IssueChange,
+    },
+    /// Somebody said that a version of a service went out.
+    DeploymentRecorded {
+        /// Which.
+        deployment: DeploymentId,
+        /// Of which service.
+        service: String,
+        /// Which version.
+        version: String,
+        /// Where.
+        environment: String,
+        /// When it went out, which may be before it was recorded.
+        at: Timestamp,
+    },
+    /// An incident of that service is open: the deployment stands in its timeline. The event's own time is when it was noticed.
+    DeploymentMarked {
+        /// Which.
+        deployment: DeploymentId,
+        /// Of which service.
+        service: String,
+        /// Which version.
+        version: String,
+        /// Where.
+        environment: String,
+        /// When it went out.
+        at: Timestamp,
     },
     /// Anything else worth a line in the timeline.
     Noted {

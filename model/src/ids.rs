@@ -166,6 +166,11 @@ id!(
     PostmortemId,
     "pom"
 );
+id!(
+    /// A deployment.
+    DeploymentId,
+    "dep"
+);
 
 #[cfg(test)]
 mod tests {

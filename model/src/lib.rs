@@ -7,6 +7,7 @@
 pub mod access;
 pub mod alert;
 pub mod columns;
+pub mod deployment;
 pub mod drive;
 pub mod error_events;
 pub mod event;

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
@@ -22,6 +22,7 @@ use model::event::Actor;
 use model::tenant::TenantId;
 use prometheus::{IntCounterVec, Opts, Registry};
 use serde_json::json;
+use tracing::{Instrument, Span, field};
 
 use keys::{ApiKey, KeyRing};
 
@@ -191,7 +192,13 @@ pub async fn guard(State(access): State<Access>, mut request: Request, next: Nex
     match outcome {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
-            next.run(request).await
+            let span = span(&request);
+            let response = next.run(request).instrument(span.clone()).await;
+            span.record("http.response.status_code", response.status().as_u16());
+            if response.status().is_server_error() {
+                span.record("otel.status_code", "ERROR");
+            }
+            response
         }
         Err(refused) => {
             access.refused.with_label_values(&[refused.word()]).inc();
@@ -200,7 +207,25 @@ pub async fn guard(State(access): State<Access>, mut request: Request, next: Nex
     }
 }
 
-/// The same for the paths of Sentry's SDKs.
+/// The span of a request. Intake has none: a span about spans would cause the next one.
+fn span(request: &Request) -> Span {
+    let Some(route) = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) else { return Span::none() };
+    if route.starts_with("/v1/") || route.starts_with("/opentelemetry.proto.collector.") {
+        return Span::none();
+    }
+    let method = request.method().as_str();
+    tracing::info_span!(
+        "request",
+        otel.name = format!("{method} {route}"),
+        otel.kind = "server",
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = field::Empty,
+        otel.status_code = field::Empty,
+    )
+}
+
+/// The guard of the paths of Sentry's SDKs: keys stand elsewhere there, and refusals have another shape.
 async fn guard_sender(access: &Access, mut request: Request, authority: Option<&str>, peer: Option<SocketAddr>, next: Next) -> Response {
     // A browser asks before it sends; the question carries no key.
     if request.method() == Method::OPTIONS {

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod client;
+pub mod deployments;
 pub mod errors;
 pub mod keys;
 pub mod serve;
@@ -112,6 +113,9 @@ pub enum Command {
         /// The statement.
         statement: String,
     },
+    /// Which versions went out when; record one from a pipeline.
+    #[command(subcommand)]
+    Deployments(DeploymentsCommand),
     /// What was sent to whom; dead letters; replay.
     #[command(subcommand)]
     Deliveries(DeliveriesCommand),
@@ -192,6 +196,45 @@ pub enum SilenceCommand {
     Expire {
         /// Its id.
         id: String,
+    },
+}
+
+/// What to do with deployments.
+#[derive(Debug, Subcommand)]
+pub enum DeploymentsCommand {
+    /// The newest ones.
+    List {
+        /// Of this service only.
+        #[arg(long)]
+        service: Option<String>,
+        /// In this environment only.
+        #[arg(long)]
+        environment: Option<String>,
+        /// How far back.
+        #[arg(long, value_name = "DURATION", default_value = "7d")]
+        since: model::time::Span,
+    },
+    /// Say that a version went out. Saying it again with the same --key, or with the same --at, changes nothing.
+    Record {
+        /// As its telemetry calls itself (service.name).
+        service: String,
+        /// The version (service.version).
+        version: String,
+        /// Where (deployment.environment.name).
+        #[arg(long, default_value = "production")]
+        environment: String,
+        /// What is in it.
+        #[arg(long, short = 'm')]
+        description: Option<String>,
+        /// Where to read more: an http or https address.
+        #[arg(long, value_name = "URL")]
+        link: Option<String>,
+        /// When it went out, as 2026-03-01T09:30:00Z; nothing means now.
+        #[arg(long, value_name = "TIME")]
+        at: Option<model::time::Timestamp>,
+        /// A name of its own, for example the build's: for pipelines that try again.
+        #[arg(long)]
+        key: Option<String>,
     },
 }
 
@@ -284,5 +327,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn block_on(future: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
+    // Few threads for blocking work, because each keeps memory of its own: decoding and encoding take one a core at a time.
+    let threads = std::thread::available_parallelism().map_or(2, usize::from) + 4;
+    tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(threads).build()?.block_on(future)
 }

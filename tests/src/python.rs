@@ -57,11 +57,15 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Starts it; it exports to `endpoint`.
+    /// Starts version 2.4.1; it exports to `endpoint`.
     pub fn start(python: &Path, endpoint: &str) -> Self {
+        Shop::start_version(python, endpoint, "2.4.1")
+    }
+    /// Starts a version; it exports to `endpoint`.
+    pub fn start_version(python: &Path, endpoint: &str, version: &str) -> Self {
         let mut child = Command::new(python)
             .arg(package_folder().join("python/shop.py"))
-            .arg(endpoint)
+            .args([endpoint, version])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -26,6 +26,10 @@ impl ApiError {
     pub fn not_found(message: impl Into<String>) -> Self {
         ApiError { status: StatusCode::NOT_FOUND, kind: "not_found", message: message.into() }
     }
+    /// The name is given to something else.
+    pub fn taken(message: impl Into<String>) -> Self {
+        ApiError { status: StatusCode::CONFLICT, kind: "conflict", message: message.into() }
+    }
     /// Others were first, again and again.
     pub fn busy() -> Self {
         let message = "it is being changed by others at this moment; try again".to_owned();

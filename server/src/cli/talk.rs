@@ -13,7 +13,8 @@ use super::client::Client;
 use super::table::{ago, print, short, sparkline};
 use super::{Command, Common, DeliveriesCommand, IncidentCommand, SilenceCommand, errors};
 
-pub(super) const API: &str = "/api/watchfire/v1";
+/// Where Watchfire's own API begins.
+pub const API: &str = "/api/watchfire/v1";
 
 /// Runs one of them.
 pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> {
@@ -35,6 +36,7 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
             let format = if json { "JSON" } else { "PrettyCompact" };
             print!("{}", client.post_text(&format!("{API}/sql"), &[("format", format.to_owned())], statement).await?);
         }
+        Command::Deployments(command) => super::deployments::run(&client, json, command).await?,
         Command::Deliveries(command) => deliveries(&client, json, command).await?,
         Command::Load(command) => return crate::load::run(common, command).await,
         Command::Serve | Command::Engine(_) | Command::Demo(_) | Command::Check { .. } | Command::Keys(_) | Command::Completions { .. } => {
@@ -44,7 +46,8 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn word(value: &Value, pointer: &str) -> String {
+/// The text at a place of an answer; empty where there is none.
+pub fn word(value: &Value, pointer: &str) -> String {
     match value.pointer(pointer) {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
@@ -52,11 +55,13 @@ pub(super) fn word(value: &Value, pointer: &str) -> String {
     }
 }
 
-pub(super) fn time(value: &Value, pointer: &str) -> Option<Timestamp> {
+/// The time at a place of an answer.
+pub fn time(value: &Value, pointer: &str) -> Option<Timestamp> {
     value.pointer(pointer)?.as_str()?.parse().ok()
 }
 
-pub(super) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+/// The list of this name, or the answer itself where it is one.
+pub fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value.get(name).or(Some(value)).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 

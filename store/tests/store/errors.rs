@@ -118,8 +118,9 @@ async fn arrivals_come_in_the_order_of_storing_and_once() {
     assert!(after.is_empty(), "{after:?}");
 
     // A batch of the log that is sent again under its token arrives once.
-    let mut bytes = Vec::new();
-    store::native::encode(&block(), &mut bytes).unwrap();
+    let (mut plain, mut bytes) = (Vec::new(), Vec::new());
+    store::native::encode(&block(), &mut plain).unwrap();
+    store::native::packed::pack(&plain, &mut bytes).unwrap();
     for _ in 0..2 {
         engine.clickhouse.insert(&ERROR_EVENTS, "node/1/error_events/1", Bytes::from(bytes.clone())).await.unwrap();
     }
