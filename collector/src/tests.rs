@@ -5,4 +5,5 @@ pub(crate) mod fixtures;
 mod kinds;
 mod mapping;
 mod sentry;
+mod sentry_bad_input;
 mod services;

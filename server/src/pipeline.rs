@@ -355,7 +355,7 @@ pub async fn start(
     ];
     let intake_router = collector.http_router();
     let stop = Stop { intake, loops, leading };
-    let parts = Parts { alerting, delivery: delivery.clone(), remediation, clock };
+    let parts = Parts { alerting, delivery: delivery.clone(), remediation, collector: collector.clone(), clock };
     let reloading = Reloading::new(config, config_file, parts, &registry)?;
     Ok(Running {
         addresses,
