@@ -5,6 +5,7 @@
 pub(crate) mod attributes;
 mod limits;
 pub(crate) mod logs;
+pub(crate) mod named;
 pub(crate) mod points;
 pub(crate) mod red;
 pub(crate) mod tally;
@@ -17,6 +18,7 @@ use model::time::Timestamp;
 use crate::admission::{Full, Reservation};
 use crate::columns::{ExemplarColumns, ExponentialColumns, HistogramColumns, LogColumns, PointColumns, SpanColumns, SummaryColumns};
 use crate::errors::event::{ErrorEvent, ErrorRows};
+use crate::family::Families;
 use crate::record::{Attributes, Kind, Resource, Scope, Text};
 use crate::series::{Known, SeriesBatch, SeriesCache, SeriesKey, TargetInfoCache};
 use attributes::{cut, find, tidy};
@@ -40,6 +42,8 @@ pub(crate) struct Arrival<'r> {
     pub(crate) targets: &'r TargetInfoCache,
     /// Span names that the derived series know.
     pub(crate) names: &'r NameGuard,
+    /// What Prometheus's senders said about metrics.
+    pub(crate) families: &'r Families,
 }
 
 impl Arrival<'_> {
@@ -135,6 +139,8 @@ pub(crate) struct Builder<'a, 'r> {
     summaries: SummaryColumns,
     exemplars: ExemplarColumns,
     targets: Vec<((u64, u64), i64)>,
+    /// Samples of series that Prometheus named.
+    seen: named::Seen,
     /// For building keys.
     scratch: Vec<u8>,
 }
@@ -177,6 +183,7 @@ impl<'a, 'r> Builder<'a, 'r> {
             summaries: SummaryColumns::default(),
             exemplars: ExemplarColumns::default(),
             targets: Vec::new(),
+            seen: named::Seen::default(),
             scratch: Vec::new(),
         }
     }
@@ -235,6 +242,24 @@ impl<'a, 'r> Builder<'a, 'r> {
         &mut self.tally
     }
 
+    /// The limits.
+    pub(crate) fn limits(&self) -> &'r Limits {
+        self.arrival.limits
+    }
+
+    /// What Prometheus's senders said about metrics.
+    pub(crate) fn families(&self) -> &'r Families {
+        self.arrival.families
+    }
+
+    /// Reserves memory that reading takes beside the rows.
+    pub(crate) fn hold(&mut self, bytes: u64) -> Result<(), Full> {
+        match &mut self.budget.reservation {
+            Some(reservation) => reservation.try_grow(bytes),
+            None => Ok(()),
+        }
+    }
+
     /// Counts a record; now and then reserves the memory that the rows have come to take.
     fn count(&mut self) -> Result<(), Full> {
         self.tally.records += 1;
@@ -269,7 +294,8 @@ impl<'a, 'r> Builder<'a, 'r> {
             + self.histograms.bytes()
             + self.exponentials.bytes()
             + self.summaries.bytes()
-            + self.exemplars.bytes())
+            + self.exemplars.bytes()
+            + self.seen.bytes())
     }
 
     /// The blocks.

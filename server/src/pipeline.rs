@@ -318,6 +318,7 @@ pub async fn start(
     let api = reading
         .merge(collector.http_router())
         .merge(collector.sentry_router())
+        .merge(collector.remote_write_router())
         .merge(alerting.router())
         .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
         .merge(incidents.router())

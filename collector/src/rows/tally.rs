@@ -31,10 +31,26 @@ pub(crate) enum Reason {
     TooManyLabels,
     /// A label name or value longer than allowed.
     LabelTooLong,
+    /// A series without `__name__`.
+    NoMetricName,
+    /// A label without a name.
+    EmptyLabelName,
+    /// The same label name twice.
+    DuplicateLabel,
+    /// Another value for a moment that has one already.
+    DuplicateSample,
+    /// A native histogram that contradicts itself.
+    BadNativeHistogram,
+    /// A native histogram of a schema that nobody knows.
+    UnknownSchema,
+    /// Explicit buckets whose counts are not whole.
+    FractionalCounts,
+    /// A reference past the end of the symbols.
+    BadReference,
 }
 
 /// All reasons, in the order of the enum.
-const REASONS: [Reason; 13] = [
+const REASONS: [Reason; 21] = [
     Reason::TooOld,
     Reason::TooFarAhead,
     Reason::NoTime,
@@ -48,6 +64,14 @@ const REASONS: [Reason; 13] = [
     Reason::BadBuckets,
     Reason::TooManyLabels,
     Reason::LabelTooLong,
+    Reason::NoMetricName,
+    Reason::EmptyLabelName,
+    Reason::DuplicateLabel,
+    Reason::DuplicateSample,
+    Reason::BadNativeHistogram,
+    Reason::UnknownSchema,
+    Reason::FractionalCounts,
+    Reason::BadReference,
 ];
 
 impl Reason {
@@ -67,6 +91,14 @@ impl Reason {
             Reason::BadBuckets => "bad_buckets",
             Reason::TooManyLabels => "too_many_labels",
             Reason::LabelTooLong => "label_too_long",
+            Reason::NoMetricName => "no_metric_name",
+            Reason::EmptyLabelName => "empty_label_name",
+            Reason::DuplicateLabel => "duplicate_label",
+            Reason::DuplicateSample => "duplicate_sample",
+            Reason::BadNativeHistogram => "bad_native_histogram",
+            Reason::UnknownSchema => "unknown_schema",
+            Reason::FractionalCounts => "fractional_counts",
+            Reason::BadReference => "bad_reference",
         }
     }
     /// For people: what is wrong and what would be right.
@@ -85,6 +117,14 @@ impl Reason {
             Reason::BadBuckets => "with bucket counts that do not fit rising bounds (there must be one count more than bounds)",
             Reason::TooManyLabels => "with more labels than collector.max_labels",
             Reason::LabelTooLong => "with a label longer than collector.max_label_name or max_label_value",
+            Reason::NoMetricName => "of a series without the label `__name__`",
+            Reason::EmptyLabelName => "of a series with a label without a name",
+            Reason::DuplicateLabel => "of a series that has the same label name twice",
+            Reason::DuplicateSample => "for a series and time that the same request gives another value",
+            Reason::BadNativeHistogram => "native histograms whose spans, buckets and count do not fit",
+            Reason::UnknownSchema => "native histograms of a schema that is not known (send -4 to 8, or -53)",
+            Reason::FractionalCounts => "native histograms with custom buckets whose counts are not whole numbers",
+            Reason::BadReference => "with a label or metadata reference past the end of the symbols, or a name without a value",
         }
     }
 }
@@ -126,6 +166,17 @@ impl Part {
     }
 }
 
+/// Records of a request of Prometheus that are stored, those included that the request holds twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Number samples.
+    pub(crate) samples: u64,
+    /// Native histogram samples.
+    pub(crate) histograms: u64,
+    /// Exemplars.
+    pub(crate) exemplars: u64,
+}
+
 /// The counts of one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -133,6 +184,8 @@ pub(crate) struct Tally {
     cut: [u64; PARTS.len()],
     /// Records in the request, kept or not.
     pub(crate) records: u64,
+    /// What was kept of a request of Prometheus.
+    pub(crate) written: Written,
     /// Spans counted as `overflow` in the derived series.
     pub(crate) red_overflow: u64,
     /// Items of Sentry's envelopes.
