@@ -49,7 +49,7 @@ async fn what_prometheus_writes_is_what_watchfire_answers() {
     let port = free_port();
     let config = format!(
         "global: {{ scrape_interval: 1s }}\nscrape_configs:\n  - job_name: self\n    static_configs: [{{ targets: [\"127.0.0.1:{port}\"] }}]\n\
-         remote_write:\n  - url: {own}/api/v1/write\n    queue_config: {{ batch_send_deadline: 200ms }}\n    send_exemplars: true\n"
+         remote_write:\n  - url: {own}/api/v1/write\n    queue_config: {{ batch_send_deadline: 200ms }}\n    metadata_config: {{ send_interval: 2s }}\n    send_exemplars: true\n"
     );
     let file = world.folder().join("prometheus.yml");
     std::fs::write(&file, config).unwrap();
