@@ -104,6 +104,7 @@ async fn read(body: Body, limit: u64, reservation: &mut Reservation) -> Result<(
                 return Err(without_prefix(reader.refuse().await, limit));
             }
             reservation.grow(u64::from(announced)).await.map_err(Failure::from)?;
+            whole.reserve(announced as usize);
             length = Some(announced as usize);
         }
         if length.is_some_and(|length| whole.len() > PREFIX + length) {

@@ -115,7 +115,7 @@ pub(crate) async fn read(collector: &Collector, headers: &HeaderMap, body: Body,
             Some(length) => reservation.grow(length).await.map_err(Failure::from)?,
             None => {}
         }
-        let mut whole = BytesMut::new();
+        let mut whole = BytesMut::with_capacity(announced.map_or(0, |length| length as usize));
         while let Some(chunk) = reader.next().await? {
             if announced.is_none() {
                 reservation.grow(chunk.len() as u64).await.map_err(Failure::from)?;

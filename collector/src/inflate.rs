@@ -23,6 +23,8 @@ pub(crate) enum Encoding {
     Deflate,
     /// RFC 8878, one or more frames.
     Zstd,
+    /// RFC 7932.
+    Brotli,
     /// Snappy's block format, as Prometheus and Loki send it; no `Content-Encoding` of other protocols.
     Snappy,
 }
@@ -35,6 +37,7 @@ impl Encoding {
             "gzip" | "x-gzip" => Some(Encoding::Gzip),
             "deflate" => Some(Encoding::Deflate),
             "zstd" => Some(Encoding::Zstd),
+            "br" => Some(Encoding::Brotli),
             _ => None,
         }
     }
@@ -45,6 +48,7 @@ impl Encoding {
             Encoding::Gzip => "gzip",
             Encoding::Deflate => "deflate",
             Encoding::Zstd => "zstd",
+            Encoding::Brotli => "br",
             Encoding::Snappy => "snappy",
         }
     }
@@ -82,8 +86,34 @@ pub(crate) fn inflate(encoding: Encoding, wire: &[u8], limit: u64, reservation: 
             decoder.window_log_max(ZSTD_WINDOW).map_err(InflateError::Broken)?;
             read_all(decoder, wire.len(), limit, reservation)
         }
+        Encoding::Brotli => read_all(brotli_decompressor::Decompressor::new(wire, STEP), wire.len(), limit, reservation),
         Encoding::Snappy => unsnap(wire, limit, reservation),
     }
+}
+
+/// The beginning of a body, at most `limit` bytes; less where the stream is broken.
+pub(crate) fn beginning(encoding: Encoding, wire: &[u8], limit: usize) -> Vec<u8> {
+    let mut body = Vec::with_capacity(limit);
+    let mut read = |from: &mut dyn Read| {
+        // What could be read before an error is kept; the whole body will tell of the error.
+        let _ = from.take(limit as u64).read_to_end(&mut body);
+    };
+    match encoding {
+        Encoding::Identity => read(&mut &*wire),
+        Encoding::Gzip => read(&mut MultiGzDecoder::new(wire)),
+        Encoding::Deflate => read(&mut ZlibDecoder::new(wire)),
+        Encoding::Zstd => {
+            if let Ok(mut decoder) = zstd::Decoder::with_buffer(BufReader::new(wire))
+                && decoder.window_log_max(ZSTD_WINDOW).is_ok()
+            {
+                read(&mut decoder);
+            }
+        }
+        Encoding::Brotli => read(&mut brotli_decompressor::Decompressor::new(wire, STEP)),
+        // A block is decompressed whole or not at all; no protocol that asks for a beginning uses it.
+        Encoding::Snappy => {}
+    }
+    body
 }
 
 /// A block cannot become more than this many times as long: an element of three bytes copies at most 64.

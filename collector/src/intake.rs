@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::access::{Permission, Principal};
+use model::fingerprint::Rules;
 use model::sink::{Appended, Batch, RequestHash, TelemetrySink};
 use model::tenant::TenantId;
 use model::time::{Clock, Timestamp};
@@ -22,6 +23,7 @@ use crate::meters::Meters;
 use crate::rows::red::NameGuard;
 use crate::rows::tally::{Tally, Written};
 use crate::rows::{Arrival, Builder, Built, Limits};
+use crate::sentry::rates::Rates;
 use crate::series::{SeriesCache, TargetInfoCache};
 
 /// The OTLP intake. Cheap to clone; clones share everything.
@@ -42,6 +44,8 @@ pub(crate) struct Inner {
     series: SeriesCache,
     targets: TargetInfoCache,
     names: NameGuard,
+    /// Envelopes that each key sent within this minute.
+    pub(crate) rates: Rates,
     families: Families,
 }
 
@@ -82,6 +86,8 @@ pub(crate) struct Accepted {
     pub(crate) written: Written,
     /// Rows of the request, by table.
     pub(crate) rows: Vec<(&'static str, u64)>,
+    /// The id of the event in it, where the protocol has one.
+    pub(crate) id: Option<[u8; 16]>,
 }
 
 /// A decoded request.
@@ -110,6 +116,7 @@ impl Collector {
             series: SeriesCache::new(config.series_cache),
             targets: TargetInfoCache::new(config.series_cache),
             names: NameGuard::new(&config),
+            rates: Rates::new(config.sentry.rate_limit),
             families: Families::default(),
             meters,
             config,
@@ -120,7 +127,22 @@ impl Collector {
     /// Lets a request in: its principal may send telemetry, and there is room for it.
     pub(crate) async fn enter(&self, principal: Option<&Principal>) -> Result<Reservation, Failure> {
         principal.ok_or(Failure::Unauthenticated)?.require(Permission::Ingest)?;
+        self.admit().await
+    }
+
+    /// Lets a request in whose body tells who it is from.
+    pub(crate) async fn admit(&self) -> Result<Reservation, Failure> {
         self.inner.admission.enter().await.map_err(Failure::from)
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// Groups errors by these rules, from the next request on.
+    pub fn set_error_rules(&self, rules: Rules) {
+        self.inner.limits.set_rules(rules);
     }
 
     /// Stores a request whose body is read; its rows are durable once this returns.
@@ -149,6 +171,7 @@ impl Collector {
                         message: tally.message(protocol.noun()),
                         written: tally.written,
                         rows,
+                        id: tally.sentry.id,
                     });
                 }
                 // Some exporters never send again: wait a moment, decode again (the blocks are gone), try once more.
@@ -276,7 +299,7 @@ fn prepare(config: &Config, payload: Payload, arrival: Arrival<'_>, mut reservat
     let mut builder = Builder::new(arrival, Some(&mut reservation));
     payload.protocol.read(&payload.body, bounds, &mut builder)?;
     let built = builder.finish().map_err(Failure::from)?;
-    let hash = payload.protocol.resends().map(|name| RequestHash::of(name, &payload.body));
+    let hash = payload.protocol.request(&payload.body);
     Ok(Prepared { payload, reservation, hash, built })
 }
 

@@ -17,7 +17,7 @@ use model::time::Timestamp;
 
 use crate::admission::{Full, Reservation};
 use crate::columns::{ExemplarColumns, ExponentialColumns, HistogramColumns, LogColumns, PointColumns, SpanColumns, SummaryColumns};
-use crate::errors::event::ErrorRows;
+use crate::errors::event::{ErrorEvent, ErrorRows};
 use crate::family::Families;
 use crate::record::{Attributes, Kind, Resource, Scope, Text};
 use crate::series::{Known, SeriesBatch, SeriesCache, SeriesKey, TargetInfoCache};
@@ -219,6 +219,22 @@ impl<'a, 'r> Builder<'a, 'r> {
     /// What the metric that was entered is.
     pub(crate) fn metric_kind(&self) -> Kind {
         self.metric.kind()
+    }
+
+    /// What all rows of the request share.
+    pub(crate) fn arrival(&self) -> Arrival<'r> {
+        self.arrival
+    }
+
+    /// Adds an error event that was sent as one.
+    pub(crate) fn error(&mut self, event: &ErrorEvent<'_>) -> Result<(), Full> {
+        self.errors.push(event);
+        self.count()
+    }
+
+    /// The time of an error event as stored: that of its arrival where its own cannot be kept.
+    pub(crate) fn error_time(&self, unix_nano: u64) -> i64 {
+        self.errors.time(unix_nano).unwrap_or(self.arrival.at.nanos())
     }
 
     /// What was rejected and cut so far.

@@ -167,11 +167,24 @@ impl Dictionary {
         let guess = self.rows.last().copied().unwrap_or(0);
         self.push_like(guess, value);
     }
+    /// Appends the last row once more; the empty string where there is none.
+    #[inline]
+    pub fn repeat(&mut self) {
+        match self.rows.last() {
+            Some(at) => self.rows.push(*at),
+            None => self.push(b""),
+        }
+    }
     /// Appends a row that is probably entry `guess`.
     #[inline]
     fn push_like(&mut self, guess: u32, value: &[u8]) {
-        let at = if self.key(guess).is_some_and(|key| key == value) { guess } else { self.find_or_add(value) };
+        let at = self.entry_like(guess, value);
         self.rows.push(at);
+    }
+    /// The entry of a value that is probably `guess`, added where there is none.
+    #[inline]
+    fn entry_like(&mut self, guess: u32, value: &[u8]) -> u32 {
+        if self.key(guess).is_some_and(|key| key == value) { guess } else { self.find_or_add(value) }
     }
     #[inline]
     fn key(&self, at: u32) -> Option<&[u8]> {
@@ -221,46 +234,64 @@ pub struct StringMaps {
     pub values: Strings,
     /// Where the last row's pairs and its values' bytes start.
     last: (usize, usize),
-    /// Where the row that is being filled starts: its pairs and its values' bytes.
-    open: (usize, usize),
+    /// The keys of the last row that was pushed unsorted, as they came, and the places that were kept of them, in their order.
+    order: (Vec<u32>, Vec<u32>),
+    scratch: Vec<u32>,
 }
 
 impl StringMaps {
     /// Maps out of their parts, as they stand in Native.
     pub fn from_parts(ends: Vec<u64>, keys: Dictionary, values: Strings) -> Self {
-        let open = (values.len(), values.encoded.len());
-        StringMaps { ends, keys, values, last: open, open }
+        let last = (values.len(), values.encoded.len());
+        StringMaps { ends, keys, values, last, ..StringMaps::default() }
+    }
+    fn begin_row(&mut self) {
+        self.last = (self.values.len(), self.values.encoded.len());
+    }
+    fn end_row(&mut self) {
+        self.ends.push(self.values.len() as u64);
     }
     /// Appends one row. The pairs should be sorted by key, each key once.
     pub fn push<'a>(&mut self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        self.begin_row();
         for (key, value) in pairs {
-            self.key(key.as_bytes());
+            self.keys.push(key.as_bytes());
             self.values.push(value.as_bytes());
         }
         self.end_row();
     }
-    /// Appends a key to the open row; push one value to `values` after each. Rows mostly have the same keys in the same places, so
-    /// the key at this place of the row before is tried first.
-    #[inline]
-    pub fn key(&mut self, key: &[u8]) {
-        let place = self.last.0 + (self.keys.rows.len() - self.open.0);
-        let guess = self.keys.rows.get(place).copied().unwrap_or(0);
-        self.keys.push_like(guess, key);
-    }
-    /// Ends the open row.
-    pub fn end_row(&mut self) {
-        self.ends.push(self.values.len() as u64);
-        self.last = self.open;
-        self.open = (self.values.len(), self.values.encoded.len());
+    /// Appends one row of `count` pairs in any order: stored sorted by key, and of a key that stands twice its first pair. Rows mostly
+    /// have the keys of the row before, in the same places: then a key costs one comparison and nothing is sorted.
+    pub fn push_unsorted<'a>(&mut self, count: usize, key: impl Fn(usize) -> &'a [u8], mut value: impl FnMut(usize, &mut Strings)) {
+        self.begin_row();
+        let mut entries = std::mem::take(&mut self.scratch);
+        entries.clear();
+        for at in 0..count {
+            let guess = self.order.0.get(at).copied().unwrap_or(0);
+            entries.push(self.keys.entry_like(guess, key(at)));
+        }
+        if entries != self.order.0 {
+            let (keys, kept) = (&mut self.order.0, &mut self.order.1);
+            kept.clear();
+            kept.extend(0..count as u32);
+            kept.sort_by(|a, b| key(*a as usize).cmp(key(*b as usize)));
+            kept.dedup_by_key(|at| entries[*at as usize]);
+            std::mem::swap(keys, &mut entries);
+        }
+        for at in &self.order.1 {
+            self.keys.rows.push(self.order.0[*at as usize]);
+            value(*at as usize, &mut self.values);
+        }
+        self.scratch = entries;
+        self.end_row();
     }
     /// Appends the last row once more; an empty one where there is none.
     pub fn repeat_row(&mut self) {
-        let (pairs, bytes) = self.last;
-        if !self.ends.is_empty() {
-            self.values.rows += self.values.rows - pairs;
-            self.keys.rows.extend_from_within(pairs..);
-            self.values.encoded.extend_from_within(bytes..);
-        }
+        let (pairs, bytes) = if self.ends.is_empty() { (0, 0) } else { self.last };
+        self.begin_row();
+        self.values.rows += self.values.rows - pairs;
+        self.keys.rows.extend_from_within(pairs..);
+        self.values.encoded.extend_from_within(bytes..);
         self.end_row();
     }
 }
@@ -415,5 +446,72 @@ impl TableBlock {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rows(maps: &StringMaps) -> Vec<Vec<(String, String)>> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let keys: Vec<String> = maps.keys.keys().iter().map(text).collect();
+        let values: Vec<String> = maps.values.iter().map(text).collect();
+        let mut start = 0;
+        let row = |end: &u64| {
+            let row = (start..*end as usize).map(|at| (keys[maps.keys.rows()[at] as usize].clone(), values[at].clone())).collect();
+            start = *end as usize;
+            row
+        };
+        maps.ends.iter().map(row).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn unsorted_rows_are_stored_sorted_and_each_key_once(
+            given in prop::collection::vec((prop::collection::vec(("[a-c]{0,2}", "[x-z]{0,3}"), 0..5), any::<bool>(), any::<bool>()), 0..12)
+        ) {
+            let (mut maps, mut wanted) = (StringMaps::default(), Vec::new());
+            for (pairs, repeat, sorted) in &given {
+                let mut row: Vec<(String, String)> = pairs.clone();
+                row.sort_by(|a, b| a.0.cmp(&b.0));
+                row.dedup_by(|later, first| later.0 == first.0);
+                if *repeat {
+                    maps.repeat_row();
+                    let last = wanted.last().cloned().unwrap_or_default();
+                    wanted.push(last);
+                } else if *sorted {
+                    maps.push(row.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+                    wanted.push(row);
+                } else {
+                    maps.push_unsorted(pairs.len(), |at| pairs[at].0.as_bytes(), |at, to| to.push(pairs[at].1.as_bytes()));
+                    wanted.push(row);
+                }
+            }
+            prop_assert_eq!(rows(&maps), wanted);
+        }
+
+        #[test]
+        fn a_dictionary_gives_back_what_was_pushed(values in prop::collection::vec("[a-b]{0,3}", 0..50)) {
+            let mut dictionary = Dictionary::default();
+            for (at, value) in values.iter().enumerate() {
+                if at > 0 && values[at - 1] == *value { dictionary.repeat() } else { dictionary.push(value.as_bytes()) }
+            }
+            let keys: Vec<&[u8]> = dictionary.keys().iter().collect();
+            let found: Vec<&[u8]> = dictionary.rows().iter().map(|at| keys[*at as usize]).collect();
+            prop_assert_eq!(found, values.iter().map(String::as_bytes).collect::<Vec<_>>());
+            prop_assert!(keys.is_empty() || keys[0].is_empty());
+            prop_assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), keys.len());
+        }
+    }
+
+    #[test]
+    fn short_values_are_written_as_they_are_shown() {
+        let mut strings = Strings::default();
+        strings.push_short(i64::MIN);
+        strings.push_short("x".repeat(300));
+        let found: Vec<&[u8]> = strings.iter().collect();
+        assert_eq!(found, [i64::MIN.to_string().as_bytes(), "x".repeat(127).as_bytes()]);
     }
 }

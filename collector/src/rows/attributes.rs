@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use model::columns::StringMaps;
+use model::columns::{StringMaps, Strings};
 
 use super::Limits;
 use super::tally::{Part, Tally};
@@ -32,7 +32,7 @@ fn cut_in_place(text: &mut Text<'_>, limit: usize, part: Part, tally: &mut Tally
     }
 }
 
-/// Cuts and sorts attributes; where a key stands twice its first value counts (OTLP leaves that open).
+/// Cuts attributes. Where a key stands twice its first value counts (OTLP leaves that open): that is how rows and lookups take them.
 pub(crate) fn tidy(attributes: &mut Attributes<'_>, limits: &Limits, tally: &mut Tally) {
     let list = &mut attributes.list;
     if list.len() > limits.attributes {
@@ -49,33 +49,23 @@ pub(crate) fn tidy(attributes: &mut Attributes<'_>, limits: &Limits, tally: &mut
         tally.cut(Part::Attribute, attributes.cut as usize);
         list.push(Attribute { key: Cow::Borrowed(DROPPED_ATTRIBUTES), value: Value::Int(i64::from(attributes.cut)) });
     }
-    if !list.is_sorted_by(|a, b| a.key < b.key) {
-        list.sort_by(|a, b| a.key.cmp(&b.key));
-        list.dedup_by(|later, first| later.key == first.key);
-    }
 }
 
-/// Appends tidy attributes as a row.
+/// Appends tidy attributes as a row: sorted by key, each key once.
 pub(crate) fn push_row(to: &mut StringMaps, attributes: &[Attribute<'_>]) {
-    for attribute in attributes {
-        to.key(attribute.key.as_bytes());
-        match &attribute.value {
-            Value::Text(text) => to.values.push(text.as_bytes()),
-            Value::Bool(flag) => to.values.push(if *flag { b"true" } else { b"false" }),
-            Value::Int(number) => to.values.push_short(number),
-            // A float may have 300 digits before its point.
-            Value::Double(number) => to.values.push(number.to_string().as_bytes()),
-        }
-    }
-    to.end_row();
+    let value = |at: usize, to: &mut Strings| match &attributes[at].value {
+        Value::Text(text) => to.push(text.as_bytes()),
+        Value::Bool(flag) => to.push(if *flag { b"true" } else { b"false" }),
+        Value::Int(number) => to.push_short(number),
+        // A float may have 300 digits before its point.
+        Value::Double(number) => to.push(number.to_string().as_bytes()),
+    };
+    to.push_unsorted(attributes.len(), |at| attributes[at].key.as_bytes(), value);
 }
 
-/// The value of a key in tidy attributes; empty where it is absent.
+/// The value of a key; empty where it is absent.
 pub(crate) fn find<'p>(attributes: &'p [Attribute<'_>], key: &str) -> Cow<'p, str> {
-    match attributes.binary_search_by(|attribute| attribute.key.as_ref().cmp(key)) {
-        Ok(at) => attributes[at].value.text(),
-        Err(_) => Cow::Borrowed(""),
-    }
+    attributes.iter().find(|attribute| attribute.key == key).map_or(Cow::Borrowed(""), |attribute| attribute.value.text())
 }
 
 /// The first value among some keys that is not empty.
@@ -93,12 +83,14 @@ mod tests {
     }
 
     #[test]
-    fn attributes_are_sorted_and_the_first_of_two_equal_keys_counts() {
+    fn of_two_equal_keys_the_first_counts() {
         let (limits, mut tally) = (Limits::new(&Config::default()), Tally::default());
         let mut attributes = list(&[("b", Value::Int(1)), ("a", Value::Int(2)), ("b", Value::Int(3)), ("", Value::Bool(true))]);
         tidy(&mut attributes, &limits, &mut tally);
-        let found: Vec<_> = attributes.list.iter().map(|a| format!("{}={}", a.key, a.value.text())).collect();
-        assert_eq!(found, ["=true", "a=2", "b=1"]);
+        let mut maps = StringMaps::default();
+        push_row(&mut maps, &attributes.list);
+        assert_eq!(maps.values.iter().collect::<Vec<_>>(), [b"true", &b"2"[..], b"1"]);
+        assert_eq!(find(&attributes.list, "b"), "1");
         assert_eq!(tally, Tally::default());
     }
 
