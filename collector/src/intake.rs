@@ -219,11 +219,6 @@ impl Collector {
         self.inner.admission.aside()
     }
 
-    /// The time.
-    pub(crate) fn now(&self) -> Timestamp {
-        self.inner.clock.now()
-    }
-
     /// Stores rows that Watchfire gathers itself, as one batch, built on a thread for blocking work. What `build` gives beside
     /// the rows is given back whatever becomes of them; the rows are durable where the result is fine.
     pub(crate) async fn gather<T: Send + 'static>(

@@ -1,15 +1,18 @@
 //! The `scrape` part of the YAML file, shaped as Prometheus's `scrape_configs`. Fails: unknown keys are refused while parsing,
-//! values that cannot work by [`Config::problems`].
+//! values that cannot work by [`Config::problems`], files of jobs by [`Config::with_files`].
 
-use std::collections::{BTreeMap, BTreeSet};
+mod check;
+mod files;
+
+use std::collections::BTreeMap;
 
 use model::secret::Secret;
 use model::tenant::TenantId;
 use model::time::Span;
 use model::units::ByteCount;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::relabel::{RelabelConfig, Rule};
+use super::relabel::RelabelConfig;
 
 /// Scraping: which targets, how often, what of it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,8 +26,13 @@ pub struct Config {
     pub concurrency: usize,
     /// Whose the series are. Default `default`.
     pub tenant: TenantId,
+    /// Whether each scrape also tells its timeout, its sample limit and the size of its body. Default false.
+    pub extra_scrape_metrics: bool,
     /// The jobs. Default none.
     pub scrape_configs: Vec<Job>,
+    /// Files with more jobs: `scrape_configs` alone, or a whole `prometheus.yml`, of which only the jobs and their global pace
+    /// count. The last part may hold `*`. Relative to the configuration file.
+    pub scrape_config_files: Vec<String>,
 }
 
 impl Default for Config {
@@ -34,7 +42,9 @@ impl Default for Config {
             scrape_timeout: Span::secs(10),
             concurrency: 1_000,
             tenant: TenantId::default(),
+            extra_scrape_metrics: false,
             scrape_configs: Vec::new(),
+            scrape_config_files: Vec::new(),
         }
     }
 }
@@ -82,7 +92,16 @@ pub struct Job {
     /// With more targets none of them is scraped; 0 is no limit.
     pub target_limit: u64,
     /// A larger body (uncompressed) fails; 0 leaves `collector.max_decoded_bytes`.
+    #[serde(deserialize_with = "size")]
     pub body_size_limit: ByteCount,
+    /// Dropped targets that are remembered and shown; 0 is no limit.
+    pub keep_dropped_targets: u64,
+    /// What targets are asked for, best first. Default OpenMetrics 1.0, then 0.0.1, then the text format 1.0, then 0.0.4.
+    pub scrape_protocols: Vec<ScrapeProtocol>,
+    /// What an answer is whose content type names no known format. Default the text format.
+    pub fallback_scrape_protocol: Option<ScrapeProtocol>,
+    /// Whether targets may compress their answers. Default true.
+    pub enable_compression: bool,
     /// A name and password.
     pub basic_auth: Option<BasicAuth>,
     /// A token.
@@ -122,6 +141,10 @@ impl Default for Job {
             label_value_length_limit: 0,
             target_limit: 0,
             body_size_limit: ByteCount(0),
+            keep_dropped_targets: 0,
+            scrape_protocols: ScrapeProtocol::BEST_FIRST.to_vec(),
+            fallback_scrape_protocol: None,
+            enable_compression: true,
             basic_auth: None,
             authorization: None,
             bearer_token: Secret::default(),
@@ -131,6 +154,53 @@ impl Default for Job {
             enable_http2: true,
         }
     }
+}
+
+/// A size as Prometheus writes it, where a KB is 1024 bytes, or as Watchfire does.
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteCount, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(u64),
+        Text(String),
+    }
+    match Written::deserialize(deserializer)? {
+        Written::Number(bytes) => Ok(ByteCount(bytes)),
+        Written::Text(text) => {
+            let one = |unit: &str, own: &str| text.strip_suffix(unit).map(|digits| format!("{}{own}", digits.trim_end()));
+            let own = one("KB", "KiB").or_else(|| one("MB", "MiB")).or_else(|| one("GB", "GiB"));
+            own.unwrap_or(text).parse().map_err(serde::de::Error::custom)
+        }
+    }
+}
+
+/// A format that targets may be asked for, by Prometheus's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ScrapeProtocol {
+    /// Protobuf, which Watchfire does not read; as one of several it is left out.
+    PrometheusProto,
+    /// The text format 0.0.4.
+    #[serde(rename = "PrometheusText0.0.4")]
+    PrometheusText0_0_4,
+    /// The text format 1.0.0, with names in quotes.
+    #[serde(rename = "PrometheusText1.0.0")]
+    PrometheusText1_0_0,
+    /// OpenMetrics 0.0.1.
+    #[serde(rename = "OpenMetricsText0.0.1")]
+    OpenMetricsText0_0_1,
+    /// OpenMetrics 1.0.0.
+    #[serde(rename = "OpenMetricsText1.0.0")]
+    OpenMetricsText1_0_0,
+}
+
+impl ScrapeProtocol {
+    /// What is asked for where nobody says.
+    const BEST_FIRST: [ScrapeProtocol; 4] = [
+        ScrapeProtocol::OpenMetricsText1_0_0,
+        ScrapeProtocol::OpenMetricsText0_0_1,
+        ScrapeProtocol::PrometheusText1_0_0,
+        ScrapeProtocol::PrometheusText0_0_4,
+    ];
 }
 
 /// Targets with the labels that they have in common.
@@ -242,6 +312,23 @@ pub struct TlsConfig {
     pub key_file: Option<String>,
     /// Whether any certificate is good. Default false.
     pub insecure_skip_verify: bool,
+    /// The oldest version that is spoken. Default TLS12; nothing older is ever spoken.
+    pub min_version: Option<TlsVersion>,
+    /// The newest version that is spoken.
+    pub max_version: Option<TlsVersion>,
+}
+
+/// A version of TLS, by Prometheus's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TlsVersion {
+    /// 1.0: as 1.2 for the oldest, refused for the newest.
+    TLS10,
+    /// 1.1: the same.
+    TLS11,
+    /// 1.2.
+    TLS12,
+    /// 1.3.
+    TLS13,
 }
 
 /// How to connect, of a job or a discovery.
@@ -254,10 +341,11 @@ pub(super) struct Client<'c> {
     pub(super) tls: &'c TlsConfig,
     pub(super) follow_redirects: bool,
     pub(super) enable_http2: bool,
+    pub(super) compression: bool,
 }
 
 macro_rules! client {
-    ($($of:ty),*) => {$(
+    ($($of:ty, $compression:ident);*) => {$(
         impl $of {
             /// How to connect.
             pub(super) fn client(&self) -> Client<'_> {
@@ -269,37 +357,22 @@ macro_rules! client {
                     tls: &self.tls_config,
                     follow_redirects: self.follow_redirects,
                     enable_http2: self.enable_http2,
+                    compression: $compression(self),
                 }
             }
         }
     )*};
 }
 
-client!(Job, HttpDiscovery);
-
-impl Client<'_> {
-    fn problems(&self) -> Vec<&'static str> {
-        let mut problems = Vec::new();
-        let ways =
-            [self.basic_auth.is_some(), self.authorization.is_some(), !self.bearer_token.is_empty(), self.bearer_token_file.is_some()];
-        if ways.iter().filter(|way| **way).count() > 1 {
-            problems.push("set only one of basic_auth, authorization, bearer_token and bearer_token_file");
-        }
-        if self.basic_auth.is_some_and(|basic| !basic.password.is_empty() && basic.password_file.is_some()) {
-            problems.push("basic_auth: set password or password_file, not both");
-        }
-        if self.authorization.is_some_and(|auth| !auth.credentials.is_empty() && auth.credentials_file.is_some()) {
-            problems.push("authorization: set credentials or credentials_file, not both");
-        }
-        if self.authorization.is_some_and(|auth| auth.r#type.trim().is_empty() || auth.r#type.eq_ignore_ascii_case("basic")) {
-            problems.push("authorization.type cannot be empty or Basic: use basic_auth for that");
-        }
-        if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {
-            problems.push("tls_config: cert_file and key_file belong together");
-        }
-        problems
-    }
+fn as_job(job: &Job) -> bool {
+    job.enable_compression
 }
+
+fn never(_: &HttpDiscovery) -> bool {
+    false
+}
+
+client!(Job, as_job; HttpDiscovery, never);
 
 impl Job {
     /// Interval and timeout; a timeout that is not set is never longer than the interval.
@@ -307,151 +380,7 @@ impl Job {
         let interval = self.scrape_interval.unwrap_or(config.scrape_interval);
         (interval, self.scrape_timeout.unwrap_or(config.scrape_timeout.min(interval)))
     }
-
-    fn problems(&self, config: &Config) -> Vec<String> {
-        let mut problems: Vec<String> = self.client().problems().into_iter().map(str::to_owned).collect();
-        let (interval, timeout) = self.pace(config);
-        if interval.0.is_zero() || timeout.0.is_zero() {
-            problems.push("scrape_interval and scrape_timeout must be longer than 0".to_owned());
-        }
-        if timeout > interval {
-            problems.push(format!("scrape_timeout ({timeout}) is longer than scrape_interval ({interval})"));
-        }
-        if !matches!(self.scheme.as_str(), "http" | "https") {
-            problems.push(format!("scheme is `{}`: set http or https", self.scheme));
-        }
-        if !self.metrics_path.starts_with('/') {
-            problems.push(format!("metrics_path `{}` must begin with /", self.metrics_path));
-        }
-        for (key, rules) in [("relabel_configs", &self.relabel_configs), ("metric_relabel_configs", &self.metric_relabel_configs)] {
-            let wrong = rules.iter().enumerate().filter_map(|(at, rule)| Some((at, Rule::new(rule).err()?)));
-            problems.extend(wrong.map(|(at, problem)| format!("{key}[{at}]: {problem}")));
-        }
-        for target in self.static_configs.iter().flat_map(|group| &group.targets).filter(|target| target.contains('/')) {
-            problems.push(format!("static_configs: target `{target}` must be host:port, without a scheme or path"));
-        }
-        for file in self.file_sd_configs.iter().flat_map(|discovery| &discovery.files) {
-            let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
-            if ![".json", ".yml", ".yaml"].iter().any(|end| file.ends_with(end)) || folder.contains('*') {
-                problems.push(format!("file_sd_configs: `{file}` must end in .json, .yml or .yaml, with * only in its last part"));
-            }
-        }
-        for discovery in &self.http_sd_configs {
-            let known = url::Url::parse(&discovery.url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            if !known {
-                problems.push(format!("http_sd_configs: `{}` is not an http or https URL", discovery.url));
-            }
-            if discovery.refresh_interval.0.is_zero() {
-                problems.push("http_sd_configs: refresh_interval must be longer than 0".to_owned());
-            }
-            problems.extend(discovery.client().problems().into_iter().map(|problem| format!("http_sd_configs: {problem}")));
-        }
-        problems
-    }
-}
-
-impl Config {
-    /// What is wrong with it, one sentence each with its place.
-    pub fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if self.concurrency == 0 {
-            problems.push("scrape.concurrency is 0: set at least 1".to_owned());
-        }
-        let mut names = BTreeSet::new();
-        for (at, job) in self.scrape_configs.iter().enumerate() {
-            let place = format!("scrape.scrape_configs[{at}]");
-            if job.job_name.is_empty() {
-                problems.push(format!("{place}: job_name is missing"));
-            } else if !names.insert(&job.job_name) {
-                problems.push(format!("{place}: the job_name `{}` exists twice", job.job_name));
-            }
-            problems.extend(job.problems(self).into_iter().map(|problem| format!("{place} `{}`: {problem}", job.job_name)));
-        }
-        problems
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Config, String> {
-        serde_saphyr::from_str(text).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_section_of_prometheus_is_understood() {
-        let config = parse(
-            r#"
-scrape_interval: 15s
-scrape_configs:
-- job_name: node
-  scrape_timeout: 5s
-  honor_labels: true
-  params: { module: [http_2xx] }
-  basic_auth: { username: me, password: hunter22 }
-  static_configs:
-  - targets: ['localhost:9100', 'other:9100']
-    labels: { env: prod }
-  file_sd_configs:
-  - files: ['targets/*.yml']
-  http_sd_configs:
-  - url: http://sd.example/targets
-    refresh_interval: 30s
-  relabel_configs:
-  - source_labels: [__address__]
-    regex: '(.*):\d+'
-    target_label: host
-    replacement: '${1}'
-  metric_relabel_configs:
-  - { action: drop, source_labels: [__name__], regex: 'go_.*' }
-  sample_limit: 1000
-  body_size_limit: 10MiB
-  tls_config: { insecure_skip_verify: true }
-"#,
-        )
-        .unwrap();
-        assert_eq!(config.problems(), Vec::<String>::new());
-        let job = &config.scrape_configs[0];
-        assert_eq!(job.pace(&config), (Span::secs(15), Span::secs(5)));
-        assert!(job.honor_timestamps && job.follow_redirects);
-        assert_eq!(job.file_sd_configs[0].refresh_interval, Span::secs(300));
-        assert!(!serde_json::to_string(&config).unwrap().contains("hunter22"));
-        let mut quick = Job { job_name: "q".into(), scrape_interval: Some(Span::secs(1)), ..Job::default() };
-        assert_eq!(quick.pace(&config), (Span::secs(1), Span::secs(1)), "a timeout nobody set is not longer than the interval");
-        quick.scrape_timeout = Some(Span::secs(2));
-        assert!(quick.problems(&config)[0].contains("longer than scrape_interval"));
-    }
-
-    #[test]
-    fn what_cannot_work_is_named() {
-        for (text, said) in [
-            ("scrape_configs: [{}]", "scrape.scrape_configs[0]: job_name is missing"),
-            ("scrape_configs: [{ job_name: a }, { job_name: a }]", "the job_name `a` exists twice"),
-            ("concurrency: 0", "scrape.concurrency is 0"),
-            ("scrape_configs: [{ job_name: a, scheme: ftp }]", "set http or https"),
-            ("scrape_configs: [{ job_name: a, metrics_path: m }]", "must begin with /"),
-            ("scrape_configs: [{ job_name: a, static_configs: [{ targets: ['http://x/'] }] }]", "must be host:port"),
-            ("scrape_configs: [{ job_name: a, file_sd_configs: [{ files: [a.txt] }] }]", "must end in .json"),
-            ("scrape_configs: [{ job_name: a, file_sd_configs: [{ files: ['*/a.yml'] }] }]", "only in its last part"),
-            ("scrape_configs: [{ job_name: a, http_sd_configs: [{ url: nowhere }] }]", "is not an http or https URL"),
-            ("scrape_configs: [{ job_name: a, bearer_token: x, basic_auth: {} }]", "only one of"),
-            ("scrape_configs: [{ job_name: a, authorization: { type: Basic } }]", "use basic_auth"),
-            ("scrape_configs: [{ job_name: a, authorization: { credentials: x, credentials_file: y } }]", "not both"),
-            ("scrape_configs: [{ job_name: a, tls_config: { cert_file: x } }]", "belong together"),
-            ("scrape_configs: [{ job_name: a, scrape_interval: 0s }]", "longer than 0"),
-            ("scrape_configs: [{ job_name: a, relabel_configs: [{ regex: '(' }] }]", "relabel_configs[0]: "),
-        ] {
-            let problems = parse(text).unwrap().problems();
-            assert!(problems.iter().any(|problem| problem.contains(said)), "{text}: {problems:?}");
-        }
-        for (text, said) in [
-            ("scrape_configs: [{ job_name: a, kubernetes_sd_configs: [] }]", "kubernetes_sd_configs"),
-            ("scrape_configs: [{ job_name: a, relabel_configs: [{ action: hashmob }] }]", "hashmob"),
-            ("tenant: Not A Tenant", "tenant name"),
-        ] {
-            let error = parse(text).unwrap_err();
-            assert!(error.contains(said), "{text}: {error}");
-        }
-    }
-}
+mod tests;

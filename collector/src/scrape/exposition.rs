@@ -85,18 +85,18 @@ pub(crate) struct Exposition<'a> {
     pub(crate) samples: Vec<Sample<'a>>,
 }
 
-/// Reads a text.
-pub(crate) fn parse(text: &str, format: Format) -> Result<Exposition<'_>, ExpositionError> {
+/// Reads a text. With a mistake in it, gives also what stands before.
+pub(crate) fn read(text: &str, format: Format) -> (Exposition<'_>, Result<(), ExpositionError>) {
     let mut reader = Reader { at: Cursor::new(text), format, found: Exposition::default(), named: HashMap::new(), current: None };
-    while !reader.at.is_done() {
-        if reader.line()? {
-            return Ok(reader.found);
-        }
-    }
-    match format {
-        Format::Text => Ok(reader.found),
-        Format::OpenMetrics => Err(reader.at.error("the text ends without `# EOF`")),
-    }
+    let ended = reader.lines();
+    (reader.found, ended)
+}
+
+/// Reads a text as a whole.
+#[cfg(test)]
+pub(crate) fn parse(text: &str, format: Format) -> Result<Exposition<'_>, ExpositionError> {
+    let (found, ended) = read(text, format);
+    ended.map(|()| found)
 }
 
 struct Reader<'a> {
@@ -110,6 +110,19 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// Reads all lines.
+    fn lines(&mut self) -> Result<(), ExpositionError> {
+        while !self.at.is_done() {
+            if self.line()? {
+                return Ok(());
+            }
+        }
+        match self.format {
+            Format::Text => Ok(()),
+            Format::OpenMetrics => Err(self.at.error("the text ends without `# EOF`")),
+        }
+    }
+
     /// Reads a line; whether it is the end of the text.
     fn line(&mut self) -> Result<bool, ExpositionError> {
         let strict = self.format == Format::OpenMetrics;

@@ -10,7 +10,7 @@ use model::units::ByteCount;
 use reqwest::redirect::Policy;
 use url::Url;
 
-use super::config::Client as Settings;
+use super::config::{Client as Settings, ScrapeProtocol, TlsVersion};
 use super::exposition::Format;
 use crate::admission::Reservation;
 use crate::inflate::Encoding;
@@ -19,8 +19,6 @@ use crate::inflate::Encoding;
 const REDIRECTS: usize = 10;
 /// Files with passwords and tokens are shorter.
 const LONGEST_SECRET: u64 = 64 << 10;
-/// What targets are asked for, best first.
-const ACCEPTED: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
 const TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
 /// Why there is no answer.
@@ -88,8 +86,58 @@ pub enum ClientError {
 /// A client for the targets of a job, or for a discovery.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    http: reqwest::Client,
+    asks: Asks,
     way: Way,
+    compression: bool,
+}
+
+/// Who answers.
+#[derive(Clone, Debug)]
+enum Asks {
+    /// Others, over HTTP.
+    Http(reqwest::Client),
+    /// A test.
+    #[cfg(test)]
+    Script(std::sync::Arc<dyn super::tests::simulation::Script>),
+}
+
+/// One question to a target.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'q> {
+    /// Where.
+    pub(crate) url: &'q Url,
+    /// What the target is told of our patience.
+    pub(crate) timeout: Duration,
+    /// The most bytes on the wire.
+    pub(crate) limit: u64,
+    /// What is asked for.
+    pub(crate) accept: &'q HeaderValue,
+    /// What an answer is that does not say.
+    pub(crate) fallback: Format,
+}
+
+/// The header that asks for these formats, best first.
+pub(crate) fn accept(protocols: &[ScrapeProtocol]) -> HeaderValue {
+    let named = protocols.iter().filter_map(|protocol| match protocol {
+        ScrapeProtocol::PrometheusProto => None,
+        ScrapeProtocol::PrometheusText0_0_4 => Some("text/plain;version=0.0.4"),
+        ScrapeProtocol::PrometheusText1_0_0 => Some("text/plain;version=1.0.0;escaping=allow-utf-8"),
+        ScrapeProtocol::OpenMetricsText0_0_1 => Some("application/openmetrics-text;version=0.0.1"),
+        ScrapeProtocol::OpenMetricsText1_0_0 => Some("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8"),
+    });
+    let weighted: Vec<String> = named.chain(["*/*"]).zip((1..=9).rev()).map(|(name, weight)| format!("{name};q=0.{weight}")).collect();
+    // These are header values by construction.
+    HeaderValue::from_str(&weighted.join(",")).unwrap_or(HeaderValue::from_static("*/*"))
+}
+
+/// The format of an answer that does not say.
+pub(crate) fn fallback(protocol: Option<ScrapeProtocol>) -> Format {
+    match protocol {
+        Some(ScrapeProtocol::OpenMetricsText0_0_1 | ScrapeProtocol::OpenMetricsText1_0_0) => Format::OpenMetrics,
+        Some(ScrapeProtocol::PrometheusProto | ScrapeProtocol::PrometheusText0_0_4 | ScrapeProtocol::PrometheusText1_0_0) | None => {
+            Format::Text
+        }
+    }
 }
 
 /// How requests are authorised; files are read at each request.
@@ -140,6 +188,16 @@ impl Client {
         if !settings.enable_http2 {
             builder = builder.http1_only();
         }
+        let version = |version| match version {
+            TlsVersion::TLS10 | TlsVersion::TLS11 | TlsVersion::TLS12 => reqwest::tls::Version::TLS_1_2,
+            TlsVersion::TLS13 => reqwest::tls::Version::TLS_1_3,
+        };
+        if let Some(least) = settings.tls.min_version {
+            builder = builder.tls_version_min(version(least));
+        }
+        if let Some(most) = settings.tls.max_version {
+            builder = builder.tls_version_max(version(most));
+        }
         let read = |path: &PathBuf| std::fs::read(path).map_err(|source| ClientError::File { path: path.clone(), source });
         if let Some(file) = &settings.tls.ca_file {
             let path = beside.join(file);
@@ -170,11 +228,17 @@ impl Client {
             (None, None, None) if !settings.bearer_token.is_empty() => header("Bearer", Source::Given(settings.bearer_token.clone())),
             (None, None, None) => Way::None,
         };
-        Ok(Client { http: builder.build().map_err(ClientError::Build)?, way })
+        Ok(Client { asks: Asks::Http(builder.build().map_err(ClientError::Build)?), way, compression: settings.compression })
     }
 
-    async fn ask(&self, url: &Url, headers: HeaderMap) -> Result<reqwest::Response, FetchError> {
-        let request = self.http.get(url.clone()).headers(headers);
+    /// Answered by a test.
+    #[cfg(test)]
+    pub(crate) fn scripted(script: std::sync::Arc<dyn super::tests::simulation::Script>) -> Self {
+        Client { asks: Asks::Script(script), way: Way::None, compression: false }
+    }
+
+    async fn ask(&self, http: &reqwest::Client, url: &Url, headers: HeaderMap) -> Result<reqwest::Response, FetchError> {
+        let request = http.get(url.clone()).headers(headers);
         let request = match &self.way {
             Way::None => request,
             Way::Basic { username, password } => request.basic_auth(username, Some(password.read().await?.reveal())),
@@ -193,28 +257,28 @@ impl Client {
     }
 
     /// What a target exposes. The limit holds for the bytes on the wire; inflating has its own.
-    pub(crate) async fn scrape(
-        &self,
-        url: &Url,
-        timeout: Duration,
-        limit: u64,
-        reservation: &mut Reservation,
-    ) -> Result<Exposed, FetchError> {
+    pub(crate) async fn scrape(&self, question: Question<'_>, reservation: &mut Reservation) -> Result<Exposed, FetchError> {
+        #[allow(clippy::infallible_destructuring_match)] // tests have another one
+        let http = match &self.asks {
+            Asks::Http(http) => http,
+            #[cfg(test)]
+            Asks::Script(script) => return script.answer(question.url).await,
+        };
         let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-        if let Ok(value) = HeaderValue::from_str(&timeout.as_secs_f64().to_string()) {
+        headers.insert(ACCEPT, question.accept.clone());
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(if self.compression { "gzip" } else { "identity" }));
+        if let Ok(value) = HeaderValue::from_str(&question.timeout.as_secs_f64().to_string()) {
             headers.insert(TIMEOUT, value);
         }
-        let mut answer = self.ask(url, headers).await?;
+        let mut answer = self.ask(http, question.url, headers).await?;
         let header = |name| answer.headers().get(name).map_or("", |value| value.to_str().unwrap_or("?"));
-        let format = format(header(CONTENT_TYPE))?;
+        let format = format(header(CONTENT_TYPE), question.fallback)?;
         let name = header(CONTENT_ENCODING);
         let encoding = Encoding::named(name).ok_or_else(|| FetchError::Unsupported("content encoding", crate::http::shown(name)))?;
         let mut body = BytesMut::new();
         while let Some(chunk) = answer.chunk().await.map_err(broken)? {
-            if (body.len() + chunk.len()) as u64 > limit {
-                return Err(FetchError::TooLarge(limit));
+            if (body.len() + chunk.len()) as u64 > question.limit {
+                return Err(FetchError::TooLarge(question.limit));
             }
             reservation.grow(chunk.len() as u64).await.map_err(|_| FetchError::Memory)?;
             body.extend_from_slice(&chunk);
@@ -228,7 +292,13 @@ impl Client {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert("x-prometheus-refresh-interval-seconds", HeaderValue::from(every.as_secs()));
-        let mut answer = self.ask(&url, headers).await?;
+        #[allow(clippy::infallible_destructuring_match)] // tests have another one
+        let http = match &self.asks {
+            Asks::Http(http) => http,
+            #[cfg(test)]
+            Asks::Script(script) => return script.targets(&url).await,
+        };
+        let mut answer = self.ask(http, &url, headers).await?;
         let kind = answer.headers().get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
         if kind.split(';').next().map(str::trim) != Some("application/json") {
             return Err(FetchError::Unsupported("content type", crate::http::shown(kind)));
@@ -255,12 +325,13 @@ pub(crate) struct Exposed {
     pub(crate) format: Format,
 }
 
-/// The format that a content type names; whoever names none, or another text, sends the text format, as many exporters do.
-fn format(kind: &str) -> Result<Format, FetchError> {
+/// The format that a content type names; whoever names none, or one that nobody knows, as many exporters do, sends the fallback.
+fn format(kind: &str, fallback: Format) -> Result<Format, FetchError> {
     match kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase().as_str() {
         "application/openmetrics-text" => Ok(Format::OpenMetrics),
+        "text/plain" => Ok(Format::Text),
         "application/vnd.google.protobuf" => Err(FetchError::Unsupported("content type", crate::http::shown(kind))),
-        _ => Ok(Format::Text),
+        _ => Ok(fallback),
     }
 }
 
@@ -290,7 +361,18 @@ mod tests {
             ("text/html", Some(Format::Text)),
             ("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily", None),
         ] {
-            assert_eq!(format(kind).ok(), expected, "{kind}");
+            assert_eq!(format(kind, Format::Text).ok(), expected, "{kind}");
         }
+        let open = fallback(Some(ScrapeProtocol::OpenMetricsText1_0_0));
+        assert_eq!(format("", open).ok(), Some(Format::OpenMetrics));
+        assert_eq!(format("text/plain", open).ok(), Some(Format::Text), "what it says wins");
+    }
+
+    #[test]
+    fn formats_are_asked_for_in_their_order() {
+        use ScrapeProtocol::*;
+        let all = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.9,application/openmetrics-text;version=0.0.1;q=0.8,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.7,text/plain;version=0.0.4;q=0.6,*/*;q=0.5";
+        assert_eq!(accept(&super::super::config::Job::default().scrape_protocols), all);
+        assert_eq!(accept(&[PrometheusProto, PrometheusText0_0_4]), "text/plain;version=0.0.4;q=0.9,*/*;q=0.8");
     }
 }

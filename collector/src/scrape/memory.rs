@@ -188,6 +188,15 @@ pub(crate) struct Alive {
 /// Series that had a sample, by their identity.
 pub(crate) type Live = HashMap<u128, Alive>;
 
+/// What a target said of a family, by the family's name in its text.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Described {
+    /// The name.
+    pub(crate) name: String,
+    /// The rest.
+    pub(crate) family: Arc<Family<'static>>,
+}
+
 /// What is remembered of a target.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -197,7 +206,9 @@ pub(crate) struct Memory {
     families: HashMap<u64, Arc<Family<'static>>>,
     scrape: u64,
     /// Series with samples in the last scrape that was stored.
-    pub(crate) live: Live,
+    pub(crate) live: Arc<Live>,
+    /// What the last text that could be read said of its families, in its order.
+    pub(crate) described: Arc<Vec<Described>>,
 }
 
 /// Texts that are remembered beyond those of the last scrape.
@@ -208,16 +219,30 @@ impl Memory {
     pub(crate) fn begin(&mut self) {
         self.scrape += 1;
     }
-    /// The series behind a text; `make` makes one that is not known yet.
-    pub(crate) fn entry<E>(&mut self, text: &str, make: impl FnOnce() -> Result<Option<Entry>, E>) -> Result<Option<Arc<Entry>>, E> {
+    /// The series behind a text, and whether the text before did not have it; `make` makes one that is not known yet.
+    pub(crate) fn entry<E>(
+        &mut self,
+        text: &str,
+        make: impl FnOnce() -> Result<Option<Entry>, E>,
+    ) -> Result<(Option<Arc<Entry>>, bool), E> {
         let key = xxh3_128(text.as_bytes());
         if let Some((entry, last)) = self.known.get_mut(&key) {
-            *last = self.scrape;
-            return Ok(entry.clone());
+            let new = std::mem::replace(last, self.scrape) + 1 < self.scrape;
+            return Ok((entry.clone(), new));
         }
         let entry = make()?.map(Arc::new);
         self.known.insert(key, (entry.clone(), self.scrape));
-        Ok(entry)
+        Ok((entry, true))
+    }
+    /// The rules changed: the labels of every text are made anew. What is live stays, so that what is gone is marked.
+    pub(crate) fn relabel(&mut self) {
+        self.known.clear();
+    }
+    /// Keeps what a text said of its families.
+    pub(crate) fn describe(&mut self, families: Vec<Described>) {
+        if *self.described != families {
+            self.described = Arc::new(families);
+        }
     }
     /// A family as it is kept between scrapes.
     pub(crate) fn family(&mut self, family: &Family<'_>) -> Arc<Family<'static>> {
@@ -300,6 +325,18 @@ mod tests {
     }
 
     #[test]
+    fn a_series_is_new_where_the_text_before_did_not_have_it() {
+        let (mut memory, labelling) = (Memory::default(), labelling(false, "[]"));
+        let mut scrape = |texts: &[&str]| -> Vec<bool> {
+            memory.begin();
+            texts.iter().map(|text| memory.entry(text, || labelling.entry(&pairs(text).unwrap())).unwrap().1).collect()
+        };
+        assert_eq!(scrape(&["a", "b", "a"]), [true, true, false]);
+        assert_eq!(scrape(&["a"]), [false]);
+        assert_eq!(scrape(&["a", "b"]), [false, true]);
+    }
+
+    #[test]
     fn the_memory_forgets_what_is_long_gone() {
         let (mut memory, labelling) = (Memory::default(), labelling(false, "[]"));
         for scrape in 0..5_000 {
@@ -311,6 +348,6 @@ mod tests {
         }
         assert!(memory.known.len() <= SLACK + 5, "{}", memory.known.len());
         let known = || -> Result<Option<Entry>, ()> { panic!("it is known") };
-        assert!(memory.entry("always", known).unwrap().is_some());
+        assert!(memory.entry("always", known).unwrap().0.is_some());
     }
 }

@@ -1,7 +1,8 @@
-//! The loop of a job: takes what discovery finds, makes targets of it, and keeps one runner for each of them.
+//! The loop of a job: takes what discovery finds, makes targets of it, and keeps one runner for each of them. A job whose
+//! settings change keeps its runners; only sources of targets that changed are asked anew.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::board::{Place, Pool};
-use super::config::TargetGroup;
-use super::runner::{self, Wanted};
-use super::target::{Target, resolve};
-use super::{Shared, discovery};
+use super::config::{self, TargetGroup};
+use super::runner::{self, Doing, Wanted};
+use super::target::{Resolved, Target, resolve};
+use super::{Plan, Shared, discovery};
 
 /// How often runners that ended while their target came back are looked for.
 const REVIVE: Duration = Duration::from_secs(5);
@@ -27,78 +28,140 @@ struct Running {
     task: JoinHandle<()>,
 }
 
+/// Where a job's targets come from, at work.
+struct Sources {
+    reports: mpsc::Receiver<discovery::Found>,
+    tasks: JoinSet<()>,
+    end: CancellationToken,
+}
+
 /// A job at work.
 struct Job {
     shared: Arc<Shared>,
-    at: usize,
+    plan: Arc<Plan>,
     end: CancellationToken,
+    /// Whether it is still wanted.
+    wanted: bool,
     /// What each source found last; the first one is the configuration itself.
     found: Vec<Vec<TargetGroup>>,
     runners: HashMap<u64, Running>,
 }
 
-/// Runs a job until the end.
-pub(super) async fn run(shared: Arc<Shared>, at: usize, end: CancellationToken) {
-    let job = &shared.plans[at].job;
-    let (to, mut reports) = mpsc::channel(WAITING);
-    let mut sources = JoinSet::new();
-    let context =
-        |source| discovery::Context { job: job.job_name.clone(), source, to: to.clone(), meters: shared.meters.clone(), end: end.clone() };
-    let mut count = 1;
-    for file in &job.file_sd_configs {
-        sources.spawn(discovery::files(file.clone(), Arc::clone(&shared.beside), context(count)));
-        count += 1;
-    }
-    for (http, client) in job.http_sd_configs.iter().zip(&shared.plans[at].discoveries) {
-        sources.spawn(discovery::http(http.clone(), client.clone(), context(count)));
-        count += 1;
-    }
-    let mut found = vec![Vec::new(); count];
-    found[0] = job.static_configs.clone();
-    let mut work = Job { shared: Arc::clone(&shared), at, end: end.clone(), found, runners: HashMap::new() };
-    work.sync();
-    loop {
+/// Runs a job until the end, or until it is no longer wanted (`None`) and all its targets are buried. `plan` is the first
+/// `wanted`.
+pub(super) async fn run(shared: Arc<Shared>, plan: Arc<Plan>, mut wanted: watch::Receiver<Option<Arc<Plan>>>, end: CancellationToken) {
+    let mut sources = Sources::start(&shared, &plan, &end);
+    let mut work = Job { shared, plan, end: end.clone(), wanted: true, found: Vec::new(), runners: HashMap::new() };
+    work.found = carried(&config::Job::default(), &[], &work.plan.job);
+    work.take(&mut wanted, &mut sources).await;
+    while work.sync() {
         tokio::select! {
-            report = reports.recv() => if let Some((source, groups)) = report {
-                work.found[source] = groups;
+            report = sources.reports.recv() => if let Some((source, groups)) = report && let Some(found) = work.found.get_mut(source) {
+                *found = groups;
             },
+            changed = wanted.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                work.take(&mut wanted, &mut sources).await;
+            }
             () = tokio::time::sleep(REVIVE) => {}
             () = end.cancelled() => break,
         }
-        work.sync();
     }
-    while sources.join_next().await.is_some() {}
-    for (_, running) in work.runners {
+    sources.end().await;
+    for (_, running) in work.runners.drain() {
+        // Without somebody who tells it what to do a runner ends.
+        drop(running.wanted);
         if let Err(error) = running.task.await {
             tracing::error!(%error, "a scrape ended because of a defect");
         }
     }
 }
 
+impl Sources {
+    fn start(shared: &Arc<Shared>, plan: &Plan, end: &CancellationToken) -> Self {
+        let (to, reports) = mpsc::channel(WAITING);
+        let (mut tasks, end) = (JoinSet::new(), end.child_token());
+        let context = |source| {
+            let (job, meters) = (plan.job.job_name.clone(), shared.meters.clone());
+            discovery::Context { job, source, to: to.clone(), meters, end: end.clone() }
+        };
+        let files = plan.job.file_sd_configs.len();
+        for (at, file) in plan.job.file_sd_configs.iter().enumerate() {
+            tasks.spawn(discovery::files(file.clone(), Arc::clone(&shared.beside), context(1 + at)));
+        }
+        for (at, (http, client)) in plan.job.http_sd_configs.iter().zip(&plan.discoveries).enumerate() {
+            tasks.spawn(discovery::http(http.clone(), client.clone(), context(1 + files + at)));
+        }
+        Sources { reports, tasks, end }
+    }
+
+    async fn end(&mut self) {
+        self.end.cancel();
+        // Nobody waits for a place in the queue any more.
+        self.reports.close();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
 impl Job {
-    /// Starts runners of new targets, tells those of vanished ones.
-    fn sync(&mut self) {
-        let (plan, config) = (&self.shared.plans[self.at], &self.shared.config);
-        let resolved = resolve(&plan.job, config, &plan.rules, self.found.iter().flatten());
-        let name = plan.job.job_name.clone();
+    /// Goes on with what is wanted now.
+    async fn take(&mut self, wanted: &mut watch::Receiver<Option<Arc<Plan>>>, sources: &mut Sources) {
+        let plan = wanted.borrow_and_update().clone();
+        self.wanted = plan.is_some();
+        let Some(plan) = plan.filter(|plan| !Arc::ptr_eq(plan, &self.plan)) else { return };
+        let (old, new) = (&self.plan.job, &plan.job);
+        let same = old.file_sd_configs == new.file_sd_configs && old.http_sd_configs == new.http_sd_configs;
+        self.found = carried(old, &self.found, new);
+        if !same {
+            sources.end().await;
+            *sources = Sources::start(&self.shared, &plan, &self.end);
+        }
+        self.plan = plan;
+    }
+
+    /// Starts runners of new targets, tells those of vanished ones; whether there is anything left to do.
+    fn sync(&mut self) -> bool {
+        let plan = Arc::clone(&self.plan);
+        let name = &plan.job.job_name;
+        let resolved = match self.wanted {
+            true => resolve(&plan.job, plan.pace, &plan.rules, self.found.iter().flatten()),
+            false => Resolved::default(),
+        };
         for error in &resolved.errors {
             tracing::debug!(job = name, %error, "a target cannot be scraped");
         }
         let limit = plan.job.target_limit;
         let over = limit > 0 && resolved.targets.len() as u64 > limit;
         let failing = over.then(|| format!("the job has {} targets, more than target_limit ({limit})", resolved.targets.len()));
-        let wanted = failing.map_or(Wanted::Scraped, Wanted::Failing);
-        let count = i64::try_from(resolved.targets.len()).unwrap_or(i64::MAX);
-        self.shared.meters.targets.with_label_values(&[name.as_str()]).set(count);
-        let mut active = Vec::with_capacity(resolved.targets.len());
-        for target in resolved.targets {
-            active.push(self.keep(target, &wanted));
-        }
-        for running in self.runners.values().filter(|running| !active.iter().any(|place| Arc::ptr_eq(place, &running.place))) {
-            say(running, Wanted::Gone);
+        let wanted = Wanted { plan: Arc::clone(&plan), doing: failing.map_or(Doing::Scraping, Doing::Failing) };
+        let active: Vec<Arc<Place>> = resolved.targets.into_iter().map(|target| self.keep(target, &wanted)).collect();
+        let keys: HashSet<u64> = active.iter().map(|place| place.target.key).collect();
+        for (_, running) in self.runners.iter().filter(|(key, _)| !keys.contains(*key)) {
+            say(running, Wanted { plan: Arc::clone(&plan), doing: Doing::Burying });
         }
         self.runners.retain(|_, running| !running.task.is_finished());
-        self.shared.board.pools().insert(name, Pool { active, dropped: resolved.dropped });
+        self.show(active, resolved.dropped);
+        self.wanted || !self.runners.is_empty()
+    }
+
+    fn show(&self, active: Vec<Arc<Place>>, mut dropped: Vec<model::labels::Labels>) {
+        let (name, plan) = (&self.plan.job.job_name, &self.plan);
+        let mut pools = self.shared.board.pools();
+        if self.wanted {
+            let count = i64::try_from(active.len()).unwrap_or(i64::MAX);
+            self.shared.meters.targets.with_label_values(&[name.as_str()]).set(count);
+            let dropped_count = dropped.len();
+            if plan.job.keep_dropped_targets > 0 {
+                dropped.truncate(usize::try_from(plan.job.keep_dropped_targets).unwrap_or(usize::MAX));
+            }
+            pools.insert(name.clone(), Pool { tenant: plan.tenant.clone(), active, dropped, dropped_count });
+        } else if pools.get(name).is_some_and(|pool| pool.tenant == plan.tenant) {
+            pools.remove(name);
+            // The label may not have been used yet, which is no failure.
+            let _ = self.shared.meters.targets.remove_label_values(&[name.as_str()]);
+        }
     }
 
     /// The place of a target, with a runner that is at work or about to be.
@@ -106,11 +169,12 @@ impl Job {
         match self.runners.entry(target.key) {
             Entry::Occupied(running) if !running.get().task.is_finished() => {
                 say(running.get(), wanted.clone());
+                running.get().place.seen().discovered = target.discovered;
                 Arc::clone(&running.get().place)
             }
             entry => {
                 let (place, (say, told)) = (Arc::new(Place::new(target)), watch::channel(wanted.clone()));
-                let task = tokio::spawn(runner::run(Arc::clone(&self.shared), self.at, Arc::clone(&place), told, self.end.clone()));
+                let task = tokio::spawn(runner::run(Arc::clone(&self.shared), Arc::clone(&place), told, self.end.clone()));
                 entry.insert_entry(Running { place: Arc::clone(&place), wanted: say, task });
                 place
             }
@@ -118,6 +182,22 @@ impl Job {
     }
 }
 
+/// What is known of each source of a job, the configuration first, before any of them answered: what the same source had found.
+fn carried(old: &config::Job, found: &[Vec<TargetGroup>], new: &config::Job) -> Vec<Vec<TargetGroup>> {
+    let place = |at: Option<usize>| at.and_then(|at| found.get(at)).cloned().unwrap_or_default();
+    let files = new.file_sd_configs.iter().map(|one| place(old.file_sd_configs.iter().position(|before| before == one).map(|at| 1 + at)));
+    let first_url = 1 + old.file_sd_configs.len();
+    let urls =
+        new.http_sd_configs.iter().map(|one| place(old.http_sd_configs.iter().position(|before| before == one).map(|at| first_url + at)));
+    std::iter::once(new.static_configs.clone()).chain(files).chain(urls).collect()
+}
+
 fn say(running: &Running, wanted: Wanted) {
-    running.wanted.send_if_modified(|before| std::mem::replace(before, wanted.clone()) != wanted);
+    running.wanted.send_if_modified(|before| {
+        let differs = !before.same(&wanted);
+        if differs {
+            *before = wanted;
+        }
+        differs
+    });
 }

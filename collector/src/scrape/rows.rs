@@ -9,7 +9,7 @@ use std::time::Duration;
 use model::time::Timestamp;
 
 use super::exposition::{self, Exposition, ExpositionError, Format, Sample, pairs};
-use super::memory::{Alive, Entry, LabelError, Labelling, Live, Memory};
+use super::memory::{Alive, Described, Entry, LabelError, Labelling, Live, Memory};
 use crate::admission::Full;
 use crate::family::{Family, FamilyKind};
 use crate::rows::points::STALE_NAN;
@@ -26,6 +26,8 @@ pub(crate) struct Wishes {
     pub(crate) track_timestamps: bool,
     /// Most samples; 0 is no limit.
     pub(crate) sample_limit: u64,
+    /// The timeout, where `extra_scrape_metrics` asks for more series about scrapes.
+    pub(crate) extra: Option<Duration>,
 }
 
 /// A text that fails its scrape.
@@ -72,23 +74,20 @@ pub(crate) fn fill(
     counts: &mut Counts,
     to: &mut Builder<'_, '_>,
 ) -> Result<Live, TextError> {
-    let found = exposition::parse(text, format)?;
-    counts.scraped = found.samples.len() as u64;
+    let (found, ended) = exposition::read(text, format);
     memory.begin();
-    let entries = entries(&found, wishes, memory)?;
+    let entries = entries(&found, wishes, memory, counts);
     memory.tidy(found.samples.len());
-    counts.kept = entries.iter().flatten().count() as u64;
+    let entries = entries?;
+    ended?;
     if wishes.sample_limit > 0 && counts.kept > wishes.sample_limit {
         return Err(TextError::TooManySamples(wishes.sample_limit));
     }
     let starts = if format == Format::OpenMetrics { starts(&found, &entries) } else { HashMap::new() };
-    let families: Vec<Arc<Family<'static>>> = found
-        .families
-        .iter()
-        .map(|family| memory.family(&Family::new(family.kind, cut(&family.help, to), cut(&family.unit, to))))
-        .collect();
+    let families = families(&found, memory, to);
+    counts.added = 0; // from here on only what is stored counts
     let (unknown, mut live) = (Arc::new(Family::default()), Live::with_capacity(memory.live.len()));
-    for (sample, entry) in found.samples.iter().zip(&entries) {
+    for (sample, (entry, new)) in found.samples.iter().zip(&entries) {
         let Some(entry) = entry else { continue };
         let family = sample.family.and_then(|family| families.get(family)).unwrap_or(&unknown);
         let own_time = sample.at.filter(|_| wishes.honor_timestamps);
@@ -99,13 +98,21 @@ pub(crate) fn fill(
         if let Some(exemplar) = sample.exemplar.as_ref().filter(|_| stored) {
             to.named_exemplar(&series, exemplar.at.unwrap_or(moment), exemplar.value, pairs(exemplar.labels)?);
         }
+        counts.added += u64::from(stored && *new);
         if stored && (own_time.is_none() || wishes.track_timestamps) {
-            let alive = Alive { entry: Arc::clone(entry), family: Arc::clone(family) };
-            let new = live.insert(entry.identity, alive).is_none() && !memory.live.contains_key(&entry.identity);
-            counts.added += u64::from(new);
+            live.insert(entry.identity, Alive { entry: Arc::clone(entry), family: Arc::clone(family) });
         }
     }
     Ok(live)
+}
+
+/// The families of a text as they are kept.
+fn families(found: &Exposition<'_>, memory: &mut Memory, to: &Builder<'_, '_>) -> Vec<Arc<Family<'static>>> {
+    let kept = |family: &exposition::FamilyText<'_>| memory.family(&Family::new(family.kind, cut(&family.help, to), cut(&family.unit, to)));
+    let families: Vec<_> = found.families.iter().map(kept).collect();
+    let named = found.families.iter().zip(&families);
+    memory.describe(named.map(|(text, family)| Described { name: text.name.to_string(), family: Arc::clone(family) }).collect());
+    families
 }
 
 fn cut<'t>(text: &'t str, to: &Builder<'_, '_>) -> &'t str {
@@ -116,15 +123,26 @@ fn name(entry: &Entry) -> &str {
     entry.labels.iter().find(|(name, _)| name == model::labels::METRIC_NAME).map_or("", |(_, name)| name)
 }
 
-/// The stored series behind each sample.
-fn entries(found: &Exposition<'_>, wishes: &Wishes, memory: &mut Memory) -> Result<Vec<Option<Arc<Entry>>>, TextError> {
-    let one = |sample: &Sample<'_>| memory.entry(sample.series, || Ok::<_, TextError>(wishes.labelling.entry(&pairs(sample.series)?)?));
-    found.samples.iter().map(one).collect()
+/// The stored series behind a sample, and whether it is new.
+type Behind = (Option<Arc<Entry>>, bool);
+
+/// The stored series behind each sample; counts also where it fails, up to there.
+fn entries(found: &Exposition<'_>, wishes: &Wishes, memory: &mut Memory, counts: &mut Counts) -> Result<Vec<Behind>, TextError> {
+    let mut entries = Vec::with_capacity(found.samples.len());
+    for sample in &found.samples {
+        counts.scraped += 1;
+        let behind = memory.entry(sample.series, || Ok::<_, TextError>(wishes.labelling.entry(&pairs(sample.series)?)?))?;
+        counts.kept += u64::from(behind.0.is_some());
+        let fits = wishes.sample_limit == 0 || counts.kept <= wishes.sample_limit;
+        counts.added += u64::from(behind.0.is_some() && behind.1 && fits);
+        entries.push(behind);
+    }
+    Ok(entries)
 }
 
 /// When each group of series began to count, in milliseconds, by the `_created` samples of OpenMetrics.
-fn starts(found: &Exposition<'_>, entries: &[Option<Arc<Entry>>]) -> HashMap<u64, i64> {
-    let created = |(sample, entry): (&Sample<'_>, &Option<Arc<Entry>>)| {
+fn starts(found: &Exposition<'_>, entries: &[Behind]) -> HashMap<u64, i64> {
+    let created = |(sample, (entry, _)): (&Sample<'_>, &Behind)| {
         let entry = entry.as_ref().filter(|entry| entry.created)?;
         let kind = found.families.get(sample.family?)?.kind;
         let counts = matches!(kind, FamilyKind::Counter | FamilyKind::Histogram | FamilyKind::Summary);
@@ -134,25 +152,26 @@ fn starts(found: &Exposition<'_>, entries: &[Option<Arc<Entry>>]) -> HashMap<u64
     found.samples.iter().zip(entries).filter_map(created).collect()
 }
 
-/// Ends a scrape: staleness markers of series that had samples and now have none, and the series that tell how it went.
-pub(crate) fn end(
-    before: &Live,
-    now: &Live,
-    (up, took, counts): (bool, Duration, Counts),
-    labelling: &Labelling,
-    at: Timestamp,
-    mut to: Builder<'_, '_>,
-) -> Result<Built, Full> {
-    mark_stale(before, now, at, &mut to)?;
-    report(up, took, counts, labelling, at, &mut to)?;
-    to.finish()
+/// How a scrape went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Went {
+    /// Whether it succeeded.
+    pub(crate) up: bool,
+    /// How long it took.
+    pub(crate) took: Duration,
+    /// How many samples there were.
+    pub(crate) counts: Counts,
+    /// Bytes of the body, uncompressed; `None` where it was larger than allowed.
+    pub(crate) body: Option<u64>,
 }
 
-fn mark_stale(before: &Live, now: &Live, at: Timestamp, to: &mut Builder<'_, '_>) -> Result<(), Full> {
+/// Ends a scrape: staleness markers of series that had samples and now have none, and the series that tell how it went.
+pub(crate) fn end(before: &Live, now: &Live, went: Went, wishes: &Wishes, at: Timestamp, mut to: Builder<'_, '_>) -> Result<Built, Full> {
     for (_, alive) in before.iter().filter(|(identity, _)| !now.contains_key(identity)) {
-        mark(&alive.entry, &alive.family, at, to)?;
+        mark(&alive.entry, &alive.family, at, &mut to)?;
     }
-    Ok(())
+    report(went, wishes, at, &mut to)?;
+    to.finish()
 }
 
 fn mark(entry: &Entry, family: &Family<'_>, at: Timestamp, to: &mut Builder<'_, '_>) -> Result<(), Full> {
@@ -168,20 +187,47 @@ const REPORT: [(&str, &str, &str); 5] = [
     ("scrape_series_added", "How many series the scrape before did not have.", ""),
 ];
 
-fn report(up: bool, took: Duration, counts: Counts, labelling: &Labelling, at: Timestamp, to: &mut Builder<'_, '_>) -> Result<(), Full> {
-    let values = [f64::from(u8::from(up)), took.as_secs_f64(), counts.scraped as f64, counts.kept as f64, counts.added as f64];
-    for ((name, help, unit), value) in REPORT.into_iter().zip(values) {
-        let family = Family::new(FamilyKind::Gauge, help, unit);
-        to.number(&labelling.own(name).named(&family), at.millis(), 0, value)?;
+/// More of them, where `extra_scrape_metrics` asks for them.
+const EXTRA: [(&str, &str, &str); 3] = [
+    ("scrape_timeout_seconds", "How long a scrape may take.", "seconds"),
+    ("scrape_sample_limit", "How many samples the target may expose; 0 is no limit.", ""),
+    ("scrape_body_size_bytes", "The size of the last answer, uncompressed; -1 if it was too large.", "bytes"),
+];
+
+/// Those that a job wants.
+fn reported(wishes: &Wishes) -> impl Iterator<Item = (&'static str, Family<'static>)> {
+    let extra = EXTRA.into_iter().filter(|_| wishes.extra.is_some());
+    REPORT.into_iter().chain(extra).map(|(name, help, unit)| (name, Family::new(FamilyKind::Gauge, help, unit)))
+}
+
+fn report(went: Went, wishes: &Wishes, at: Timestamp, to: &mut Builder<'_, '_>) -> Result<(), Full> {
+    let Went { up, took, counts, body } = went;
+    let values = [
+        f64::from(u8::from(up)),
+        took.as_secs_f64(),
+        counts.scraped as f64,
+        counts.kept as f64,
+        counts.added as f64,
+        wishes.extra.unwrap_or_default().as_secs_f64(),
+        wishes.sample_limit as f64,
+        body.map_or(-1.0, |bytes| bytes as f64),
+    ];
+    for ((name, family), value) in reported(wishes).zip(values) {
+        to.number(&wishes.labelling.own(name).named(&family), at.millis(), 0, value)?;
     }
     Ok(())
 }
 
-/// Adds staleness markers of everything that a target had: it is gone.
-pub(crate) fn bury(live: &Live, labelling: &Labelling, at: Timestamp, to: &mut Builder<'_, '_>) -> Result<(), Full> {
-    mark_stale(live, &Live::new(), at, to)?;
-    for (name, help, unit) in REPORT {
-        mark(&labelling.own(name), &Family::new(FamilyKind::Gauge, help, unit), at, to)?;
+/// Adds staleness markers of everything that a target had: it is gone. What a successor with the same labels has goes on:
+/// `others` are the series of those.
+pub(crate) fn bury(live: &Live, others: &[Arc<Live>], wishes: &Wishes, at: Timestamp, to: &mut Builder<'_, '_>) -> Result<(), Full> {
+    for (_, alive) in live.iter().filter(|(identity, _)| !others.iter().any(|other| other.contains_key(identity))) {
+        mark(&alive.entry, &alive.family, at, to)?;
+    }
+    if others.is_empty() {
+        for (name, family) in reported(wishes) {
+            mark(&wishes.labelling.own(name), &family, at, to)?;
+        }
     }
     Ok(())
 }

@@ -6,29 +6,46 @@ use std::time::Duration;
 
 use model::time::{Stopwatch, Timestamp};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::board::{Health, Place, TargetState};
-use super::fetch::{Exposed, FetchError};
+use super::fetch::{Exposed, FetchError, Question};
 use super::memory::{Labelling, Live, Memory};
-use super::rows::{self, Counts, TextError, Wishes};
+use super::rows::{self, Counts, TextError, Went, Wishes};
 use super::schedule::{Regular, offset};
+use super::target::Target;
 use super::{Plan, Shared};
 use crate::admission::{Full, Reservation};
 use crate::failure::Failure;
 use crate::inflate::{Encoding, InflateError, inflate};
 use crate::rows::{Arrival, Builder, Built};
 
+/// What a target's runner shall do, and how.
+#[derive(Clone)]
+pub(super) struct Wanted {
+    /// The job's settings.
+    pub(super) plan: Arc<Plan>,
+    /// What.
+    pub(super) doing: Doing,
+}
+
+impl Wanted {
+    /// Whether nothing changes with the other one.
+    pub(super) fn same(&self, other: &Wanted) -> bool {
+        Arc::ptr_eq(&self.plan, &other.plan) && self.doing == other.doing
+    }
+}
+
 /// What a target's runner shall do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum Doing {
     /// Scrape it.
-    Scraped,
+    Scraping,
     /// Do not ask, and say why it is down.
     Failing(String),
-    /// It is gone.
-    Gone,
+    /// It is gone: mark its series stale, unless it comes back soon.
+    Burying,
 }
 
 /// Why a scrape failed.
@@ -53,7 +70,7 @@ enum Problem {
 /// A target at work.
 struct Runner {
     shared: Arc<Shared>,
-    at: usize,
+    plan: Arc<Plan>,
     place: Arc<Place>,
     end: CancellationToken,
     wishes: Arc<Wishes>,
@@ -62,30 +79,33 @@ struct Runner {
 }
 
 /// Runs until the end, or until the target is gone and buried.
-pub(super) async fn run(shared: Arc<Shared>, at: usize, place: Arc<Place>, mut told: watch::Receiver<Wanted>, end: CancellationToken) {
-    let (plan, target) = (&shared.plans[at], &place.target);
-    let wishes = Arc::new(wishes(plan, &shared, target.labels.clone()));
-    let (every, seed) = (target.interval.0, shared.seed);
-    let wait = offset(shared.collector.now(), every, target.key, seed);
-    let (shared, place) = (Arc::clone(&shared), Arc::clone(&place));
-    let mut runner = Runner { shared, at, place, end: end.clone(), wishes, memory: Memory::default(), regular: Regular::default() };
+pub(super) async fn run(shared: Arc<Shared>, place: Arc<Place>, mut told: watch::Receiver<Wanted>, end: CancellationToken) {
+    let (target, plan) = (&place.target, Arc::clone(&told.borrow().plan));
+    let wishes = Arc::new(wishes(&plan, target));
+    let every = target.interval.0;
+    let wait = offset(shared.collector.now(), every, target.key, shared.seed);
     tokio::select! {
         () = tokio::time::sleep(wait) => {}
+        // Nothing to bury.
+        _ = told.wait_for(|wanted| wanted.doing == Doing::Burying) => return,
         () = end.cancelled() => return,
     }
+    let place = Arc::clone(&place);
+    let mut runner = Runner { shared, plan, place, end: end.clone(), wishes, memory: Memory::default(), regular: Regular::default() };
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         let wanted = told.borrow_and_update().clone();
-        let forced = match wanted {
-            Wanted::Gone => {
-                if runner.linger(&mut told).await {
+        runner.follow(wanted.plan);
+        let forced = match wanted.doing {
+            Doing::Burying => {
+                if runner.linger(&mut told, &mut ticks).await {
                     continue;
                 }
                 return;
             }
-            Wanted::Failing(why) => Some(why),
-            Wanted::Scraped => None,
+            Doing::Failing(why) => Some(why),
+            Doing::Scraping => None,
         };
         tokio::select! {
             _ = ticks.tick() => {
@@ -99,10 +119,10 @@ pub(super) async fn run(shared: Arc<Shared>, at: usize, place: Arc<Place>, mut t
     }
 }
 
-fn wishes(plan: &Plan, shared: &Shared, target: model::labels::Labels) -> Wishes {
+fn wishes(plan: &Plan, target: &Target) -> Wishes {
     let labelling = Labelling {
-        tenant: shared.config.tenant.clone(),
-        target,
+        tenant: plan.tenant.clone(),
+        target: target.labels.clone(),
         honor: plan.job.honor_labels,
         rules: Arc::clone(&plan.metric_rules),
         limits: plan.limits,
@@ -112,35 +132,56 @@ fn wishes(plan: &Plan, shared: &Shared, target: model::labels::Labels) -> Wishes
         honor_timestamps: plan.job.honor_timestamps,
         track_timestamps: plan.job.track_timestamps_staleness,
         sample_limit: plan.job.sample_limit,
+        extra: plan.extra.then_some(target.timeout.0),
     }
 }
 
 impl Runner {
-    fn plan(&self) -> &Plan {
-        &self.shared.plans[self.at]
+    /// Goes on with other settings; what they make of the target's series shows at the next scrape.
+    fn follow(&mut self, plan: Arc<Plan>) {
+        if Arc::ptr_eq(&plan, &self.plan) {
+            return;
+        }
+        self.wishes = Arc::new(wishes(&plan, &self.place.target));
+        if !plan.labels_alike(&self.plan) {
+            self.memory.relabel();
+        }
+        self.plan = plan;
     }
 
-    /// Waits a little more than two intervals; whether the target came back meanwhile. If not, its series are marked stale.
-    async fn linger(&mut self, told: &mut watch::Receiver<Wanted>) -> bool {
-        let every = self.place.target.interval.0;
-        let gone = self.shared.collector.now();
-        tokio::select! {
-            () = tokio::time::sleep(every * 2 + every / 10) => {}
-            back = told.wait_for(|wanted| *wanted != Wanted::Gone) => return back.is_ok(),
+    /// Waits a little more than two intervals; whether the target came back meanwhile. If not, its series are marked stale as of
+    /// the moment of the next scrape that there would have been, except those that another target with its labels has now.
+    async fn linger(&mut self, told: &mut watch::Receiver<Wanted>, ticks: &mut Interval) -> bool {
+        let (shared, place) = (Arc::clone(&self.shared), Arc::clone(&self.place));
+        if place.state().last_scrape == Timestamp::EPOCH {
+            return false;
+        }
+        let waiting = async {
+            ticks.tick().await;
+            let at = shared.collector.now();
+            ticks.tick().await;
+            tokio::time::sleep(place.target.interval.0 / 10).await;
+            at
+        };
+        let at = tokio::select! {
+            at = waiting => at,
+            back = told.wait_for(|wanted| wanted.doing != Doing::Burying) => return back.is_ok(),
             () = self.end.cancelled() => return false,
+        };
+        let tenant = self.wishes.labelling.tenant.clone();
+        let others = shared.board.others(&tenant, &place.target.labels, &place);
+        let (live, wishes) = (std::mem::take(&mut self.memory.live), Arc::clone(&self.wishes));
+        let build = move |arrival: Arrival<'_>, reservation: &mut Reservation| {
+            let mut to = Builder::new(arrival, Some(reservation));
+            (rows::bury(&live, &others, &wishes, at, &mut to).and_then(|()| to.finish()), ())
+        };
+        let stored = shared.collector.gather(tenant, shared.collector.aside(), build).await;
+        if let Err(failure) | Ok(((), Err(failure))) = stored {
+            let job = &self.plan.job.job_name;
+            tracing::warn!(job, %failure, "series of a target that is gone could not be marked stale");
         }
-        let (live, wishes, at) = (std::mem::take(&mut self.memory.live), Arc::clone(&self.wishes), gone.plus(every));
-        if self.place.state().last_scrape != Timestamp::EPOCH {
-            let build = move |arrival: Arrival<'_>, reservation: &mut Reservation| {
-                let mut to = Builder::new(arrival, Some(reservation));
-                (rows::bury(&live, &wishes.labelling, at, &mut to).and_then(|()| to.finish()), ())
-            };
-            let stored = self.shared.collector.gather(self.wishes.labelling.tenant.clone(), self.shared.collector.aside(), build).await;
-            if let Err(failure) | Ok(((), Err(failure))) = stored {
-                tracing::warn!(job = self.plan().job.job_name, %failure, "series of a target that is gone could not be marked stale");
-            }
-        }
-        *told.borrow() != Wanted::Gone
+        place.seen().live = Arc::default();
+        told.borrow().doing != Doing::Burying
     }
 
     /// Asks and stores; whether to go on.
@@ -155,8 +196,8 @@ impl Runner {
                 () = self.end.cancelled() => return false,
             },
         };
-        let work =
-            Work { fetched, limit: self.limit(), at, watch, wishes: Arc::clone(&self.wishes), memory: std::mem::take(&mut self.memory) };
+        let (memory, before) = (std::mem::take(&mut self.memory), Arc::clone(&self.place.seen().live));
+        let work = Work { fetched, limit: self.limit(), at, watch, wishes: Arc::clone(&self.wishes), memory };
         let tenant = self.wishes.labelling.tenant.clone();
         let stored = self.shared.collector.gather(tenant, reservation, move |arrival, reservation| work.build(arrival, reservation)).await;
         let problem = match stored {
@@ -170,7 +211,10 @@ impl Runner {
                     Err(failure) => Some(("refused", not_stored(&failure))),
                 }
             }
-            Err(failure) => Some(("refused", not_stored(&failure))),
+            Err(failure) => {
+                self.memory.live = before;
+                Some(("refused", not_stored(&failure)))
+            }
         };
         self.note(started, watch.elapsed(), problem);
         true
@@ -179,34 +223,41 @@ impl Runner {
     /// The most bytes of an answer.
     fn limit(&self) -> u64 {
         let most = self.shared.collector.inner.config.max_decoded_bytes.0;
-        match self.plan().job.body_size_limit.0 {
+        match self.plan.job.body_size_limit.0 {
             0 => most,
             limit => limit.min(most),
         }
     }
 
     async fn fetch(&self, reservation: &mut Reservation) -> Result<Exposed, Problem> {
-        let target = &self.place.target;
+        let (plan, target) = (&self.plan, &self.place.target);
+        let timeout = target.timeout.0;
+        let question = Question { url: &target.url, timeout, limit: self.limit(), accept: &plan.accept, fallback: plan.fallback };
         let mut asked = false;
         let fetching = async {
-            let _turn = self.shared.turns.acquire().await.map_err(|_| Problem::Busy)?;
+            let _turn = plan.turns.acquire().await.map_err(|_| Problem::Busy)?;
             asked = true;
-            Ok(self.plan().client.scrape(&target.url, target.timeout.0, self.limit(), reservation).await?)
+            Ok(plan.client.scrape(question, reservation).await?)
         };
-        match tokio::time::timeout(target.timeout.0, fetching).await {
+        match tokio::time::timeout(timeout, fetching).await {
             Ok(fetched) => fetched,
-            Err(_) if asked => Err(FetchError::Timeout(target.timeout.0).into()),
+            Err(_) if asked => Err(FetchError::Timeout(timeout).into()),
             Err(_) => Err(Problem::Busy),
         }
     }
 
     fn note(&self, started: Timestamp, took: Duration, problem: Option<(&'static str, String)>) {
         let (outcome, last_error) = problem.unwrap_or(("ok", String::new()));
-        let job = &self.plan().job.job_name;
+        let job = &self.plan.job.job_name;
         self.shared.meters.scrapes.with_label_values(&[job.as_str(), outcome]).inc();
         let health = if last_error.is_empty() { Health::Up } else { Health::Down };
         let state = TargetState { health, last_error: last_error.clone(), last_scrape: started, last_duration: took };
-        let before = self.place.set(state);
+        let before = {
+            let mut seen = self.place.seen();
+            seen.live = Arc::clone(&self.memory.live);
+            seen.described = Arc::clone(&self.memory.described);
+            std::mem::replace(&mut seen.state, state)
+        };
         let instance = self.place.target.labels.get("instance").unwrap_or("");
         match (before.health, health) {
             (Health::Down, Health::Up) => tracing::info!(job, instance, "a target is up again"),
@@ -235,7 +286,7 @@ struct Work {
 struct Done {
     memory: Memory,
     /// The series that have samples, once the rows are stored.
-    live: Live,
+    live: Arc<Live>,
     problem: Option<Problem>,
 }
 
@@ -243,25 +294,33 @@ impl Work {
     /// Blocking.
     fn build(self, arrival: Arrival<'_>, reservation: &mut Reservation) -> (Result<Built, Full>, Done) {
         let Work { fetched, limit, at, watch, wishes, mut memory } = self;
-        let mut counts = Counts::default();
-        let text = fetched.and_then(|exposed| Ok((inflated(exposed.encoding, exposed.body, limit, reservation)?, exposed.format)));
-        let problem = match text.and_then(|(body, format)| Ok((String::from_utf8(body).map_err(|_| Problem::Utf8)?, format))) {
+        let mut went = Went { up: false, took: Duration::ZERO, counts: Counts::default(), body: Some(0) };
+        let read = fetched.and_then(|exposed| {
+            let body = inflated(exposed.encoding, exposed.body, limit, reservation)?;
+            went.body = Some(body.len() as u64);
+            Ok((String::from_utf8(body).map_err(|_| Problem::Utf8)?, exposed.format))
+        });
+        let problem = match read {
             Ok((text, format)) => {
                 let mut to = Builder::new(arrival, Some(&mut *reservation));
-                match rows::fill(&text, format, at, &wishes, &mut memory, &mut counts, &mut to) {
+                match rows::fill(&text, format, at, &wishes, &mut memory, &mut went.counts, &mut to) {
                     Ok(live) => {
-                        let ended = rows::end(&memory.live, &live, (true, watch.elapsed(), counts), &wishes.labelling, at, to);
-                        return (ended, Done { memory, live, problem: None });
+                        went = Went { up: true, took: watch.elapsed(), ..went };
+                        let ended = rows::end(&memory.live, &live, went, &wishes, at, to);
+                        return (ended, Done { memory, live: Arc::new(live), problem: None });
                     }
                     Err(error) => Problem::Text(error),
                 }
             }
             Err(problem) => problem,
         };
+        if matches!(problem, Problem::TooLarge(_) | Problem::Fetch(FetchError::TooLarge(_))) {
+            went.body = None;
+        }
         // Nothing of the text counts, so the rows begin anew.
         let (to, live) = (Builder::new(arrival, None), Live::new());
-        let ended = rows::end(&memory.live, &live, (false, watch.elapsed(), counts), &wishes.labelling, at, to);
-        (ended, Done { memory, live, problem: Some(problem) })
+        let ended = rows::end(&memory.live, &live, Went { took: watch.elapsed(), ..went }, &wishes, at, to);
+        (ended, Done { memory, live: Arc::new(live), problem: Some(problem) })
     }
 }
 

@@ -7,7 +7,7 @@ use model::labels::Labels;
 use model::time::Span;
 use url::Url;
 
-use super::config::{Config, Job, TargetGroup};
+use super::config::{Job, TargetGroup};
 use super::relabel::{Rule, relabel};
 
 /// Where a target is.
@@ -57,12 +57,12 @@ pub(crate) struct Resolved {
     pub(crate) errors: Vec<TargetError>,
 }
 
-/// Resolves the groups of a job.
-pub(crate) fn resolve<'g>(job: &Job, config: &Config, rules: &[Rule], groups: impl IntoIterator<Item = &'g TargetGroup>) -> Resolved {
+/// Resolves the groups of a job with its pace: interval and timeout.
+pub(crate) fn resolve<'g>(job: &Job, pace: (Span, Span), rules: &[Rule], groups: impl IntoIterator<Item = &'g TargetGroup>) -> Resolved {
     let (mut resolved, mut seen) = (Resolved::default(), BTreeSet::new());
     for group in groups {
         for address in &group.targets {
-            let discovered = discovered(job, config, group, address);
+            let discovered = discovered(job, pace, group, address);
             match relabel(rules, discovered.clone()) {
                 Some(labels) if !labels.is_empty() => match target(job, discovered, labels) {
                     Ok(target) if seen.insert(target.key) => resolved.targets.push(target),
@@ -77,8 +77,7 @@ pub(crate) fn resolve<'g>(job: &Job, config: &Config, rules: &[Rule], groups: im
 }
 
 /// What is known before relabelling: labels of the group win over those of the job.
-fn discovered(job: &Job, config: &Config, group: &TargetGroup, address: &str) -> Labels {
-    let (interval, timeout) = job.pace(config);
+fn discovered(job: &Job, (interval, timeout): (Span, Span), group: &TargetGroup, address: &str) -> Labels {
     let mut labels: Labels = job
         .params
         .iter()
@@ -154,7 +153,7 @@ mod tests {
         let job: Job = serde_saphyr::from_str(job).unwrap();
         let groups: Vec<TargetGroup> = serde_saphyr::from_str(groups).unwrap();
         let rules = Rule::list(&job.relabel_configs).unwrap();
-        resolve(&job, &Config::default(), &rules, &groups)
+        resolve(&job, job.pace(&crate::scrape::Config::default()), &rules, &groups)
     }
 
     fn shown(labels: &Labels) -> String {

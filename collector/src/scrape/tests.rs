@@ -1,5 +1,8 @@
 //! The loops against real HTTP targets of this machine, with a recording sink.
 
+mod reload;
+pub(crate) mod simulation;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -103,7 +106,7 @@ impl World {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config: Config = serde_saphyr::from_str(config).unwrap();
         let rig = Rig::new(intake);
-        let scraper = Scraper::new(config, folder.path(), "node", rig.collector.clone(), &Registry::new()).unwrap();
+        let scraper = Scraper::new(&config, folder.path(), "node", rig.collector.clone(), &rig.registry).unwrap();
         let (lead, fence_of) = watch::channel(Some(fence()));
         let stop = CancellationToken::new();
         let task = tokio::spawn(scraper.clone().run(fence_of, stop.clone()));
@@ -175,10 +178,7 @@ async fn targets_are_scraped_each_as_one_batch_and_what_is_gone_is_stale() {
         assert_eq!(points.iter().map(|row| row["ts"].as_str()).collect::<BTreeSet<_>>().len(), 1);
     }
     let before = exporter.asked();
-    assert!(
-        rig.sink.rows("points").iter().filter(|row| row["metric"] == "a").last().unwrap()["flags"] == "0",
-        "stopping marks nothing stale"
-    );
+    assert!(rig.sink.rows("points").iter().rfind(|row| row["metric"] == "a").unwrap()["flags"] == "0", "stopping marks nothing stale");
     tokio::task::yield_now().await;
     assert_eq!(exporter.asked(), before, "nothing is asked after the end");
 }
@@ -398,7 +398,7 @@ async fn what_cannot_start_says_why() {
     ] {
         let config: Config = serde_saphyr::from_str(config).unwrap();
         let rig = Rig::new(crate::Config::default());
-        let error = Scraper::new(config, folder.path(), "n", rig.collector, &Registry::new()).err().unwrap();
+        let error = Scraper::new(&config, folder.path(), "n", rig.collector, &Registry::new()).err().unwrap();
         assert!(error.to_string().contains(said), "{error}");
     }
 }

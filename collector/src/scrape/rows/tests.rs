@@ -19,7 +19,7 @@ fn wishes(rules: &str) -> Wishes {
         rules: Arc::new(Rule::list(&rules).unwrap()),
         limits: LabelLimits::default(),
     };
-    Wishes { labelling, honor_timestamps: true, track_timestamps: false, sample_limit: 0 }
+    Wishes { labelling, honor_timestamps: true, track_timestamps: false, sample_limit: 0, extra: None }
 }
 
 /// A target over several scrapes that are all stored.
@@ -44,9 +44,10 @@ impl Story {
             Ok(live) => (to, live, None),
             Err(error) => (Builder::new(self.world.arrival(), None), Live::new(), Some(error.to_string())),
         };
-        let went = (error.is_none(), Duration::from_millis(1_500), counts);
-        let built = end(&self.memory.live, &live, went, &self.wishes.labelling, self.at, to).unwrap();
-        self.memory.live = live;
+        let body = Some(text.len() as u64);
+        let went = Went { up: error.is_none(), took: Duration::from_millis(1_500), counts, body };
+        let built = end(&self.memory.live, &live, went, &self.wishes, self.at, to).unwrap();
+        self.memory.live = Arc::new(live);
         self.world.series.remember(&built.series);
         (built, counts, error)
     }
@@ -74,8 +75,8 @@ fn a_scrape_is_its_samples_and_how_it_went() {
     let mut story = Story::new(wishes("[{ source_labels: [__name__], regex: 'go_.*', action: drop }]"));
     let text = "# HELP a_total Helps.\n# TYPE a_total counter\na_total{code=\"200\"} 5\ngo_x 1\nb 2.5 1772323100000\n";
     let (built, counts, error) = story.scrape(text, Format::Text);
-    assert_eq!((counts, error), (Counts { scraped: 3, kept: 2, added: 1 }, None));
-    assert_eq!(report_of(&built), ["1", "1.5", "3", "2", "1"]);
+    assert_eq!((counts, error), (Counts { scraped: 3, kept: 2, added: 2 }, None));
+    assert_eq!(report_of(&built), ["1", "1.5", "3", "2", "2"]);
     let series = rows(&built.blocks, "series");
     let a = series.iter().find(|row| row["metric"] == "a_total").unwrap();
     assert_eq!((a["kind"].as_str(), a["monotonic"].as_str(), a["description"].as_str()), ("sum", "1", "Helps."));
@@ -175,10 +176,62 @@ fn the_same_series_twice_counts_once() {
 fn a_buried_target_has_everything_marked() {
     let mut story = Story::new(wishes("[]"));
     story.samples("a 1\nb 2\n");
-    let mut to = Builder::new(story.world.arrival(), None);
-    bury(&story.memory.live, &story.wishes.labelling, AT, &mut to).unwrap();
-    let built = to.finish().unwrap();
-    let points = rows(&built.blocks, "points");
+    let buried = |others: &[Arc<Live>]| {
+        let mut to = Builder::new(story.world.arrival(), None);
+        bury(&story.memory.live, others, &story.wishes, AT, &mut to).unwrap();
+        rows(&to.finish().unwrap().blocks, "points")
+    };
+    let points = buried(&[]);
     assert_eq!(points.len(), 2 + REPORT.len());
     assert!(points.iter().all(|row| row["flags"] == "1"));
+    // A successor that has one of its series goes on with it, and with those about scrapes.
+    let mut successor = Story::new(wishes("[]"));
+    successor.samples("b 3\n");
+    let points = buried(&[Arc::clone(&successor.memory.live)]);
+    assert_eq!(points.iter().map(|row| row["metric"].as_str()).collect::<Vec<_>>(), ["a"]);
+}
+
+#[test]
+fn a_scrape_that_fails_tells_what_stood_before_the_mistake() {
+    let mut story = Story::new(wishes("[{ source_labels: [__name__], regex: x, action: drop }]"));
+    let (built, counts, error) = story.scrape("a 1\nx 1\nb 1\nbroken\nc 1\n", Format::Text);
+    assert_eq!(counts, Counts { scraped: 3, kept: 2, added: 2 });
+    assert!(error.unwrap().starts_with("line 4: "));
+    assert_eq!(report_of(&built), ["0", "1.5", "3", "2", "2"]);
+    let (_, counts, _) = story.scrape("a 1\nx 1\nb 1\nc 1\n", Format::Text);
+    assert_eq!(counts.added, 1, "a and b are known by now");
+}
+
+#[test]
+fn more_is_told_where_it_is_asked_for() {
+    let extra = Some(Duration::from_secs(10));
+    let mut story = Story::new(Wishes { extra, sample_limit: 7, ..wishes("[]") });
+    let (built, ..) = story.scrape("a 1\n", Format::Text);
+    let points = rows(&built.blocks, "points");
+    let told: Vec<&str> =
+        EXTRA.iter().map(|(name, ..)| points.iter().find(|row| row["metric"] == *name).unwrap()["value"].as_str()).collect();
+    assert_eq!(told, ["10", "7", "4"]);
+}
+
+#[test]
+fn rules_that_changed_make_the_old_series_stale() {
+    let mut story = Story::new(wishes("[]"));
+    assert_eq!(story.samples("a 1\n"), ["a 1"]);
+    story.wishes = wishes("[{ source_labels: [__name__], regex: a, target_label: __name__, replacement: b }]");
+    story.memory.relabel();
+    assert_eq!(story.samples("a 1\n"), ["a stale", "b 1"]);
+}
+
+#[test]
+fn what_a_target_says_of_its_families_is_remembered() {
+    let mut story = Story::new(wishes("[]"));
+    story.scrape("# HELP a Helps.\n# TYPE a counter\na 1\n# TYPE b gauge\n", Format::Text);
+    let before = Arc::clone(&story.memory.described);
+    let told: Vec<(&str, FamilyKind, &str)> =
+        before.iter().map(|one| (one.name.as_str(), one.family.kind, one.family.help.as_ref())).collect();
+    assert_eq!(told, [("a", FamilyKind::Counter, "Helps."), ("b", FamilyKind::Gauge, "")]);
+    story.scrape("# HELP a Helps.\n# TYPE a counter\na 2\n# TYPE b gauge\n", Format::Text);
+    assert!(Arc::ptr_eq(&before, &story.memory.described), "nothing new is kept twice");
+    story.scrape("broken", Format::Text);
+    assert_eq!(story.memory.described.len(), 2);
 }
