@@ -28,7 +28,7 @@ fn the_text_format_is_read() {
         "late_bucket{le=\"+Inf\"} 1\n# TYPE late histogram\n# TYPE other gauge\nother 1\nlate_bucket{le=\"1\"} 1\nlast 0x",
     );
     let error = told(text, Format::Text).unwrap_err();
-    assert_eq!(error, "line 24: a value that is no number, at `0x`");
+    assert_eq!(error, "line 22: a value that is no number, at `0x`");
     let told = told(&text.replace("last 0x", "last 1e3"), Format::Text).unwrap();
     assert_eq!(
         told,
