@@ -199,6 +199,7 @@ impl Scraper {
             };
             self.lead(led, &end).await;
             self.shared.board.pools().clear();
+            self.shared.meters.targets.reset();
             if stop.is_cancelled() {
                 return;
             }

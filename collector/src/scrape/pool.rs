@@ -55,18 +55,8 @@ pub(super) async fn run(shared: Arc<Shared>, plan: Arc<Plan>, mut wanted: watch:
     work.found = carried(&config::Job::default(), &[], &work.plan.job);
     work.take(&mut wanted, &mut sources).await;
     while work.sync() {
-        tokio::select! {
-            report = sources.reports.recv() => if let Some((source, groups)) = report && let Some(found) = work.found.get_mut(source) {
-                *found = groups;
-            },
-            changed = wanted.changed() => {
-                if changed.is_err() {
-                    break;
-                }
-                work.take(&mut wanted, &mut sources).await;
-            }
-            () = tokio::time::sleep(REVIVE) => {}
-            () = end.cancelled() => break,
+        if !work.changed(&mut wanted, &mut sources).await {
+            break;
         }
     }
     sources.end().await;
@@ -106,6 +96,28 @@ impl Sources {
 }
 
 impl Job {
+    /// Waits until something changed; whether to go on.
+    async fn changed(&mut self, wanted: &mut watch::Receiver<Option<Arc<Plan>>>, sources: &mut Sources) -> bool {
+        loop {
+            tokio::select! {
+                report = sources.reports.recv() => if let Some((source, groups)) = report && let Some(found) = self.found.get_mut(source) {
+                    *found = groups;
+                    return true;
+                },
+                changed = wanted.changed() => {
+                    if changed.is_ok() {
+                        self.take(wanted, sources).await;
+                    }
+                    return changed.is_ok();
+                }
+                () = tokio::time::sleep(REVIVE) => if self.runners.values().any(|running| running.task.is_finished()) {
+                    return true;
+                },
+                () = self.end.cancelled() => return false,
+            }
+        }
+    }
+
     /// Goes on with what is wanted now.
     async fn take(&mut self, wanted: &mut watch::Receiver<Option<Arc<Plan>>>, sources: &mut Sources) {
         let plan = wanted.borrow_and_update().clone();
@@ -130,7 +142,7 @@ impl Job {
             false => Resolved::default(),
         };
         for error in &resolved.errors {
-            tracing::debug!(job = name, %error, "a target cannot be scraped");
+            tracing::warn!(job = name, %error, "a target cannot be scraped");
         }
         let limit = plan.job.target_limit;
         let over = limit > 0 && resolved.targets.len() as u64 > limit;

@@ -75,35 +75,55 @@ fn jobs(text: &str) -> Result<Vec<Job>, String> {
     Ok(file.scrape_configs.into_iter().map(with_pace).collect())
 }
 
-/// The files behind a pattern, in order.
+/// The files behind a pattern, in order, each relative as the pattern is.
 fn find(pattern: &str, beside: &Path) -> Vec<PathBuf> {
-    let path = beside.join(pattern);
+    let path = Path::new(pattern);
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if !name.contains('*') {
-        return vec![path];
+        return vec![path.to_owned()];
     }
-    let entries = path.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> =
-        entries.filter(|entry| matches(&name, &entry.file_name().to_string_lossy())).map(|entry| entry.path()).collect();
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let entries = std::fs::read_dir(beside.join(folder)).ok().into_iter().flatten().flatten();
+    let matching = entries.filter(|entry| matches(&name, &entry.file_name().to_string_lossy()));
+    let mut found: Vec<PathBuf> = matching.map(|entry| folder.join(entry.file_name())).collect();
     found.sort();
     found
+}
+
+/// A job of a file in a folder: its relative paths are in that folder.
+fn moved(mut job: Job, folder: &Path) -> Job {
+    let join = |path: &mut String| *path = folder.join(&*path).to_string_lossy().into_owned();
+    let files = job.file_sd_configs.iter_mut().flat_map(|discovery| &mut discovery.files);
+    files.for_each(join);
+    let mut secrets = vec![(&mut job.basic_auth, &mut job.authorization, &mut job.bearer_token_file, &mut job.tls_config)];
+    secrets.extend(job.http_sd_configs.iter_mut().map(|discovery| {
+        (&mut discovery.basic_auth, &mut discovery.authorization, &mut discovery.bearer_token_file, &mut discovery.tls_config)
+    }));
+    for (basic, authorization, bearer, tls) in secrets {
+        let basic = basic.as_mut().and_then(|basic| basic.password_file.as_mut());
+        let authorization = authorization.as_mut().and_then(|authorization| authorization.credentials_file.as_mut());
+        let tls = [&mut tls.ca_file, &mut tls.cert_file, &mut tls.key_file].into_iter().flatten();
+        basic.into_iter().chain(authorization).chain(bearer.as_mut()).chain(tls).for_each(join);
+    }
+    job
 }
 
 impl Config {
     /// The files that `scrape_config_files` names; relative ones are `beside` the configuration file. Looks at folders.
     pub fn files(&self, beside: &Path) -> Vec<PathBuf> {
-        self.scrape_config_files.iter().flat_map(|pattern| find(pattern, beside)).collect()
+        self.scrape_config_files.iter().flat_map(|pattern| find(pattern, beside)).map(|path| beside.join(path)).collect()
     }
 
     /// The same with the jobs of its files, all checked. Reads files.
     pub fn with_files(&self, beside: &Path) -> Result<Config, Vec<String>> {
         let (mut whole, mut problems, mut places) = (self.clone(), self.problems(), Vec::new());
-        for path in self.files(beside) {
+        for relative in self.scrape_config_files.iter().flat_map(|pattern| find(pattern, beside)) {
+            let (path, folder) = (beside.join(&relative), relative.parent().unwrap_or(Path::new("")));
             let read = std::fs::read_to_string(&path).map_err(|error| format!("the file cannot be read: {error}"));
             match read.and_then(|text| jobs(&text)) {
                 Ok(jobs) => {
                     places.extend((0..jobs.len()).map(|at| format!("{}: scrape_configs[{at}]", path.display())));
-                    whole.scrape_configs.extend(jobs);
+                    whole.scrape_configs.extend(jobs.into_iter().map(|job| moved(job, folder)));
                 }
                 Err(problem) => problems.push(format!("{}: {problem}", path.display())),
             }
