@@ -1,3 +1,5 @@
+//! The keys of Prometheus, and what is wrong with values.
+
 use super::*;
 
 fn parse(text: &str) -> Result<Config, String> {

@@ -1,3 +1,5 @@
+//! Texts of both formats, and broken ones.
+
 use model::labels::METRIC_NAME;
 use proptest::prelude::*;
 

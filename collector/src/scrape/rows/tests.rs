@@ -1,3 +1,5 @@
+//! Scrapes of a target one after the other, and the rows that each becomes.
+
 use model::columns::Column;
 use model::labels::Labels;
 use model::tenant::TenantId;

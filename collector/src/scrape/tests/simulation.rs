@@ -44,7 +44,6 @@ impl Clock for RuntimeClock {
 }
 
 const TARGETS: u64 = 60;
-const INTERVAL: Duration = Duration::from_secs(15);
 const TURNS: usize = 40;
 const MINUTES: u64 = 60;
 
@@ -228,7 +227,7 @@ async fn simulate(seed: u64) {
     // Each has its own place in the interval.
     let phases: BTreeSet<i64> = stories.values().map(|batches| batches[0].at.rem_euclid(15_000)).collect();
     assert!(phases.len() as u64 > TARGETS * 9 / 10, "{phases:?}");
-    assert!(INTERVAL == Duration::from_secs(15) && rig.meter("watchfire_scrapes_total", &[("outcome", "refused")]) >= 1.0);
+    assert!(rig.meter("watchfire_scrapes_total", &[("outcome", "refused")]) >= 1.0);
 }
 
 #[tokio::test(start_paused = true)]
