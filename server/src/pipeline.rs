@@ -42,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::keys::{self, KeyRing, NewKey};
 use crate::access::visitors::UsersFile;
 use crate::access::{Access, guard};
+use crate::arrival::Arrival;
 use crate::config::Config;
 use crate::health::{EngineProbe, StateProbe, WalProbe};
 use crate::listen::{self, Addresses};
@@ -244,6 +245,7 @@ pub async fn start(
     let promql = Arc::new(PromQl::new(Arc::new(ClickHouseSource::new(clickhouse.client()))).with_metrics(&registry)?);
     let metrics: Arc<dyn MetricQuery> = Arc::new(Traced(promql.clone()));
     let series = Arc::new(WalSeries::new(Arc::new(wal.clone()), clock.clone(), WalSeriesConfig::default()));
+    let arrival = Arrival::new(&node, series.clone(), clickhouse.client(), clock.clone(), &registry)?;
 
     // Intake, rules, incidents, repair: in the order of the data.
     let collector = Collector::new(config.collector.clone(), Arc::new(wal.clone()), clock.clone(), &registry)?;
@@ -308,7 +310,7 @@ pub async fn start(
     // What people and tools read.
     let catalog: Arc<dyn MetricCatalog> = promql;
     let freshness: Arc<dyn Freshness> = Arc::new(wal.clone());
-    let mut probes: Vec<Arc<dyn dashboards::health::Probe>> = vec![Arc::new(WalProbe(wal.clone())), Arc::new(StateProbe(state.clone()))];
+    let mut probes: Vec<Arc<dyn dashboards::health::Probe>> = vec![Arc::new(WalProbe(wal.clone())), Arc::new(StateProbe(state.clone())), arrival.clone()];
     probes.extend(engine.clone().map(|engine| Arc::new(EngineProbe(engine)) as Arc<dyn dashboards::health::Probe>));
     let reading = dashboards::router(Sources {
         metrics: metrics.clone(),
@@ -356,6 +358,7 @@ pub async fn start(
         tokio::spawn(runtime::deliver(context.clone(), delivery.clone())),
         tokio::spawn(alerting.evaluator().run(fence.clone(), loops.clone().cancelled_owned())),
         tokio::spawn(scraper.clone().run(fence, loops.clone())),
+        tokio::spawn(arrival.run(loops.clone())),
     ];
     tasks.extend(workers.into_iter().map(|worker| tokio::spawn(runtime::work(context.clone(), worker))));
     let listeners = vec![

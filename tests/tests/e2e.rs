@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)] // tests fail by panicking, and read the real world
 
+#[path = "e2e/arrival.rs"]
+mod arrival;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
 #[path = "e2e/clickhouse_url.rs"]
