@@ -48,6 +48,19 @@ pub fn selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
     }
 }
 
+/// The expression in Prometheus's standard layout.
+pub fn format(text: &str) -> Result<String, QueryError> {
+    parse(text)?;
+    syntax(text).map(|expr| expr.prettify())
+}
+
+/// The expression as a tree: JSON text in the form of Prometheus's `parse_query`.
+pub fn tree(text: &str) -> Result<String, QueryError> {
+    parse(text)?;
+    let expr = syntax(text)?;
+    serde_json::to_string(&expr).map_err(|error| QueryError::Execution(format!("the syntax tree could not be written: {error}")))
+}
+
 fn syntax(text: &str) -> Result<Expr, QueryError> {
     if text.len() > MAX_BYTES {
         return Err(QueryError::BadData(format!("the expression has {} bytes, more than the limit of {MAX_BYTES}", text.len())));
@@ -269,6 +282,7 @@ impl Planner<'_> {
             "topk" => Aggregator::Topk(scalar(self)?),
             "bottomk" => Aggregator::Bottomk(scalar(self)?),
             "limitk" => Aggregator::Limitk(scalar(self)?),
+            "limit_ratio" => Aggregator::LimitRatio(scalar(self)?),
             "count_values" => match expr.param.as_deref().map(unwrap) {
                 Some(Expr::StringLiteral(label)) if !label.val.is_empty() => Aggregator::CountValues(label.val.clone()),
                 Some(Expr::StringLiteral(_)) => return Err(self.bad("invalid label name \"\" in count_values")),
