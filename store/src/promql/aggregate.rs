@@ -133,11 +133,11 @@ fn reduce_mixed(
         .collect();
     let everyone: Vec<usize> = (0..numbers.len()).collect();
     let of_numbers = reduce(operation, &numbers, &everyone, steps);
-    for step in 0..steps {
+    for (step, number) in of_numbers.into_iter().enumerate() {
         let histograms: Vec<&Histogram> = members.iter().filter_map(|member| columns[*member].histogram(step).map(Arc::as_ref)).collect();
         let has_numbers = numbers.iter().any(|column| present(column.cells[step]));
         match operation {
-            _ if histograms.is_empty() => out.cells[step] = of_numbers[step],
+            _ if histograms.is_empty() => out.cells[step] = number,
             Operation::Sum | Operation::Avg if has_numbers => {
                 notes.warn("encountered a mix of histograms and floats for aggregation");
             }
@@ -149,7 +149,7 @@ fn reduce_mixed(
                 }
                 out.put(step, mean);
             }
-            Operation::Count => out.cells[step] = histograms.len() as f64 + if has_numbers { of_numbers[step] } else { 0.0 },
+            Operation::Count => out.cells[step] = histograms.len() as f64 + if has_numbers { number } else { 0.0 },
             Operation::Group => out.cells[step] = 1.0,
             Operation::Min | Operation::Max | Operation::Stddev | Operation::Stdvar | Operation::Quantile(_) => {
                 let name = match operation {
@@ -160,7 +160,7 @@ fn reduce_mixed(
                     _ => "quantile",
                 };
                 notes.inform(&format!("ignored histogram in {name} aggregation"));
-                out.cells[step] = of_numbers[step];
+                out.cells[step] = number;
             }
             // These keep series and come here never.
             Operation::Topk(_) | Operation::Bottomk(_) | Operation::Limitk(_) | Operation::LimitRatio(_) | Operation::CountValues(_) => {}

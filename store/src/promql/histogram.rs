@@ -306,7 +306,9 @@ pub fn evaluate(of: Of<'_>, columns: &[Column], steps: usize, notes: &mut Notes)
                 Of::Quantile(qs) => {
                     let (value, fell) = bucket_quantile(qs[step], &mut buckets);
                     if fell {
-                        notes.inform("input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)");
+                        notes.inform(&format!(
+                            "input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) for metric name {name:?}"
+                        ));
                     }
                     value
                 }

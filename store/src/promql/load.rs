@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use model::labels::{Labels, Matcher};
 use model::query::{QueryError, Series};
@@ -19,7 +18,7 @@ use super::source::{
 };
 use super::value::{ABSENT, HISTOGRAM, Histograms};
 
-/// How many selectors of one query are asked at the same time.
+/// How many selectors of one query, and how many kinds of rows of one selector, are asked at the same time.
 const AT_ONCE: usize = 3;
 
 /// What a load may take.
@@ -110,8 +109,9 @@ async fn select(
         };
         source.select(&selection).await
     };
-    // The kinds of rows that may match are asked at the same time: most of them hold nothing of that name.
-    let found = future::try_join_all(Shape::ALL.into_iter().filter(|shape| shape.may_match(matchers)).map(ask)).await?;
+    // The kinds of rows that may match are asked side by side: most of them hold nothing of that name.
+    let asked = Shape::ALL.into_iter().filter(|shape| shape.may_match(matchers)).map(ask);
+    let found: Vec<Vec<StoredSeries>> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
     for series in found.into_iter().flatten() {
         take(&mut drafts, series, matchers);
     }

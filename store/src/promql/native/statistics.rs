@@ -63,7 +63,7 @@ impl Histogram {
             seen >= wanted
         };
         let _ = if forward { buckets.iter().any(&mut look) } else { buckets.iter().rev().any(&mut look) };
-        let Some(bucket) = found else { return Quantile::Value(f64::NAN) };
+        let Some(bucket) = found else { return if with_nan { Quantile::AmongNan } else { Quantile::Value(f64::NAN) } };
         if with_nan && wanted > seen && seen < self.count {
             return Quantile::AmongNan;
         }
