@@ -20,6 +20,7 @@ mod naming;
 mod record;
 mod remote_write;
 mod rows;
+pub mod scrape;
 pub mod sentry;
 mod series;
 #[cfg(test)]
