@@ -18,6 +18,8 @@ mod deploy;
 mod issues;
 #[path = "e2e/own_spans.rs"]
 mod own_spans;
+#[path = "e2e/prometheus_api.rs"]
+mod prometheus_api;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[path = "e2e/remote_write.rs"]
