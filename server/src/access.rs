@@ -182,6 +182,10 @@ pub async fn guard(State(access): State<Access>, mut request: Request, next: Nex
     if collector::sentry::is_intake(request.uri().path()) {
         return guard_sender(&access, request, authority.as_deref(), peer, next).await;
     }
+    // A browser's question before the question to the Prometheus API carries no key, and its answer tells nothing.
+    if request.method() == Method::OPTIONS && request.uri().path().starts_with("/api/v1/") {
+        return next.run(request).await;
+    }
     let outcome = access.principal(request.headers(), authority.as_deref(), peer).and_then(|principal| {
         // The exposition has no route of its own to check: it is read, like everything else.
         if request.uri().path() == "/metrics" && principal.require(Permission::Read).is_err() {

@@ -245,7 +245,7 @@ pub async fn start(
     let promql = Arc::new(PromQl::new(Arc::new(ClickHouseSource::new(clickhouse.client()))).with_metrics(&registry)?);
     let metrics: Arc<dyn MetricQuery> = Arc::new(Traced(promql.clone()));
     let series = Arc::new(WalSeries::new(Arc::new(wal.clone()), clock.clone(), WalSeriesConfig::default()));
-    let arrival = Arrival::new(&node, series.clone(), clickhouse.client(), clock.clone(), &registry)?;
+    let arrival = Arrival::new(&node, series.clone(), clickhouse.clone(), clock.clone(), &registry)?;
 
     // Intake, rules, incidents, repair: in the order of the data.
     let collector = Collector::new(config.collector.clone(), Arc::new(wal.clone()), clock.clone(), &registry)?;
@@ -310,7 +310,8 @@ pub async fn start(
     // What people and tools read.
     let catalog: Arc<dyn MetricCatalog> = promql;
     let freshness: Arc<dyn Freshness> = Arc::new(wal.clone());
-    let mut probes: Vec<Arc<dyn dashboards::health::Probe>> = vec![Arc::new(WalProbe(wal.clone())), Arc::new(StateProbe(state.clone())), arrival.clone()];
+    let mut probes: Vec<Arc<dyn dashboards::health::Probe>> =
+        vec![Arc::new(WalProbe(wal.clone())), Arc::new(StateProbe(state.clone())), arrival.clone()];
     probes.extend(engine.clone().map(|engine| Arc::new(EngineProbe(engine)) as Arc<dyn dashboards::health::Probe>));
     let reading = dashboards::router(Sources {
         metrics: metrics.clone(),
