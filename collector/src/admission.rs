@@ -39,7 +39,7 @@ pub(crate) struct Admission {
 
 /// One admitted request and the memory it holds.
 pub(crate) struct Reservation {
-    _request: OwnedSemaphorePermit,
+    _request: Option<OwnedSemaphorePermit>,
     memory: Option<OwnedSemaphorePermit>,
     held: u32,
     admission: Arc<Admission>,
@@ -61,7 +61,11 @@ impl Admission {
     pub(crate) async fn enter(self: &Arc<Self>) -> Result<Reservation, Full> {
         let entered = tokio::time::timeout(self.hold, Arc::clone(&self.requests).acquire_owned()).await;
         let request = entered.map_err(|_| Full::Requests)?.map_err(|_| Full::Requests)?;
-        Ok(Reservation { _request: request, memory: None, held: 0, admission: Arc::clone(self) })
+        Ok(Reservation { _request: Some(request), memory: None, held: 0, admission: Arc::clone(self) })
+    }
+    /// Memory for what is no request yet: a message that is still coming in.
+    pub(crate) fn room(self: &Arc<Self>) -> Reservation {
+        Reservation { _request: None, memory: None, held: 0, admission: Arc::clone(self) }
     }
 }
 

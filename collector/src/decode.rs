@@ -6,8 +6,12 @@ pub(crate) mod json;
 pub(crate) mod protobuf;
 mod weight;
 
-use crate::admission::Full;
+use bytes::Bytes;
+
+use crate::admission::{Full, Reservation};
+use crate::failure::Failure;
 use crate::rows::Builder;
+use crate::{fluent, loki, ndjson, syslog, zipkin};
 use weight::weight;
 
 /// The signals that OTLP requests carry.
@@ -72,6 +76,12 @@ pub(crate) enum DecodeError {
     /// A histogram whose buckets alone would take the memory.
     #[error("a histogram has more than {} buckets", protobuf::MAX_BUCKETS)]
     TooManyBuckets,
+    /// Labels of a Loki stream that are none.
+    #[error(transparent)]
+    LokiLabels(loki::LabelError),
+    /// Bytes of a Fluent message that are no MessagePack.
+    #[error(transparent)]
+    Fluent(fluent::msgpack::Broken),
     /// The rows take more memory than there is.
     #[error("no memory left")]
     Full(Full),
@@ -88,6 +98,19 @@ impl From<Full> for DecodeError {
 pub(crate) enum Protocol {
     /// OTLP's Export requests.
     Otlp(Signal, Format),
+    /// Loki's push.
+    Loki(Format),
+    /// A JSON value a line.
+    Ndjson,
+    /// A batch of syslog messages; senders that name no zone are so many seconds east of UTC.
+    Syslog(i32),
+    /// Messages of Fluent's forward protocol; those that ask for an acknowledgement are sent again without one.
+    Fluent {
+        /// Whether this one asks.
+        resends: bool,
+    },
+    /// Zipkin v2.
+    Zipkin,
 }
 
 impl Protocol {
@@ -95,18 +118,26 @@ impl Protocol {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Protocol::Otlp(signal, _) => signal.label(),
+            Protocol::Loki(_) | Protocol::Ndjson | Protocol::Syslog(_) | Protocol::Fluent { .. } => Signal::Logs.label(),
+            Protocol::Zipkin => Signal::Traces.label(),
         }
     }
     /// What its records are called.
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Protocol::Otlp(signal, _) => signal.noun(),
+            Protocol::Loki(_) | Protocol::Ndjson | Protocol::Syslog(_) | Protocol::Fluent { .. } => Signal::Logs.noun(),
+            Protocol::Zipkin => Signal::Traces.noun(),
         }
     }
     /// The name that request hashes are made with; `None` where senders do not send a request again.
     pub(crate) fn resends(self) -> Option<&'static str> {
         match self {
             Protocol::Otlp(signal, _) => Some(signal.protocol()),
+            Protocol::Loki(_) => Some("loki"),
+            Protocol::Fluent { resends } => resends.then_some("fluent"),
+            Protocol::Zipkin => Some("zipkin"),
+            Protocol::Ndjson | Protocol::Syslog(_) => None,
         }
     }
     /// How much memory reading takes beside the rows: formats that are held whole while they are read, in bytes.
@@ -114,6 +145,15 @@ impl Protocol {
         match self {
             Protocol::Otlp(_, Format::Protobuf) => 0,
             Protocol::Otlp(_, Format::Json) => weight(body),
+            // One record of these is in memory at a time.
+            Protocol::Loki(_) | Protocol::Ndjson | Protocol::Syslog(_) | Protocol::Fluent { .. } | Protocol::Zipkin => 0,
+        }
+    }
+    /// Inflates what the format itself compresses, at most `limit` bytes.
+    pub(crate) fn unpack(self, body: Bytes, limit: u64, reservation: &mut Reservation) -> Result<Bytes, Failure> {
+        match self {
+            Protocol::Fluent { .. } => fluent::unpack(body, limit, reservation),
+            Protocol::Otlp(..) | Protocol::Loki(_) | Protocol::Ndjson | Protocol::Syslog(_) | Protocol::Zipkin => Ok(body),
         }
     }
     /// Reads a body into the builder's rows.
@@ -125,6 +165,11 @@ impl Protocol {
             Protocol::Otlp(Signal::Traces, Format::Json) => json::traces(body, to),
             Protocol::Otlp(Signal::Metrics, Format::Json) => json::metrics(body, to),
             Protocol::Otlp(Signal::Logs, Format::Json) => json::logs(body, to),
+            Protocol::Loki(format) => loki::read(format, body, to),
+            Protocol::Ndjson => ndjson::read(body, to),
+            Protocol::Syslog(offset) => syslog::read(offset, body, to),
+            Protocol::Fluent { .. } => fluent::read(body, to),
+            Protocol::Zipkin => zipkin::read(body, to),
         }
     }
 }

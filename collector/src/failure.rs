@@ -33,6 +33,9 @@ pub(crate) enum Failure {
     /// Neither protobuf nor JSON.
     #[error("content type `{0}` is not supported: send application/x-protobuf or application/json")]
     ContentType(String),
+    /// Not JSON, where nothing else is taken.
+    #[error("content type `{0}` is not supported: send application/json")]
+    NotJson(String),
     /// None that is known.
     #[error("content encoding `{0}` is not supported: send gzip, zstd, deflate or no compression")]
     ContentEncoding(String),
@@ -84,7 +87,12 @@ impl From<DecodeError> for Failure {
     fn from(error: DecodeError) -> Self {
         match error {
             DecodeError::Full(full) => full.into(),
-            DecodeError::Protobuf(_) | DecodeError::Json(_) | DecodeError::Utf8(_) | DecodeError::TooManyBuckets => Failure::Decode(error),
+            DecodeError::Protobuf(_)
+            | DecodeError::Json(_)
+            | DecodeError::Utf8(_)
+            | DecodeError::TooManyBuckets
+            | DecodeError::LokiLabels(_)
+            | DecodeError::Fluent(_) => Failure::Decode(error),
         }
     }
 }
@@ -107,7 +115,7 @@ impl Failure {
         match self {
             Failure::Unauthenticated => StatusCode::UNAUTHORIZED,
             Failure::Forbidden(_) => StatusCode::FORBIDDEN,
-            Failure::ContentType(_) | Failure::ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Failure::ContentType(_) | Failure::NotJson(_) | Failure::ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Failure::TooLarge(..) | Failure::TooHeavy(..) => StatusCode::PAYLOAD_TOO_LARGE,
             Failure::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             Failure::Body(_) | Failure::Frame(_) | Failure::Compression(..) | Failure::Decode(_) => StatusCode::BAD_REQUEST,
@@ -126,9 +134,12 @@ impl Failure {
             Failure::ContentEncoding(_) => Code::Unimplemented,
             Failure::TooLarge(..) | Failure::TooHeavy(..) => Code::ResourceExhausted,
             Failure::Slow(_) => Code::DeadlineExceeded,
-            Failure::ContentType(_) | Failure::Body(_) | Failure::Frame(_) | Failure::Compression(..) | Failure::Decode(_) => {
-                Code::InvalidArgument
-            }
+            Failure::ContentType(_)
+            | Failure::NotJson(_)
+            | Failure::Body(_)
+            | Failure::Frame(_)
+            | Failure::Compression(..)
+            | Failure::Decode(_) => Code::InvalidArgument,
             Failure::Full(_)
             | Failure::Refused(
                 Refusal::Busy { .. } | Refusal::LogFull { .. } | Refusal::DiskFull { .. } | Refusal::Stopping | Refusal::Io(_),
@@ -145,6 +156,7 @@ impl Failure {
             Failure::Unauthenticated
             | Failure::Forbidden(_)
             | Failure::ContentType(_)
+            | Failure::NotJson(_)
             | Failure::ContentEncoding(_)
             | Failure::TooLarge(..)
             | Failure::TooHeavy(..)

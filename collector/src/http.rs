@@ -23,6 +23,12 @@ use crate::inflate::Encoding;
 use crate::intake::{Accepted, Collector, Payload};
 
 impl Collector {
+    /// The formats of others than OpenTelemetry: Loki's push, newline JSON, Zipkin v2. Takes the [`Principal`] from the request's
+    /// extensions; without one they answer 401.
+    pub fn formats_router(&self) -> Router {
+        self.loki_router().merge(self.ndjson_router()).merge(self.zipkin_router())
+    }
+
     /// `POST /v1/{traces,metrics,logs}`. Takes the [`Principal`] from the request's extensions; without one it answers 401.
     pub fn http_router(&self) -> Router {
         Router::new()
@@ -104,7 +110,8 @@ fn shown(value: &str) -> String {
     value.chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
-async fn read(collector: &Collector, headers: &HeaderMap, body: Body, reservation: &mut Reservation) -> Result<Bytes, Failure> {
+/// A body, within the limits of size and time.
+pub(crate) async fn read(collector: &Collector, headers: &HeaderMap, body: Body, reservation: &mut Reservation) -> Result<Bytes, Failure> {
     let config = &collector.inner.config;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
     let reading = async {

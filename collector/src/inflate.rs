@@ -23,6 +23,8 @@ pub(crate) enum Encoding {
     Deflate,
     /// RFC 8878, one or more frames.
     Zstd,
+    /// Snappy's block format, which protocols have inside their own format: no content encoding names it.
+    Snappy,
 }
 
 impl Encoding {
@@ -43,6 +45,7 @@ impl Encoding {
             Encoding::Gzip => "gzip",
             Encoding::Deflate => "deflate",
             Encoding::Zstd => "zstd",
+            Encoding::Snappy => "snappy",
         }
     }
 }
@@ -79,7 +82,19 @@ pub(crate) fn inflate(encoding: Encoding, wire: &[u8], limit: u64, reservation: 
             decoder.window_log_max(ZSTD_WINDOW).map_err(InflateError::Broken)?;
             read_all(decoder, wire.len(), limit, reservation)
         }
+        Encoding::Snappy => snappy(wire, limit, reservation),
     }
+}
+
+/// A block says in front how long it will be: that is checked and reserved before anything is inflated.
+fn snappy(wire: &[u8], limit: u64, reservation: &mut Reservation) -> Result<Vec<u8>, InflateError> {
+    let broken = |error: snap::Error| InflateError::Broken(std::io::Error::other(error));
+    let length = snap::raw::decompress_len(wire).map_err(broken)? as u64;
+    if length > limit {
+        return Err(InflateError::TooLarge(limit));
+    }
+    reservation.try_grow(length).map_err(InflateError::Full)?;
+    snap::raw::Decoder::new().decompress_vec(wire).map_err(broken)
 }
 
 fn read_all(mut from: impl Read, wire: usize, limit: u64, reservation: &mut Reservation) -> Result<Vec<u8>, InflateError> {

@@ -33,8 +33,8 @@ pub(crate) struct Inner {
     pub(crate) meters: Meters,
     limits: Limits,
     sink: Arc<dyn TelemetrySink>,
-    clock: Arc<dyn Clock>,
-    admission: Arc<Admission>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) admission: Arc<Admission>,
     decoders: Arc<Semaphore>,
     series: SeriesCache,
     targets: TargetInfoCache,
@@ -55,10 +55,14 @@ pub(crate) struct Payload {
 /// What became of an accepted request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Accepted {
+    /// Records in the request, kept or not.
+    pub(crate) records: u64,
     /// Records that can never be stored.
     pub(crate) rejected: u64,
     /// Why.
     pub(crate) message: Option<String>,
+    /// The first few of them by number, in formats that number them.
+    pub(crate) details: Vec<(u64, String)>,
     /// Rows that were stored, by table; none where the request had been accepted before.
     pub(crate) rows: Vec<(&'static str, u64)>,
 }
@@ -122,7 +126,8 @@ impl Collector {
                     self.inner.targets.remember(&targets);
                     self.inner.meters.series.set(i64::try_from(known).unwrap_or(i64::MAX));
                     self.count(protocol, appended, &rows, &tally);
-                    return Ok(Accepted { rejected: tally.rejected_total(), message: tally.message(protocol.noun()), rows });
+                    let (rejected, message) = (tally.rejected_total(), tally.message(protocol.noun()));
+                    return Ok(Accepted { records: tally.records, rejected, message, details: tally.details, rows });
                 }
                 // Some exporters never send again: wait a moment, decode again (the blocks are gone), try once more.
                 Err(failure) if failure.may_pass() && !held => {
@@ -201,6 +206,7 @@ fn prepare(config: &Config, payload: Payload, arrival: Arrival<'_>, mut reservat
         })?;
         Bytes::from(inflated)
     };
+    let body = payload.protocol.unpack(body, limit, &mut reservation)?;
     let payload = Payload { encoding: Encoding::Identity, body, ..payload };
     let weight = payload.protocol.weight(&payload.body);
     if weight > config.max_request_memory.0 {

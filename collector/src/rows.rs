@@ -214,9 +214,25 @@ impl<'a, 'r> Builder<'a, 'r> {
         self.metric.kind()
     }
 
+    /// The limits of the configuration.
+    pub(crate) fn limits(&self) -> &'r Limits {
+        self.arrival.limits
+    }
+
+    /// Whether a log record of this time, in nanoseconds since 1970, would be kept.
+    pub(crate) fn keeps_log_of(&self, unix_nano: u64) -> bool {
+        self.windows.logs.check(unix_nano).is_ok()
+    }
+
     /// What was rejected and cut so far.
     pub(crate) fn tally(&mut self) -> &mut Tally {
         &mut self.tally
+    }
+
+    /// Counts a record that cannot be kept.
+    pub(crate) fn reject(&mut self, reason: tally::Reason) -> Result<(), Full> {
+        self.tally.reject(reason, 1);
+        self.count()
     }
 
     /// Counts a record; now and then reserves the memory that the rows have come to take.
