@@ -180,6 +180,9 @@ impl Config {
         if self.body_timeout.0 == Duration::ZERO {
             return wrong("body_timeout", "is 0: no body could ever arrive; set for example 30s");
         }
+        if self.fluent.max_message.0 > self.max_decoded_bytes.0 && self.fluent.listen.is_some() {
+            return wrong("fluent.max_message", "is larger than max_decoded_bytes: such a message could never be stored");
+        }
         self.syslog.check()?;
         self.fluent.check()?;
         self.statsd.check()

@@ -2,5 +2,7 @@
 
 mod bad_input;
 pub(crate) mod fixtures;
+mod formats;
 mod mapping;
 mod services;
+mod sockets;

@@ -86,9 +86,6 @@ impl<'s> Connection<'s> {
                 None if self.buffer.is_empty() => return Ok(()),
                 None => return Err(Fault::Truncated),
             }
-            if self.buffer.len() <= FREE {
-                self.memory = None;
-            }
         }
     }
 
@@ -168,6 +165,8 @@ impl<'s> Connection<'s> {
 
     /// Stores a message and those behind it that have arrived whole, and acknowledges what asks for it.
     async fn take(&mut self, first: Bytes, max: usize) -> Result<(), Fault> {
+        // The request that the message becomes takes its own memory.
+        self.memory = None;
         let mut together = BytesMut::new();
         let mut next = Some(first);
         while let Some(message) = next.take() {

@@ -300,7 +300,7 @@ impl TelemetrySink for RecordingSink {
             return Err(refusal);
         }
         let mut batches = self.batches.lock().unwrap();
-        if batches.iter().any(|before| before.request == batch.request && before.tenant == batch.tenant) {
+        if batch.request.is_some() && batches.iter().any(|before| before.request == batch.request && before.tenant == batch.tenant) {
             return Ok(Appended::Duplicate);
         }
         batches.push(batch);
