@@ -4,6 +4,7 @@
 
 pub(crate) mod json;
 pub(crate) mod protobuf;
+pub(crate) mod remote_write;
 mod weight;
 
 use bytes::Bytes;
@@ -11,8 +12,11 @@ use bytes::Bytes;
 use crate::admission::{Full, Reservation};
 use crate::failure::Failure;
 use crate::rows::Builder;
+use crate::sentry;
 use crate::{fluent, loki, ndjson, syslog, zipkin};
-use weight::weight;
+use model::sink::RequestHash;
+use remote_write::Version;
+use weight::{weight, weight_of_maps};
 
 /// The signals that OTLP requests carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +86,9 @@ pub(crate) enum DecodeError {
     /// Bytes of a Fluent message that are no MessagePack.
     #[error(transparent)]
     Fluent(fluent::msgpack::Broken),
+    /// Not an envelope of Sentry's, or not its items.
+    #[error(transparent)]
+    Sentry(sentry::Broken),
     /// The rows take more memory than there is.
     #[error("no memory left")]
     Full(Full),
@@ -111,6 +118,10 @@ pub(crate) enum Protocol {
     },
     /// Zipkin v2.
     Zipkin,
+    /// What Sentry's SDKs send, for a project of this number.
+    Sentry(sentry::Endpoint, u64),
+    /// Prometheus remote write.
+    RemoteWrite(Version),
 }
 
 impl Protocol {
@@ -120,6 +131,8 @@ impl Protocol {
             Protocol::Otlp(signal, _) => signal.label(),
             Protocol::Loki(_) | Protocol::Ndjson | Protocol::Syslog(_) | Protocol::Fluent { .. } => Signal::Logs.label(),
             Protocol::Zipkin => Signal::Traces.label(),
+            Protocol::Sentry(endpoint, _) => endpoint.label(),
+            Protocol::RemoteWrite(_) => "metrics",
         }
     }
     /// What its records are called.
@@ -128,6 +141,8 @@ impl Protocol {
             Protocol::Otlp(signal, _) => signal.noun(),
             Protocol::Loki(_) | Protocol::Ndjson | Protocol::Syslog(_) | Protocol::Fluent { .. } => Signal::Logs.noun(),
             Protocol::Zipkin => Signal::Traces.noun(),
+            Protocol::Sentry(..) => "items",
+            Protocol::RemoteWrite(_) => "samples",
         }
     }
     /// The name that request hashes are made with; `None` where senders do not send a request again.
@@ -138,22 +153,45 @@ impl Protocol {
             Protocol::Fluent { resends } => resends.then_some("fluent"),
             Protocol::Zipkin => Some("zipkin"),
             Protocol::Ndjson | Protocol::Syslog(_) => None,
+            Protocol::RemoteWrite(Version::V1) => Some("remote_write/v1"),
+            Protocol::RemoteWrite(Version::V2) => Some("remote_write/v2"),
+            Protocol::Sentry(..) => Some("sentry"),
+        }
+    }
+    /// The hash by which a request that is sent again is known; `None` where senders do not.
+    pub(crate) fn request(self, body: &[u8]) -> Option<RequestHash> {
+        match self {
+            Protocol::Sentry(endpoint, project) => Some(sentry::request_hash(endpoint, project, body)),
+            Protocol::Otlp(..)
+            | Protocol::RemoteWrite(_)
+            | Protocol::Loki(_)
+            | Protocol::Ndjson
+            | Protocol::Syslog(_)
+            | Protocol::Fluent { .. }
+            | Protocol::Zipkin => self.resends().map(|name| RequestHash::of(name, body)),
         }
     }
     /// How much memory reading takes beside the rows: formats that are held whole while they are read, in bytes.
     pub(crate) fn weight(self, body: &[u8]) -> u64 {
         match self {
-            Protocol::Otlp(_, Format::Protobuf) => 0,
+            Protocol::Otlp(_, Format::Protobuf) | Protocol::RemoteWrite(_) => 0,
             Protocol::Otlp(_, Format::Json) => weight(body),
             // One record of these is in memory at a time.
             Protocol::Loki(_) | Protocol::Ndjson | Protocol::Syslog(_) | Protocol::Fluent { .. } | Protocol::Zipkin => 0,
+            Protocol::Sentry(..) => weight_of_maps(body),
         }
     }
     /// Inflates what the format itself compresses, at most `limit` bytes.
     pub(crate) fn unpack(self, body: Bytes, limit: u64, reservation: &mut Reservation) -> Result<Bytes, Failure> {
         match self {
             Protocol::Fluent { .. } => fluent::unpack(body, limit, reservation),
-            Protocol::Otlp(..) | Protocol::Loki(_) | Protocol::Ndjson | Protocol::Syslog(_) | Protocol::Zipkin => Ok(body),
+            Protocol::Otlp(..)
+            | Protocol::Sentry(..)
+            | Protocol::RemoteWrite(_)
+            | Protocol::Loki(_)
+            | Protocol::Ndjson
+            | Protocol::Syslog(_)
+            | Protocol::Zipkin => Ok(body),
         }
     }
     /// Reads a body into the builder's rows.
@@ -170,6 +208,9 @@ impl Protocol {
             Protocol::Syslog(offset) => syslog::read(offset, body, to),
             Protocol::Fluent { .. } => fluent::read(body, to),
             Protocol::Zipkin => zipkin::read(body, to),
+            Protocol::Sentry(endpoint, project) => sentry::read(endpoint, project, body, to),
+            Protocol::RemoteWrite(Version::V1) => remote_write::v1(body, to),
+            Protocol::RemoteWrite(Version::V2) => remote_write::v2(body, to),
         }
     }
 }

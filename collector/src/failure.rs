@@ -33,12 +33,23 @@ pub(crate) enum Failure {
     /// Neither protobuf nor JSON.
     #[error("content type `{0}` is not supported: send application/x-protobuf or application/json")]
     ContentType(String),
+    /// Another compression around Loki's protobuf, which is snappy in itself.
+    #[error("content encoding: protobuf is packed with snappy, and with nothing around it")]
+    AroundSnappy,
     /// Not JSON, where nothing else is taken.
     #[error("content type `{0}` is not supported: send application/json")]
     NotJson(String),
     /// None that is known.
-    #[error("content encoding `{0}` is not supported: send gzip, zstd, deflate or no compression")]
+    #[error("content encoding `{0}` is not supported: send gzip, zstd, deflate, br or no compression")]
     ContentEncoding(String),
+    /// Not a message of remote write.
+    #[error(
+        "content type `{0}` is not supported: send application/x-protobuf, with proto=prometheus.WriteRequest or proto=io.prometheus.write.v2.Request"
+    )]
+    RemoteWriteType(String),
+    /// Remote write is snappy and nothing else.
+    #[error("content encoding `{0}` is not supported: send snappy")]
+    RemoteWriteEncoding(String),
     /// Larger than configured.
     #[error("{}", too_large(*.0, *.1))]
     TooLarge(Stage, u64),
@@ -91,6 +102,7 @@ impl From<DecodeError> for Failure {
             | DecodeError::Json(_)
             | DecodeError::Utf8(_)
             | DecodeError::TooManyBuckets
+            | DecodeError::Sentry(_)
             | DecodeError::LokiLabels(_)
             | DecodeError::Fluent(_) => Failure::Decode(error),
         }
@@ -115,7 +127,12 @@ impl Failure {
         match self {
             Failure::Unauthenticated => StatusCode::UNAUTHORIZED,
             Failure::Forbidden(_) => StatusCode::FORBIDDEN,
-            Failure::ContentType(_) | Failure::NotJson(_) | Failure::ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Failure::ContentType(_)
+            | Failure::NotJson(_)
+            | Failure::AroundSnappy
+            | Failure::ContentEncoding(_)
+            | Failure::RemoteWriteType(_)
+            | Failure::RemoteWriteEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Failure::TooLarge(..) | Failure::TooHeavy(..) => StatusCode::PAYLOAD_TOO_LARGE,
             Failure::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             Failure::Body(_) | Failure::Frame(_) | Failure::Compression(..) | Failure::Decode(_) => StatusCode::BAD_REQUEST,
@@ -131,11 +148,12 @@ impl Failure {
         match self {
             Failure::Unauthenticated => Code::Unauthenticated,
             Failure::Forbidden(_) => Code::PermissionDenied,
-            Failure::ContentEncoding(_) => Code::Unimplemented,
+            Failure::ContentEncoding(_) | Failure::RemoteWriteEncoding(_) | Failure::RemoteWriteType(_) => Code::Unimplemented,
             Failure::TooLarge(..) | Failure::TooHeavy(..) => Code::ResourceExhausted,
             Failure::Slow(_) => Code::DeadlineExceeded,
             Failure::ContentType(_)
             | Failure::NotJson(_)
+            | Failure::AroundSnappy
             | Failure::Body(_)
             | Failure::Frame(_)
             | Failure::Compression(..)
@@ -157,7 +175,10 @@ impl Failure {
             | Failure::Forbidden(_)
             | Failure::ContentType(_)
             | Failure::NotJson(_)
+            | Failure::AroundSnappy
             | Failure::ContentEncoding(_)
+            | Failure::RemoteWriteType(_)
+            | Failure::RemoteWriteEncoding(_)
             | Failure::TooLarge(..)
             | Failure::TooHeavy(..)
             | Failure::Slow(_)

@@ -23,7 +23,9 @@ pub(crate) enum Encoding {
     Deflate,
     /// RFC 8878, one or more frames.
     Zstd,
-    /// Snappy's block format, which protocols have inside their own format: no content encoding names it.
+    /// RFC 7932.
+    Brotli,
+    /// Snappy's block format, as Prometheus and Loki send it; no `Content-Encoding` of other protocols.
     Snappy,
 }
 
@@ -35,6 +37,7 @@ impl Encoding {
             "gzip" | "x-gzip" => Some(Encoding::Gzip),
             "deflate" => Some(Encoding::Deflate),
             "zstd" => Some(Encoding::Zstd),
+            "br" => Some(Encoding::Brotli),
             _ => None,
         }
     }
@@ -45,6 +48,7 @@ impl Encoding {
             Encoding::Gzip => "gzip",
             Encoding::Deflate => "deflate",
             Encoding::Zstd => "zstd",
+            Encoding::Brotli => "br",
             Encoding::Snappy => "snappy",
         }
     }
@@ -82,16 +86,48 @@ pub(crate) fn inflate(encoding: Encoding, wire: &[u8], limit: u64, reservation: 
             decoder.window_log_max(ZSTD_WINDOW).map_err(InflateError::Broken)?;
             read_all(decoder, wire.len(), limit, reservation)
         }
-        Encoding::Snappy => snappy(wire, limit, reservation),
+        Encoding::Brotli => read_all(brotli_decompressor::Decompressor::new(wire, STEP), wire.len(), limit, reservation),
+        Encoding::Snappy => unsnap(wire, limit, reservation),
     }
 }
 
-/// A block says in front how long it will be: that is checked and reserved before anything is inflated.
-fn snappy(wire: &[u8], limit: u64, reservation: &mut Reservation) -> Result<Vec<u8>, InflateError> {
-    let broken = |error: snap::Error| InflateError::Broken(std::io::Error::other(error));
+/// The beginning of a body, at most `limit` bytes; less where the stream is broken.
+pub(crate) fn beginning(encoding: Encoding, wire: &[u8], limit: usize) -> Vec<u8> {
+    let mut body = Vec::with_capacity(limit);
+    let mut read = |from: &mut dyn Read| {
+        // What could be read before an error is kept; the whole body will tell of the error.
+        let _ = from.take(limit as u64).read_to_end(&mut body);
+    };
+    match encoding {
+        Encoding::Identity => read(&mut &*wire),
+        Encoding::Gzip => read(&mut MultiGzDecoder::new(wire)),
+        Encoding::Deflate => read(&mut ZlibDecoder::new(wire)),
+        Encoding::Zstd => {
+            if let Ok(mut decoder) = zstd::Decoder::with_buffer(BufReader::new(wire))
+                && decoder.window_log_max(ZSTD_WINDOW).is_ok()
+            {
+                read(&mut decoder);
+            }
+        }
+        Encoding::Brotli => read(&mut brotli_decompressor::Decompressor::new(wire, STEP)),
+        // A block is decompressed whole or not at all; no protocol that asks for a beginning uses it.
+        Encoding::Snappy => {}
+    }
+    body
+}
+
+/// A block cannot become more than this many times as long: an element of three bytes copies at most 64.
+const SNAPPY_RATIO: u64 = 22;
+
+/// A block announces its length, so the limit holds before anything is inflated.
+fn unsnap(wire: &[u8], limit: u64, reservation: &mut Reservation) -> Result<Vec<u8>, InflateError> {
+    let broken = |error: snap::Error| InflateError::Broken(std::io::Error::other(error.to_string()));
     let length = snap::raw::decompress_len(wire).map_err(broken)? as u64;
     if length > limit {
         return Err(InflateError::TooLarge(limit));
+    }
+    if length > wire.len() as u64 * SNAPPY_RATIO {
+        return Err(InflateError::Broken(std::io::Error::other("it announces more bytes than it can hold")));
     }
     reservation.try_grow(length).map_err(InflateError::Full)?;
     snap::raw::Decoder::new().decompress_vec(wire).map_err(broken)

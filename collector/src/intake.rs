@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::access::{Permission, Principal};
+use model::fingerprint::Rules;
 use model::sink::{Appended, Batch, RequestHash, TelemetrySink};
 use model::time::{Clock, Timestamp};
 use prometheus::Registry;
@@ -15,10 +16,13 @@ use crate::admission::{Admission, Reservation};
 use crate::config::Config;
 use crate::decode::Protocol;
 use crate::failure::{Failure, Stage};
+use crate::family::Families;
 use crate::inflate::{Encoding, InflateError, inflate};
 use crate::meters::Meters;
 use crate::rows::red::NameGuard;
-use crate::rows::{Arrival, Builder, Built, Limits, tally::Tally};
+use crate::rows::tally::{Tally, Written};
+use crate::rows::{Arrival, Builder, Built, Limits};
+use crate::sentry::rates::Rates;
 use crate::series::{SeriesCache, TargetInfoCache};
 
 /// The OTLP intake. Cheap to clone; clones share everything.
@@ -39,6 +43,9 @@ pub(crate) struct Inner {
     series: SeriesCache,
     targets: TargetInfoCache,
     names: NameGuard,
+    /// Envelopes that each key sent within this minute.
+    pub(crate) rates: Rates,
+    families: Families,
 }
 
 /// A body as it came.
@@ -63,8 +70,12 @@ pub(crate) struct Accepted {
     pub(crate) message: Option<String>,
     /// The first few of them by number, in formats that number them.
     pub(crate) details: Vec<(u64, String)>,
-    /// Rows that were stored, by table; none where the request had been accepted before.
+    /// Of Prometheus's records, how many are stored.
+    pub(crate) written: Written,
+    /// Rows of the request, by table.
     pub(crate) rows: Vec<(&'static str, u64)>,
+    /// The id of the event in it, where the protocol has one.
+    pub(crate) id: Option<[u8; 16]>,
 }
 
 /// A decoded request.
@@ -93,6 +104,8 @@ impl Collector {
             series: SeriesCache::new(config.series_cache),
             targets: TargetInfoCache::new(config.series_cache),
             names: NameGuard::new(&config),
+            rates: Rates::new(config.sentry.rate_limit),
+            families: Families::default(),
             meters,
             config,
         };
@@ -102,7 +115,22 @@ impl Collector {
     /// Lets a request in: its principal may send telemetry, and there is room for it.
     pub(crate) async fn enter(&self, principal: Option<&Principal>) -> Result<Reservation, Failure> {
         principal.ok_or(Failure::Unauthenticated)?.require(Permission::Ingest)?;
+        self.admit().await
+    }
+
+    /// Lets a request in whose body tells who it is from.
+    pub(crate) async fn admit(&self) -> Result<Reservation, Failure> {
         self.inner.admission.enter().await.map_err(Failure::from)
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// Groups errors by these rules, from the next request on.
+    pub fn set_error_rules(&self, rules: Rules) {
+        self.inner.limits.set_rules(rules);
     }
 
     /// Stores a request whose body is read; its rows are durable once this returns.
@@ -126,8 +154,15 @@ impl Collector {
                     self.inner.targets.remember(&targets);
                     self.inner.meters.series.set(i64::try_from(known).unwrap_or(i64::MAX));
                     self.count(protocol, appended, &rows, &tally);
-                    let (rejected, message) = (tally.rejected_total(), tally.message(protocol.noun()));
-                    return Ok(Accepted { records: tally.records, rejected, message, details: tally.details, rows });
+                    return Ok(Accepted {
+                        records: tally.records,
+                        rejected: tally.rejected_total(),
+                        message: tally.message(protocol.noun()),
+                        details: tally.details,
+                        written: tally.written,
+                        rows,
+                        id: tally.sentry.id,
+                    });
                 }
                 // Some exporters never send again: wait a moment, decode again (the blocks are gone), try once more.
                 Err(failure) if failure.may_pass() && !held => {
@@ -165,6 +200,7 @@ impl Collector {
                 series: &inner.series,
                 targets: &inner.targets,
                 names: &inner.names,
+                families: &inner.families,
             };
             let prepared = prepare(&inner.config, payload, arrival, reservation);
             histogram.observe(watch.elapsed().as_secs_f64());
@@ -217,7 +253,7 @@ fn prepare(config: &Config, payload: Payload, arrival: Arrival<'_>, mut reservat
     let mut builder = Builder::new(arrival, Some(&mut reservation));
     payload.protocol.read(&payload.body, bounds, &mut builder)?;
     let built = builder.finish().map_err(Failure::from)?;
-    let hash = payload.protocol.resends().map(|name| RequestHash::of(name, &payload.body));
+    let hash = payload.protocol.request(&payload.body);
     Ok(Prepared { payload, reservation, hash, built })
 }
 

@@ -1,4 +1,4 @@
-//! The intake: OTLP over gRPC and HTTP in, columnar blocks out to the durable log.
+//! The intake: OTLP over gRPC and HTTP, Sentry envelopes in, columnar blocks out to the durable log.
 //!
 //! A request walks: principal -> admission (requests, memory) -> body (limits while reading and inflating) -> decode ->
 //! rows (one block per table, rejected records counted) -> [`model::sink::TelemetrySink`] -> answer. Only an answer of
@@ -10,6 +10,7 @@ mod config;
 mod decode;
 pub mod errors;
 mod failure;
+mod family;
 mod fluent;
 mod grpc;
 mod http;
@@ -22,7 +23,9 @@ mod naming;
 mod ndjson;
 mod push;
 mod record;
+mod remote_write;
 mod rows;
+pub mod sentry;
 mod series;
 mod severity;
 mod sockets;
@@ -33,7 +36,7 @@ mod syslog;
 mod tests;
 mod zipkin;
 
-pub use config::{Config, ConfigError, FluentConfig, RetentionDays, StatsdConfig, SyslogConfig, UtcOffset};
+pub use config::{Config, ConfigError, FluentConfig, RetentionDays, SentryConfig, SentryRateLimit, StatsdConfig, SyslogConfig, UtcOffset};
 pub use intake::Collector;
 pub use naming::{label_name, metric_name};
 pub use sockets::{BindError, Sockets};

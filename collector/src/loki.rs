@@ -52,15 +52,15 @@ async fn push(State(collector): State<Collector>, request: Request) -> Response 
 }
 
 fn what(parts: &Parts) -> Result<(Protocol, Encoding), Failure> {
-    let packed = parts.headers.get(header::CONTENT_ENCODING).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"snappy"));
+    let named = parts.headers.get(header::CONTENT_ENCODING).map_or("", |value| value.to_str().unwrap_or("?"));
     match content_type(parts).as_str() {
         "application/json" => Ok((Protocol::Loki(Format::Json), encoding(&parts.headers, header::CONTENT_ENCODING.as_str())?)),
-        // Snappy belongs to the format: agents send it with the header, with another header, or without.
-        "application/x-protobuf" if packed || !parts.headers.contains_key(header::CONTENT_ENCODING) => {
+        // Snappy belongs to the format: agents send it with the header or without.
+        "application/x-protobuf" if ["", "identity", "snappy"].iter().any(|known| named.eq_ignore_ascii_case(known)) => {
             Ok((Protocol::Loki(Format::Protobuf), Encoding::Snappy))
         }
-        "application/x-protobuf" => Err(Failure::ContentEncoding("anything but snappy around protobuf".to_owned())),
-        _ => Err(Failure::ContentType(content_type(parts).chars().filter(|c| !c.is_control()).take(64).collect())),
+        "application/x-protobuf" => Err(Failure::AroundSnappy),
+        other => Err(Failure::ContentType(other.chars().filter(|c| !c.is_control()).take(64).collect())),
     }
 }
 

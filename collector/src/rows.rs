@@ -5,6 +5,7 @@
 pub(crate) mod attributes;
 mod limits;
 pub(crate) mod logs;
+pub(crate) mod named;
 pub(crate) mod points;
 pub(crate) mod red;
 pub(crate) mod tally;
@@ -16,7 +17,8 @@ use model::time::Timestamp;
 
 use crate::admission::{Full, Reservation};
 use crate::columns::{ExemplarColumns, ExponentialColumns, HistogramColumns, LogColumns, PointColumns, SpanColumns, SummaryColumns};
-use crate::errors::event::ErrorRows;
+use crate::errors::event::{ErrorEvent, ErrorRows};
+use crate::family::Families;
 use crate::record::{Attributes, Kind, Resource, Scope, Text};
 use crate::series::{Known, SeriesBatch, SeriesCache, SeriesKey, TargetInfoCache};
 use attributes::{cut, find, tidy};
@@ -40,6 +42,8 @@ pub(crate) struct Arrival<'r> {
     pub(crate) targets: &'r TargetInfoCache,
     /// Span names that the derived series know.
     pub(crate) names: &'r NameGuard,
+    /// What Prometheus's senders said about metrics.
+    pub(crate) families: &'r Families,
 }
 
 impl Arrival<'_> {
@@ -135,6 +139,8 @@ pub(crate) struct Builder<'a, 'r> {
     summaries: SummaryColumns,
     exemplars: ExemplarColumns,
     targets: Vec<((u64, u64), i64)>,
+    /// Samples of series that Prometheus named.
+    seen: named::Seen,
     /// For building keys.
     scratch: Vec<u8>,
 }
@@ -177,6 +183,7 @@ impl<'a, 'r> Builder<'a, 'r> {
             summaries: SummaryColumns::default(),
             exemplars: ExemplarColumns::default(),
             targets: Vec::new(),
+            seen: named::Seen::default(),
             scratch: Vec::new(),
         }
     }
@@ -214,14 +221,25 @@ impl<'a, 'r> Builder<'a, 'r> {
         self.metric.kind()
     }
 
-    /// The limits of the configuration.
-    pub(crate) fn limits(&self) -> &'r Limits {
-        self.arrival.limits
-    }
-
     /// Whether a log record of this time, in nanoseconds since 1970, would be kept.
     pub(crate) fn keeps_log_of(&self, unix_nano: u64) -> bool {
         self.windows.logs.check(unix_nano).is_ok()
+    }
+
+    /// What all rows of the request share.
+    pub(crate) fn arrival(&self) -> Arrival<'r> {
+        self.arrival
+    }
+
+    /// Adds an error event that was sent as one.
+    pub(crate) fn error(&mut self, event: &ErrorEvent<'_>) -> Result<(), Full> {
+        self.errors.push(event);
+        self.count()
+    }
+
+    /// The time of an error event as stored: that of its arrival where its own cannot be kept.
+    pub(crate) fn error_time(&self, unix_nano: u64) -> i64 {
+        self.errors.time(unix_nano).unwrap_or(self.arrival.at.nanos())
     }
 
     /// What was rejected and cut so far.
@@ -233,6 +251,24 @@ impl<'a, 'r> Builder<'a, 'r> {
     pub(crate) fn reject(&mut self, reason: tally::Reason) -> Result<(), Full> {
         self.tally.reject(reason, 1);
         self.count()
+    }
+
+    /// The limits.
+    pub(crate) fn limits(&self) -> &'r Limits {
+        self.arrival.limits
+    }
+
+    /// What Prometheus's senders said about metrics.
+    pub(crate) fn families(&self) -> &'r Families {
+        self.arrival.families
+    }
+
+    /// Reserves memory that reading takes beside the rows.
+    pub(crate) fn hold(&mut self, bytes: u64) -> Result<(), Full> {
+        match &mut self.budget.reservation {
+            Some(reservation) => reservation.try_grow(bytes),
+            None => Ok(()),
+        }
     }
 
     /// Counts a record; now and then reserves the memory that the rows have come to take.
@@ -269,7 +305,8 @@ impl<'a, 'r> Builder<'a, 'r> {
             + self.histograms.bytes()
             + self.exponentials.bytes()
             + self.summaries.bytes()
-            + self.exemplars.bytes())
+            + self.exemplars.bytes()
+            + self.seen.bytes())
     }
 
     /// The blocks.

@@ -34,6 +34,8 @@ pub struct Config {
     pub delivery: alerting::delivery::Config,
     /// Incidents and postmortems.
     pub incidents: incidents::Config,
+    /// Error issues.
+    pub errors: incidents::issues::Config,
     /// Repairs.
     pub remediation: remediation::Config,
     /// Watchfire's own logs and spans.
@@ -50,6 +52,8 @@ pub struct ServerConfig {
     pub otlp_grpc: SocketAddr,
     /// OTLP over HTTP.
     pub otlp_http: SocketAddr,
+    /// Zipkin's spans on an address of their own; none: `listen` takes them all the same.
+    pub zipkin: Option<SocketAddr>,
     /// Where telemetry, state, log segments and postmortems lie; none: a folder of the user's.
     pub data_dir: Option<PathBuf>,
     /// How links in notifications begin; none: `http://<listen>`.
@@ -58,6 +62,8 @@ pub struct ServerConfig {
     pub first_key_file: Option<PathBuf>,
     /// How long stopping may take.
     pub shutdown_grace: Span,
+    /// Whether changed files are taken up without a signal.
+    pub reload_on_change: bool,
 }
 
 impl Default for ServerConfig {
@@ -67,16 +73,18 @@ impl Default for ServerConfig {
             listen: loopback(7700),
             otlp_grpc: loopback(4317),
             otlp_http: loopback(4318),
+            zipkin: None,
             data_dir: None,
             public_url: None,
             first_key_file: None,
             shutdown_grace: Span::secs(20),
+            reload_on_change: true,
         }
     }
 }
 
 /// Where data is kept.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StorageConfig {
     /// Telemetry.
@@ -85,6 +93,19 @@ pub struct StorageConfig {
     pub postgres_url: Option<Secret>,
     /// The write-ahead log.
     pub wal: WalSettings,
+    /// How long done and cancelled work rows (deliveries, timers) are kept.
+    pub finished_work: Span,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        StorageConfig {
+            clickhouse: ClickHouseConfig::default(),
+            postgres_url: None,
+            wal: WalSettings::default(),
+            finished_work: Span::secs(30 * 86_400),
+        }
+    }
 }
 
 /// The write-ahead log.
@@ -285,9 +306,15 @@ impl Config {
         problems.extend(self.delivery.problems().into_iter().map(|problem| format!("delivery: {problem}")));
         problems.extend(self.alerting.check(&receivers));
         problems.extend(self.incidents.check());
+        problems.extend(self.errors.check());
         problems.extend(self.remediation.check());
         problems.extend(self.collector.check().err().map(|error| format!("collector: {error}")));
+        problems.extend(crate::observe::Spans::parse(&self.observe.spans).err());
         problems.extend(self.storage.clickhouse.problems());
+        if self.storage.finished_work < Span::secs(86_400) {
+            let kept = self.storage.finished_work;
+            problems.push(format!("storage.finished_work is {kept}: use at least 1d, or what was done could be done once more"));
+        }
         let named = self.incidents.chat_receiver.iter().chain(&self.incidents.review_receivers);
         for name in named.filter(|name| !receivers.contains(*name)) {
             problems.push(format!("incidents: `{name}` is not configured under `receivers`"));

@@ -2,18 +2,28 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)] // tests fail by panicking, and read the real world
 
+#[path = "e2e/agents.rs"]
+mod agents;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
 #[path = "e2e/clickhouse_url.rs"]
 mod clickhouse_url;
 #[path = "e2e/command_line.rs"]
 mod command_line;
-#[path = "e2e/crash.rs"]
-mod crash;
 #[path = "e2e/deliveries.rs"]
 mod deliveries;
 #[path = "e2e/deploy.rs"]
 mod deploy;
+#[path = "e2e/issues.rs"]
+mod issues;
+#[path = "e2e/own_spans.rs"]
+mod own_spans;
+#[path = "e2e/reload.rs"]
+mod reload;
+#[path = "e2e/remote_write.rs"]
+mod remote_write;
+#[path = "e2e/sentry.rs"]
+mod sentry;
 #[path = "e2e/spine.rs"]
 mod spine;
 #[path = "e2e/sql_listener.rs"]

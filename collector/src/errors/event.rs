@@ -3,11 +3,13 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use model::columns::TableBlock;
+use model::fingerprint::{ErrorFacts, Fingerprint, FrameFacts, GROUPED_BY_TAG, Grouping, Rules, TITLE_TAG};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{Frame, fingerprint, normalize, parse, raised_message};
+use super::{Frame, fingerprint, normalize, parse, raised_kind, raised_message};
 use crate::columns::ErrorColumns;
 use crate::record::{Attribute, Attributes, Text};
 use crate::rows::attributes::{Pairs, cut, find, find_any};
@@ -88,8 +90,10 @@ pub(crate) struct Exception<'e> {
 pub(crate) struct ErrorEvent<'e> {
     /// The service or project.
     pub(crate) project: &'e str,
-    /// What groups it.
+    /// What groups it, unless a rule of the configuration says otherwise.
     pub(crate) fingerprint: u64,
+    /// How it was grouped, where it was not by type, message and frames.
+    pub(crate) grouped_by: Option<String>,
     /// When, in nanoseconds.
     pub(crate) ts: i64,
     /// Made by the sender, or of what was sent.
@@ -118,7 +122,7 @@ pub(crate) struct ErrorEvent<'e> {
     pub(crate) frames: &'e [Frame],
     /// The stack as text.
     pub(crate) stack: &'e str,
-    /// What else is known, sorted by key.
+    /// What else is known, sorted by key, each key once.
     pub(crate) tags: &'e [(Cow<'e, str>, Cow<'e, str>)],
 }
 
@@ -127,6 +131,8 @@ pub(crate) struct ErrorRows<'a> {
     arrival: Arrival<'a>,
     window: Window,
     rows: ErrorColumns,
+    /// The configured rules of grouping.
+    rules: Arc<Rules>,
     /// How often the same exception stood in the request: equal ones are different events.
     seen: HashMap<u128, u32>,
 }
@@ -138,7 +144,7 @@ impl<'a> ErrorRows<'a> {
     /// No events yet.
     pub(crate) fn new(arrival: Arrival<'a>) -> Self {
         let window = arrival.window(arrival.limits.retention.errors);
-        ErrorRows { arrival, window, rows: ErrorColumns::default(), seen: HashMap::new() }
+        ErrorRows { arrival, window, rows: ErrorColumns::default(), rules: arrival.limits.rules(), seen: HashMap::new() }
     }
 
     /// The block.
@@ -146,12 +152,18 @@ impl<'a> ErrorRows<'a> {
         self.rows.into_block()
     }
 
-    /// Adds an event.
+    /// The time of an event as stored; `None` where it is outside what is kept.
+    pub(crate) fn time(&self, unix_nano: u64) -> Option<i64> {
+        self.window.check(unix_nano).ok()
+    }
+
+    /// Adds an event, under the fingerprint that the rules decide on.
     pub(crate) fn push(&mut self, event: &ErrorEvent<'_>) {
+        let grouping = group(&self.rules, event);
         let to = &mut self.rows;
         to.tenant.push(self.arrival.tenant.as_str().as_bytes());
         to.project.push(event.project.as_bytes());
-        to.fingerprint.push(event.fingerprint);
+        to.fingerprint.push(grouping.fingerprint.0);
         to.ts.push(event.ts);
         to.received.push(self.arrival.at.millis());
         to.event_id.push(&event.event_id);
@@ -176,7 +188,13 @@ impl<'a> ErrorRows<'a> {
         to.frames_line.end_row(event.frames.len());
         to.frames_in_app.end_row(event.frames.len());
         to.stack.push(event.stack.as_bytes());
-        to.tags.push(event.tags.iter().map(|(key, value)| (key.as_ref(), value.as_ref())));
+        // Nobody but us says how an event was grouped.
+        let own = |key: &str| key == GROUPED_BY_TAG || key == TITLE_TAG;
+        let sent = event.tags.iter().map(|(key, value)| (key.as_ref(), value.as_ref())).filter(|(key, _)| !own(key));
+        let said = [(GROUPED_BY_TAG, grouping.grouped_by.as_deref()), (TITLE_TAG, grouping.title.as_deref())];
+        let mut tags: Vec<(&str, &str)> = sent.chain(said.into_iter().filter_map(|(key, value)| Some((key, value?)))).collect();
+        tags.sort_unstable_by_key(|(key, _)| *key);
+        to.tags.push(tags);
         to.retention_days.push(self.arrival.limits.retention.errors);
     }
 
@@ -187,7 +205,7 @@ impl<'a> ErrorRows<'a> {
         let message = if raised.message.is_empty() { exception.message } else { &raised.message };
         let message = cut(message, limits.text, Part::Text, tally);
         let kind = cut(raised.kind.as_ref(), limits.name, Part::Name, tally);
-        let kind = if kind.is_empty() { "Error" } else { kind.as_ref() };
+        let kind = if kind.is_empty() { "Error" } else { raised_kind(&stack, &kind) };
         let frames = parse(&stack);
         let normalized = normalize(raised_message(&stack, kind).unwrap_or(&message));
         let event_id = event_id(&mut self.seen, exception, kind, &message, &stack);
@@ -197,6 +215,7 @@ impl<'a> ErrorRows<'a> {
         self.push(&ErrorEvent {
             project: exception.service,
             fingerprint: fingerprint(kind, &normalized, &frames, limits.frames),
+            grouped_by: None,
             ts: self.window.check(exception.ts).unwrap_or(exception.fallback_ts),
             event_id: event_id.into_bytes(),
             source: match exception.source {
@@ -222,6 +241,27 @@ impl<'a> ErrorRows<'a> {
     pub(crate) fn bytes(&self) -> usize {
         self.rows.bytes()
     }
+}
+
+/// How the rules group an event.
+fn group(rules: &Rules, event: &ErrorEvent<'_>) -> Grouping {
+    let computed = Fingerprint(event.fingerprint);
+    let frames = event.frames.iter();
+    let frames: Vec<FrameFacts<'_>> =
+        frames.map(|frame| FrameFacts { function: &frame.function, file: &frame.file, in_app: frame.in_app }).collect();
+    let facts = ErrorFacts {
+        kind: event.kind,
+        message: event.message,
+        normalized: event.normalized,
+        service: event.project,
+        environment: event.environment,
+        release: event.release,
+        frames: &frames,
+        computed,
+    };
+    let decided = rules.decide(&facts);
+    let by_rule = decided.grouped_by.is_some();
+    Grouping { grouped_by: if by_rule { decided.grouped_by } else { event.grouped_by.clone() }, ..decided }
 }
 
 /// The environment that a resource names.

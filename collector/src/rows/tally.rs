@@ -1,5 +1,7 @@
 //! What was kept, rejected and cut in one request. Pure; the shell adds it to the metrics once the request is accepted.
 
+use crate::sentry::items::Seen;
+
 /// Why a record can never be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
@@ -31,10 +33,26 @@ pub(crate) enum Reason {
     LabelTooLong,
     /// A record of a format with many records that is not of that format.
     Malformed,
+    /// A series without `__name__`.
+    NoMetricName,
+    /// A label without a name.
+    EmptyLabelName,
+    /// The same label name twice.
+    DuplicateLabel,
+    /// Another value for a moment that has one already.
+    DuplicateSample,
+    /// A native histogram that contradicts itself.
+    BadNativeHistogram,
+    /// A native histogram of a schema that nobody knows.
+    UnknownSchema,
+    /// Explicit buckets whose counts are not whole.
+    FractionalCounts,
+    /// A reference past the end of the symbols.
+    BadReference,
 }
 
 /// All reasons, in the order of the enum.
-const REASONS: [Reason; 14] = [
+const REASONS: [Reason; 22] = [
     Reason::TooOld,
     Reason::TooFarAhead,
     Reason::NoTime,
@@ -49,6 +67,14 @@ const REASONS: [Reason; 14] = [
     Reason::TooManyLabels,
     Reason::LabelTooLong,
     Reason::Malformed,
+    Reason::NoMetricName,
+    Reason::EmptyLabelName,
+    Reason::DuplicateLabel,
+    Reason::DuplicateSample,
+    Reason::BadNativeHistogram,
+    Reason::UnknownSchema,
+    Reason::FractionalCounts,
+    Reason::BadReference,
 ];
 
 impl Reason {
@@ -69,6 +95,14 @@ impl Reason {
             Reason::TooManyLabels => "too_many_labels",
             Reason::LabelTooLong => "label_too_long",
             Reason::Malformed => "malformed",
+            Reason::NoMetricName => "no_metric_name",
+            Reason::EmptyLabelName => "empty_label_name",
+            Reason::DuplicateLabel => "duplicate_label",
+            Reason::DuplicateSample => "duplicate_sample",
+            Reason::BadNativeHistogram => "bad_native_histogram",
+            Reason::UnknownSchema => "unknown_schema",
+            Reason::FractionalCounts => "fractional_counts",
+            Reason::BadReference => "bad_reference",
         }
     }
     /// For people: what is wrong and what would be right.
@@ -88,6 +122,14 @@ impl Reason {
             Reason::TooManyLabels => "with more labels than collector.max_labels",
             Reason::LabelTooLong => "with a label longer than collector.max_label_name or max_label_value",
             Reason::Malformed => "that are malformed",
+            Reason::NoMetricName => "of a series without the label `__name__`",
+            Reason::EmptyLabelName => "of a series with a label without a name",
+            Reason::DuplicateLabel => "of a series that has the same label name twice",
+            Reason::DuplicateSample => "for a series and time that the same request gives another value",
+            Reason::BadNativeHistogram => "native histograms whose spans, buckets and count do not fit",
+            Reason::UnknownSchema => "native histograms of a schema that is not known (send -4 to 8, or -53)",
+            Reason::FractionalCounts => "native histograms with custom buckets whose counts are not whole numbers",
+            Reason::BadReference => "with a label or metadata reference past the end of the symbols, or a name without a value",
         }
     }
 }
@@ -136,6 +178,17 @@ impl Part {
     }
 }
 
+/// Records of a request of Prometheus that are stored, those included that the request holds twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Number samples.
+    pub(crate) samples: u64,
+    /// Native histogram samples.
+    pub(crate) histograms: u64,
+    /// Exemplars.
+    pub(crate) exemplars: u64,
+}
+
 /// The counts of one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -143,11 +196,15 @@ pub(crate) struct Tally {
     cut: [u64; PARTS.len()],
     /// Records in the request, kept or not.
     pub(crate) records: u64,
+    /// What was kept of a request of Prometheus.
+    pub(crate) written: Written,
     /// Spans counted as `overflow` in the derived series.
     pub(crate) red_overflow: u64,
     /// Which records were rejected, counted from 1, and why: the first few, of formats that number them.
     pub(crate) details: Vec<(u64, String)>,
     last: Option<Reason>,
+    /// Items of Sentry's envelopes.
+    pub(crate) sentry: Seen,
 }
 
 /// How many rejected records are told one by one.

@@ -36,36 +36,38 @@ impl<'a> Builder<'a, '_> {
         let status = u8::try_from(span.status).ok().filter(|status| *status <= 2).unwrap_or(0);
         let duration = span.end.saturating_sub(span.start);
         tidy(&mut span.attributes, limits, tally);
-        to.tenant.push(self.arrival.tenant.as_str().as_bytes());
         to.ts.push(ts);
         to.received.push(self.arrival.at.millis());
         to.trace_id.push(&span.trace_id);
         to.span_id.push(&span.span_id);
         to.parent_span_id.push(&span.parent_span_id);
         to.trace_state.push(cut(span.trace_state.as_ref(), limits.value, Part::Value, tally).as_bytes());
-        to.service.push(self.resource.service.as_bytes());
         to.name.push(name.as_bytes());
         to.kind.push(kind);
         to.duration.push(duration);
         to.status.push(status);
         to.status_message.push(cut(span.status_message.as_ref(), limits.text, Part::Text, tally).as_bytes());
-        to.scope_name.push(self.scope.name.as_bytes());
-        to.scope_version.push(self.scope.version.as_bytes());
-        if self.span_of.0 == self.resource.serial {
-            to.resource.repeat_row();
-        } else {
-            push_row(&mut to.resource, &self.resource.attributes.list);
-        }
         push_row(&mut to.attributes, &span.attributes.list);
         to.flags.push(span.flags);
         to.sample_rate.push(if span.sample_rate > 0 { span.sample_rate } else { sample_rate(&span.trace_state) });
         to.retention_days.push(limits.retention.spans);
-        if self.span_of == (self.resource.serial, self.scope.serial) {
+        let of = (self.resource.serial, self.scope.serial);
+        if self.span_of == of {
+            to.tenant.repeat();
+            to.service.repeat();
+            to.resource.repeat_row();
+            to.scope_name.repeat();
+            to.scope_version.repeat();
             to.scope_attributes.repeat_row();
         } else {
+            to.tenant.push(self.arrival.tenant.as_str().as_bytes());
+            to.service.push(self.resource.service.as_bytes());
+            push_row(&mut to.resource, &self.resource.attributes.list);
+            to.scope_name.push(self.scope.name.as_bytes());
+            to.scope_version.push(self.scope.version.as_bytes());
             push_row(&mut to.scope_attributes, &self.scope.attributes.list);
+            self.span_of = of;
         }
-        self.span_of = (self.resource.serial, self.scope.serial);
         to.dropped_attributes.push(span.dropped_attributes.saturating_add(span.attributes.cut));
         self.red.add(&self.resource.service, &name, kind, status, duration);
         self.span_events(span, &name, ts);

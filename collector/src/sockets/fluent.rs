@@ -27,6 +27,8 @@ use crate::fluent::{envelope, handshake};
 const LONGEST_GREETING: usize = 16 << 10;
 /// What a connection may hold without asking for memory.
 const FREE: usize = 64 << 10;
+/// With less room than this the buffer grows.
+const SPARE: usize = 4 << 10;
 /// Bytes of messages that are stored together at most.
 const TOGETHER: usize = 4 << 20;
 
@@ -125,7 +127,7 @@ impl<'s> Connection<'s> {
 
     /// Reads on, once there is memory for it.
     async fn read(&mut self, deadline: Option<Instant>) -> Result<Read, Fault> {
-        if self.buffer.len() >= FREE {
+        if self.buffer.capacity() - self.buffer.len() < SPARE {
             self.grow(deadline).await?;
         }
         let stop = self.store.stop.clone();
@@ -142,9 +144,10 @@ impl<'s> Connection<'s> {
         Ok(if read == 0 { Read::End } else { Read::Some })
     }
 
-    /// Takes memory for as much again as is there, from what all requests may take.
+    /// Room for more; past a little of it, for as much again as is there, from what all requests may take.
     async fn grow(&mut self, deadline: Option<Instant>) -> Result<(), Fault> {
-        if self.buffer.capacity() > self.buffer.len() {
+        if self.buffer.len() < FREE {
+            self.buffer.reserve(FREE / 2);
             return Ok(());
         }
         let more = self.buffer.len() as u64;

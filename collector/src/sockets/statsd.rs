@@ -21,6 +21,9 @@ use crate::statsd::line::{LineError, parse};
 /// Longest line of a connection.
 const LONGEST_LINE: usize = 64 << 10;
 
+/// Bytes read at once from a connection.
+const READ: usize = 8 << 10;
+
 /// What all samples are added to.
 #[derive(Clone)]
 struct Sums {
@@ -106,6 +109,7 @@ async fn flush(sums: &Sums) {
 async fn connection(mut stream: TcpStream, sums: Sums) {
     let mut buffer = BytesMut::new();
     loop {
+        buffer.reserve(READ);
         let read = tokio::select! {
             read = stream.read_buf(&mut buffer) => read.unwrap_or(0),
             () = sums.store.stop.cancelled() => 0,

@@ -31,6 +31,7 @@ use prometheus::Registry;
 use proptest::prelude::*;
 
 use crate::decode::{DecodeError, Format, Protocol, Signal};
+use crate::family::Families;
 use crate::rows::red::NameGuard;
 use crate::rows::{Arrival, Builder, Built, Limits};
 use crate::series::{SeriesCache, TargetInfoCache};
@@ -163,6 +164,7 @@ pub(crate) struct World {
     pub(crate) series: SeriesCache,
     pub(crate) targets: TargetInfoCache,
     names: NameGuard,
+    pub(crate) families: Families,
 }
 
 impl Default for World {
@@ -179,13 +181,22 @@ impl World {
             series: SeriesCache::new(1_000),
             targets: TargetInfoCache::new(1_000),
             names: NameGuard::new(config),
+            families: Families::default(),
         }
     }
     pub(crate) fn arrival(&self) -> Arrival<'_> {
         self.arrival_at(Timestamp::from_nanos(NOW as i64))
     }
     pub(crate) fn arrival_at(&self, at: Timestamp) -> Arrival<'_> {
-        Arrival { tenant: &self.tenant, at, limits: &self.limits, series: &self.series, targets: &self.targets, names: &self.names }
+        Arrival {
+            tenant: &self.tenant,
+            at,
+            limits: &self.limits,
+            series: &self.series,
+            targets: &self.targets,
+            names: &self.names,
+            families: &self.families,
+        }
     }
 }
 

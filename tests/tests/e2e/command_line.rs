@@ -15,8 +15,21 @@ fn said(output: &Output) -> String {
 #[test]
 fn help_names_every_command_and_completions_are_printed() {
     let help = said(&watchfire(&["--help"]));
-    for command in ["serve", "demo", "check", "status", "incidents", "incident", "alerts", "silence", "postmortem", "query", "sql", "keys"]
-    {
+    for command in [
+        "serve",
+        "demo",
+        "check",
+        "status",
+        "incidents",
+        "incident",
+        "alerts",
+        "silence",
+        "postmortem",
+        "query",
+        "sql",
+        "deployments",
+        "keys",
+    ] {
         assert!(help.contains(command), "{command} is missing in:\n{help}");
     }
     for shell in ["bash", "zsh", "fish"] {
@@ -54,6 +67,19 @@ fn bad_configuration_and_bad_rules_name_file_line_field_and_fix() {
     assert!(code == Some(1) && text.contains("nobody"), "{text}");
     let (code, text) = check("receivers:\n- name: a\n  type: pagerduty\n  routing_key: ${WATCHFIRE_NO_SUCH}\n", good_rule);
     assert!(code == Some(1) && text.contains("WATCHFIRE_NO_SUCH") && text.contains("line 4"), "{text}");
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_command_quietly() {
+    let mut child = Command::new(crate::WATCHFIRE)
+        .args(["check", "--print-defaults"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), said(&output).as_str()), (Some(141), ""));
 }
 
 #[tokio::test(flavor = "multi_thread")]

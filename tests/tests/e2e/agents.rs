@@ -1,0 +1,316 @@
+//! Senders that people already run, unchanged: rsyslog and `logger`, winston-loki, Fluentd's clients for Python and Node, py_zipkin,
+//! StatsD's clients of Etsy's and Datadog's kind, curl. What they send is stored, once, with the right names.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tests::node;
+use tests::process::{Watchfire, free_port};
+use tests::python::{self, skip};
+use tests::wait::wait_for;
+
+/// The rows of an SQL question, as text.
+async fn rows(world: &Watchfire, sql: &str) -> Vec<Vec<String>> {
+    let url = format!("http://{}/api/watchfire/v1/sql?format=JSONCompact", world.http);
+    let text = reqwest::Client::new().post(url).body(sql.to_owned()).send().await.unwrap().text().await.unwrap();
+    let json: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{sql}: {text}"));
+    let cell = |cell: &Value| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned);
+    let rows = json["data"].as_array().unwrap_or_else(|| panic!("{sql}: {text}"));
+    rows.iter().map(|row| row.as_array().unwrap().iter().map(cell).collect()).collect()
+}
+
+/// Waits until a count is this.
+async fn until(world: &Watchfire, sql: &str, expected: u64) {
+    wait_for(&format!("{expected} from {sql}"), async || (world.count(sql).await == expected).then_some(())).await;
+}
+
+fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}: {} {}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs one of the Python clients; false where Python cannot be had.
+fn python_client(arguments: &[&str]) -> bool {
+    let Some(python) = python::environment("requirements-agents.txt", "test-python-agents") else {
+        skip("Python 3 with venv and the packages of tests/python/requirements-agents.txt");
+        return false;
+    };
+    succeed(Command::new(python).arg(python::programs().join("agents.py")).args(arguments));
+    true
+}
+
+/// Runs one of the Node clients; false where Node cannot be had.
+fn node_client(arguments: &[&str]) -> bool {
+    let Some(packages) = node::packages() else {
+        skip("Node.js with npm and the packages of tests/node/package.json");
+        return false;
+    };
+    succeed(Command::new("node").arg(node::programs().join("agents.js")).arg(packages).args(arguments));
+    true
+}
+
+fn syslog_config(port: u16) -> String {
+    format!("collector:\n  syslog: {{ udp: \"127.0.0.1:{port}\", tcp: \"127.0.0.1:{port}\" }}\n")
+}
+
+/// An rsyslog that forwards what it is told on a socket of its own, over both transports.
+struct Rsyslog {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Rsyslog {
+    const PROGRAM: &'static str = "/usr/sbin/rsyslogd";
+
+    fn start(port: u16) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().display();
+        let config = format!(
+            r#"
+global(workDirectory="{at}")
+module(load="imuxsock" SysSock.Use="off" SysSock.Name="{at}/unused")
+input(type="imuxsock" Socket="{at}/in" CreatePath="on" UseSysTimeStamp="off" RateLimit.Interval="0")
+action(type="omfwd" target="127.0.0.1" port="{port}" protocol="tcp" TCP_Framing="octet-counted" template="RSYSLOG_SyslogProtocol23Format")
+action(type="omfwd" target="127.0.0.1" port="{port}" protocol="tcp" TCP_Framing="traditional" template="RSYSLOG_ForwardFormat")
+action(type="omfwd" target="127.0.0.1" port="{port}" protocol="udp" template="RSYSLOG_TraditionalForwardFormat")
+"#
+        );
+        let (file, pid) = (folder.path().join("rsyslog.conf"), folder.path().join("pid"));
+        std::fs::write(&file, config).unwrap();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = Command::new(Self::PROGRAM);
+        command.arg("-n").arg("-f").arg(file).arg("-i").arg(pid).env("TZ", "UTC");
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        Rsyslog { child, folder }
+    }
+    /// Hands it messages, a line each.
+    async fn log(&self, arguments: &[&str], lines: &str) {
+        let socket = self.folder.path().join("in");
+        wait_for("rsyslog's socket", async || socket.exists().then_some(())).await;
+        let input = self.folder.path().join("lines");
+        std::fs::write(&input, lines).unwrap();
+        succeed(Command::new("logger").env("TZ", "UTC").arg("--socket").arg(socket).args(arguments).arg("--file").arg(input));
+    }
+}
+
+impl Drop for Rsyslog {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- rsyslog's log ---\n{}", std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default());
+        }
+    }
+}
+
+fn has(program: &str) -> bool {
+    Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rsyslog_forwards_over_both_transports() {
+    if !Path::new(Rsyslog::PROGRAM).exists() || !has("logger") {
+        return skip("rsyslog and logger (apt install rsyslog bsdutils)");
+    }
+    let port = free_port();
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, &syslog_config(port), &[]);
+    world.start().await;
+    let rsyslog = Rsyslog::start(port);
+    let lines: String = (0..200).map(|number| format!("order {number} failed\n")).collect();
+    rsyslog.log(&["--tag", "checkout", "--id=4711", "--priority", "local3.err"], &lines).await;
+    // Twice over TCP; datagrams on loopback arrive, unless the kernel has no room, which is counted.
+    until(&world, "SELECT count() FROM logs WHERE service = 'checkout' AND attributes['syslog.version'] = '1'", 200).await;
+    until(&world, "SELECT uniqExact(body) FROM logs WHERE service = 'checkout' AND attributes['syslog.version'] = ''", 200).await;
+    wait_for("600 records, or the loss of datagrams told", async || {
+        let stored = world.count("SELECT count() FROM logs WHERE service = 'checkout'").await;
+        let metrics = world.text("/metrics").await;
+        let lost: f64 = metrics
+            .lines()
+            .filter(|line| line.starts_with("watchfire_collector_socket_faults_total"))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum();
+        (stored + lost as u64 == 600).then_some(())
+    })
+    .await;
+    let of = "FROM logs WHERE service = 'checkout' AND body = 'order 7 failed'";
+    let found = rows(&world, &format!("SELECT DISTINCT severity_text, severity_number, attributes['syslog.facility'], attributes['syslog.procid'], resource['host.name'] != '' {of}")).await;
+    assert_eq!(found, [["err", "17", "19", "4711", "1"]], "the same, whichever format and transport it came by");
+    let late = world.count(&format!("SELECT count() {of} AND abs(dateDiff('second', ts, now())) > 600")).await;
+    assert_eq!(late, 0, "times are those of the messages");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logger_sends_directly_and_a_stop_stores_what_was_read() {
+    if !has("logger") {
+        return skip("logger (apt install bsdutils)");
+    }
+    let port = free_port();
+    let config = syslog_config(port).replace(" }", ", batch_linger: 1h }");
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, &config, &[]);
+    world.start().await;
+    let address = port.to_string();
+    for (transport, arguments) in [("--tcp", &["--octet-count"][..]), ("--tcp", &[]), ("--udp", &[])] {
+        for format in ["--rfc5424=notq", "--rfc3164"] {
+            let mut command = Command::new("logger");
+            command
+                .env("TZ", "UTC")
+                .args(["--server", "127.0.0.1", "--port", &address, transport, format, "--tag", "direct"])
+                .args(arguments);
+            if format == "--rfc5424=notq" {
+                command.args(["--msgid", "ID47", "--sd-id", "shop@32473", "--sd-param", "cart=\"7\\\"x\""]);
+            }
+            succeed(command.args(["--priority", "user.warning", "boom"]));
+        }
+    }
+    wait_for("six messages to be read", async || {
+        let metrics = world.text("/metrics").await;
+        let read: f64 = metrics
+            .lines()
+            .filter(|line| line.starts_with("watchfire_collector_socket_messages_total"))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum();
+        (read >= 6.0).then_some(())
+    })
+    .await;
+    assert_eq!(world.count("SELECT count() FROM logs").await, 0, "they wait for others");
+    assert_eq!(world.stop().await, Some(0));
+    world.start().await;
+    until(&world, "SELECT count() FROM logs WHERE service = 'direct' AND body = 'boom' AND severity_number = 13", 6).await;
+    let data = "SELECT count() FROM logs WHERE attributes['syslog.shop@32473.cart'] = '7\"x' AND attributes['syslog.msgid'] = 'ID47'";
+    assert_eq!(world.count(data).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn winston_pushes_to_loki_in_json_and_protobuf() {
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, "", &[]);
+    world.start().await;
+    if !node_client(&["loki", &format!("http://{}", world.http)]) {
+        return;
+    }
+    for app in ["node-json", "node-protobuf"] {
+        until(&world, &format!("SELECT count() FROM logs WHERE service = '{app}'"), 21).await;
+        let levels = format!(
+            "SELECT severity_text, severity_number, count(), uniqExact(body), any(resource['job']) FROM logs WHERE service = '{app}' GROUP BY 1, 2 ORDER BY 2"
+        );
+        assert_eq!(rows(&world, &levels).await, [["info", "9", "1", "1", ""], ["error", "17", "20", "20", "orders"]]);
+    }
+    let metrics = world.text("/metrics").await;
+    assert!(metrics.contains("watchfire_collector_requests_total{code=\"204\",protocol=\"loki\",signal=\"logs\"}"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fluent_clients_send_in_every_mode_and_are_acknowledged() {
+    let (open, guarded) = (free_port(), free_port());
+    let config = |port, more: &str| format!("collector:\n  fluent: {{ listen: \"127.0.0.1:{port}\"{more} }}\n");
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, &config(open, ""), &[]);
+    world.start().await;
+    if !node_client(&["fluent", &open.to_string()]) || !python_client(&["fluent", "127.0.0.1", &open.to_string()]) {
+        return;
+    }
+    // Acknowledged is durable: nothing is waited for but the store.
+    until(&world, "SELECT count() FROM logs WHERE startsWith(service, 'node.')", 100).await;
+    let modes = rows(&world, "SELECT service, uniqExact(body), any(severity_number), any(attributes['number'] != '') FROM logs WHERE startsWith(service, 'node.') GROUP BY 1 ORDER BY 1").await;
+    let want = ["CompressedPackedForward", "Forward", "Message", "PackedForward"]
+        .map(|mode| [format!("node.{mode}"), "25".into(), "13".into(), "1".into()]);
+    assert_eq!(modes, want);
+    until(
+        &world,
+        "SELECT count() FROM logs WHERE service = 'shop.orders' AND severity_number = 17 AND attributes['nested'] = '{\"a\":[1,null]}'",
+        20,
+    )
+    .await;
+    until(&world, "SELECT count() FROM logs WHERE service = 'social' AND attributes['fluent.tag'] = 'global.follow'", 1).await;
+    drop(world);
+
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, &config(guarded, ", shared_key: opensesame"), &[]);
+    world.start().await;
+    assert!(node_client(&["fluent", &guarded.to_string(), "opensesame"]));
+    until(&world, "SELECT count() FROM logs WHERE startsWith(service, 'node.')", 100).await;
+    assert!(!world.log().contains("opensesame"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn py_zipkin_and_curl_report_spans() {
+    let zipkin: SocketAddr = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, "", &[]);
+    let file = world.folder().join("watchfire.yaml");
+    let config = std::fs::read_to_string(&file).unwrap().replace("server:\n", &format!("server:\n  zipkin: {zipkin}\n"));
+    std::fs::write(&file, config).unwrap();
+    world.start().await;
+    // The listener of its own, and the common one.
+    if !python_client(&["zipkin", &format!("http://{zipkin}/api/v2/spans")])
+        || !python_client(&["zipkin", &format!("http://{}/api/v2/spans", world.http)])
+    {
+        return;
+    }
+    until(&world, "SELECT count() FROM spans WHERE service IN ('front', 'worker')", 6).await;
+    let tree = "SELECT count() FROM spans AS child JOIN spans AS parent ON child.trace_id = parent.trace_id AND child.parent_span_id = parent.span_id WHERE child.name = 'pay' AND child.kind = 'CLIENT' AND parent.name = 'GET /' AND parent.kind = 'SERVER'";
+    assert_eq!(world.count(tree).await, 2, "{:?}", rows(&world, "SELECT * FROM spans").await);
+    let peers = "SELECT count() FROM spans WHERE attributes['peer.service'] = 'bank' AND attributes['network.peer.port'] = '443'";
+    assert_eq!(world.count(peers).await, 2);
+    assert_eq!(
+        world.count("SELECT count() FROM spans WHERE name = 'job' AND status = 'ERROR' AND status_message LIKE '%no paper%'").await,
+        2
+    );
+    // RED series of spans count, whichever way they came.
+    wait_for("the derived series", async || {
+        world.promql("sum(increase(traces_span_metrics_calls_total{service_name=\"worker\"}[5m]))").await.filter(|calls| *calls >= 1.9)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_sends_lines_of_json() {
+    if !has("curl") {
+        return skip("curl (apt install curl)");
+    }
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, "", &[]);
+    world.start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("app.log");
+    let lines: String = (0..100)
+        .map(|number| format!("{{\"level\":\"error\",\"msg\":\"line {number}\",\"service\":\"curled\",\"number\":{number}}}\n"))
+        .collect();
+    std::fs::write(&file, format!("{lines}not json\n\"a plain one\"\n")).unwrap();
+    let url = format!("http://{}/api/watchfire/v1/logs", world.http);
+    let said = succeed(Command::new("curl").args(["--silent", "--fail", "--data-binary", &format!("@{}", file.display()), &url]));
+    let answer: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&answer["accepted"], &answer["rejected"], &answer["errors"][0]["line"]), (&101.into(), &1.into(), &101.into()), "{said}");
+    until(&world, "SELECT count() FROM logs WHERE service = 'curled' AND severity_number = 17 AND attributes['number'] != ''", 100).await;
+    until(&world, "SELECT count() FROM logs WHERE body = 'a plain one'", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statsd_clients_are_added_up() {
+    let port = free_port();
+    let config = format!("collector:\n  statsd: {{ udp: \"127.0.0.1:{port}\", tcp: \"127.0.0.1:{port}\", flush: 1s }}\n");
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, &config, &[]);
+    world.start().await;
+    if !python_client(&["statsd", "127.0.0.1", &port.to_string()]) {
+        return;
+    }
+    for (expr, want) in [
+        ("sum(sum_over_time(py_orders_total[10m]))", 20.0),
+        ("sum(sum_over_time(tagged_orders_total{env=\"prod\",region=\"eu\",canary=\"true\"}[10m]))", 4.0),
+        ("py_queue", 13.0),
+        ("sum(increase(py_checkout_milliseconds_count[10m]))", 2.0),
+        ("sum(increase(tagged_size_sum{region=\"eu\"}[10m]))", 92.5),
+    ] {
+        let _ =
+            wait_for(&format!("{want} from {expr}"), async || world.promql(expr).await.filter(|value| (value - want).abs() < 0.01 * want))
+                .await;
+    }
+    let users = world.count("SELECT toUInt64(max(value)) FROM points WHERE metric = 'py_users'").await;
+    assert!(users == 2, "{users}");
+    let metrics = world.text("/metrics").await;
+    let unsupported = "watchfire_collector_socket_faults_total{fault=\"unsupported\",protocol=\"statsd\",transport=\"udp\"} 1";
+    assert!(metrics.contains(unsupported), "{metrics}");
+}
