@@ -116,7 +116,7 @@ pub struct WalSettings {
     pub max_bytes: ByteCount,
     /// Intake is refused while the disk has less than this left.
     pub disk_reserve: ByteCount,
-    /// A segment is closed once it is larger than this.
+    /// A segment is closed once it is larger than this, or than a quarter of `max_bytes`.
     pub segment_bytes: ByteCount,
     /// Intake is refused while this many encoded bytes wait for the disk.
     pub waiting_bytes: ByteCount,
@@ -151,7 +151,8 @@ impl WalSettings {
     pub fn for_node(&self, dir: PathBuf, node: &str) -> store::wal::WalConfig {
         let defaults = store::wal::WalConfig::new(dir, node);
         store::wal::WalConfig {
-            segment_bytes: self.segment_bytes.0,
+            // The open segment counts however much of it is stored: it must not fill a small log alone.
+            segment_bytes: self.segment_bytes.0.min(self.max_bytes.0 / 4),
             max_bytes: self.max_bytes.0,
             disk_reserve_bytes: self.disk_reserve.0,
             waiting_bytes: self.waiting_bytes.0,

@@ -45,7 +45,23 @@ async function fluent(port, sharedKey) {
   }
 }
 
-({ loki, fluent })[which](...where).then(
+// Sends on and on, and tells each event that was acknowledged, until the server goes away.
+async function acknowledged(port, prefix) {
+  const { FluentClient } = packages("@fluent-org/logger");
+  const client = new FluentClient("killed", { eventMode: "PackedForward", ack: { ackTimeout: 2000 }, socket: { host: "127.0.0.1", port: Number(port) } });
+  let gone = false;
+  client.socketOn("close", () => (gone = true));
+  client.socketOn("error", () => (gone = true));
+  for (let number = 0; !gone; number += 10) {
+    const texts = Array.from({ length: 10 }, (_, at) => `${prefix} event ${number + at}`);
+    const sent = texts.map((message) => client.emit("events", { message }).then(() => console.log(message)));
+    await client.flush();
+    const timeout = new Promise((resolve) => setTimeout(resolve, 3000));
+    await Promise.race([Promise.allSettled(sent), timeout]);
+  }
+}
+
+({ loki, fluent, acknowledged })[which](...where).then(
   () => process.exit(0),
   (error) => {
     console.error(error);

@@ -8,7 +8,9 @@ def statsd(host, port):
     import statsd as etsy
     from datadog.dogstatsd import DogStatsd
 
-    for client in (etsy.StatsClient(host, int(port), prefix="py"), etsy.TCPStatsClient(host, int(port), prefix="py")):
+    clients = {"py": etsy.StatsClient, "stream": etsy.TCPStatsClient}
+    for prefix, kind in clients.items():
+        client = kind(host, int(port), prefix=prefix)
         for _ in range(5):
             client.incr("orders", 2)
         client.timing("checkout", 320)
@@ -16,6 +18,7 @@ def statsd(host, port):
         client.gauge("queue", 3, delta=True)
         client.set("users", "anna")
         client.set("users", "ben")
+        client.set("users", "anna")
         client.close()
     # No aggregation and no telemetry of its own: each call is a line.
     dog = DogStatsd(host=host, port=int(port), disable_telemetry=True, disable_buffering=True, constant_tags=["env:prod"])
@@ -24,6 +27,16 @@ def statsd(host, port):
     dog.histogram("tagged.size", 12.5, tags=["region:eu"])
     dog.distribution("tagged.size", 80, tags=["region:eu"])
     dog.event("An event", "which is not kept")
+    dog.flush()
+
+
+def series(host, port, count):
+    """A sample each for so many series."""
+    from datadog.dogstatsd import DogStatsd
+
+    dog = DogStatsd(host=host, port=int(port), disable_telemetry=True, disable_buffering=True)
+    for number in range(int(count)):
+        dog.increment("many", tags=[f"number:{number}"])
     dog.flush()
 
 
@@ -45,21 +58,50 @@ def zipkin(url):
     from py_zipkin import Encoding, Kind
     from py_zipkin.zipkin import zipkin_span
 
+    failed = []
+
     def send(body):
+        body = body.encode() if isinstance(body, str) else body
         request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
-        assert urllib.request.urlopen(request).status == 202
+        try:
+            assert urllib.request.urlopen(request).status == 202
+        except Exception as error:  # py_zipkin would only log it
+            failed.append(error)
 
     common = {"transport_handler": send, "encoding": Encoding.V2_JSON, "sample_rate": 100.0}
     with zipkin_span(service_name="front", span_name="GET /", kind=Kind.SERVER, use_128bit_trace_id=True, **common) as root:
         root.update_binary_annotations({"http.method": "GET"})
         with zipkin_span(service_name="front", span_name="pay", kind=Kind.CLIENT) as child:
-            child.add_remote_endpoint(port=443, ipv4="10.0.0.7", service_name="bank")
+            child.add_sa_binary_annotation(port=443, service_name="bank", host="10.0.0.7")
             child.add_annotation("retry")
     try:
         with zipkin_span(service_name="worker", span_name="job", **common):
             raise ValueError("no paper")
     except ValueError:
         pass
+    assert not failed, failed
+
+
+def opentelemetry(url):
+    """OpenTelemetry's exporter for Zipkin, which tells the status and the scope by tags of its own."""
+    from opentelemetry.exporter.zipkin.json import ZipkinExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.trace import SpanKind, Status, StatusCode
+
+    provider = TracerProvider(resource=Resource.create({"service.name": "depot"}))
+    exporter = ZipkinExporter(endpoint=url)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    tracer = provider.get_tracer("shelves", "1.2.3")
+    for number in range(50):
+        with tracer.start_as_current_span("POST /pick", kind=SpanKind.SERVER) as parent:
+            parent.set_attribute("number", number)
+            with tracer.start_as_current_span("reserve") as child:
+                child.add_event("waited", {"ms": 5})
+                if number % 10 == 0:
+                    child.set_status(Status(StatusCode.ERROR, "no stock"))
+    provider.shutdown()
 
 
 globals()[sys.argv[1]](*sys.argv[2:])

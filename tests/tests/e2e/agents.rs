@@ -1,11 +1,16 @@
-//! Senders that people already run, unchanged: rsyslog and `logger`, winston-loki, Fluentd's clients for Python and Node, py_zipkin,
-//! StatsD's clients of Etsy's and Datadog's kind, curl. What they send is stored, once, with the right names.
+//! Senders that people already run, unchanged: rsyslog and `logger`, winston-loki, Fluentd's clients for Python and Node, py_zipkin and
+//! OpenTelemetry's exporter for Zipkin, StatsD's clients of Etsy's and Datadog's kind, curl. What they send is stored, once, with the
+//! right names; also where the store hangs, and where the server dies in between.
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use serde_json::Value;
+use model::time::{Clock, SystemClock};
+use serde_json::{Value, json};
 use tests::node;
 use tests::process::{Watchfire, free_port};
 use tests::python::{self, skip};
@@ -13,8 +18,7 @@ use tests::wait::wait_for;
 
 /// The rows of an SQL question, as text.
 async fn rows(world: &Watchfire, sql: &str) -> Vec<Vec<String>> {
-    let url = format!("http://{}/api/watchfire/v1/sql?format=JSONCompact", world.http);
-    let text = reqwest::Client::new().post(url).body(sql.to_owned()).send().await.unwrap().text().await.unwrap();
+    let text = world.sql(sql).await;
     let json: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{sql}: {text}"));
     let cell = |cell: &Value| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned);
     let rows = json["data"].as_array().unwrap_or_else(|| panic!("{sql}: {text}"));
@@ -25,6 +29,17 @@ async fn rows(world: &Watchfire, sql: &str) -> Vec<Vec<String>> {
 async fn until(world: &Watchfire, sql: &str, expected: u64) {
     wait_for(&format!("{expected} from {sql}"), async || (world.count(sql).await == expected).then_some(())).await;
 }
+
+/// The sum of a counter's series that have all of these labels.
+async fn metric(world: &Watchfire, name: &str, labels: &[&str]) -> f64 {
+    let text = world.text("/metrics").await;
+    let ours = text.lines().filter(|line| line.starts_with(&format!("{name}{{")) && labels.iter().all(|label| line.contains(label)));
+    ours.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+const FAULTS: &str = "watchfire_collector_socket_faults_total";
+const MESSAGES: &str = "watchfire_collector_socket_messages_total";
+const REQUESTS: &str = "watchfire_collector_requests_total";
 
 fn succeed(command: &mut Command) -> String {
     let output = command.output().unwrap();
@@ -61,16 +76,33 @@ fn syslog_config(port: u16) -> String {
     format!("collector:\n  syslog: {{ udp: \"127.0.0.1:{port}\", tcp: \"127.0.0.1:{port}\" }}\n")
 }
 
-/// An rsyslog that forwards what it is told on a socket of its own, over both transports.
+/// An rsyslog, run by whoever runs the tests, that forwards what it is told on a socket of its own.
 struct Rsyslog {
     child: Child,
     folder: tempfile::TempDir,
 }
 
+/// A forwarding action of rsyslog.
+fn omfwd(port: u16, how: &str) -> String {
+    format!("action(type=\"omfwd\" target=\"127.0.0.1\" port=\"{port}\" {how})\n")
+}
+
+const COUNTED: &str = r#"protocol="tcp" TCP_Framing="octet-counted" template="RSYSLOG_SyslogProtocol23Format""#;
+const LINES: &str = r#"protocol="tcp" TCP_Framing="traditional" template="RSYSLOG_ForwardFormat""#;
+const DATAGRAMS: &str = r#"protocol="udp" template="RSYSLOG_TraditionalForwardFormat""#;
+
 impl Rsyslog {
     const PROGRAM: &'static str = "/usr/sbin/rsyslogd";
 
-    fn start(port: u16) -> Self {
+    /// False, told, where rsyslog or logger is missing.
+    fn can_run() -> bool {
+        let can = Path::new(Self::PROGRAM).exists() && has("logger");
+        if !can {
+            skip("rsyslog and logger (apt install rsyslog bsdutils)");
+        }
+        can
+    }
+    fn start(actions: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().display();
         let config = format!(
@@ -78,10 +110,7 @@ impl Rsyslog {
 global(workDirectory="{at}")
 module(load="imuxsock" SysSock.Use="off" SysSock.Name="{at}/unused")
 input(type="imuxsock" Socket="{at}/in" CreatePath="on" UseSysTimeStamp="off" RateLimit.Interval="0")
-action(type="omfwd" target="127.0.0.1" port="{port}" protocol="tcp" TCP_Framing="octet-counted" template="RSYSLOG_SyslogProtocol23Format")
-action(type="omfwd" target="127.0.0.1" port="{port}" protocol="tcp" TCP_Framing="traditional" template="RSYSLOG_ForwardFormat")
-action(type="omfwd" target="127.0.0.1" port="{port}" protocol="udp" template="RSYSLOG_TraditionalForwardFormat")
-"#
+{actions}"#
         );
         let (file, pid) = (folder.path().join("rsyslog.conf"), folder.path().join("pid"));
         std::fs::write(&file, config).unwrap();
@@ -91,13 +120,13 @@ action(type="omfwd" target="127.0.0.1" port="{port}" protocol="udp" template="RS
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         Rsyslog { child, folder }
     }
-    /// Hands it messages, a line each.
-    async fn log(&self, arguments: &[&str], lines: &str) {
+    /// Hands it messages, a line each; returns while it is still being told them.
+    async fn log(&self, arguments: &[&str], lines: &str) -> Child {
         let socket = self.folder.path().join("in");
         wait_for("rsyslog's socket", async || socket.exists().then_some(())).await;
         let input = self.folder.path().join("lines");
         std::fs::write(&input, lines).unwrap();
-        succeed(Command::new("logger").env("TZ", "UTC").arg("--socket").arg(socket).args(arguments).arg("--file").arg(input));
+        Command::new("logger").env("TZ", "UTC").arg("--socket").arg(socket).args(arguments).arg("--file").arg(input).spawn().unwrap()
     }
 }
 
@@ -117,34 +146,74 @@ fn has(program: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rsyslog_forwards_over_both_transports() {
-    if !Path::new(Rsyslog::PROGRAM).exists() || !has("logger") {
-        return skip("rsyslog and logger (apt install rsyslog bsdutils)");
+    if !Rsyslog::can_run() {
+        return;
     }
     let port = free_port();
     let mut world = Watchfire::prepare(crate::WATCHFIRE, &syslog_config(port), &[]);
     world.start().await;
-    let rsyslog = Rsyslog::start(port);
+    let rsyslog = Rsyslog::start(&[COUNTED, LINES, DATAGRAMS].map(|how| omfwd(port, how)).concat());
     let lines: String = (0..200).map(|number| format!("order {number} failed\n")).collect();
-    rsyslog.log(&["--tag", "checkout", "--id=4711", "--priority", "local3.err"], &lines).await;
+    let mut logger = rsyslog.log(&["--tag", "checkout", "--id=4711", "--priority", "local3.err"], &lines).await;
+    assert!(logger.wait().unwrap().success());
     // Twice over TCP; datagrams on loopback arrive, unless the kernel has no room, which is counted.
     until(&world, "SELECT count() FROM logs WHERE service = 'checkout' AND attributes['syslog.version'] = '1'", 200).await;
     until(&world, "SELECT uniqExact(body) FROM logs WHERE service = 'checkout' AND attributes['syslog.version'] = ''", 200).await;
     wait_for("600 records, or the loss of datagrams told", async || {
         let stored = world.count("SELECT count() FROM logs WHERE service = 'checkout'").await;
-        let metrics = world.text("/metrics").await;
-        let lost: f64 = metrics
-            .lines()
-            .filter(|line| line.starts_with("watchfire_collector_socket_faults_total"))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum();
+        let lost = metric(&world, FAULTS, &["transport=\"udp\""]).await;
         (stored + lost as u64 == 600).then_some(())
     })
     .await;
+    assert_eq!(metric(&world, FAULTS, &["transport=\"tcp\""]).await, 0.0);
     let of = "FROM logs WHERE service = 'checkout' AND body = 'order 7 failed'";
     let found = rows(&world, &format!("SELECT DISTINCT severity_text, severity_number, attributes['syslog.facility'], attributes['syslog.procid'], resource['host.name'] != '' {of}")).await;
     assert_eq!(found, [["err", "17", "19", "4711", "1"]], "the same, whichever format and transport it came by");
     let late = world.count(&format!("SELECT count() {of} AND abs(dateDiff('second', ts, now())) > 600")).await;
     assert_eq!(late, 0, "times are those of the messages");
+}
+
+/// So many lines of text that does not compress well.
+fn incompressible(lines: u64) -> String {
+    let mut text = String::new();
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    for number in 0..lines {
+        let _ = write!(text, "{number} ");
+        for _ in 0..24 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let _ = write!(text, "{:016x}", state ^ (state >> 29));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rsyslog_waits_while_nothing_can_be_stored_and_loses_nothing() {
+    if !Rsyslog::can_run() {
+        return;
+    }
+    const LINES_SENT: u64 = 20_000;
+    let port = free_port();
+    // A log of 2 MiB takes far less than the 8 MB that are sent.
+    let config = format!(
+        "storage:\n  wal: {{ max_bytes: 2MiB }}\ncollector:\n  syslog: {{ tcp: \"127.0.0.1:{port}\", queue: 256KiB, max_message: 8KiB }}\n"
+    );
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, &config, &[]);
+    world.start().await;
+    // The engine hangs: rows stay in the log.
+    let engine = Command::new("ps").args(["-o", "pid=", "--ppid", &world.pid().to_string()]).output().unwrap();
+    let engine = String::from_utf8(engine.stdout).unwrap().split_whitespace().next().unwrap().to_owned();
+    succeed(Command::new("kill").args(["-STOP", &engine]));
+    let rsyslog = Rsyslog::start(&omfwd(port, COUNTED));
+    let mut logger = rsyslog.log(&["--tag", "flood"], &incompressible(LINES_SENT)).await;
+    wait_for("the log to be full", async || (metric(&world, REQUESTS, &["syslog", "503"]).await > 0.0).then_some(())).await;
+    assert!(metric(&world, MESSAGES, &["syslog"]).await < LINES_SENT as f64, "connections are not read while nothing can be stored");
+    // The supervisor finds the engine, starts another, and the log drains.
+    wait_for("rsyslog to be told all", async || logger.try_wait().unwrap()).await;
+    until(&world, "SELECT uniqExact(body) FROM logs WHERE service = 'flood'", LINES_SENT).await;
+    assert_eq!(world.count("SELECT count() FROM logs WHERE service = 'flood'").await, LINES_SENT, "none is stored twice");
+    assert_eq!(metric(&world, FAULTS, &[]).await, 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,16 +239,7 @@ async fn logger_sends_directly_and_a_stop_stores_what_was_read() {
             succeed(command.args(["--priority", "user.warning", "boom"]));
         }
     }
-    wait_for("six messages to be read", async || {
-        let metrics = world.text("/metrics").await;
-        let read: f64 = metrics
-            .lines()
-            .filter(|line| line.starts_with("watchfire_collector_socket_messages_total"))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum();
-        (read >= 6.0).then_some(())
-    })
-    .await;
+    wait_for("six messages to be read", async || (metric(&world, MESSAGES, &["syslog"]).await >= 6.0).then_some(())).await;
     assert_eq!(world.count("SELECT count() FROM logs").await, 0, "they wait for others");
     assert_eq!(world.stop().await, Some(0));
     world.start().await;
@@ -237,8 +297,52 @@ async fn fluent_clients_send_in_every_mode_and_are_acknowledged() {
     assert!(!world.log().contains("opensesame"));
 }
 
+/// Ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn py_zipkin_and_curl_report_spans() {
+async fn what_fluent_was_acknowledged_survives_a_killed_server() {
+    let port = free_port();
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, &format!("collector:\n  fluent: {{ listen: \"127.0.0.1:{port}\" }}\n"), &[]);
+    world.start().await;
+    let Some(packages) = node::packages() else {
+        return skip("Node.js with npm and the packages of tests/node/package.json");
+    };
+    let mut acknowledged = BTreeSet::new();
+    for round in 0..3 {
+        let mut command = Command::new("node");
+        command.arg(node::programs().join("agents.js")).arg(&packages).args(["acknowledged", &port.to_string(), &format!("round {round}")]);
+        let mut client = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+        let told = BufReader::new(client.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut of_this_round = 0;
+        for line in told {
+            assert!(acknowledged.insert(line));
+            of_this_round += 1;
+            if of_this_round == 300 {
+                // Further acknowledgements may be on their way: they count too, the client tells them before it gives up.
+                world.kill();
+            }
+        }
+        assert!(of_this_round >= 300, "{of_this_round}");
+        world.start().await;
+    }
+    let stored = "SELECT DISTINCT body FROM logs WHERE service = 'killed.events'";
+    wait_for("every acknowledged event to be stored", async || {
+        let stored: BTreeSet<String> = rows(&world, stored).await.into_iter().flatten().collect();
+        acknowledged.is_subset(&stored).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn py_zipkin_and_opentelemetry_report_spans_to_zipkin() {
     let zipkin: SocketAddr = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let mut world = Watchfire::prepare(crate::WATCHFIRE, "", &[]);
     let file = world.folder().join("watchfire.yaml");
@@ -248,6 +352,7 @@ async fn py_zipkin_and_curl_report_spans() {
     // The listener of its own, and the common one.
     if !python_client(&["zipkin", &format!("http://{zipkin}/api/v2/spans")])
         || !python_client(&["zipkin", &format!("http://{}/api/v2/spans", world.http)])
+        || !python_client(&["opentelemetry", &format!("http://{zipkin}/api/v2/spans")])
     {
         return;
     }
@@ -259,6 +364,16 @@ async fn py_zipkin_and_curl_report_spans() {
     assert_eq!(
         world.count("SELECT count() FROM spans WHERE name = 'job' AND status = 'ERROR' AND status_message LIKE '%no paper%'").await,
         2
+    );
+    let depot = "SELECT name, kind, status, status_message, scope_name, scope_version, count(), uniqExact(span_id), countIf(notEmpty(parent_span_id)), sum(toUInt8(attributes['number'] != '')), sum(toUInt64(length(event_name))) FROM spans WHERE service = 'depot' GROUP BY ALL ORDER BY ALL";
+    until(&world, "SELECT count() FROM spans WHERE service = 'depot'", 100).await;
+    assert_eq!(
+        rows(&world, depot).await,
+        [
+            ["POST /pick", "SERVER", "UNSET", "", "shelves", "1.2.3", "50", "50", "0", "50", "0"],
+            ["reserve", "INTERNAL", "UNSET", "", "shelves", "1.2.3", "45", "45", "45", "0", "45"],
+            ["reserve", "INTERNAL", "ERROR", "no stock", "shelves", "1.2.3", "5", "5", "5", "0", "5"],
+        ]
     );
     // RED series of spans count, whichever way they came.
     wait_for("the derived series", async || {
@@ -289,6 +404,43 @@ async fn curl_sends_lines_of_json() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn curl_pushes_to_loki() {
+    if !has("curl") || !has("gzip") {
+        return skip("curl and gzip (apt install curl gzip)");
+    }
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, "", &[]);
+    world.start().await;
+    let key = world.make_key().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("push.json");
+    let now = SystemClock.now().nanos();
+    let values: Vec<Value> = (0..150)
+        .map(|line| {
+            json!([(now + line).to_string(), format!("GET /{line} 500"), { "trace_id": "0af7651916cd43dd8448eb211c80319c", "pod": "p-7" }])
+        })
+        .collect();
+    let push = json!({ "streams": [{ "stream": { "app": "nginx", "env": "prod", "level": "error" }, "values": values }] });
+    std::fs::write(&file, push.to_string()).unwrap();
+    succeed(Command::new("gzip").arg("--keep").arg(&file));
+    let url = format!("http://{}/loki/api/v1/push", world.http);
+    let send = |file: &str, more: &[&str]| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--write-out", "%{http_code}", "--header", "Content-Type: application/json"]);
+        curl.arg("--data-binary").arg(format!("@{}", folder.path().join(file).display())).args(more).arg(&url);
+        succeed(&mut curl)
+    };
+    // Loki's agents have a user name and a password to send: the password is the key.
+    let user = format!("loki:{key}");
+    assert_eq!(send("push.json", &["--user", &user]), "204");
+    assert_eq!(send("push.json.gz", &["--user", &user, "--header", "Content-Encoding: gzip"]), "204", "the same again, packed");
+    assert!(send("push.json", &[]).ends_with("401"));
+    assert!(send("push.json", &["--user", "loki:wf_wrong"]).ends_with("401"));
+    let of = "FROM logs WHERE service = 'nginx' AND severity_number = 17 AND resource['env'] = 'prod' AND attributes['pod'] = 'p-7' AND lower(hex(trace_id)) = '0af7651916cd43dd8448eb211c80319c'";
+    until(&world, &format!("SELECT count() {of}"), 150).await;
+    until(&world, &format!("SELECT toUInt64(max(toUnixTimestamp64Nano(ts)) - min(toUnixTimestamp64Nano(ts))) {of}"), 149).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn statsd_clients_are_added_up() {
     let port = free_port();
     let config = format!("collector:\n  statsd: {{ udp: \"127.0.0.1:{port}\", tcp: \"127.0.0.1:{port}\", flush: 1s }}\n");
@@ -298,19 +450,52 @@ async fn statsd_clients_are_added_up() {
         return;
     }
     for (expr, want) in [
-        ("sum(sum_over_time(py_orders_total[10m]))", 20.0),
+        ("sum(sum_over_time(py_orders_total[10m]))", 10.0),
+        ("sum(sum_over_time(stream_orders_total[10m]))", 10.0),
         ("sum(sum_over_time(tagged_orders_total{env=\"prod\",region=\"eu\",canary=\"true\"}[10m]))", 4.0),
-        ("py_queue", 13.0),
-        ("sum(increase(py_checkout_milliseconds_count[10m]))", 2.0),
+        ("py_queue", 10.0),
+        ("stream_queue", 10.0),
+        ("sum(increase(py_checkout_milliseconds_count[10m]))", 1.0),
         ("sum(increase(tagged_size_sum{region=\"eu\"}[10m]))", 92.5),
     ] {
-        let _ =
-            wait_for(&format!("{want} from {expr}"), async || world.promql(expr).await.filter(|value| (value - want).abs() < 0.01 * want))
-                .await;
+        let what = format!("{want} from {expr}");
+        wait_for(&what, async || world.promql(expr).await.filter(|value| (value - want).abs() < 0.01 * want)).await;
     }
-    let users = world.count("SELECT toUInt64(max(value)) FROM points WHERE metric = 'py_users'").await;
-    assert!(users == 2, "{users}");
+    for (metric, table, column, want) in [
+        ("py_users", "points", "max(value)", 2.0),
+        ("py_orders_total", "points", "sum(value)", 10.0),
+        ("tagged_orders_total", "points", "sum(value)", 4.0),
+        ("py_checkout_milliseconds", "histograms", "sum(sum)", 320.0),
+        ("tagged_size", "histograms", "sum(sum)", 92.5),
+    ] {
+        let sql = format!("SELECT {column} FROM {table} WHERE metric = '{metric}'");
+        assert_eq!(rows(&world, &sql).await[0][0].parse::<f64>().unwrap(), want, "{sql}");
+    }
     let metrics = world.text("/metrics").await;
     let unsupported = "watchfire_collector_socket_faults_total{fault=\"unsupported\",protocol=\"statsd\",transport=\"udp\"} 1";
     assert!(metrics.contains(unsupported), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statsd_samples_past_the_limit_are_lost_and_counted() {
+    let port = free_port();
+    let config = format!("collector:\n  statsd: {{ udp: \"127.0.0.1:{port}\", flush: 1h, max_series: 50 }}\n");
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, &config, &[]);
+    world.start().await;
+    if !python_client(&["series", "127.0.0.1", &port.to_string(), "200"]) {
+        return;
+    }
+    wait_for("200 samples, added or lost", async || {
+        let (added, lost) = (metric(&world, MESSAGES, &["statsd"]).await, metric(&world, FAULTS, &["statsd"]).await);
+        (added + lost == 200.0).then_some(())
+    })
+    .await;
+    let overflow = metric(&world, FAULTS, &["statsd", "overflow"]).await;
+    let kept = metric(&world, MESSAGES, &["statsd"]).await;
+    assert!(kept <= 50.0 && overflow + kept + metric(&world, FAULTS, &["kernel_dropped"]).await == 200.0, "{kept} {overflow}");
+    // Nothing has been flushed yet; a stop does.
+    assert_eq!(world.count("SELECT count() FROM points WHERE metric = 'many_total'").await, 0);
+    assert_eq!(world.stop().await, Some(0));
+    world.start().await;
+    until(&world, "SELECT count() FROM points WHERE metric = 'many_total' AND value = 1", kept as u64).await;
 }
