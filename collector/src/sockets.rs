@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::ids::IdSource;
+use socket2::SockRef;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,9 @@ pub struct BindError {
     #[source]
     source: std::io::Error,
 }
+
+/// Bytes of datagrams that may wait in the kernel to be read.
+const RECEIVE_BUFFER: usize = 8 << 20;
 
 /// Bound sockets; those that the configuration leaves out are none.
 #[derive(Debug, Default)]
@@ -50,7 +54,12 @@ async fn tcp(key: &'static str, address: Option<SocketAddr>) -> Result<Option<Tc
 
 async fn udp(key: &'static str, address: Option<SocketAddr>) -> Result<Option<UdpSocket>, BindError> {
     let Some(address) = address else { return Ok(None) };
-    UdpSocket::bind(address).await.map(Some).map_err(|source| BindError { key, address, source })
+    let socket = UdpSocket::bind(address).await.map_err(|source| BindError { key, address, source })?;
+    // The kernel gives as much of it as net.core.rmem_max allows.
+    if let Err(error) = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER) {
+        tracing::debug!(%address, %error, "datagrams have the kernel's default room");
+    }
+    Ok(Some(socket))
 }
 
 impl Sockets {

@@ -30,6 +30,24 @@ def statsd(host, port):
     dog.flush()
 
 
+def syslog(host, port):
+    """Python's own handler, which ends each message with a zero byte and sends no time."""
+    import logging
+    import logging.handlers
+    import socket
+
+    for transport, kind in (("udp", socket.SOCK_DGRAM), ("tcp", socket.SOCK_STREAM)):
+        handler = logging.handlers.SysLogHandler((host, int(port)), facility="local0", socktype=kind)
+        handler.ident = f"python-{transport}: "
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger = logging.getLogger(transport)
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(handler)
+        for number in range(25):
+            logger.warning("request %d failed", number)
+        handler.close()
+
+
 def series(host, port, count):
     """A sample each for so many series."""
     from datadog.dogstatsd import DogStatsd

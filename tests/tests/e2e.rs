@@ -4,6 +4,8 @@
 
 #[path = "e2e/agents.rs"]
 mod agents;
+#[path = "e2e/agents_syslog.rs"]
+mod agents_syslog;
 #[path = "e2e/bad_formats.rs"]
 mod bad_formats;
 #[path = "e2e/bad_input.rs"]

@@ -5,11 +5,15 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::meters::Fault;
 use super::store::Store;
+
+/// Senders that stay silent for so long are asked whether they are still there: those that vanished must not hold a place for ever.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Accepts connections until the stop, then waits for their tasks: they hear of it themselves.
 pub(super) async fn serve<F>(listener: TcpListener, most: usize, store: &Store, serve_one: impl Fn(TcpStream, SocketAddr) -> F)
@@ -30,6 +34,9 @@ where
         match accepted {
             Ok(_) if tasks.len() >= most => meters.fault(protocol, "tcp", Fault::TooManyConnections, 1),
             Ok((stream, peer)) => {
+                if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE)) {
+                    tracing::debug!(protocol, %peer, %error, "a connection whose other end vanishes may stay open");
+                }
                 tasks.spawn(serve_one(stream, peer));
                 open.set(tasks.len() as i64);
             }

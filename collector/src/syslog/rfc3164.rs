@@ -69,7 +69,7 @@ fn time(text: &str, arrived: Timestamp, offset: i32) -> Option<(u64, usize)> {
     let at = |year| {
         let date = NaiveDate::from_ymd_opt(year, month, day)?.and_hms_opt(0, 0, 0)?;
         let start = date.and_utc().timestamp_nanos_opt()?;
-        Some(start.checked_add(of_day)? - i64::from(offset) * 1_000_000_000)
+        start.checked_add(of_day)?.checked_sub(i64::from(offset) * 1_000_000_000)
     };
     let found = match year {
         Some(year) => at(year)?,
@@ -149,6 +149,8 @@ mod tests {
         ] {
             assert_eq!(when(text), None, "{text}");
         }
+        // The last quarter of an hour that 64 bits hold, in a zone where it ends later.
+        assert!(time("Apr 11 2262 23:47:16 h", ARRIVED, -12_600).is_none());
         // A new year's message that arrives before midnight elsewhere, and a leap day.
         let eve = "2025-12-31T23:59:58Z".parse().unwrap();
         let (nanos, _) = time("Jan  1 00:00:01 h", eve, 0).unwrap();
