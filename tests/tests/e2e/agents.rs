@@ -52,11 +52,11 @@ pub(crate) fn succeed(command: &mut Command) -> String {
 
 /// Runs one of the Python clients; false where Python cannot be had.
 pub(crate) fn python_client(arguments: &[&str]) -> bool {
-    let Some(python) = python::environment("requirements-agents.txt", "test-python-agents") else {
-        skip("Python 3 with venv and the packages of tests/python/requirements-agents.txt");
+    let Some(python) = python::environment("requirements-senders.txt", "test-python-senders") else {
+        skip("Python 3 with venv and the packages of tests/python/requirements-senders.txt");
         return false;
     };
-    succeed(Command::new(python).arg(python::programs().join("agents.py")).args(arguments));
+    succeed(Command::new(python).arg(python::programs().join("senders.py")).args(arguments));
     true
 }
 
@@ -66,7 +66,7 @@ fn node_client(arguments: &[&str]) -> bool {
         skip("Node.js with npm and the packages of tests/node/package.json");
         return false;
     };
-    succeed(Command::new("node").arg(node::programs().join("agents.js")).arg(packages).args(arguments));
+    succeed(Command::new("node").arg(node::programs().join("senders.js")).arg(packages).args(arguments));
     true
 }
 
@@ -144,7 +144,7 @@ async fn what_fluent_was_acknowledged_survives_a_killed_server() {
     let mut acknowledged = BTreeSet::new();
     for round in 0..3 {
         let mut command = Command::new("node");
-        command.arg(node::programs().join("agents.js")).arg(&packages).args(["acknowledged", &port.to_string(), &format!("round {round}")]);
+        command.arg(node::programs().join("senders.js")).arg(&packages).args(["acknowledged", &port.to_string(), &format!("round {round}")]);
         let mut client = Running(command.stdout(Stdio::piped()).spawn().unwrap());
         let told = BufReader::new(client.0.stdout.take().unwrap()).lines().map_while(Result::ok);
         let mut of_this_round = 0;

@@ -122,4 +122,5 @@ def opentelemetry(url):
     provider.shutdown()
 
 
-globals()[sys.argv[1]](*sys.argv[2:])
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])
