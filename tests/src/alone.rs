@@ -9,7 +9,7 @@ use axum::http::Request;
 use bytes::Bytes;
 use collector::Collector;
 use model::access::{Permission, Principal};
-use model::columns::TableBlock;
+use model::columns::{TableBlock, TableSpec};
 use model::event::Actor;
 use model::sink::{Appended, Batch, Refusal, TelemetrySink};
 use model::tables;
@@ -36,36 +36,41 @@ impl TelemetrySink for Kept {
     }
 }
 
-/// The blocks of requests with these numbers.
-async fn blocks(signal: Signal, bodies: &Bodies, numbers: std::ops::Range<u64>) -> Vec<TableBlock> {
-    let kept = Arc::new(Kept::default());
-    let collector =
-        Collector::new(collector::Config::default(), kept.clone(), Arc::new(SystemClock), &prometheus::Registry::new()).unwrap();
+/// Sends a body to a collector's OTLP/HTTP routes as one who may.
+pub async fn send(collector: &Collector, signal: Signal, body: Bytes) {
     let path = match signal {
         Signal::Spans => "/v1/traces",
         Signal::Logs => "/v1/logs",
         Signal::Metrics => "/v1/metrics",
     };
+    let mut request = Request::post(path).header("content-type", "application/x-protobuf").body(Body::from(body)).unwrap();
+    request.extensions_mut().insert(Principal {
+        tenant: TenantId::default(),
+        permissions: vec![Permission::Ingest],
+        actor: Actor::System { part: "measure".into() },
+        keyless: false,
+    });
+    let answer = collector.http_router().oneshot(request).await.unwrap();
+    assert!(answer.status().is_success());
+}
+
+/// The blocks that intake makes of requests with these numbers.
+pub async fn blocks(signal: Signal, bodies: &Bodies, numbers: std::ops::Range<u64>) -> Vec<TableBlock> {
+    let kept = Arc::new(Kept::default());
+    let collector =
+        Collector::new(collector::Config::default(), kept.clone(), Arc::new(SystemClock), &prometheus::Registry::new()).unwrap();
     for number in numbers {
-        let body = bodies.request(number, SystemClock.now().nanos() as u64);
-        let mut request = Request::post(path).header("content-type", "application/x-protobuf").body(Body::from(body)).unwrap();
-        request.extensions_mut().insert(Principal {
-            tenant: TenantId::default(),
-            permissions: vec![Permission::Ingest],
-            actor: Actor::System { part: "measure".into() },
-            keyless: false,
-        });
-        let answer = collector.http_router().oneshot(request).await.unwrap();
-        assert!(answer.status().is_success());
+        send(&collector, signal, bodies.request(number, SystemClock.now().nanos() as u64)).await;
     }
     let mut kept = kept.0.lock().unwrap();
     std::mem::take(&mut *kept)
 }
 
-/// Inserts `batches` times 100 requests of 1,000 records and returns the records; `before` and `after` are called around the
-/// inserts, so that what prepares them does not count.
-pub async fn insert(world: &Watchfire, signal: Signal, batches: u64, mut around: impl FnMut()) -> u64 {
-    let clickhouse = ClickHouse::unix(&world.data().join("engine.sock")).database("watchfire");
+/// The inserts of `batches` times 100 requests of 1,000 records, as the write-ahead log would send them, packed.
+pub struct Inserts(Vec<(&'static TableSpec, String, Bytes)>);
+
+/// Encodes and packs; what this costs does not count.
+pub async fn prepare(signal: Signal, batches: u64) -> Inserts {
     let bodies = Bodies::encode(signal, 1_000, 10, "alone");
     let mut ready = Vec::new();
     for batch in 0..batches {
@@ -82,10 +87,28 @@ pub async fn insert(world: &Watchfire, signal: Signal, batches: u64, mut around:
             }
         }
     }
-    around();
-    for (table, token, bytes) in ready {
-        clickhouse.insert(table, &token, bytes).await.unwrap();
+    Inserts(ready)
+}
+
+fn engine(world: &Watchfire) -> ClickHouse {
+    ClickHouse::unix(&world.data().join("engine.sock")).database("watchfire")
+}
+
+/// Inserts them one after the other, each under its token and `run`.
+pub async fn insert(world: &Watchfire, inserts: &Inserts, run: u64) {
+    let clickhouse = engine(world);
+    for (table, token, bytes) in &inserts.0 {
+        clickhouse.insert(table, &format!("{token}/{run}"), bytes.clone()).await.unwrap();
     }
-    around();
-    batches * 100_000
+}
+
+/// Waits until the engine has merged what it wants to merge now: nothing runs for three seconds. Merges are part of what rows cost.
+pub async fn settle(world: &Watchfire) {
+    let clickhouse = engine(world);
+    let mut quiet = 0;
+    while quiet < 15 {
+        let running: u64 = clickhouse.client().query("SELECT count() FROM system.merges").fetch_one().await.unwrap();
+        quiet = if running == 0 { quiet + 1 } else { 0 };
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
 }

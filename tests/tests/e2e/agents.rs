@@ -144,7 +144,11 @@ async fn what_fluent_was_acknowledged_survives_a_killed_server() {
     let mut acknowledged = BTreeSet::new();
     for round in 0..3 {
         let mut command = Command::new("node");
-        command.arg(node::programs().join("senders.js")).arg(&packages).args(["acknowledged", &port.to_string(), &format!("round {round}")]);
+        command.arg(node::programs().join("senders.js")).arg(&packages).args([
+            "acknowledged",
+            &port.to_string(),
+            &format!("round {round}"),
+        ]);
         let mut client = Running(command.stdout(Stdio::piped()).spawn().unwrap());
         let told = BufReader::new(client.0.stdout.take().unwrap()).lines().map_while(Result::ok);
         let mut of_this_round = 0;
