@@ -63,8 +63,11 @@ impl Admission {
         let request = entered.map_err(|_| Full::Requests)?.map_err(|_| Full::Requests)?;
         Ok(Reservation { _request: Some(request), memory: None, held: 0, admission: Arc::clone(self) })
     }
-    /// Memory for what is no request yet: a message that is still coming in.
-    pub(crate) fn room(self: &Arc<Self>) -> Reservation {
+}
+
+impl Admission {
+    /// Memory for something that is no request and must not take the place of one.
+    pub(crate) fn aside(self: &Arc<Self>) -> Reservation {
         Reservation { _request: None, memory: None, held: 0, admission: Arc::clone(self) }
     }
 }

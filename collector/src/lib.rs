@@ -25,6 +25,7 @@ mod push;
 mod record;
 mod remote_write;
 mod rows;
+pub mod scrape;
 pub mod sentry;
 mod series;
 mod severity;

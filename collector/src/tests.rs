@@ -8,5 +8,5 @@ mod mapping;
 mod remote_write;
 mod sentry;
 mod sentry_bad_input;
-mod services;
+pub(crate) mod services;
 mod sockets;

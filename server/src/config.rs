@@ -26,6 +26,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Intake.
     pub collector: collector::Config,
+    /// Targets that are asked for their metrics.
+    pub scrape: collector::scrape::Config,
     /// Rules and ladders.
     pub alerting: alerting::Config,
     /// Where notifications go.
@@ -310,6 +312,7 @@ impl Config {
         problems.extend(self.errors.check());
         problems.extend(self.remediation.check());
         problems.extend(self.collector.check().err().map(|error| format!("collector: {error}")));
+        problems.extend(self.scrape.problems());
         problems.extend(crate::observe::Spans::parse(&self.observe.spans).err());
         problems.extend(self.storage.clickhouse.problems());
         if self.storage.finished_work < Span::secs(86_400) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use alerting::delivery::DeliveryWorker;
 use alerting::{Alerting, AlertingDeps, RuleSet};
 use anyhow::Context;
+use collector::scrape::Scraper;
 use collector::{Collector, Sockets};
 use dashboards::Sources;
 use incidents::Incidents;
@@ -195,6 +196,11 @@ async fn first_key(config: &Config, state: &dyn StateStore, ids: &dyn IdSource) 
     Ok(())
 }
 
+/// The folder of the configuration file, where relative paths are; the present one if there is no file.
+pub fn beside(config_file: Option<&Path>) -> &Path {
+    config_file.and_then(Path::parent).unwrap_or(Path::new(""))
+}
+
 /// Builds everything and starts it.
 pub async fn start(
     config: Config,
@@ -246,6 +252,7 @@ pub async fn start(
     // Intake, rules, incidents, repair: in the order of the data.
     let collector = Collector::new(config.collector.clone(), Arc::new(wal.clone()), clock.clone(), &registry)?;
     collector.set_error_rules(Rules::new(&config.errors.rules).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?);
+    let scraper = Scraper::new(&config.scrape, beside(config_file.as_deref()), &node, collector.clone(), &registry)?;
     let public_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", addresses.http));
     let alerting_config = alerting::Config {
         external_url: config.alerting.external_url.clone().or(Some(public_url.clone())),
@@ -324,6 +331,7 @@ pub async fn start(
         .merge(collector.sentry_router())
         .merge(collector.remote_write_router())
         .merge(collector.formats_router())
+        .merge(scraper.router())
         .merge(alerting.router())
         .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
         .merge(incidents.router())
@@ -351,7 +359,8 @@ pub async fn start(
         tokio::spawn(runtime::follow(context.clone(), followers)),
         tokio::spawn(runtime::issues(context.clone(), issues.follower())),
         tokio::spawn(runtime::deliver(context.clone(), delivery.clone())),
-        tokio::spawn(alerting.evaluator().run(fence, loops.clone().cancelled_owned())),
+        tokio::spawn(alerting.evaluator().run(fence.clone(), loops.clone().cancelled_owned())),
+        tokio::spawn(scraper.clone().run(fence, loops.clone())),
     ];
     tasks.extend(workers.into_iter().map(|worker| tokio::spawn(runtime::work(context.clone(), worker))));
     let mut intake_tasks = collector.serve_sockets(sockets, ids.clone(), &intake);
@@ -363,7 +372,7 @@ pub async fn start(
     ]);
     let intake_router = collector.http_router();
     let stop = Stop { intake, loops, leading };
-    let parts = Parts { alerting, delivery: delivery.clone(), remediation, collector: collector.clone(), clock };
+    let parts = Parts { alerting, delivery: delivery.clone(), remediation, collector: collector.clone(), scraper, clock };
     let reloading = Reloading::new(config, config_file, parts, &registry)?;
     Ok(Running {
         addresses,

@@ -1,4 +1,4 @@
-//! Takes up a changed configuration while Watchfire runs: rules of alerts and of grouping, escalations, receivers and remediations. In: a freshly read
+//! Takes up a changed configuration while Watchfire runs: rules of alerts and of grouping, escalations, receivers, remediations and scrape jobs. In: a freshly read
 //! configuration. Out: the parts go on with it, all or none; what needs a restart is named. A configuration with a mistake changes
 //! nothing and is told in the log and by `watchfire_config_last_reload_successful`.
 
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use alerting::Alerting;
 use alerting::delivery::DeliveryWorker;
 use collector::Collector;
+use collector::scrape::Scraper;
 use model::fingerprint::Rules;
 use model::time::Clock;
 use prometheus::{IntGauge, Registry};
@@ -30,6 +31,8 @@ pub struct Parts {
     pub remediation: Remediation,
     /// Rules that group errors.
     pub collector: Collector,
+    /// Jobs and their targets.
+    pub scraper: Scraper,
     /// When a reload happened.
     pub clock: Arc<dyn Clock>,
 }
@@ -94,11 +97,13 @@ impl Reloading {
         }
         let grouping = Rules::new(&next.errors.rules).map_err(|problems| problems.join("; "))?;
         let rules = load_rules(&next, self.file.as_deref()).map_err(|problems| problems.join("; "))?;
+        let scrape = self.parts.scraper.prepare(&next.scrape).map_err(|error| crate::runtime::chain(&error))?;
         self.parts.delivery.reload(&next.receivers).map_err(|error| crate::runtime::chain(&error))?;
         let count = rules.len();
         self.parts.remediation.reload(next.remediation.remediations.clone());
         self.parts.alerting.reload(rules);
         self.parts.collector.set_error_rules(grouping);
+        self.parts.scraper.take_up(scrape);
         *running = next;
         if !restart.is_empty() {
             tracing::warn!(settings = restart.join(", "), "these settings changed too and need a restart: until then the old ones hold");

@@ -26,6 +26,8 @@ mod own_spans;
 mod reload;
 #[path = "e2e/remote_write.rs"]
 mod remote_write;
+#[path = "e2e/scrape.rs"]
+mod scrape;
 #[path = "e2e/sentry.rs"]
 mod sentry;
 #[path = "e2e/spine.rs"]

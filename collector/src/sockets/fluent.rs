@@ -151,7 +151,7 @@ impl<'s> Connection<'s> {
             return Ok(());
         }
         let more = self.buffer.len() as u64;
-        let memory = self.memory.get_or_insert_with(|| self.store.collector.inner.admission.room());
+        let memory = self.memory.get_or_insert_with(|| self.store.collector.inner.admission.aside());
         let deadline = deadline.unwrap_or_else(|| Instant::now() + self.store.collector.inner.config.body_timeout.0);
         let growing = async {
             while memory.grow(more).await.is_err() {

@@ -328,9 +328,11 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new(config: Config) -> Self {
+        Rig::with_clock(config, Arc::new(SimulatedClock::new(Timestamp::from_nanos(NOW as i64))))
+    }
+    pub(crate) fn with_clock(config: Config, clock: Arc<dyn model::time::Clock>) -> Self {
         config.check().unwrap();
         let (sink, registry) = (Arc::new(RecordingSink::default()), Registry::new());
-        let clock = Arc::new(SimulatedClock::new(Timestamp::from_nanos(NOW as i64)));
         let collector = Collector::new(config, sink.clone(), clock, &registry).unwrap();
         Rig { collector, sink, registry }
     }

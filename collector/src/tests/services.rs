@@ -28,7 +28,7 @@ use super::fixtures::*;
 use crate::Config;
 
 /// A router whose requests all have a principal, as the server's access layer would put it there.
-pub(super) fn with_principal(router: Router, permission: Permission) -> Router {
+pub(crate) fn with_principal(router: Router, permission: Permission) -> Router {
     router.layer(from_fn(move |mut request: Request, next: Next| {
         request.extensions_mut().insert(principal(permission));
         next.run(request)
@@ -51,7 +51,7 @@ pub(super) fn post(path: &str, headers: &[(&str, &str)], body: impl Into<Body>) 
     request.body(body.into()).unwrap()
 }
 
-pub(super) async fn bytes(response: Response<Body>) -> Vec<u8> {
+pub(crate) async fn bytes(response: Response<Body>) -> Vec<u8> {
     response.into_body().collect().await.unwrap().to_bytes().to_vec()
 }
 

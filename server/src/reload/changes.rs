@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::config::Config;
 
 /// What is taken up without a restart.
-const RELOADABLE: [&str; 5] = ["alerting.rules", "alerting.escalations", "errors.rules", "receivers", "remediation.remediations"];
+const RELOADABLE: [&str; 6] = ["alerting.rules", "alerting.escalations", "errors.rules", "receivers", "remediation.remediations", "scrape"];
 
 /// The running settings with what can be taken up from the fresh ones.
 pub fn with_reloadable(running: &Config, fresh: &Config) -> Config {
@@ -14,6 +14,7 @@ pub fn with_reloadable(running: &Config, fresh: &Config) -> Config {
     next.alerting.escalations.clone_from(&fresh.alerting.escalations);
     next.errors.rules.clone_from(&fresh.errors.rules);
     next.receivers.clone_from(&fresh.receivers);
+    next.scrape.clone_from(&fresh.scrape);
     next.remediation.remediations.clone_from(&fresh.remediation.remediations);
     next
 }
@@ -68,6 +69,7 @@ mod tests {
              alerting: { rules: other, evaluation_interval: 1s, escalations: [{ name: e, steps: [{ after: 0s, notify: [b] }] }] }\n\
              collector: { retention_days: { spans: 3 } }\n\
              errors: { rules: [{ name: r, match: { type: X }, fingerprint: [x] }] }\n\
+             scrape: { scrape_interval: 5s, scrape_configs: [{ job_name: j, bearer_token: hunter22 }] }\n\
              receivers:\n- { name: b, type: slack_webhook, url: \"https://hooks.example.org/b\" }\n",
         )
         .unwrap();
@@ -86,6 +88,7 @@ mod tests {
         assert_eq!((next.receivers.as_slice(), &next.alerting.rules), (new.receivers.as_slice(), &new.alerting.rules));
         assert_eq!(next.alerting.escalations, new.alerting.escalations);
         assert_eq!((next.errors.rules.len(), &next.errors.rules), (1, &new.errors.rules));
+        assert_eq!(next.scrape, new.scrape);
         assert_eq!(next.server, old.server);
         assert_eq!(needs_restart(&next, &new), places, "said again at the next reload: it is still so");
         assert_eq!(needs_restart(&old, &old), [""; 0]);
