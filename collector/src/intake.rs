@@ -17,6 +17,11 @@ use crate::decode::Protocol;
 use crate::failure::{Failure, Stage};
 use crate::inflate::{Encoding, InflateError, inflate};
 use crate::meters::Meters;
+use crate::pipeline::cardinality::ActiveSeries;
+use crate::pipeline::patterns::Miner;
+use crate::pipeline::rates::{Buckets, Flow, Load, Over};
+use crate::pipeline::stage::Changes;
+use crate::pipeline::{self, Current, Pipeline};
 use crate::rows::red::NameGuard;
 use crate::rows::{Arrival, Builder, Built, Limits, tally::Tally};
 use crate::series::{SeriesCache, TargetInfoCache};
@@ -39,6 +44,10 @@ pub(crate) struct Inner {
     series: SeriesCache,
     targets: TargetInfoCache,
     names: NameGuard,
+    pipeline: Current,
+    active: ActiveSeries,
+    miner: Miner,
+    buckets: Buckets,
 }
 
 /// A body as it came.
@@ -69,10 +78,13 @@ struct Prepared {
     reservation: Reservation,
     hash: Option<RequestHash>,
     built: Built,
+    /// Bytes after decompression.
+    bytes: u64,
 }
 
 impl Collector {
-    /// An intake that writes through `sink`. Registers its metrics; fails if their names are taken.
+    /// An intake that writes through `sink` and processes as the default [`pipeline::Config`] says. Registers its metrics; fails if
+    /// their names are taken.
     pub fn new(
         config: Config,
         sink: Arc<dyn TelemetrySink>,
@@ -80,6 +92,9 @@ impl Collector {
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
         let meters = Meters::new(registry)?;
+        let pipeline = Pipeline::new(&pipeline::Config::default()).map_err(|problems| {
+            prometheus::Error::Msg(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        })?;
         let inner = Inner {
             limits: Limits::new(&config),
             sink,
@@ -89,10 +104,19 @@ impl Collector {
             series: SeriesCache::new(config.series_cache),
             targets: TargetInfoCache::new(config.series_cache),
             names: NameGuard::new(&config),
+            pipeline: Current::new(Arc::new(pipeline)),
+            active: ActiveSeries::default(),
+            miner: Miner::default(),
+            buckets: Buckets::default(),
             meters,
             config,
         };
         Ok(Collector { inner: Arc::new(inner) })
+    }
+
+    /// Processes requests that come from now on by another pipeline; those that are at work end with theirs, so nothing is lost.
+    pub fn set_pipeline(&self, pipeline: Arc<Pipeline>) {
+        self.inner.pipeline.set(pipeline);
     }
 
     /// Lets a request in: its principal may send telemetry, and there is room for it.
@@ -104,11 +128,18 @@ impl Collector {
     /// Stores a request whose body is read; its rows are durable once this returns.
     pub(crate) async fn accept(&self, payload: Payload, principal: &Principal, reservation: Reservation) -> Result<Accepted, Failure> {
         let arrived = self.inner.clock.now();
+        let pipeline = self.inner.pipeline.get();
+        let limited = |over| self.limited(principal, over);
+        if let Some(flow) = Flow::of_signal(payload.protocol.label()) {
+            self.inner.buckets.check(&pipeline.rates, &principal.tenant, flow, arrived).map_err(limited)?;
+        }
         let (mut payload, mut reservation, mut held) = (payload, reservation, false);
         loop {
-            let prepared = self.prepare(payload, principal, arrived, reservation).await?;
+            let prepared = self.prepare(payload, principal, arrived, reservation, &pipeline).await?;
             let protocol = prepared.payload.protocol;
-            let Built { blocks, tally, series, targets } = prepared.built;
+            let Built { blocks, tally, series, targets, changes, load, trace: _ } = prepared.built;
+            let charge = Charge { intake: self, pipeline: &pipeline, principal, load, bytes: prepared.bytes };
+            charge.take(arrived).map_err(limited)?;
             let rows: Vec<(&'static str, u64)> = blocks.iter().map(|block| (block.table.name, block.rows() as u64)).collect();
             let appended = if blocks.is_empty() {
                 Ok(Appended::Durable)
@@ -121,17 +152,19 @@ impl Collector {
                     let known = self.inner.series.remember(&series);
                     self.inner.targets.remember(&targets);
                     self.inner.meters.series.set(i64::try_from(known).unwrap_or(i64::MAX));
-                    self.count(protocol, appended, &rows, &tally);
+                    self.count(protocol, appended, &rows, &tally, &changes, &pipeline);
                     return Ok(Accepted { rejected: tally.rejected_total(), message: tally.message(protocol.noun()), rows });
                 }
                 // Some exporters never send again: wait a moment, decode again (the blocks are gone), try once more.
                 Err(failure) if failure.may_pass() && !held => {
+                    charge.give_back();
                     held = true;
                     tracing::debug!(signal = protocol.label(), %failure, "the log refused a request; it is held and tried again");
                     tokio::time::sleep(self.inner.config.hold.0).await;
                     (payload, reservation) = (prepared.payload, prepared.reservation);
                 }
                 Err(failure) => {
+                    charge.give_back();
                     log_failure(protocol, &failure);
                     return Err(failure);
                 }
@@ -146,9 +179,10 @@ impl Collector {
         principal: &Principal,
         arrived: Timestamp,
         reservation: Reservation,
+        pipeline: &Arc<Pipeline>,
     ) -> Result<Prepared, Failure> {
         let turn = Arc::clone(&self.inner.decoders).acquire_owned().await.map_err(|_| Failure::Internal)?;
-        let (inner, tenant) = (Arc::clone(&self.inner), principal.tenant.clone());
+        let (inner, tenant, pipeline) = (Arc::clone(&self.inner), principal.tenant.clone(), Arc::clone(pipeline));
         let work = move || {
             // Held until the work is done, also where the client goes away meanwhile.
             let _turn = turn;
@@ -160,6 +194,9 @@ impl Collector {
                 series: &inner.series,
                 targets: &inner.targets,
                 names: &inner.names,
+                pipeline: &pipeline,
+                active: &inner.active,
+                miner: &inner.miner,
             };
             let prepared = prepare(&inner.config, payload, arrival, reservation);
             histogram.observe(watch.elapsed().as_secs_f64());
@@ -171,7 +208,20 @@ impl Collector {
         })
     }
 
-    fn count(&self, protocol: Protocol, appended: Appended, rows: &[(&'static str, u64)], tally: &Tally) {
+    fn limited(&self, principal: &Principal, over: Over) -> Failure {
+        self.inner.meters.limited.with_label_values(&[principal.tenant.as_str(), over.flow.label()]).inc();
+        Failure::RateLimited(over)
+    }
+
+    fn count(
+        &self,
+        protocol: Protocol,
+        appended: Appended,
+        rows: &[(&'static str, u64)],
+        tally: &Tally,
+        changes: &Changes,
+        pipeline: &Pipeline,
+    ) {
         let meters = &self.inner.meters;
         match appended {
             Appended::Durable => {
@@ -179,9 +229,30 @@ impl Collector {
                     meters.rows.with_label_values(&[table]).inc_by(*rows);
                 }
                 meters.tally(protocol.label(), tally);
+                meters.changes(protocol.label(), changes, pipeline);
+                meters.active.set(i64::try_from(self.inner.active.len()).unwrap_or(i64::MAX));
             }
             Appended::Duplicate => meters.duplicates.with_label_values(&[protocol.label()]).inc(),
         }
+    }
+}
+
+/// What a request takes of its tenant's rate limits.
+struct Charge<'c> {
+    intake: &'c Collector,
+    pipeline: &'c Pipeline,
+    principal: &'c Principal,
+    load: Load,
+    bytes: u64,
+}
+
+impl Charge<'_> {
+    fn take(&self, now: Timestamp) -> Result<(), Over> {
+        self.intake.inner.buckets.take(&self.pipeline.rates, &self.principal.tenant, self.load, self.bytes, now)
+    }
+    /// The request was not stored.
+    fn give_back(&self) {
+        self.intake.inner.buckets.give_back(&self.pipeline.rates, &self.principal.tenant, self.load, self.bytes);
     }
 }
 
@@ -211,8 +282,9 @@ fn prepare(config: &Config, payload: Payload, arrival: Arrival<'_>, mut reservat
     let mut builder = Builder::new(arrival, Some(&mut reservation));
     payload.protocol.read(&payload.body, bounds, &mut builder)?;
     let built = builder.finish().map_err(Failure::from)?;
+    let bytes = payload.body.len() as u64;
     let hash = payload.protocol.resends().map(|name| RequestHash::of(name, &payload.body));
-    Ok(Prepared { payload, reservation, hash, built })
+    Ok(Prepared { payload, reservation, hash, built, bytes })
 }
 
 fn log_failure(protocol: Protocol, failure: &Failure) {

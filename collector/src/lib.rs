@@ -1,7 +1,7 @@
 //! The intake: OTLP over gRPC and HTTP in, columnar blocks out to the durable log.
 //!
 //! A request walks: principal -> admission (requests, memory) -> body (limits while reading and inflating) -> decode ->
-//! rows (one block per table, rejected records counted) -> [`model::sink::TelemetrySink`] -> answer. Only an answer of
+//! processing ([`pipeline`]) -> rows (one block per table, rejected records counted) -> [`model::sink::TelemetrySink`] -> answer. Only an answer of
 //! the sink is acknowledged. Everything between the body and the blocks is pure and runs off the async threads.
 
 mod admission;
@@ -16,6 +16,7 @@ mod inflate;
 mod intake;
 mod meters;
 mod naming;
+pub mod pipeline;
 mod record;
 mod rows;
 mod series;

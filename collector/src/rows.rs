@@ -5,6 +5,7 @@
 pub(crate) mod attributes;
 mod limits;
 pub(crate) mod logs;
+mod patterns;
 pub(crate) mod points;
 pub(crate) mod red;
 pub(crate) mod tally;
@@ -17,10 +18,17 @@ use model::time::Timestamp;
 use crate::admission::{Full, Reservation};
 use crate::columns::{ExemplarColumns, ExponentialColumns, HistogramColumns, LogColumns, PointColumns, SpanColumns, SummaryColumns};
 use crate::errors::event::ErrorRows;
+use crate::pipeline::Pipeline;
+use crate::pipeline::cardinality::ActiveSeries;
+use crate::pipeline::patterns::Miner;
+use crate::pipeline::rates::Load;
+use crate::pipeline::stage::{Changes, Stage};
+use crate::pipeline::trace::Trace;
 use crate::record::{Attributes, Kind, Resource, Scope, Text};
 use crate::series::{Known, SeriesBatch, SeriesCache, SeriesKey, TargetInfoCache};
 use attributes::{cut, find, tidy};
 pub(crate) use limits::{Limits, Window, nanos};
+use patterns::PatternRows;
 use points::MetricView;
 use red::{NameGuard, Red};
 use tally::{Part, Tally};
@@ -40,6 +48,12 @@ pub(crate) struct Arrival<'r> {
     pub(crate) targets: &'r TargetInfoCache,
     /// Span names that the derived series know.
     pub(crate) names: &'r NameGuard,
+    /// What happens to records before they are rows.
+    pub(crate) pipeline: &'r Pipeline,
+    /// Series that are active.
+    pub(crate) active: &'r ActiveSeries,
+    /// Templates of log records.
+    pub(crate) miner: &'r Miner,
 }
 
 impl Arrival<'_> {
@@ -60,6 +74,12 @@ pub(crate) struct Built {
     pub(crate) series: Vec<(SeriesKey, Known)>,
     /// `target_info` to remember.
     pub(crate) targets: Vec<((u64, u64), i64)>,
+    /// What processing changed and left out.
+    pub(crate) changes: Changes,
+    /// How many records there were of each kind.
+    pub(crate) load: Load,
+    /// What processing did to each record, where that was asked for.
+    pub(crate) trace: Option<Box<Trace>>,
 }
 
 impl Built {
@@ -116,6 +136,9 @@ struct Budget<'r> {
 pub(crate) struct Builder<'a, 'r> {
     arrival: Arrival<'r>,
     budget: Budget<'r>,
+    /// Rules, redaction, sampling; none where there is nothing to do.
+    stage: Option<Stage<'r>>,
+    load: Load,
     tally: Tally,
     windows: Windows,
     resource: ResourceView<'a>,
@@ -127,6 +150,7 @@ pub(crate) struct Builder<'a, 'r> {
     logs: LogColumns,
     log_of: (u64, u64),
     errors: ErrorRows<'r>,
+    patterns: PatternRows<'r>,
     red: Red<'r>,
     series: SeriesBatch<'r>,
     points: PointColumns,
@@ -135,6 +159,10 @@ pub(crate) struct Builder<'a, 'r> {
     summaries: SummaryColumns,
     exemplars: ExemplarColumns,
     targets: Vec<((u64, u64), i64)>,
+    /// Overflow series that have their one point of this request.
+    overflowed: Vec<u64>,
+    /// Points that are in no series of their own.
+    overflowed_points: u64,
     /// For building keys.
     scratch: Vec<u8>,
 }
@@ -159,6 +187,8 @@ impl<'a, 'r> Builder<'a, 'r> {
         Builder {
             arrival,
             budget: Budget { reservation, records: 0, reserved: 0 },
+            stage: Stage::new(arrival.pipeline, false),
+            load: Load::default(),
             tally: Tally::default(),
             windows,
             resource: ResourceView { service: UNKNOWN_SERVICE.to_owned(), ..ResourceView::default() },
@@ -169,6 +199,7 @@ impl<'a, 'r> Builder<'a, 'r> {
             logs: LogColumns::default(),
             log_of: (u64::MAX, u64::MAX),
             errors: ErrorRows::new(arrival),
+            patterns: PatternRows::new(arrival),
             red: Red::new(arrival),
             series: SeriesBatch::new(arrival.series, arrival.tenant),
             points: PointColumns::default(),
@@ -177,13 +208,23 @@ impl<'a, 'r> Builder<'a, 'r> {
             summaries: SummaryColumns::default(),
             exemplars: ExemplarColumns::default(),
             targets: Vec::new(),
+            overflowed: Vec::new(),
+            overflowed_points: 0,
             scratch: Vec::new(),
         }
     }
 
+    /// Notes from now on what processing does to each record.
+    pub(crate) fn tell(&mut self) {
+        self.stage = Stage::new(self.arrival.pipeline, true);
+    }
+
     /// The records that follow come from this resource.
-    pub(crate) fn enter_resource(&mut self, resource: Resource<'a>) {
+    pub(crate) fn enter_resource(&mut self, mut resource: Resource<'a>) {
         self.leave_resource();
+        if let Some(stage) = &mut self.stage {
+            stage.resource(&mut resource);
+        }
         let limits = self.arrival.limits;
         let mut attributes = resource.attributes;
         tidy(&mut attributes, limits, &mut self.tally);
@@ -194,12 +235,16 @@ impl<'a, 'r> Builder<'a, 'r> {
         let serial = self.resource.serial + 1;
         let identity = points::identity(&attributes.list);
         let schema_url = cut(resource.schema_url, limits.name, Part::Name, &mut self.tally);
+        self.patterns.enter(&service);
         self.resource = ResourceView { attributes, service, schema_url, serial, identity, newest: None };
         self.enter_scope(Scope::default());
     }
 
     /// The records that follow come from this scope of the resource.
-    pub(crate) fn enter_scope(&mut self, scope: Scope<'a>) {
+    pub(crate) fn enter_scope(&mut self, mut scope: Scope<'a>) {
+        if let Some(stage) = &mut self.stage {
+            stage.scope(&mut scope);
+        }
         let limits = self.arrival.limits;
         let mut name = |text: Text<'a>| cut(text, limits.name, Part::Name, &mut self.tally);
         let (scope_name, version, schema_url) = (name(scope.name), name(scope.version), name(scope.schema_url));
@@ -248,6 +293,7 @@ impl<'a, 'r> Builder<'a, 'r> {
         2 * (self.spans.bytes()
             + self.logs.bytes()
             + self.errors.bytes()
+            + self.patterns.bytes()
             + self.series.bytes()
             + self.points.bytes()
             + self.histograms.bytes()
@@ -263,7 +309,11 @@ impl<'a, 'r> Builder<'a, 'r> {
         self.reserve()?;
         self.red.finish(&mut self.series, &mut self.points, &mut self.histograms);
         let (series, marks) = self.series.finish();
-        let mut built = Built { tally: self.tally, series: marks, targets: self.targets, ..Built::default() };
+        let (mut changes, trace) = self.stage.map(|stage| (stage.changes, stage.trace)).unwrap_or_default();
+        changes.redacted.join(self.errors.redacted());
+        changes.overflowed = self.overflowed_points;
+        let mut built =
+            Built { tally: self.tally, series: marks, targets: self.targets, changes, load: self.load, trace, ..Built::default() };
         for block in [
             self.spans.into_block(),
             self.logs.into_block(),
@@ -274,6 +324,7 @@ impl<'a, 'r> Builder<'a, 'r> {
             self.summaries.into_block(),
             self.exemplars.into_block(),
             self.errors.into_block(),
+            self.patterns.into_block(),
         ] {
             built.push(block);
         }

@@ -138,7 +138,8 @@ impl std::hash::Hasher for AsIs {
     }
 }
 
-type Hashed = std::hash::BuildHasherDefault<AsIs>;
+/// Builds no hash: the keys are hashes.
+pub(crate) type Hashed = std::hash::BuildHasherDefault<AsIs>;
 
 /// Milliseconds of sample time that the store knows for a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

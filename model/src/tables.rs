@@ -63,7 +63,7 @@ pub static SPANS: TableSpec = TableSpec {
     ],
 };
 
-/// Log records. `ts` is the event time, or the observed time where the sender gave none.
+/// Log records. `ts` is the event time, or the observed time where the sender gave none; `sample_rate` is how many records one stands for.
 pub static LOGS: TableSpec = TableSpec {
     number: 2,
     name: "logs",
@@ -89,6 +89,7 @@ pub static LOGS: TableSpec = TableSpec {
         col("dropped_attributes", UInt32),
         col("resource_schema_url", LowCardinality),
         col("scope_schema_url", LowCardinality),
+        col("sample_rate", UInt32),
     ],
 };
 
@@ -249,8 +250,29 @@ pub static EXEMPLARS: TableSpec = TableSpec {
     ],
 };
 
+/// Templates of log records, one row for each template and severity of a request: `count` records (before sampling) from `first_ts` to
+/// `last_ts`, one of which is the `sample`. `pattern_id` is xxh3-64 of `template`; `<*>` in it stands for what varies.
+pub static PATTERNS: TableSpec = TableSpec {
+    number: 10,
+    name: "patterns",
+    columns: &[
+        col("tenant", LowCardinality),
+        col("service", LowCardinality),
+        col("pattern_id", UInt64),
+        col("severity_number", UInt8),
+        col("first_ts", DateTime64Nanos),
+        col("last_ts", DateTime64Nanos),
+        col("received", DateTime64Millis),
+        col("count", UInt64),
+        col("template", ColumnType::String),
+        col("sample", ColumnType::String),
+        col("retention_days", UInt16),
+    ],
+};
+
 /// All of them.
-pub static ALL: [&TableSpec; 9] = [&SPANS, &LOGS, &SERIES, &POINTS, &HISTOGRAMS, &ERROR_EVENTS, &EXP_HISTOGRAMS, &SUMMARIES, &EXEMPLARS];
+pub static ALL: [&TableSpec; 10] =
+    [&SPANS, &LOGS, &SERIES, &POINTS, &HISTOGRAMS, &ERROR_EVENTS, &EXP_HISTOGRAMS, &SUMMARIES, &EXEMPLARS, &PATTERNS];
 
 /// The table with the number that a WAL record holds.
 pub fn by_number(number: u16) -> Option<&'static TableSpec> {

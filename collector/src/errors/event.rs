@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{Frame, fingerprint, normalize, parse, raised_message};
 use crate::columns::ErrorColumns;
+use crate::pipeline::redact::Counts;
 use crate::record::{Attribute, Attributes, Text};
 use crate::rows::attributes::{Pairs, cut, find, find_any};
 use crate::rows::tally::{Part, Tally};
@@ -127,6 +128,8 @@ pub(crate) struct ErrorRows<'a> {
     arrival: Arrival<'a>,
     window: Window,
     rows: ErrorColumns,
+    /// Secrets that were not redacted before: in events that came by another way than spans and log records.
+    redacted: Counts,
     /// How often the same exception stood in the request: equal ones are different events.
     seen: HashMap<u128, u32>,
 }
@@ -138,7 +141,7 @@ impl<'a> ErrorRows<'a> {
     /// No events yet.
     pub(crate) fn new(arrival: Arrival<'a>) -> Self {
         let window = arrival.window(arrival.limits.retention.errors);
-        ErrorRows { arrival, window, rows: ErrorColumns::default(), seen: HashMap::new() }
+        ErrorRows { arrival, window, rows: ErrorColumns::default(), redacted: Counts::default(), seen: HashMap::new() }
     }
 
     /// The block.
@@ -146,8 +149,47 @@ impl<'a> ErrorRows<'a> {
         self.rows.into_block()
     }
 
-    /// Adds an event.
+    /// What was redacted by [`ErrorRows::push`].
+    pub(crate) fn redacted(&self) -> &Counts {
+        &self.redacted
+    }
+
+    /// Adds an event. Its texts are redacted here, whatever way they came; whoever makes its fingerprint redacts the message before, so
+    /// that equal errors with different secrets are one.
     pub(crate) fn push(&mut self, event: &ErrorEvent<'_>) {
+        let Some(redactor) = &self.arrival.pipeline.redactor else { return self.push_clean(event) };
+        let counts = &mut self.redacted;
+        let mut clean = |text| redactor.redact(text, counts).map_or(Cow::Borrowed(text), Cow::Owned);
+        let [project, kind, message, normalized, level] =
+            [event.project, event.kind, event.message, event.normalized, event.level].map(&mut clean);
+        let [release, environment, user, stack] = [event.release, event.environment, event.user, event.stack].map(&mut clean);
+        let frames: Vec<Frame> = event
+            .frames
+            .iter()
+            .map(|frame| Frame { function: clean(&frame.function).into_owned(), file: clean(&frame.file).into_owned(), ..frame.clone() })
+            .collect();
+        let mut tags: Vec<Attribute<'_>> =
+            event.tags.iter().map(|(key, value)| Attribute::text(Cow::Borrowed(key.as_ref()), Cow::Borrowed(value.as_ref()))).collect();
+        redactor.attributes(&mut tags, counts);
+        let tags: Pairs<'_> = tags.into_iter().map(|tag| (tag.key, tag.value.into_text())).collect();
+        self.push_clean(&ErrorEvent {
+            project: &project,
+            kind: &kind,
+            message: &message,
+            normalized: &normalized,
+            level: &level,
+            release: &release,
+            environment: &environment,
+            user: &user,
+            stack: &stack,
+            frames: &frames,
+            tags: &tags,
+            ..*event
+        });
+    }
+
+    /// Adds an event that holds no secrets any more.
+    fn push_clean(&mut self, event: &ErrorEvent<'_>) {
         let to = &mut self.rows;
         to.tenant.push(self.arrival.tenant.as_str().as_bytes());
         to.project.push(event.project.as_bytes());

@@ -29,10 +29,12 @@ pub(crate) enum Reason {
     TooManyLabels,
     /// A label name or value longer than allowed.
     LabelTooLong,
+    /// A cumulative series past the limit of its metric, or a metric past the limit of its tenant.
+    TooManySeries,
 }
 
 /// All reasons, in the order of the enum.
-const REASONS: [Reason; 13] = [
+const REASONS: [Reason; 14] = [
     Reason::TooOld,
     Reason::TooFarAhead,
     Reason::NoTime,
@@ -46,6 +48,7 @@ const REASONS: [Reason; 13] = [
     Reason::BadBuckets,
     Reason::TooManyLabels,
     Reason::LabelTooLong,
+    Reason::TooManySeries,
 ];
 
 impl Reason {
@@ -65,6 +68,7 @@ impl Reason {
             Reason::BadBuckets => "bad_buckets",
             Reason::TooManyLabels => "too_many_labels",
             Reason::LabelTooLong => "label_too_long",
+            Reason::TooManySeries => "too_many_series",
         }
     }
     /// For people: what is wrong and what would be right.
@@ -83,6 +87,7 @@ impl Reason {
             Reason::BadBuckets => "with bucket counts that do not fit rising bounds (there must be one count more than bounds)",
             Reason::TooManyLabels => "with more labels than collector.max_labels",
             Reason::LabelTooLong => "with a label longer than collector.max_label_name or max_label_value",
+            Reason::TooManySeries => "of series past the limit of the metric or tenant (send fewer series, or raise pipeline.cardinality)",
         }
     }
 }

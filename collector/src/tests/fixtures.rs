@@ -31,6 +31,9 @@ use prometheus::Registry;
 use proptest::prelude::*;
 
 use crate::decode::{DecodeError, Format, Protocol, Signal};
+use crate::pipeline::Pipeline;
+use crate::pipeline::cardinality::ActiveSeries;
+use crate::pipeline::patterns::Miner;
 use crate::rows::red::NameGuard;
 use crate::rows::{Arrival, Builder, Built, Limits};
 use crate::series::{SeriesCache, TargetInfoCache};
@@ -163,6 +166,9 @@ pub(crate) struct World {
     pub(crate) series: SeriesCache,
     pub(crate) targets: TargetInfoCache,
     names: NameGuard,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) active: ActiveSeries,
+    pub(crate) miner: Miner,
 }
 
 impl Default for World {
@@ -179,13 +185,26 @@ impl World {
             series: SeriesCache::new(1_000),
             targets: TargetInfoCache::new(1_000),
             names: NameGuard::new(config),
+            pipeline: Pipeline::new(&crate::pipeline::Config::default()).unwrap(),
+            active: ActiveSeries::default(),
+            miner: Miner::default(),
         }
     }
     pub(crate) fn arrival(&self) -> Arrival<'_> {
         self.arrival_at(Timestamp::from_nanos(NOW as i64))
     }
     pub(crate) fn arrival_at(&self, at: Timestamp) -> Arrival<'_> {
-        Arrival { tenant: &self.tenant, at, limits: &self.limits, series: &self.series, targets: &self.targets, names: &self.names }
+        Arrival {
+            tenant: &self.tenant,
+            at,
+            limits: &self.limits,
+            series: &self.series,
+            targets: &self.targets,
+            names: &self.names,
+            pipeline: &self.pipeline,
+            active: &self.active,
+            miner: &self.miner,
+        }
     }
 }
 
