@@ -92,9 +92,8 @@ impl Collector {
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
         let meters = Meters::new(registry)?;
-        let pipeline = Pipeline::new(&pipeline::Config::default()).map_err(|problems| {
-            prometheus::Error::Msg(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-        })?;
+        let pipeline = Pipeline::new(&pipeline::Config::default())
+            .map_err(|problems| prometheus::Error::Msg(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
         let inner = Inner {
             limits: Limits::new(&config),
             sink,

@@ -86,7 +86,11 @@ impl Meters {
             sampled: counters("watchfire_pipeline_sampled_out_records_total", "Records that sampling left out.", &["signal"])?,
             redacted: counters("watchfire_pipeline_redactions_total", "Secrets that were redacted.", &["kind"])?,
             overflowed,
-            limited: counters("watchfire_pipeline_rate_limited_requests_total", "Requests over their tenant's rate.", &["tenant", "signal"])?,
+            limited: counters(
+                "watchfire_pipeline_rate_limited_requests_total",
+                "Requests over their tenant's rate.",
+                &["tenant", "signal"],
+            )?,
             active: gauge("watchfire_pipeline_active_series", "Series that count against the limits of pipeline.cardinality.")?,
             decode_seconds,
             in_flight: gauge("watchfire_collector_inflight_bytes", "Memory reserved by requests in flight.")?,
@@ -108,7 +112,9 @@ impl Meters {
         for (index, count) in changes.dropped.iter().enumerate().filter(|(_, count)| **count > 0) {
             self.dropped.with_label_values(&[signal, pipeline.rule_name(index)]).inc_by(*count);
         }
-        for (signal, count) in [("traces", changes.sampled_spans), ("logs", changes.sampled_logs)].into_iter().filter(|(_, count)| *count > 0) {
+        for (signal, count) in
+            [("traces", changes.sampled_spans), ("logs", changes.sampled_logs)].into_iter().filter(|(_, count)| *count > 0)
+        {
             self.sampled.with_label_values(&[signal]).inc_by(count);
         }
         for (kind, count) in pipeline.redactor.iter().flat_map(|redactor| redactor.labels(&changes.redacted)) {

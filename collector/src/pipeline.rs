@@ -18,9 +18,9 @@ pub(crate) mod redact;
 mod rules;
 pub(crate) mod sampling;
 pub(crate) mod stage;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 pub(crate) mod trace;
 
 use std::sync::Arc;
@@ -31,7 +31,8 @@ use xxhash_rust::xxh3::Xxh3;
 use condition::{AroundLeaf, Compiler};
 pub use config::{
     CardinalityConfig, Config, Constant, CustomRedaction, MatchConfig, MetricLimit, Mode, OneOrMany, PatternsConfig, Place, RateConfig,
-    RateLimitsConfig, RedactionConfig, RuleConfig, SampleConfig, SamplingConfig, Severity, Signal, SpanKind, Status, TenantLimits, TextMatch,
+    RateLimitsConfig, RedactionConfig, RuleConfig, SampleConfig, SamplingConfig, Severity, Signal, SpanKind, Status, TenantLimits,
+    TextMatch,
 };
 use hash::Hasher;
 use redact::Redactor;
@@ -200,7 +201,10 @@ fn check_key(config: &Config, rules: &[Rule], key: &Secret, problems: &mut Vec<P
             format!("is not set, and {user} hashes: set a secret, for example `hash_key: ${{file:/etc/watchfire/hash_key}}`"),
         )),
         (false, _) if key.reveal().chars().count() < LEAST_KEY => {
-            problems.push(Problem::new("hash_key", format!("is shorter than {LEAST_KEY} characters, so hashes could be tried out: make it longer")));
+            problems.push(Problem::new(
+                "hash_key",
+                format!("is shorter than {LEAST_KEY} characters, so hashes could be tried out: make it longer"),
+            ));
         }
         (true | false, _) => {}
     }

@@ -3,4 +3,4 @@
 mod bad_input;
 pub(crate) mod fixtures;
 mod mapping;
-mod services;
+pub(crate) mod services;

@@ -182,7 +182,10 @@ mod tests {
         assert_eq!([admit("m", 1, 3), admit("n", 3, 4)], [Verdict::Admitted; 2], "known ones pass, and so do other metrics");
         // One window later only the first is seen again; two windows later the second is forgotten.
         assert_eq!([admit("m", 1, 7_200), admit("m", 3, 7_201)], [Verdict::Admitted, Verdict::Overflow]);
-        assert_eq!([admit("m", 1, 14_400), admit("m", 3, 14_401), admit("m", 2, 14_402)], [Verdict::Admitted, Verdict::Admitted, Verdict::Overflow]);
+        assert_eq!(
+            [admit("m", 1, 14_400), admit("m", 3, 14_401), admit("m", 2, 14_402)],
+            [Verdict::Admitted, Verdict::Admitted, Verdict::Overflow]
+        );
         let other = TenantId::new("other").unwrap();
         assert_eq!(active.admit(&limits, &other, "m", 9, at(14_403)), Verdict::Admitted, "tenants are apart");
         assert_eq!(admit("m", 7, 100_000), Verdict::Admitted, "after a long silence all is forgotten");

@@ -446,12 +446,12 @@ pub struct PatternsConfig {
     pub max_per_service: usize,
     /// Services that are remembered; the one that was not seen for the longest gives way. Default 500.
     pub max_services: usize,
-    /// Share of words that a body and a template must have in common, from 0 to 1. Default 0.5.
+    /// Share of words that a body and a template must have in common, from 0.1 to 1. Default 0.6.
     pub similarity: f64,
 }
 
 impl Default for PatternsConfig {
     fn default() -> Self {
-        PatternsConfig { enabled: true, max_per_service: 300, max_services: 500, similarity: 0.5 }
+        PatternsConfig { enabled: true, max_per_service: 300, max_services: 500, similarity: 0.6 }
     }
 }

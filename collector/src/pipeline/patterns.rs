@@ -3,9 +3,9 @@
 //! compared, and where enough words agree the rest becomes `<*>`. The id of a template is the hash of its text, so that all collectors
 //! and restarts agree on it. Bounded: services, templates of a service, words of a template.
 
-mod words;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -33,7 +33,8 @@ pub(crate) fn check(config: &PatternsConfig, problems: &mut Vec<Problem>) {
         problems.push(Problem::new("patterns", "a limit is 0: set at least 1, or `enabled: false`"));
     }
     if config.max_per_service > 10_000 || config.max_services > 100_000 {
-        problems.push(Problem::new("patterns", "a limit is too large to be held in memory: set at most 10000 templates and 100000 services"));
+        problems
+            .push(Problem::new("patterns", "a limit is too large to be held in memory: set at most 10000 templates and 100000 services"));
     }
     if !(0.1..=1.0).contains(&config.similarity) {
         problems.push(Problem::new("patterns", "`similarity` must be from 0.1 to 1"));

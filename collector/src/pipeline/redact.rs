@@ -207,7 +207,8 @@ impl Redactor {
             }
             match super::text::regex(&custom.regex) {
                 Ok(regex) if regex.is_match("") => {
-                    problems.push(Problem::new(&place, "`regex` matches an empty text, so it would match everywhere: make it match something"));
+                    problems
+                        .push(Problem::new(&place, "`regex` matches an empty text, so it would match everywhere: make it match something"));
                 }
                 Ok(regex) => {
                     let mark = format!("[redacted:{}]", custom.name);

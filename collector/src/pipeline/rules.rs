@@ -50,8 +50,7 @@ impl Rule {
         edits.extend(config.add.iter().map(|(key, value)| Edit::Add(key.clone(), value.0.clone())));
         edits.extend(config.hash.iter().map(|key| Edit::Hash(key.clone())));
         edits.extend(config.delete.iter().map(|glob| Edit::Delete(Wording::glob(glob))));
-        let rule =
-            Rule { name, condition, on: config.on, drop: config.drop, keep: config.keep, set_name: config.set_name.clone(), edits };
+        let rule = Rule { name, condition, on: config.on, drop: config.drop, keep: config.keep, set_name: config.set_name.clone(), edits };
         if let Some(problem) = rule.problem(&compiler.around) {
             compiler.problems.push(Problem::new(&place, problem));
         }
@@ -70,9 +69,7 @@ impl Rule {
         let of_point = |one: &Condition| matches!(one, Condition::Record(Leaf::Attribute(..)));
         let of_scope = |one: &Condition| matches!(one, Condition::Around(at) if around.get(*at).is_some_and(AroundLeaf::of_scope));
         match () {
-            () if !verdict && self.edits.is_empty() => {
-                Some("does nothing: say drop, keep, set_name, rename, set, add, hash or delete")
-            }
+            () if !verdict && self.edits.is_empty() => Some("does nothing: say drop, keep, set_name, rename, set, add, hash or delete"),
             () if self.drop && self.keep => Some("says both drop and keep: choose one"),
             () if self.drop && (self.set_name.is_some() || !self.edits.is_empty()) => {
                 Some("drops the record, so its edits would be lost: remove them, or put them into another rule")

@@ -87,7 +87,9 @@ pub(crate) struct Kept {
 /// Whether a span is stored, of which `ratio` is; `before` is the weight that it came with, and `trace_state` what it says.
 pub(crate) fn span(ratio: f64, trace_state: &str, trace_id: &[u8], before: f64) -> Option<Kept> {
     let state = State::of(trace_state);
-    let random = state.random.unwrap_or_else(|| trace_id.iter().skip(trace_id.len().saturating_sub(7)).fold(0, |bits, byte| bits << 8 | u64::from(*byte)));
+    let random = state
+        .random
+        .unwrap_or_else(|| trace_id.iter().skip(trace_id.len().saturating_sub(7)).fold(0, |bits, byte| bits << 8 | u64::from(*byte)));
     let weight = || whole(before / ratio, trace_id);
     match state.threshold {
         // The sender did not decide by this randomness: then another one must decide, or what is kept would lean to one side.
@@ -168,7 +170,10 @@ mod tests {
         let high = [0xFF; 16];
         let kept = |ratio, state: &str, before| span(ratio, state, &high, before).unwrap();
         assert_eq!(kept(0.5, "", 1.0), Kept { weight: 2, trace_state: "ot=th:8".into() });
-        assert_eq!(kept(0.5, "ot=th:8;rv:ffffffffffffff,a=b", 2.0), Kept { weight: 4, trace_state: "ot=th:c;rv:ffffffffffffff,a=b".into() });
+        assert_eq!(
+            kept(0.5, "ot=th:8;rv:ffffffffffffff,a=b", 2.0),
+            Kept { weight: 4, trace_state: "ot=th:c;rv:ffffffffffffff,a=b".into() }
+        );
         assert_eq!(kept(1.0, "", 1.0), Kept { weight: 1, trace_state: "ot=th:0".into() });
         assert_eq!(kept(0.5, "a=b", 10.0), Kept { weight: 20, trace_state: "a=b".into() }, "a weight from elsewhere is in no threshold");
         assert_eq!(span(0.0, "", &high, 1.0), None);
@@ -195,6 +200,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
         /// What is stored stands for about as much as came, whatever the shares of sender and collector.
         #[test]
         fn weights_add_up(ratio in 0.05f64..=1.0, sent in 0.2f64..=1.0, seed in any::<u64>()) {

@@ -99,7 +99,9 @@ impl Wording {
             TextMatch::Glob(glob) => Wording::glob(glob),
             TextMatch::Equals(text) => Wording::Exact(text.clone()),
             TextMatch::Regex(text) => Wording::Regex(Box::new(regex(text)?)),
-            TextMatch::OneOf(list) if list.is_empty() => return Err("the list of texts is empty, so nothing would match: name at least one".to_owned()),
+            TextMatch::OneOf(list) if list.is_empty() => {
+                return Err("the list of texts is empty, so nothing would match: name at least one".to_owned());
+            }
             TextMatch::OneOf(list) => Wording::OneOf(list.iter().map(Wording::new).collect::<Result<_, _>>()?),
         })
     }
@@ -274,7 +276,9 @@ mod tests {
         let read = |json: &str| serde_json::from_str::<TextMatch>(json).map_err(|error| error.to_string());
         let matches = |json: &str, text: &str| Wording::new(&read(json).unwrap()).unwrap().matches(text);
         assert!(matches(r#""a*""#, "abc") && matches("200", "200") && matches("true", "true"));
-        assert!(matches(r#"{"regex": "b+"}"#, "abbc") && !matches(r#"{"equals": "a*"}"#, "abc") && matches(r#"["x", {"regex": "^a"}]"#, "abc"));
+        assert!(
+            matches(r#"{"regex": "b+"}"#, "abbc") && !matches(r#"{"equals": "a*"}"#, "abc") && matches(r#"["x", {"regex": "^a"}]"#, "abc")
+        );
         assert!(read(r#"{"regexp": "b"}"#).unwrap_err().contains("write one key: `regex` or `equals`"));
         assert!(Wording::new(&read(r#"{"regex": "(a"}"#).unwrap()).unwrap_err().contains("`(a` is no regular expression: unclosed group"));
         assert!(Wording::new(&read("[]").unwrap()).unwrap_err().contains("name at least one"));

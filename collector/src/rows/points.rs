@@ -180,7 +180,8 @@ impl<'a> Builder<'a, '_> {
                 match self.place(&point.attributes, at, stale)? {
                     Place::Own(fingerprint) => self.push_exponential(fingerprint, at, point, &exponential, stale),
                     Place::Zero(zero) => {
-                        zero.into_iter().for_each(|fingerprint| self.push_exponential(fingerprint, at, point, &Exponential::default(), false));
+                        zero.into_iter()
+                            .for_each(|fingerprint| self.push_exponential(fingerprint, at, point, &Exponential::default(), false));
                         return Err(Reason::TooManySeries);
                     }
                     Place::Nowhere => {}
@@ -255,7 +256,8 @@ impl<'a> Builder<'a, '_> {
             return Place::Nowhere;
         }
         let set = LabelSet::new(name, [(Cow::Borrowed(OVERFLOW_LABEL), Cow::Borrowed("true"))]);
-        let about = Description { resource: &[], scope_name: "", scope_version: "", ..self.metric.about(name, &self.resource, &self.scope) };
+        let about =
+            Description { resource: &[], scope_name: "", scope_version: "", ..self.metric.about(name, &self.resource, &self.scope) };
         let fingerprint = self.series.note(&set, &about, at);
         let delta = self.metric.metric.temporality == DELTA && self.metric.metric.kind != Kind::Summary;
         if delta {

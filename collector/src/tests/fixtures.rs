@@ -165,7 +165,7 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     pub(crate) series: SeriesCache,
     pub(crate) targets: TargetInfoCache,
-    names: NameGuard,
+    pub(crate) names: NameGuard,
     pub(crate) pipeline: Pipeline,
     pub(crate) active: ActiveSeries,
     pub(crate) miner: Miner,

@@ -26,7 +26,7 @@ fn lines_of_real_programs_become_one_template_each() {
                 r#"10.1.2.3 - - [01/Mar/2026:00:00:01 +0000] "GET /api/users/42 HTTP/1.1" 200 512 "-" "curl/8.5""#,
                 r#"10.1.2.4 - - [01/Mar/2026:00:00:02 +0000] "POST /api/orders HTTP/1.1" 503 9 "-" "Mozilla/5.0 (X11)""#,
             ],
-            r#"<*> - - [<*>/Mar/<*> +<*>] "<*>" <*> "<*>" "<*>""#,
+            r#"<*> - - [<*>/Mar/<*> <*>] "<*>" <*> "<*>" "<*>""#,
         ),
         // HDFS, of the data set that Drain was shown on
         (
@@ -62,20 +62,11 @@ fn lines_of_real_programs_become_one_template_each() {
         ),
         // JSON
         (
-            &[
-                r#"{"level":"info","message":"order 17 paid by alice","trace":"a"}"#,
-                r#"{"time":1,"msg":"order 18 paid by bob"}"#,
-            ],
+            &[r#"{"level":"info","message":"order 17 paid by alice","trace":"a"}"#, r#"{"time":1,"msg":"order 18 paid by bob"}"#],
             "order <*> paid by <*>",
         ),
         // A stack below the message
-        (
-            &[
-                "Task 17 failed after 3 tries\n  at a\n  at b",
-                "Task 18 failed after 1 tries\n  at c",
-            ],
-            "Task <*> failed after <*> tries",
-        ),
+        (&["Task 17 failed after 3 tries\n  at a\n  at b", "Task 18 failed after 1 tries\n  at c"], "Task <*> failed after <*> tries"),
     ] {
         assert_eq!(learn(lines).last().unwrap(), template);
     }
@@ -83,9 +74,21 @@ fn lines_of_real_programs_become_one_template_each() {
 
 #[test]
 fn short_lines_and_other_lines_are_told_apart() {
-    let templates = learn(&["Job started", "Job finished", "Connection opened successfully", "Connection closed successfully", "s3 upload ok", "", "   "]);
-    assert_eq!(templates, ["Job started", "Job finished", "Connection opened successfully", "Connection closed successfully", "s3 upload ok", "", ""]);
-    let templates = learn(&["cannot open file a.txt for reading", "cache miss for key a in region", "retry budget of upstream is exhausted"]);
+    let templates = learn(&[
+        "Job started",
+        "Job finished",
+        "Connection opened successfully",
+        "Connection closed successfully",
+        "s3 upload ok",
+        "",
+        "   ",
+    ]);
+    assert_eq!(
+        templates,
+        ["Job started", "Job finished", "Connection opened successfully", "Connection closed successfully", "s3 upload ok", "", ""]
+    );
+    let templates =
+        learn(&["cannot open file a.txt for reading", "cache miss for key a in region", "retry budget of upstream is exhausted"]);
     assert_eq!(templates.iter().collect::<std::collections::HashSet<_>>().len(), 3, "{templates:?}");
 }
 

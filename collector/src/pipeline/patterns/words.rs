@@ -79,7 +79,10 @@ fn word(rest: &str) -> usize {
 }
 
 fn delimits(byte: u8) -> bool {
-    matches!(byte, b'=' | b':' | b',' | b';' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'\'' | b'/' | b'|' | b'<' | b'>' | b'&' | b'?' | b'@' | b'#')
+    matches!(
+        byte,
+        b'=' | b':' | b',' | b';' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'\'' | b'/' | b'|' | b'<' | b'>' | b'&' | b'?' | b'@' | b'#'
+    )
 }
 
 /// The word with its varying parts masked.

@@ -36,19 +36,25 @@ pub(super) const FINDERS: [Finder; 13] = [
     Finder { kind: Kind::Jwt, anchors: &["eyJ"], regex: JWT, accept: always },
     Finder { kind: Kind::PrivateKey, anchors: &["-----BEGIN "], regex: PRIVATE_KEY, accept: always },
     Finder { kind: Kind::Authorization, anchors: &["earer", "EARER"], regex: BEARER, accept: bearer },
-    Finder { kind: Kind::Authorization, anchors: &["asic ", "ASIC ", "uthorization", "UTHORIZATION"], regex: AUTHORIZATION, accept: header },
+    Finder {
+        kind: Kind::Authorization,
+        anchors: &["asic ", "ASIC ", "uthorization", "UTHORIZATION"],
+        regex: AUTHORIZATION,
+        accept: header,
+    },
     Finder {
         kind: Kind::Password,
         anchors: &[
-            "assw", "ASSW", "assW", "assph", "ASSPH", "assPh", "pwd", "PWD", "Pwd", "ecret", "ECRET", "oken", "OKEN", "pi_k", "pi-k", "pik",
-            "pi_K", "pi-K", "piK", "PI_K", "PI-K", "PIK",
+            "assw", "ASSW", "assW", "assph", "ASSPH", "assPh", "pwd", "PWD", "Pwd", "ecret", "ECRET", "oken", "OKEN", "pi_k", "pi-k",
+            "pik", "pi_K", "pi-K", "piK", "PI_K", "PI-K", "PIK",
         ],
         regex: PASSWORD,
         accept: password,
     },
 ];
 
-const MAIL: &str = r#"[^\s@"'`<>()\[\]{}:;,/\\=|&?!#$*]{1,64}@(?:[^\s@"'`<>()\[\]{}:;,/\\=|&?!#$*%.]{1,63}\.){1,8}[A-Za-z\u{80}-\u{10FFFF}]{2,24}"#;
+const MAIL: &str =
+    r#"[^\s@"'`<>()\[\]{}:;,/\\=|&?!#$*]{1,64}@(?:[^\s@"'`<>()\[\]{}:;,/\\=|&?!#$*%.]{1,63}\.){1,8}[A-Za-z\u{80}-\u{10FFFF}]{2,24}"#;
 
 /// `scheme://user:password@`, up to the last `@` of the authority.
 const URL_PASSWORD: &str = r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/?#:@]*:([^\s/?#]+)@";
@@ -57,8 +63,7 @@ const AWS: &str = r"(?-u:\b)(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?-u:\b)";
 
 const GITHUB: &str = r"(?-u:\b)(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255})";
 
-const SLACK: &str =
-    r"(?-u:\b)(?:xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{10,255}|xapp-[0-9]-[A-Za-z0-9-]{10,255})|hooks\.slack\.com/([A-Za-z]+/[A-Za-z0-9/_-]{10,255})";
+const SLACK: &str = r"(?-u:\b)(?:xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{10,255}|xapp-[0-9]-[A-Za-z0-9-]{10,255})|hooks\.slack\.com/([A-Za-z]+/[A-Za-z0-9/_-]{10,255})";
 
 const STRIPE: &str = r"(?-u:\b)(?:(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10,255}|whsec_[A-Za-z0-9+/=]{16,255})";
 
@@ -74,17 +79,19 @@ const API_KEY: &str = concat!(
 const JWT: &str = r"(?-u:\b)eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*){0,3}";
 
 /// A block that is cut off counts up to the end of the text. Ends of lines may be written as `\n`.
-const PRIVATE_KEY: &str = r"(?s)-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----|\z)";
+const PRIVATE_KEY: &str =
+    r"(?s)-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----|\z)";
 
 const BEARER: &str = r#"(?i-u:\bbearer)(?:[ \t]+|%20|["']?[ \t]*[:=][ \t]*["']?)([A-Za-z0-9._~+/=-]{8,})"#;
 
-const AUTHORIZATION: &str = r#"(?i-u:\bauthorization\b)\\?["']?\]?[ \t]*(?:=>|[:=,])[ \t]*\[?\\?["']?(?:(?i-u:basic|bearer|token|digest|apikey|negotiate|aws4-hmac-sha256)[ \t]+)?([^\s"'\\,;\[\]{}]+)|(?i-u:\bbasic)[ \t]+([A-Za-z0-9+/_-]{6,}={0,2})"#;
+const AUTHORIZATION: &str = r#"(?i-u:\bauthorization\b)\\{0,7}["']?\]?[ \t]*(?:=>|[:=,])[ \t]*\[?\\{0,7}["']?(?:(?i-u:basic|bearer|token|digest|apikey|negotiate|aws4-hmac-sha256)[ \t]+)?([^\s"'\\,;\[\]{}]+)|(?i-u:\bbasic)[ \t]+([A-Za-z0-9+/_-]{6,}={0,2})"#;
 
+/// Quotes may be escaped several times: JSON within JSON within an attribute.
 const PASSWORD: &str = concat!(
     r#"(?i-u:pass(?:word|wd|phrase)|(?:\b|_)pwd|(?:\b|_)secret|client[_-]?secret|secret[_-]?(?:access[_-]?)?key|api[_-]?(?:key|token)"#,
     r#"|(?:access|refresh|id|auth|private|session|csrf|security|bot)[_-]?token)"#,
-    r#"\\?["']?\]?[ \t]{0,3}(?:=>|:=|[:=])[ \t]{0,3}"#,
-    r#"(?:\\"(.*?)\\"|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|([^\s"'\\,;&(){}\[\]<>]+))"#
+    r#"\\{0,7}["']?\]?[ \t]{0,3}(?:=>|:=|[:=])[ \t]{0,3}"#,
+    r#"(?:\\{1,7}"(.*?)\\{1,7}"|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|([^\s"'\\,;&(){}\[\]<>]+))"#
 );
 
 /// What already stands for a secret is none.
@@ -147,9 +154,52 @@ const SCHEMES: [&str; 7] = ["basic", "bearer", "token", "digest", "apikey", "neg
 
 /// What is said about passwords, rather than one.
 const WORDS: [&str; 46] = [
-    "null", "nil", "none", "undefined", "true", "false", "empty", "missing", "required", "invalid", "incorrect", "wrong", "expired", "failed",
-    "failure", "ok", "yes", "no", "not", "is", "was", "has", "must", "should", "cannot", "can", "too", "changed", "reset", "unset", "set",
-    "unknown", "the", "for", "a", "an", "redacted", "filtered", "hidden", "masked", "secret", "error", "denied", "expected", "valid", "string",
+    "null",
+    "nil",
+    "none",
+    "undefined",
+    "true",
+    "false",
+    "empty",
+    "missing",
+    "required",
+    "invalid",
+    "incorrect",
+    "wrong",
+    "expired",
+    "failed",
+    "failure",
+    "ok",
+    "yes",
+    "no",
+    "not",
+    "is",
+    "was",
+    "has",
+    "must",
+    "should",
+    "cannot",
+    "can",
+    "too",
+    "changed",
+    "reset",
+    "unset",
+    "set",
+    "unknown",
+    "the",
+    "for",
+    "a",
+    "an",
+    "redacted",
+    "filtered",
+    "hidden",
+    "masked",
+    "secret",
+    "error",
+    "denied",
+    "expected",
+    "valid",
+    "string",
 ];
 
 fn password(all: &Captures<'_>, secret: Match<'_>, _: &str) -> bool {
