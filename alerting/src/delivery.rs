@@ -25,7 +25,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,9 +47,12 @@ use destination::Destination;
 use lines::{Lines, Place};
 use meters::Meters;
 
+/// The receivers by name, with the settings that each was made from.
+type Destinations = BTreeMap<String, (ReceiverConfig, Arc<Destination>)>;
+
 /// Sends the outbox. One per process; cheap to share.
 pub struct DeliveryWorker {
-    destinations: BTreeMap<String, Arc<Destination>>,
+    destinations: RwLock<Destinations>,
     config: Config,
     lease: Duration,
     ids: Arc<dyn IdSource>,
@@ -122,12 +125,12 @@ impl DeliveryWorker {
         let mut destinations = BTreeMap::new();
         for (receiver, channel) in channels {
             let destination = Arc::new(Destination::new(&receiver, channel, config.per_destination));
-            if destinations.insert(receiver.name().to_owned(), destination).is_some() {
-                return Err(BuildError::Twice(receiver.name().to_owned()));
+            if let Some((twice, _)) = destinations.insert(receiver.name().to_owned(), (receiver, destination)) {
+                return Err(BuildError::Twice(twice.name().to_owned()));
             }
         }
         Ok(DeliveryWorker {
-            destinations,
+            destinations: RwLock::new(destinations),
             lease,
             ids,
             meters: Meters::new(registry)?,
@@ -138,6 +141,36 @@ impl DeliveryWorker {
             backlog_at: Mutex::new(None),
             config,
         })
+    }
+
+    /// Goes on with other receivers. One whose settings are the same keeps its pace and its sends under way; the rows of one that is
+    /// gone become dead letters. Nothing changes where it fails.
+    pub fn reload(&self, receivers: &[ReceiverConfig]) -> Result<(), BuildError> {
+        let client = crate::channels::client()?;
+        let mut fresh = Destinations::new();
+        for receiver in receivers {
+            if receiver.timeout().0 * 3 > self.lease {
+                let (name, timeout) = (receiver.name(), receiver.timeout());
+                return Err(BuildError::Config(format!("the timeout {timeout} of `{name}` needs a longer `lease`: restart")));
+            }
+            let known = self.destinations().get(receiver.name()).filter(|(settings, _)| settings == receiver).cloned();
+            let entry = match known {
+                Some(known) => known,
+                None => {
+                    let channel = crate::channels::open(receiver, &client)?;
+                    (receiver.clone(), Arc::new(Destination::new(receiver, channel, self.config.per_destination)))
+                }
+            };
+            if fresh.insert(receiver.name().to_owned(), entry).is_some() {
+                return Err(BuildError::Twice(receiver.name().to_owned()));
+            }
+        }
+        *self.destinations.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    fn destinations(&self) -> std::sync::RwLockReadGuard<'_, Destinations> {
+        self.destinations.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Claims due rows and sends them, different lines side by side. This is what the server calls, on a tick and on a nudge. It returns the
@@ -215,7 +248,7 @@ impl DeliveryWorker {
             let place = Place::of(&work);
             let line = place.as_ref().map(|place| &place.line);
             let found = jobs.iter().position(|job| line.is_some() && job.rows[0].place.as_ref().map(|place| &place.line) == line);
-            let destination = line.and_then(|line| self.destinations.get(&line.receiver)).cloned();
+            let destination = line.and_then(|line| self.destinations().get(&line.receiver).map(|(_, destination)| destination.clone()));
             let row = Claimed { work, place, waits_for: None };
             match found {
                 Some(at) => jobs[at].rows.push(row),

@@ -22,7 +22,7 @@ use model::event::{EventKind, Subject};
 use model::labels::Labels;
 use model::state::{Commit, Expect, Fence, StateError};
 use model::time::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::machine::Instance;
@@ -42,8 +42,10 @@ use board::RuleBoard;
 
 /// How often ladders are checked for overdue steps.
 const LADDER_CHECK: Duration = Duration::from_secs(15);
-/// How long the driver sleeps at most.
-const TICK: Duration = Duration::from_millis(250);
+/// How long the driver sleeps at most: next ticks, leadership, ends of evaluations and other rules wake it; a clock that was set does not.
+const LONGEST: Duration = Duration::from_secs(10);
+/// How long a group waits after a failure, so that a store that is away is not asked without end.
+const AGAIN: Duration = Duration::from_millis(250);
 /// How often a step is decided again when somebody else changed its records meanwhile.
 const TRIES: usize = 8;
 
@@ -74,12 +76,13 @@ struct Stage {
 pub struct Evaluator {
     shared: Arc<Shared>,
     stage: RwLock<Arc<Stage>>,
+    restaged: Notify,
 }
 
 impl Evaluator {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let stage = Stage::of(&shared);
-        Evaluator { shared, stage: RwLock::new(Arc::new(stage)) }
+        Evaluator { shared, stage: RwLock::new(Arc::new(stage)), restaged: Notify::new() }
     }
 
     fn stage(&self) -> Arc<Stage> {
@@ -96,6 +99,7 @@ impl Evaluator {
             Ok(mut slot) => *slot = stage,
             Err(poisoned) => *poisoned.into_inner() = stage,
         }
+        self.restaged.notify_one();
     }
 
     /// How many groups there are, the check of ladders included.
@@ -121,7 +125,7 @@ impl Evaluator {
     }
 
     /// Drives all groups on their ticks while this node leads (`fence` holds a fence), until `shutdown` ends.
-    pub async fn run(self: Arc<Self>, fence: watch::Receiver<Option<Fence>>, shutdown: impl Future<Output = ()> + Send) {
+    pub async fn run(self: Arc<Self>, mut fence: watch::Receiver<Option<Fence>>, shutdown: impl Future<Output = ()> + Send) {
         let mut running = JoinSet::new();
         let mut busy: HashSet<(String, String)> = HashSet::new();
         tokio::pin!(shutdown);
@@ -135,9 +139,9 @@ impl Evaluator {
                 busy.clear();
             }
             let now = self.shared.clock.now();
-            let held = fence.borrow().clone();
+            let held = fence.borrow_and_update().clone();
             let stage = self.stage();
-            let mut pause = TICK;
+            let mut pause = LONGEST;
             if held.is_none() {
                 // Another node leads: what this one remembers ages. Readers get the store's answer, and it is read again later.
                 *stage.loaded.lock().await = None;
@@ -153,6 +157,7 @@ impl Evaluator {
                         running.spawn(async move {
                             if let Err(error) = me.evaluate(&stage, &runner, tick, Some(&held)).await {
                                 tracing::warn!(group = %runner.group.name, error = &error as &dyn std::error::Error, "a rule group could not be evaluated; it is tried at the next tick");
+                                tokio::time::sleep(AGAIN).await;
                             }
                             name
                         });
@@ -161,6 +166,12 @@ impl Evaluator {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                // Only now is it known when the group is due next.
+                Some(ended) = running.join_next(), if !running.is_empty() => {
+                    busy.retain(|name| !ended.as_ref().is_ok_and(|ended| ended == name));
+                }
+                Ok(()) = fence.changed() => {}
+                () = self.restaged.notified() => {}
                 () = &mut shutdown => break,
             }
         }

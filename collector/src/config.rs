@@ -1,6 +1,7 @@
 //! The settings of the intake: limits, retention, memory. In: the `collector` part of the YAML file. Fails: unknown keys
 //! are refused while parsing, values that cannot work by [`Config::check`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::time::Span;
@@ -50,14 +51,40 @@ pub struct Config {
     pub red_span_names: usize,
     /// Services in the series derived from spans; further ones count as `overflow`. Default 1000.
     pub red_services: usize,
-    /// In-app frames that take part in the grouping of errors. Default 5.
+    /// In-app frames that take part in the grouping of errors, from the innermost on. One, because further ones depend on where an
+    /// error was caught: a span inside and an error tracker outside would see two kinds. Default 1.
     pub grouping_frames: usize,
+    /// What Sentry's SDKs send.
+    pub sentry: SentryConfig,
     /// Days that rows are kept, per signal.
     pub retention_days: RetentionDays,
     /// Records older than this at arrival are rejected, even where the retention is longer. Default: the retention alone.
     pub max_age: Option<Span>,
     /// Records further ahead of arrival than this are rejected. Default 1d.
     pub max_ahead: Span,
+}
+
+/// What Sentry's SDKs send.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SentryConfig {
+    /// The service of each project number (the end of a DSN). Default: project 7 is `project-7`.
+    pub projects: BTreeMap<u64, String>,
+    /// Envelopes that one key may send.
+    pub rate_limit: SentryRateLimit,
+}
+
+/// Envelopes that one key may send within a minute, by what they hold first; beyond it they are refused until the minute is over.
+/// No limit by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SentryRateLimit {
+    /// Errors and messages.
+    pub errors: Option<u32>,
+    /// Transactions.
+    pub transactions: Option<u32>,
+    /// All else: sessions, check-ins, logs.
+    pub others: Option<u32>,
 }
 
 /// Days that rows are kept, per signal; records that are older at arrival are rejected.
@@ -102,7 +129,8 @@ impl Default for Config {
             series_cache: 1_000_000,
             red_span_names: 500,
             red_services: 1_000,
-            grouping_frames: 5,
+            grouping_frames: 1,
+            sentry: SentryConfig::default(),
             retention_days: RetentionDays::default(),
             max_age: None,
             max_ahead: Span::secs(86_400),
@@ -165,6 +193,13 @@ impl Config {
         if days.spans == 0 || days.logs == 0 || days.metrics == 0 || days.errors == 0 {
             return wrong("retention_days", "holds a 0: every signal is kept for at least 1 day");
         }
+        if self.sentry.projects.values().any(|name| name.trim().is_empty()) {
+            return wrong("sentry.projects", "holds an empty name: name the service that the project's errors are of");
+        }
+        let rates = self.sentry.rate_limit;
+        if [rates.errors, rates.transactions, rates.others].contains(&Some(0)) {
+            return wrong("sentry.rate_limit", "holds a 0: nothing could ever be sent; set null for no limit");
+        }
         if self.body_timeout.0 == Duration::ZERO {
             return wrong("body_timeout", "is 0: no body could ever arrive; set for example 30s");
         }
@@ -196,6 +231,10 @@ mod tests {
         assert!(error.to_string().starts_with("collector.max_request_memory: is smaller"));
         assert!(Config { series_cache: 0, ..Config::default() }.check().is_err());
         assert!(Config { max_name: ByteCount(8), ..Config::default() }.check().is_err());
+        let unnamed = SentryConfig { projects: [(1, " ".to_owned())].into(), ..SentryConfig::default() };
+        assert!(Config { sentry: unnamed, ..Config::default() }.check().is_err());
+        let shut = SentryRateLimit { errors: Some(0), ..SentryRateLimit::default() };
+        assert!(Config { sentry: SentryConfig { rate_limit: shut, ..SentryConfig::default() }, ..Config::default() }.check().is_err());
         let none = RetentionDays { logs: 0, ..RetentionDays::default() };
         assert!(Config { retention_days: none, ..Config::default() }.check().is_err());
     }

@@ -8,7 +8,9 @@ mod weight;
 
 use crate::admission::Full;
 use crate::rows::Builder;
-use weight::weight;
+use crate::sentry;
+use model::sink::RequestHash;
+use weight::{weight, weight_of_maps};
 
 /// The signals that OTLP requests carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,9 @@ pub(crate) enum DecodeError {
     /// A histogram whose buckets alone would take the memory.
     #[error("a histogram has more than {} buckets", protobuf::MAX_BUCKETS)]
     TooManyBuckets,
+    /// Not an envelope of Sentry's, or not its items.
+    #[error(transparent)]
+    Sentry(sentry::Broken),
     /// The rows take more memory than there is.
     #[error("no memory left")]
     Full(Full),
@@ -88,6 +93,8 @@ impl From<Full> for DecodeError {
 pub(crate) enum Protocol {
     /// OTLP's Export requests.
     Otlp(Signal, Format),
+    /// What Sentry's SDKs send, for a project of this number.
+    Sentry(sentry::Endpoint, u64),
 }
 
 impl Protocol {
@@ -95,18 +102,28 @@ impl Protocol {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Protocol::Otlp(signal, _) => signal.label(),
+            Protocol::Sentry(endpoint, _) => endpoint.label(),
         }
     }
     /// What its records are called.
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Protocol::Otlp(signal, _) => signal.noun(),
+            Protocol::Sentry(..) => "items",
         }
     }
     /// The name that request hashes are made with; `None` where senders do not send a request again.
     pub(crate) fn resends(self) -> Option<&'static str> {
         match self {
             Protocol::Otlp(signal, _) => Some(signal.protocol()),
+            Protocol::Sentry(..) => Some("sentry"),
+        }
+    }
+    /// The hash by which a request that is sent again is known; `None` where senders do not.
+    pub(crate) fn request(self, body: &[u8]) -> Option<RequestHash> {
+        match self {
+            Protocol::Sentry(endpoint, project) => Some(sentry::request_hash(endpoint, project, body)),
+            Protocol::Otlp(..) => self.resends().map(|name| RequestHash::of(name, body)),
         }
     }
     /// How much memory reading takes beside the rows: formats that are held whole while they are read, in bytes.
@@ -114,6 +131,7 @@ impl Protocol {
         match self {
             Protocol::Otlp(_, Format::Protobuf) => 0,
             Protocol::Otlp(_, Format::Json) => weight(body),
+            Protocol::Sentry(..) => weight_of_maps(body),
         }
     }
     /// Reads a body into the builder's rows.
@@ -125,6 +143,7 @@ impl Protocol {
             Protocol::Otlp(Signal::Traces, Format::Json) => json::traces(body, to),
             Protocol::Otlp(Signal::Metrics, Format::Json) => json::metrics(body, to),
             Protocol::Otlp(Signal::Logs, Format::Json) => json::logs(body, to),
+            Protocol::Sentry(endpoint, project) => sentry::read(endpoint, project, body, to),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Errors: exceptions in span events and log records become error events that group by kind, not by accident. In: type,
+//! Errors: exceptions in span events, log records and Sentry events become error events that group by kind, not by accident. In: type,
 //! message and stack trace as SDKs send them. Out: frames, a normalised message and a fingerprint that never changes.
 //! Pure; a stack in an unknown form gives no frames, and type and message alone decide.
 
@@ -11,4 +11,5 @@ mod stack;
 pub use grouping::fingerprint;
 pub use in_app::{Language, in_app};
 pub use message::normalize;
-pub use stack::{Frame, parse, raised_message};
+pub use stack::{Frame, parse, python_message, raised_kind, raised_message};
+pub(crate) use stack::{javascript_function, trim};

@@ -35,7 +35,7 @@ pub(crate) enum Failure {
     #[error("content type `{0}` is not supported: send application/x-protobuf or application/json")]
     ContentType(String),
     /// None that is known.
-    #[error("content encoding `{0}` is not supported: send gzip, zstd, deflate or no compression")]
+    #[error("content encoding `{0}` is not supported: send gzip, zstd, deflate, br or no compression")]
     ContentEncoding(String),
     /// Larger than configured.
     #[error("{}", too_large(*.0, *.1))]
@@ -88,7 +88,11 @@ impl From<DecodeError> for Failure {
     fn from(error: DecodeError) -> Self {
         match error {
             DecodeError::Full(full) => full.into(),
-            DecodeError::Protobuf(_) | DecodeError::Json(_) | DecodeError::Utf8(_) | DecodeError::TooManyBuckets => Failure::Decode(error),
+            DecodeError::Protobuf(_)
+            | DecodeError::Json(_)
+            | DecodeError::Utf8(_)
+            | DecodeError::TooManyBuckets
+            | DecodeError::Sentry(_) => Failure::Decode(error),
         }
     }
 }

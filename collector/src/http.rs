@@ -104,7 +104,8 @@ fn shown(value: &str) -> String {
     value.chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
-async fn read(collector: &Collector, headers: &HeaderMap, body: Body, reservation: &mut Reservation) -> Result<Bytes, Failure> {
+/// A body, within the limits of size and time.
+pub(crate) async fn read(collector: &Collector, headers: &HeaderMap, body: Body, reservation: &mut Reservation) -> Result<Bytes, Failure> {
     let config = &collector.inner.config;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());
     let reading = async {

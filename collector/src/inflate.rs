@@ -23,6 +23,8 @@ pub(crate) enum Encoding {
     Deflate,
     /// RFC 8878, one or more frames.
     Zstd,
+    /// RFC 7932.
+    Brotli,
 }
 
 impl Encoding {
@@ -33,6 +35,7 @@ impl Encoding {
             "gzip" | "x-gzip" => Some(Encoding::Gzip),
             "deflate" => Some(Encoding::Deflate),
             "zstd" => Some(Encoding::Zstd),
+            "br" => Some(Encoding::Brotli),
             _ => None,
         }
     }
@@ -43,6 +46,7 @@ impl Encoding {
             Encoding::Gzip => "gzip",
             Encoding::Deflate => "deflate",
             Encoding::Zstd => "zstd",
+            Encoding::Brotli => "br",
         }
     }
 }
@@ -79,7 +83,31 @@ pub(crate) fn inflate(encoding: Encoding, wire: &[u8], limit: u64, reservation: 
             decoder.window_log_max(ZSTD_WINDOW).map_err(InflateError::Broken)?;
             read_all(decoder, wire.len(), limit, reservation)
         }
+        Encoding::Brotli => read_all(brotli_decompressor::Decompressor::new(wire, STEP), wire.len(), limit, reservation),
     }
+}
+
+/// The beginning of a body, at most `limit` bytes; less where the stream is broken.
+pub(crate) fn beginning(encoding: Encoding, wire: &[u8], limit: usize) -> Vec<u8> {
+    let mut body = Vec::with_capacity(limit);
+    let mut read = |from: &mut dyn Read| {
+        // What could be read before an error is kept; the whole body will tell of the error.
+        let _ = from.take(limit as u64).read_to_end(&mut body);
+    };
+    match encoding {
+        Encoding::Identity => read(&mut &*wire),
+        Encoding::Gzip => read(&mut MultiGzDecoder::new(wire)),
+        Encoding::Deflate => read(&mut ZlibDecoder::new(wire)),
+        Encoding::Zstd => {
+            if let Ok(mut decoder) = zstd::Decoder::with_buffer(BufReader::new(wire))
+                && decoder.window_log_max(ZSTD_WINDOW).is_ok()
+            {
+                read(&mut decoder);
+            }
+        }
+        Encoding::Brotli => read(&mut brotli_decompressor::Decompressor::new(wire, STEP)),
+    }
+    body
 }
 
 fn read_all(mut from: impl Read, wire: usize, limit: u64, reservation: &mut Reservation) -> Result<Vec<u8>, InflateError> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::access::{Permission, Principal};
+use model::fingerprint::Rules;
 use model::sink::{Appended, Batch, RequestHash, TelemetrySink};
 use model::time::{Clock, Timestamp};
 use prometheus::Registry;
@@ -24,6 +25,7 @@ use crate::pipeline::stage::Changes;
 use crate::pipeline::{self, Current, Pipeline};
 use crate::rows::red::NameGuard;
 use crate::rows::{Arrival, Builder, Built, Limits, tally::Tally};
+use crate::sentry::rates::Rates;
 use crate::series::{SeriesCache, TargetInfoCache};
 
 /// The OTLP intake. Cheap to clone; clones share everything.
@@ -48,6 +50,8 @@ pub(crate) struct Inner {
     active: ActiveSeries,
     miner: Miner,
     buckets: Buckets,
+    /// Envelopes that each key sent within this minute.
+    pub(crate) rates: Rates,
 }
 
 /// A body as it came.
@@ -70,6 +74,8 @@ pub(crate) struct Accepted {
     pub(crate) message: Option<String>,
     /// Rows that were stored, by table; none where the request had been accepted before.
     pub(crate) rows: Vec<(&'static str, u64)>,
+    /// The id of the event in it, where the protocol has one.
+    pub(crate) id: Option<[u8; 16]>,
 }
 
 /// A decoded request.
@@ -107,6 +113,7 @@ impl Collector {
             active: ActiveSeries::default(),
             miner: Miner::default(),
             buckets: Buckets::default(),
+            rates: Rates::new(config.sentry.rate_limit),
             meters,
             config,
         };
@@ -121,7 +128,22 @@ impl Collector {
     /// Lets a request in: its principal may send telemetry, and there is room for it.
     pub(crate) async fn enter(&self, principal: Option<&Principal>) -> Result<Reservation, Failure> {
         principal.ok_or(Failure::Unauthenticated)?.require(Permission::Ingest)?;
+        self.admit().await
+    }
+
+    /// Lets a request in whose body tells who it is from.
+    pub(crate) async fn admit(&self) -> Result<Reservation, Failure> {
         self.inner.admission.enter().await.map_err(Failure::from)
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// Groups errors by these rules, from the next request on.
+    pub fn set_error_rules(&self, rules: Rules) {
+        self.inner.limits.set_rules(rules);
     }
 
     /// Stores a request whose body is read; its rows are durable once this returns.
@@ -152,7 +174,12 @@ impl Collector {
                     self.inner.targets.remember(&targets);
                     self.inner.meters.series.set(i64::try_from(known).unwrap_or(i64::MAX));
                     self.count(protocol, appended, &rows, &tally, &changes, &pipeline);
-                    return Ok(Accepted { rejected: tally.rejected_total(), message: tally.message(protocol.noun()), rows });
+                    return Ok(Accepted {
+                        rejected: tally.rejected_total(),
+                        message: tally.message(protocol.noun()),
+                        rows,
+                        id: tally.sentry.id,
+                    });
                 }
                 // Some exporters never send again: wait a moment, decode again (the blocks are gone), try once more.
                 Err(failure) if failure.may_pass() && !held => {
@@ -282,7 +309,7 @@ fn prepare(config: &Config, payload: Payload, arrival: Arrival<'_>, mut reservat
     payload.protocol.read(&payload.body, bounds, &mut builder)?;
     let built = builder.finish().map_err(Failure::from)?;
     let bytes = payload.body.len() as u64;
-    let hash = payload.protocol.resends().map(|name| RequestHash::of(name, &payload.body));
+    let hash = payload.protocol.request(&payload.body);
     Ok(Prepared { payload, reservation, hash, built, bytes })
 }
 

@@ -1,4 +1,4 @@
-//! The intake: OTLP over gRPC and HTTP in, columnar blocks out to the durable log.
+//! The intake: OTLP over gRPC and HTTP, Sentry envelopes in, columnar blocks out to the durable log.
 //!
 //! A request walks: principal -> admission (requests, memory) -> body (limits while reading and inflating) -> decode ->
 //! processing ([`pipeline`]) -> rows (one block per table, rejected records counted) -> [`model::sink::TelemetrySink`] -> answer. Only an answer of
@@ -19,10 +19,11 @@ mod naming;
 pub mod pipeline;
 mod record;
 mod rows;
+pub mod sentry;
 mod series;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, ConfigError, RetentionDays};
+pub use config::{Config, ConfigError, RetentionDays, SentryConfig, SentryRateLimit};
 pub use intake::Collector;
 pub use naming::{label_name, metric_name};

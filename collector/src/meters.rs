@@ -33,6 +33,8 @@ pub(crate) struct Meters {
     pub(crate) limited: IntCounterVec,
     /// Series that count against the limits.
     pub(crate) active: IntGauge,
+    /// Items of Sentry's envelopes.
+    pub(crate) sentry_items: IntCounterVec,
     /// Time to inflate, decode and build the blocks of a request.
     pub(crate) decode_seconds: HistogramVec,
     /// Memory reserved by requests in flight.
@@ -60,6 +62,11 @@ impl Meters {
             counters("watchfire_collector_rejected_rows_total", "Records that can never be stored, by reason.", &["signal", "reason"])?;
         let cut = counters("watchfire_collector_cut_values_total", "Values and parts cut or dropped at a limit.", &["signal", "part"])?;
         let duplicates = counters("watchfire_collector_duplicate_requests_total", "Requests that had been accepted before.", &["signal"])?;
+        let sentry_items = counters(
+            "watchfire_collector_sentry_items_total",
+            "Items of Sentry's envelopes: read, or ignored because nothing is done with their type.",
+            &["type", "outcome"],
+        )?;
         let red_overflow = IntCounter::new(
             "watchfire_collector_red_overflow_spans_total",
             "Spans counted as `overflow` in the series derived from spans, because their service or name passed the limit.",
@@ -92,6 +99,7 @@ impl Meters {
                 &["tenant", "signal"],
             )?,
             active: gauge("watchfire_pipeline_active_series", "Series that count against the limits of pipeline.cardinality.")?,
+            sentry_items,
             decode_seconds,
             in_flight: gauge("watchfire_collector_inflight_bytes", "Memory reserved by requests in flight.")?,
             series: gauge("watchfire_collector_known_series", "Series that this process knows to be described in the store.")?,
@@ -104,6 +112,9 @@ impl Meters {
         }
         for (part, count) in tally.cuts() {
             self.cut.with_label_values(&[signal, part.label()]).inc_by(count);
+        }
+        for (kind, count) in tally.sentry.items() {
+            self.sentry_items.with_label_values(&[kind.label(), kind.outcome()]).inc_by(count);
         }
         self.red_overflow.inc_by(tally.red_overflow);
     }

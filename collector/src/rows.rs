@@ -17,11 +17,11 @@ use model::time::Timestamp;
 
 use crate::admission::{Full, Reservation};
 use crate::columns::{ExemplarColumns, ExponentialColumns, HistogramColumns, LogColumns, PointColumns, SpanColumns, SummaryColumns};
-use crate::errors::event::ErrorRows;
+use crate::errors::event::{ErrorEvent, ErrorRows};
 use crate::pipeline::Pipeline;
 use crate::pipeline::cardinality::ActiveSeries;
 use crate::pipeline::patterns::Miner;
-use crate::pipeline::rates::Load;
+use crate::pipeline::rates::{Flow, Load};
 use crate::pipeline::stage::{Changes, Stage};
 use crate::pipeline::trace::Trace;
 use crate::record::{Attributes, Kind, Resource, Scope, Text};
@@ -259,8 +259,31 @@ impl<'a, 'r> Builder<'a, 'r> {
         self.metric.kind()
     }
 
+    /// What all rows of the request share.
+    pub(crate) fn arrival(&self) -> Arrival<'r> {
+        self.arrival
+    }
+
+    /// Adds an error event that was sent as one.
+    pub(crate) fn error(&mut self, event: &ErrorEvent<'_>) -> Result<(), Full> {
+        self.load.add(Flow::Errors);
+        self.errors.push(event);
+        self.count()
+    }
+
+    /// Redacts a text of an error event before its fingerprint is made of it, so that equal errors with different secrets are one.
+    pub(crate) fn redact(&mut self, text: &mut Text<'_>) {
+        if let Some(redactor) = &self.arrival.pipeline.redactor {
+            redactor.text(text, self.errors.redacted());
+        }
+    }
+
+    /// The time of an error event as stored: that of its arrival where its own cannot be kept.
+    pub(crate) fn error_time(&self, unix_nano: u64) -> i64 {
+        self.errors.time(unix_nano).unwrap_or(self.arrival.at.nanos())
+    }
+
     /// What was rejected and cut so far.
-    #[allow(dead_code)] // for receivers that reject records before there is one
     pub(crate) fn tally(&mut self) -> &mut Tally {
         &mut self.tally
     }

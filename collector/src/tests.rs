@@ -2,5 +2,7 @@
 
 mod bad_input;
 pub(crate) mod fixtures;
+mod kinds;
 mod mapping;
+mod sentry;
 pub(crate) mod services;

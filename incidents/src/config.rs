@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::postmortem::render;
 
+/// The most that `changes_before` may be.
+const LONGEST_LOOK_BACK: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
+
 /// How incidents are correlated, announced, resolved and written up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,6 +32,8 @@ pub struct Config {
     pub evidence_attempts: u32,
     /// How many error groups, slow traces and log groups a postmortem shows at most.
     pub evidence_items: usize,
+    /// How long before an incident's start deployments are looked for, for its timeline and its postmortem.
+    pub changes_before: Span,
     /// How long after an incident's end its review meeting begins.
     pub review_after: Span,
     /// How long the meeting lasts.
@@ -52,6 +57,7 @@ impl Default for Config {
             templates_dir: None,
             evidence_attempts: 5,
             evidence_items: 5,
+            changes_before: Span::secs(24 * 3600),
             review_after: Span::secs(24 * 3600),
             review_length: Span::secs(3600),
             review_receivers: Vec::new(),
@@ -86,6 +92,7 @@ impl Config {
             self.evidence_items == 0 || self.evidence_items > 100,
             format!("incidents.evidence_items is {}: use 1 to 100", self.evidence_items),
         );
+        say(self.changes_before.0 > LONGEST_LOOK_BACK, format!("incidents.changes_before is {}: use at most 30d", self.changes_before));
         say(self.review_length.0.is_zero(), "incidents.review_length is 0: use for example 1h".into());
         let addresses = self.review_organizer.iter().map(|one| ("review_organizer", one));
         for (field, address) in addresses.chain(self.review_attendees.iter().map(|one| ("review_attendees", one))) {
@@ -117,12 +124,13 @@ mod tests {
             chat_invite: vec!["U1".into()],
             evidence_attempts: 0,
             evidence_items: 0,
+            changes_before: Span::secs(31 * 86_400),
             review_attendees: vec!["nobody".into()],
             templates_dir: Some("/nowhere".into()),
             ..Config::default()
         };
         let problems = wrong.check();
-        assert_eq!(problems.len(), 6, "{problems:#?}");
+        assert_eq!(problems.len(), 7, "{problems:#?}");
         assert!(problems.iter().any(|one| one.contains("`nobody` is not a mail address")));
         assert!(serde_json::from_str::<Config>(r#"{"grup_by":[]}"#).is_err());
     }

@@ -3,9 +3,10 @@
 
 use async_trait::async_trait;
 use model::alert::Alert;
+use model::deployment::Deployment;
 use model::drive::Follower;
 use model::event::{Actor, EventKind, Recorded};
-use model::ids::{AlertId, IncidentId, RemediationId};
+use model::ids::{AlertId, DeploymentId, IncidentId, RemediationId};
 use model::incident::{ChatChannel, Incident, IncidentClocks, IncidentStatus};
 use model::labels::Labels;
 use model::repair::RepairOutcome;
@@ -16,15 +17,19 @@ use model::time::Timestamp;
 
 use crate::correlate::{Correlation, correlate};
 use crate::counter;
+use crate::deployments::{self, Window};
 use crate::job::Job;
 use crate::lifecycle::{Command, decide};
 use crate::meters::Meters;
+use crate::timeline;
 use crate::writer::{Change, Writer, body_error};
 
 /// The longest title, in characters.
 const LONGEST_TITLE: usize = 200;
 /// How many of the newest incidents are searched for an alert that no open one holds.
 const RECENT: usize = 200;
+/// How many of the latest deployments are marked when an incident opens.
+const MARKED: usize = 5;
 
 /// Opens, joins, settles and resolves incidents.
 pub struct IncidentFollower {
@@ -114,6 +119,7 @@ impl Follower for IncidentFollower {
                 self.meters.refresh(state).await?;
                 Ok(Commit::at(now))
             }
+            EventKind::DeploymentRecorded { deployment, .. } => self.deployed(&scene, *deployment).await,
             EventKind::AlertPending { .. }
             | EventKind::AlertCancelled
             | EventKind::AlertMuted { .. }
@@ -136,6 +142,8 @@ impl Follower for IncidentFollower {
             | EventKind::ReviewDue
             | EventKind::KeyCreated { .. }
             | EventKind::KeyRevoked { .. }
+            | EventKind::Issue { .. }
+            | EventKind::DeploymentMarked { .. }
             | EventKind::Noted { .. } => Ok(Commit::at(now)),
         }
     }
@@ -243,8 +251,43 @@ impl IncidentFollower {
             chat: None,
             repair: None,
         };
-        let event = EventKind::IncidentOpened { number, title: incident.title.clone(), severity: incident.severity };
-        commit.merge(self.commit(scene, &incident, Expect::New, Some(arrival.alert), vec![event])?);
+        let mut events = vec![EventKind::IncidentOpened { number, title: incident.title.clone(), severity: incident.severity }];
+        events.extend(self.just_deployed(scene, &incident, &arrival.labels).await?);
+        commit.merge(self.commit(scene, &incident, Expect::New, Some(arrival.alert), events)?);
+        Ok(commit)
+    }
+
+    /// What went out in the services of a new incident shortly before it: the first thing that people ask for.
+    async fn just_deployed(&self, scene: &Scene<'_>, incident: &Incident, labels: &Labels) -> Result<Vec<EventKind>, StateError> {
+        let services = deployments::services([labels, &incident.group]);
+        if services.is_empty() {
+            return Ok(Vec::new());
+        }
+        let window = Window {
+            tenant: scene.tenant().clone(),
+            services,
+            environment: None,
+            from: incident.clocks.started.minus(self.writer.config.changes_before.0),
+            to: scene.now,
+            limit: MARKED,
+        };
+        let found = deployments::within(scene.state, &window).await?;
+        Ok(found.iter().rev().map(deployments::mark).collect())
+    }
+
+    /// Marks a deployment in every open incident of its service, once.
+    async fn deployed(&self, scene: &Scene<'_>, id: DeploymentId) -> Result<Commit, StateError> {
+        let mut commit = Commit::at(scene.now);
+        let Some(found) = load::<Deployment>(scene.state, scene.tenant(), &id.to_string()).await? else { return Ok(commit) };
+        let deployment = found.entity;
+        for Versioned { entity: incident, version } in scene.open().await? {
+            let early = incident.clocks.started.minus(self.writer.config.changes_before.0);
+            let its_own = deployments::services_of(scene.state, &incident).await?.contains(&deployment.service);
+            if !its_own || deployment.at < early || is_marked(scene.state, &incident, id).await? {
+                continue;
+            }
+            commit.merge(self.commit(scene, &incident, Expect::Version(version), None, vec![deployments::mark(&deployment)])?);
+        }
         Ok(commit)
     }
 
@@ -383,6 +426,12 @@ impl Arrival {
             detected: since,
         }
     }
+}
+
+/// Whether the incident's timeline holds the deployment already: an incident that opens marks what was recorded just before.
+async fn is_marked(state: &dyn StateStore, incident: &Incident, id: DeploymentId) -> Result<bool, StateError> {
+    let events = timeline::collect(state, incident).await?;
+    Ok(events.iter().any(|one| matches!(&one.event.kind, EventKind::DeploymentMarked { deployment, .. } if *deployment == id)))
 }
 
 /// Whether nothing keeps the incident open but the incident itself.

@@ -1,6 +1,7 @@
-//! The HTTP API of incidents under `/api/watchfire/v1/incidents`. In: requests with a `Principal` in their extensions. Out: JSON,
+//! The HTTP API of incidents under `/api/watchfire/v1/incidents`, and of deployments beside it. In: requests with a `Principal` in their extensions. Out: JSON,
 //! Markdown, iCalendar. An incident is named by its id (`inc_...`) or its number; errors are one sentence in JSON.
 
+mod deployments;
 mod error;
 
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub struct Desk {
 /// The routes.
 pub fn router(desk: Arc<Desk>) -> Router {
     Router::new()
+        .route("/api/watchfire/v1/deployments", get(deployments::list).post(deployments::post))
         .route("/api/watchfire/v1/incidents", get(list))
         .route("/api/watchfire/v1/incidents/{incident}", get(show))
         .route("/api/watchfire/v1/incidents/{incident}/timeline", get(show_timeline))

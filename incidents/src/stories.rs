@@ -1,6 +1,7 @@
 //! Stories on a simulated world: whole incidents from the first alert to the review, with crashes, silences and a dead telemetry store.
 
 mod api;
+mod deployments;
 mod random;
 mod world;
 

@@ -169,6 +169,11 @@ pub fn sentence(kind: &EventKind) -> String {
         EventKind::ReviewDue => "the review meeting is due".to_owned(),
         EventKind::KeyCreated { name, .. } => format!("API key {name} was made"),
         EventKind::KeyRevoked { key } => format!("API key {key} was revoked"),
+        EventKind::Issue { number, change, .. } => format!("error issue {number}: {}", crate::issues::machine::sentence(change)),
+        EventKind::DeploymentRecorded { service, version, environment, at, .. }
+        | EventKind::DeploymentMarked { service, version, environment, at, .. } => {
+            format!("deployment: {service} {version} went out in {environment} at {at}")
+        }
         EventKind::Noted { text, .. } => text.clone(),
     }
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use model::alert::Alert;
 use model::drive::{Worker, done};
 use model::event::{Actor, EventKind};
-use model::evidence::{EvidenceQuery, EvidenceSource};
+use model::evidence::{EvidenceQuery, EvidenceSource, VersionQuery};
 use model::ids::{IncidentId, PostmortemId};
 use model::incident::{Incident, IncidentStatus};
 use model::labels::{Labels, METRIC_NAME};
@@ -21,11 +21,12 @@ use model::tenant::TenantId;
 use model::time::Timestamp;
 use model::work::{Queue, Work, WorkChange, WorkQuery, WorkState, backoff};
 
+use crate::deployments::{self, Window};
 use crate::follower::{alerts_cleared, is_quiet};
 use crate::job::{Clock, Job};
 use crate::lifecycle::decide;
 use crate::meters::Meters;
-use crate::postmortem::draft::{Facts, Found, draft};
+use crate::postmortem::draft::{Changes, Facts, Found, draft};
 use crate::postmortem::{Postmortem, PostmortemStatus, files, invitation, render};
 use crate::timeline;
 use crate::writer::{Change, Writer, body_error};
@@ -36,6 +37,10 @@ const CLOCK_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 const ARCHIVE_PAUSE: Duration = Duration::from_secs(2);
 /// After so many looks the channel is archived even if posts wait.
 const ARCHIVE_LOOKS: u32 = 1_800;
+/// How long before the start versions are looked for in the spans: reading their resources is dear.
+const VERSIONS_BEFORE: Duration = Duration::from_secs(2 * 3600);
+/// How many changes of each kind a postmortem shows: the latest.
+const MOST_CHANGES: usize = 25;
 /// How often a decision on a stale read is made again.
 const TRIES: usize = 8;
 
@@ -194,7 +199,8 @@ impl IncidentWorker {
         for id in &incident.alerts {
             alerts.extend(load::<Alert>(task.state, task.tenant(), &id.to_string()).await?.map(|found| found.entity));
         }
-        let found = match self.evidence.evidence(&self.evidence_query(incident, &alerts, task.now)).await {
+        let wanted = self.evidence_query(incident, &alerts, task.now);
+        let found = match self.evidence.evidence(&wanted).await {
             Ok(evidence) => Found::Evidence(Box::new(evidence)),
             Err(error) if task.row.attempts < self.writer.config.evidence_attempts => {
                 let pause = self.pause(task.row.attempts, Duration::from_secs(120));
@@ -203,11 +209,31 @@ impl IncidentWorker {
             Err(error) => Found::Missing { attempts: task.row.attempts, reason: error.to_string() },
         };
         let complete = matches!(found, Found::Evidence(_));
-        let commit =
-            self.drafted(task, incident, &Facts { incident, events: &events, alerts: &alerts, found: &found, now: task.now }).await?;
+        let changes = self.changes(task, &wanted).await?;
+        let facts = Facts { incident, events: &events, alerts: &alerts, found: &found, changes: &changes, now: task.now };
+        let commit = self.drafted(task, incident, &facts).await?;
         task.finish(commit).await?;
         self.meters.postmortems.with_label_values(&[if complete { "complete" } else { "partial" }]).inc();
         Ok(())
+    }
+
+    /// What went out in the services of the incident. The spans are asked once: what the records say is worth a draft without them.
+    async fn changes(&self, task: &Task<'_>, wanted: &EvidenceQuery) -> Result<Changes, StateError> {
+        let EvidenceQuery { tenant, start, end, services, .. } = wanted.clone();
+        let before = self.writer.config.changes_before;
+        let query = VersionQuery {
+            tenant: tenant.clone(),
+            from: start.minus(before.0.min(VERSIONS_BEFORE)),
+            to: end,
+            services: services.clone(),
+            limit: MOST_CHANGES,
+        };
+        let (versions, missing) = match self.evidence.versions(&query).await {
+            Ok(versions) => (versions, None),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
+        let window = Window { tenant, services, environment: None, from: start.minus(before.0), to: end, limit: MOST_CHANGES };
+        Ok(Changes { before, deployments: deployments::within(task.state, &window).await?, versions, missing })
     }
 
     async fn drafted(&self, task: &Task<'_>, incident: &Incident, facts: &Facts<'_>) -> Result<Commit, StateError> {
@@ -291,11 +317,7 @@ impl IncidentWorker {
     }
 
     fn evidence_query(&self, incident: &Incident, alerts: &[Alert], now: Timestamp) -> EvidenceQuery {
-        let named = alerts.iter().map(|alert| &alert.labels).chain(std::iter::once(&incident.group));
-        let mut services: Vec<String> =
-            named.filter_map(|labels| labels.get("service_name").or_else(|| labels.get("service")).map(str::to_owned)).collect();
-        services.sort();
-        services.dedup();
+        let services = deployments::services(alerts.iter().map(|alert| &alert.labels).chain(std::iter::once(&incident.group)));
         EvidenceQuery {
             tenant: incident.tenant.clone(),
             start: incident.clocks.started,

@@ -101,9 +101,10 @@ impl Writer {
                 self.job(commit, incident, Job::Postmortem { incident: incident.id }, now)
             }
             EventKind::IncidentCancelled { .. } => self.leave_channel(commit, change, kind),
-            EventKind::IncidentUnacknowledged | EventKind::IncidentAlertAttached { .. } | EventKind::IncidentNoted { .. } => {
-                self.update(commit, change, kind)
-            }
+            EventKind::IncidentUnacknowledged
+            | EventKind::IncidentAlertAttached { .. }
+            | EventKind::IncidentNoted { .. }
+            | EventKind::DeploymentMarked { .. } => self.update(commit, change, kind),
             EventKind::IncidentClosed
             | EventKind::AlertPending { .. }
             | EventKind::AlertCancelled
@@ -136,6 +137,8 @@ impl Writer {
             | EventKind::ReviewDue
             | EventKind::KeyCreated { .. }
             | EventKind::KeyRevoked { .. }
+            | EventKind::Issue { .. }
+            | EventKind::DeploymentRecorded { .. }
             | EventKind::Noted { .. } => Ok(()),
         }
     }

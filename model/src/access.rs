@@ -1,6 +1,7 @@
 //! Who asks and what they may: one `Principal` per request, put there by the server's access layer, checked by every route.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,30 @@ pub struct Principal {
     pub actor: Actor,
     /// Whether the request came in without a key (loopback, before any key exists): `command` actions stay off.
     pub keyless: bool,
+}
+
+/// Tells who a request is from once a route has found the key inside its body: Sentry's envelopes may carry it there. The access
+/// layer puts it into the request's extensions in place of a [`Principal`] where a path allows that.
+#[derive(Clone)]
+pub struct LateKey(Arc<LookUp>);
+
+type LookUp = dyn Fn(&str) -> Option<Principal> + Send + Sync;
+
+impl LateKey {
+    /// Over a way to look keys up by their text.
+    pub fn new(look_up: impl Fn(&str) -> Option<Principal> + Send + Sync + 'static) -> Self {
+        LateKey(Arc::new(look_up))
+    }
+    /// Whose key this is; `None` for one that is unknown or revoked.
+    pub fn principal(&self, key: &str) -> Option<Principal> {
+        (self.0)(key)
+    }
+}
+
+impl fmt::Debug for LateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LateKey")
+    }
 }
 
 /// The one who asks may not do this.

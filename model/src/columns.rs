@@ -167,6 +167,14 @@ impl Dictionary {
         let guess = self.rows.last().copied().unwrap_or(0);
         self.push_like(guess, value);
     }
+    /// Appends the last row once more; the empty string where there is none.
+    #[inline]
+    pub fn repeat(&mut self) {
+        match self.rows.last() {
+            Some(at) => self.rows.push(*at),
+            None => self.push(b""),
+        }
+    }
     /// Appends a row that is probably entry `guess`.
     #[inline]
     fn push_like(&mut self, guess: u32, value: &[u8]) {
@@ -487,7 +495,9 @@ mod tests {
         #[test]
         fn a_dictionary_gives_back_what_was_pushed(values in prop::collection::vec("[a-b]{0,3}", 0..50)) {
             let mut dictionary = Dictionary::default();
-            values.iter().for_each(|value| dictionary.push(value.as_bytes()));
+            for (at, value) in values.iter().enumerate() {
+                if at > 0 && values[at - 1] == *value { dictionary.repeat() } else { dictionary.push(value.as_bytes()) }
+            }
             let keys: Vec<&[u8]> = dictionary.keys().iter().collect();
             let found: Vec<&[u8]> = dictionary.rows().iter().map(|at| keys[*at as usize]).collect();
             prop_assert_eq!(found, values.iter().map(String::as_bytes).collect::<Vec<_>>());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tracing::Instrument;
 
 use crate::event::Recorded;
 use crate::state::{Commit, Entity, Expect, Fence, JournalQuery, StateError, StateStore, Versioned, load};
@@ -118,7 +119,8 @@ pub async fn advance(
         seq = event.seq;
         quiet = true;
         for attempt in 1..=TRIES {
-            let mut commit = follower.follow(&event, state, now).await?;
+            let span = tracing::info_span!("follow", otel.name = follower.name(), seq = event.seq, kind = event.event.kind.tag());
+            let mut commit = follower.follow(&event, state, now).instrument(span).await?;
             if commit.is_empty() {
                 break;
             }
@@ -171,7 +173,9 @@ pub async fn work_once(worker: &dyn Worker, state: &dyn StateStore, fence: Optio
     let claimed = rows.len();
     for row in rows {
         let id = row.id;
-        if let Err(error) = worker.work(row, state, fence, now).await {
+        let queue = worker.queue().as_str();
+        let span = tracing::info_span!("work", otel.name = queue, work = %id, key = row.key, attempt = row.attempts);
+        if let Err(error) = worker.work(row, state, fence, now).instrument(span).await {
             tracing::warn!(queue = worker.queue().as_str(), work = %id, %error, "a work row was not finished; its lease runs out and it is taken again");
         }
     }

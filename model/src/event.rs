@@ -7,7 +7,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::RuleKey;
-use crate::ids::{AlertId, EventId, IncidentId, KeyId, LadderRunId, NotificationId, PostmortemId, RemediationId, SilenceId};
+use crate::ids::{
+    AlertId, DeploymentId, EventId, IncidentId, IssueId, KeyId, LadderRunId, NotificationId, PostmortemId, RemediationId, SilenceId,
+};
+use crate::issue::IssueChange;
 use crate::labels::Labels;
 use crate::message::PageAction;
 use crate::repair::RepairOutcome;
@@ -405,6 +408,41 @@ pub enum EventKind {
         /// Which.
         key: KeyId,
     },
+    /// Something happened to an error issue.
+    Issue {
+        /// Which.
+        issue: IssueId,
+        /// Its number.
+        number: u64,
+        /// What.
+        change: IssueChange,
+    },
+    /// Somebody said that a version of a service went out.
+    DeploymentRecorded {
+        /// Which.
+        deployment: DeploymentId,
+        /// Of which service.
+        service: String,
+        /// Which version.
+        version: String,
+        /// Where.
+        environment: String,
+        /// When it went out, which may be before it was recorded.
+        at: Timestamp,
+    },
+    /// An incident of that service is open: the deployment stands in its timeline. The event's own time is when it was noticed.
+    DeploymentMarked {
+        /// Which.
+        deployment: DeploymentId,
+        /// Of which service.
+        service: String,
+        /// Which version.
+        version: String,
+        /// Where.
+        environment: String,
+        /// When it went out.
+        at: Timestamp,
+    },
     /// Anything else worth a line in the timeline.
     Noted {
         /// What.
@@ -416,8 +454,11 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// The tag under which it is stored (`alert_fired`).
+    /// The tag under which it is stored (`alert_fired`, `issue_opened`).
     pub fn tag(&self) -> String {
+        if let EventKind::Issue { change, .. } = self {
+            return format!("issue_{}", change.word());
+        }
         match serde_json::to_value(self) {
             Ok(serde_json::Value::Object(map)) => map.get("kind").and_then(|tag| tag.as_str()).unwrap_or("unknown").to_owned(),
             Ok(_) | Err(_) => "unknown".to_owned(),
@@ -431,5 +472,24 @@ pub fn page_action_word(action: PageAction) -> &'static str {
         PageAction::Trigger => "trigger",
         PageAction::Acknowledge => "acknowledge",
         PageAction::Resolve => "resolve",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::Fingerprint;
+    use crate::ids::SequentialIds;
+
+    #[test]
+    fn changes_of_issues_keep_their_words_through_json() {
+        let ids = SequentialIds::default();
+        let issue = IssueId::new(Timestamp::from_secs(1), &ids);
+        let change = IssueChange::Absorbed { issue, number: 3, fingerprints: vec![Fingerprint(7)] };
+        let kind = EventKind::Issue { issue, number: 2, change };
+        assert_eq!(kind.tag(), "issue_absorbed");
+        let text = serde_json::to_string(&kind).unwrap();
+        assert_eq!(serde_json::from_str::<EventKind>(&text).unwrap(), kind, "{text}");
+        assert_eq!(EventKind::ReviewDue.tag(), "review_due");
     }
 }

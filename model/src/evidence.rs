@@ -112,9 +112,41 @@ pub struct LogGroup {
     pub count: u64,
 }
 
+/// Whose versions to look at, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VersionQuery {
+    /// Whose telemetry.
+    pub tenant: TenantId,
+    /// Changes from here on; what ran just before is looked up too.
+    pub from: Timestamp,
+    /// And before here.
+    pub to: Timestamp,
+    /// Which services; none means all.
+    pub services: Vec<String>,
+    /// How many changes at most: the latest.
+    pub limit: usize,
+}
+
+/// A version that began to send spans where another one was running before: a rollout or a rollback, whoever made it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VersionChange {
+    /// Which service (`service.name`).
+    pub service: String,
+    /// Where (`deployment.environment.name`); empty where spans do not say.
+    pub environment: String,
+    /// The version that appeared (`service.version`).
+    pub version: String,
+    /// The one that was seen last before it.
+    pub previous: String,
+    /// Its first span.
+    pub first_seen: Timestamp,
+}
+
 /// Gathers evidence.
 #[async_trait]
 pub trait EvidenceSource: Send + Sync {
     /// Reads the telemetry of the window and of the window before.
     async fn evidence(&self, query: &EvidenceQuery) -> Result<Evidence, QueryError>;
+    /// Which versions appeared in the spans, in order of time.
+    async fn versions(&self, query: &VersionQuery) -> Result<Vec<VersionChange>, QueryError>;
 }

@@ -157,9 +157,19 @@ id!(
     "key"
 );
 id!(
+    /// An error issue.
+    IssueId,
+    "iss"
+);
+id!(
     /// A postmortem document.
     PostmortemId,
     "pom"
+);
+id!(
+    /// A deployment.
+    DeploymentId,
+    "dep"
 );
 
 #[cfg(test)]

@@ -7,11 +7,15 @@
 pub mod access;
 pub mod alert;
 pub mod columns;
+pub mod deployment;
 pub mod drive;
+pub mod error_events;
 pub mod event;
 pub mod evidence;
+pub mod fingerprint;
 pub mod ids;
 pub mod incident;
+pub mod issue;
 pub mod labels;
 pub mod message;
 pub mod query;

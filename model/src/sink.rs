@@ -110,3 +110,12 @@ pub trait SeriesSink: Send + Sync {
     /// Appends samples of gauge series; `labels` include `__name__`.
     async fn write(&self, tenant: &TenantId, samples: Vec<(Labels, SeriesSample)>) -> Result<(), Refusal>;
 }
+
+/// Writes counts that Watchfire makes itself, each as what was added: `increase` and `rate` add them up exactly, whatever restarts
+/// lie between.
+#[async_trait]
+pub trait DeltaSink: Send + Sync {
+    /// Appends samples of delta sums; `labels` include `__name__`. `request` names this very call: the same one sent again within
+    /// ten minutes is stored once.
+    async fn add(&self, tenant: &TenantId, samples: Vec<(Labels, SeriesSample)>, request: RequestHash) -> Result<(), Refusal>;
+}

@@ -13,7 +13,7 @@ use crate::event::{Event, Recorded};
 use crate::ids::{AlertId, IncidentId};
 use crate::tenant::TenantId;
 use crate::time::Timestamp;
-use crate::work::{Claim, NewWork, Work, WorkChange, WorkQuery};
+use crate::work::{Claim, NewWork, Queue, Work, WorkChange, WorkQuery};
 
 /// Something that is kept as a record.
 pub trait Entity: Serialize + DeserializeOwned + Send + Sync {
@@ -275,6 +275,12 @@ pub trait WorkRows: Send + Sync {
     async fn list(&self, query: &WorkQuery) -> Result<Vec<Work>, StateError>;
     /// How many rows are pending and how old the longest overdue one is, per queue.
     async fn backlog(&self, now: Timestamp) -> Result<Vec<Backlog>, StateError>;
+    /// When a pending row of a queue can be claimed: the earliest due time of those that nobody holds and end of lease of those that
+    /// are held; a time in the past where one can be claimed at `now`. `None` where no row is pending.
+    async fn next_due_in(&self, queue: Queue, now: Timestamp) -> Result<Option<Timestamp>, StateError>;
+    /// Deletes rows that were done or cancelled before a moment. Their keys can be scheduled again afterwards. Dead letters stay
+    /// until they are replayed. Returns how many are gone.
+    async fn prune_work(&self, before: Timestamp) -> Result<u64, StateError>;
 }
 
 /// What waits in a queue.

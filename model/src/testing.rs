@@ -141,7 +141,8 @@ fn conflict(what: impl Into<String>) -> StateError {
 
 impl Data {
     fn put(&mut self, put: Put, at: Timestamp) -> Result<(), StateError> {
-        let place = self.records.iter().position(|record| record.kind == put.kind && record.id == put.id);
+        let same = |record: &Record| record.tenant == put.tenant && record.kind == put.kind && record.id == put.id;
+        let place = self.records.iter().position(same);
         let held = place.map_or(0, |place| self.records[place].version);
         let fits = match put.expect {
             Expect::New => held == 0,
@@ -194,16 +195,18 @@ impl Data {
                 self.work.push((row, Timestamp::EPOCH));
             }
             WorkChange::Cancel { queue, key } => {
-                for (row, _) in &mut self.work {
+                for (row, held) in &mut self.work {
                     if row.tenant == tenant && row.queue == queue && row.key == key && row.state == WorkState::Pending {
                         row.state = WorkState::Cancelled;
+                        *held = at;
                     }
                 }
             }
             WorkChange::Progress { id, lease, progress } => self.held(&tenant, id, lease)?.0.progress = Some(progress),
             WorkChange::Done { id, lease } => {
-                let (row, _) = self.held(&tenant, id, lease)?;
+                let (row, held) = self.held(&tenant, id, lease)?;
                 (row.state, row.lease) = (WorkState::Done, 0);
+                *held = at;
             }
             WorkChange::Retry { id, lease, due_at, error, progress } => {
                 let (row, held) = self.held(&tenant, id, lease)?;
@@ -346,6 +349,19 @@ impl WorkRows for Memory {
             overdue: of(queue, WorkState::Pending).map(|row| now.since(row.due_at)).max().unwrap_or_default(),
         };
         Ok(queues.into_iter().map(backlog).filter(|backlog| backlog.pending + backlog.dead > 0).collect())
+    }
+    async fn next_due_in(&self, queue: Queue, _: Timestamp) -> Result<Option<Timestamp>, StateError> {
+        self.alive()?;
+        let data = self.data.lock().unwrap();
+        let pending = data.work.iter().filter(|(row, _)| row.queue == queue && row.state == WorkState::Pending);
+        Ok(pending.map(|(row, held)| row.due_at.max(*held)).min())
+    }
+    async fn prune_work(&self, before: Timestamp) -> Result<u64, StateError> {
+        self.alive()?;
+        let mut data = self.data.lock().unwrap();
+        let count = data.work.len();
+        data.work.retain(|(row, ended)| !matches!(row.state, WorkState::Done | WorkState::Cancelled) || *ended >= before);
+        Ok((count - data.work.len()) as u64)
     }
 }
 

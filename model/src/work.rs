@@ -24,7 +24,12 @@ pub enum Queue {
     Incident,
     /// Steps of remediation runs.
     Remediation,
+    /// What the server does for itself once a day.
+    Maintenance,
 }
+
+/// All queues, in the order in which they are listed.
+pub const QUEUES: [Queue; 6] = [Queue::Delivery, Queue::Ladder, Queue::Alerting, Queue::Incident, Queue::Remediation, Queue::Maintenance];
 
 impl Queue {
     /// The word in the database.
@@ -35,13 +40,12 @@ impl Queue {
             Queue::Alerting => "alerting",
             Queue::Incident => "incident",
             Queue::Remediation => "remediation",
+            Queue::Maintenance => "maintenance",
         }
     }
     /// From the word in the database.
     pub fn parse(word: &str) -> Option<Self> {
-        [Queue::Delivery, Queue::Ladder, Queue::Alerting, Queue::Incident, Queue::Remediation]
-            .into_iter()
-            .find(|queue| queue.as_str() == word)
+        QUEUES.into_iter().find(|queue| queue.as_str() == word)
     }
 }
 
@@ -81,7 +85,7 @@ impl Lane {
 pub struct NewWork {
     /// Who takes it.
     pub queue: Queue,
-    /// Unique per tenant and queue over ALL rows, finished ones too (kept for 30 days): scheduling the same key again changes nothing.
+    /// Unique per tenant and queue over ALL rows, finished ones too (kept for `storage.finished_work`): scheduling the same key again changes nothing.
     pub key: String,
     /// Priority.
     pub lane: Lane,

@@ -2,6 +2,7 @@
 //! sentence for each setting that makes no sense. Whatever fails the check never runs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use model::secret::Secret;
@@ -191,6 +192,25 @@ impl Action {
 
 /// The longest that an action may take.
 const LONGEST: Duration = Duration::from_secs(600);
+
+/// The settings as they are now; clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Live(Arc<RwLock<Arc<Config>>>);
+
+impl Live {
+    pub(crate) fn new(config: Config) -> Self {
+        Live(Arc::new(RwLock::new(Arc::new(config))))
+    }
+    /// The settings at this moment.
+    pub(crate) fn get(&self) -> Arc<Config> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// Replaces the plans; the other settings stay.
+    pub(crate) fn set_remediations(&self, remediations: Vec<Plan>) {
+        let mut slot = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *slot = Arc::new(Config { remediations, ..(**slot).clone() });
+    }
+}
 
 impl Config {
     /// The remediation of that name.

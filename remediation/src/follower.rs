@@ -2,7 +2,6 @@
 //! remediation gets one run; a person who ends the incident stops it. Fails only with the state store.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use model::alert::Alert;
@@ -17,7 +16,7 @@ use model::state::{Commit, Expect, StateError, StateStore, Versioned, all, load}
 use model::time::Timestamp;
 use model::units::Value;
 
-use crate::config::{Config, Plan};
+use crate::config::{Live, Plan};
 use crate::guard::is_person;
 use crate::machine::{Decision, Input, decide};
 use crate::meters::Meters;
@@ -27,7 +26,7 @@ use crate::writer::Writer;
 
 /// Plans and stops runs.
 pub struct RepairFollower {
-    pub(crate) config: Arc<Config>,
+    pub(crate) config: Live,
     pub(crate) writer: Writer,
     pub(crate) meters: Meters,
 }
@@ -95,6 +94,9 @@ impl Follower for RepairFollower {
             | EventKind::ReviewDue
             | EventKind::KeyCreated { .. }
             | EventKind::KeyRevoked { .. }
+            | EventKind::Issue { .. }
+            | EventKind::DeploymentRecorded { .. }
+            | EventKind::DeploymentMarked { .. }
             | EventKind::Noted { .. } => Ok(Commit::at(now)),
         }
     }
@@ -108,7 +110,8 @@ impl RepairFollower {
         if state.get(tenant, "repair_run", &id.to_string()).await?.is_some() {
             return Ok(commit);
         }
-        let Some(plan) = self.config.plan(fired.remediation) else {
+        let config = self.config.get();
+        let Some(plan) = config.plan(fired.remediation) else {
             let reason = format!("the configuration has no remediation named {}", fired.remediation);
             let outcome = RepairOutcome::Refused { reason };
             let kind = EventKind::RepairFinished { run: id, remediation: fired.remediation.to_owned(), outcome };
@@ -137,7 +140,8 @@ impl RepairFollower {
     }
 
     fn target(&self, labels: &Labels) -> Labels {
-        let target = labels.filtered(|name| self.config.target_labels.iter().any(|wanted| wanted == name));
+        let config = self.config.get();
+        let target = labels.filtered(|name| config.target_labels.iter().any(|wanted| wanted == name));
         if target.is_empty() { labels.filtered(|name| name == "alertname") } else { target }
     }
 

@@ -24,8 +24,9 @@ use model::drive::{Follower, Worker};
 use model::ids::IdSource;
 use model::state::StateStore;
 
-pub use config::Config;
+pub use config::{Config, Plan};
 
+use config::Live;
 use follower::RepairFollower;
 use meters::Meters;
 use perform::{Hands, RealHands};
@@ -60,6 +61,7 @@ pub enum SetupError {
 
 /// The part, wired.
 pub struct Remediation {
+    config: Live,
     follower: Arc<RepairFollower>,
     worker: Arc<RepairWorker>,
     desk: Arc<Desk>,
@@ -76,12 +78,17 @@ impl Remediation {
     /// Wires it with other hands: for simulations.
     pub fn with_hands(deps: Deps, hands: Arc<dyn Hands>, registry: &prometheus::Registry) -> Result<Self, SetupError> {
         let Deps { config, state, probe, ids, keyless } = deps;
-        let (config, writer, meters) = (Arc::new(config), Writer { ids }, Meters::new(registry)?);
-        let parallel = config.max_concurrent.clamp(1, 16) as usize;
+        let (config, writer, meters) = (Live::new(config), Writer { ids }, Meters::new(registry)?);
+        let parallel = config.get().max_concurrent.clamp(1, 16) as usize;
         let follower = RepairFollower { config: config.clone(), writer: writer.clone(), meters: meters.clone() };
-        let worker = RepairWorker { config, writer: writer.clone(), meters, probe, hands, keyless };
+        let worker = RepairWorker { config: config.clone(), writer: writer.clone(), meters, probe, hands, keyless };
         let desk = Desk { state, writer };
-        Ok(Remediation { follower: Arc::new(follower), worker: Arc::new(worker), desk: Arc::new(desk), parallel })
+        Ok(Remediation { config, follower: Arc::new(follower), worker: Arc::new(worker), desk: Arc::new(desk), parallel })
+    }
+
+    /// Goes on with other plans (checked before). Runs under way keep the plan that they began with; its secrets are looked up anew.
+    pub fn reload(&self, remediations: Vec<Plan>) {
+        self.config.set_remediations(remediations);
     }
 
     /// What reads the journal.

@@ -14,7 +14,7 @@ use model::state::{Commit, Expect, Fence, StateError, StateStore, Versioned, all
 use model::time::Timestamp;
 use model::work::{Queue, Work, WorkChange};
 
-use crate::config::{Action, Config};
+use crate::config::{Action, Config, Live};
 use crate::guard::{self, Before, Ruling};
 use crate::machine::{Input, decide};
 use crate::meters::Meters;
@@ -29,7 +29,7 @@ const GUARD_PAUSE: Duration = Duration::from_millis(250);
 
 /// Carries out steps.
 pub struct RepairWorker {
-    pub(crate) config: Arc<Config>,
+    pub(crate) config: Live,
     pub(crate) writer: Writer,
     pub(crate) meters: Meters,
     pub(crate) probe: Arc<dyn AlertProbe>,
@@ -101,7 +101,8 @@ impl Worker for RepairWorker {
 
     /// Longer than the longest action: what a crash interrupts is taken up again when it runs out.
     fn lease(&self) -> Duration {
-        let rungs = self.config.remediations.iter().flat_map(|plan| &plan.rungs);
+        let config = self.config.get();
+        let rungs = config.remediations.iter().flat_map(|plan| &plan.rungs);
         let actions = rungs.flat_map(|rung| std::iter::once(&rung.action).chain(&rung.undo));
         actions.map(Action::timeout).max().unwrap_or_default() + Duration::from_secs(15)
     }
@@ -143,14 +144,14 @@ impl RepairWorker {
             let gate = load::<Gate>(task.state, tenant, tenant.as_str()).await?;
             let runs: Vec<RepairRun> =
                 all::<RepairRun>(task.state, Some(tenant), &[], 0).await?.into_iter().map(|one| one.entity).collect();
-            let around = task.surroundings(&found.entity).await?;
+            let (config, around) = (self.config.get(), task.surroundings(&found.entity).await?);
             let mut run = found.entity.clone();
             if let Some(incident) = &around.incident {
                 run.incident = Some(incident.id);
                 run.facts.incident =
                     [("id".to_owned(), incident.id.to_string()), ("number".to_owned(), incident.number.to_string())].into();
             }
-            let ruling = guard::rule(&run, &self.scene(&around, &runs, task.now));
+            let ruling = guard::rule(&run, &self.scene(&config, &around, &runs, task.now));
             if let Ruling::Wait { reason } = ruling {
                 return task.again(reason).await;
             }
@@ -171,17 +172,17 @@ impl RepairWorker {
         Ok(())
     }
 
-    fn scene<'a>(&'a self, around: &'a Surroundings, runs: &'a [RepairRun], now: Timestamp) -> guard::Scene<'a> {
+    fn scene<'a>(&self, config: &'a Config, around: &'a Surroundings, runs: &'a [RepairRun], now: Timestamp) -> guard::Scene<'a> {
         let keyless = self.keyless.load(Ordering::SeqCst);
-        guard::Scene { config: &self.config, alert: around.alert.as_ref(), incident: around.incident.as_ref(), runs, keyless, now }
+        guard::Scene { config, alert: around.alert.as_ref(), incident: around.incident.as_ref(), runs, keyless, now }
     }
 
     async fn act(&self, task: &Task<'_>, run: RepairRun, rung: usize) -> Result<(), StateError> {
         let action = run.rung(rung).map(|rung| rung.action.clone());
         let resumed = task.row.progress.is_some();
         if !resumed {
-            let around = task.surroundings(&run).await?;
-            match guard::before(&run, action.as_ref(), &self.scene(&around, &[], task.now)) {
+            let (config, around) = (self.config.get(), task.surroundings(&run).await?);
+            match guard::before(&run, action.as_ref(), &self.scene(&config, &around, &[], task.now)) {
                 Before::Act => task.begin().await?,
                 Before::AlertOver => return self.step(task, run, &Input::AlertOver, task.now).await,
                 Before::Blocked { reason } => return self.step(task, run, &Input::Blocked { reason }, task.now).await,
@@ -209,7 +210,7 @@ impl RepairWorker {
         if !resumed {
             task.begin().await?;
         }
-        let forbidden = guard::forbidden_action(&action, &self.config, self.keyless.load(Ordering::SeqCst));
+        let forbidden = guard::forbidden_action(&action, &self.config.get(), self.keyless.load(Ordering::SeqCst));
         let performed = match forbidden {
             Some(reason) => Performed::not_sent(reason),
             None => self.perform(&run, &action, task.step, resumed).await,
@@ -235,7 +236,8 @@ impl RepairWorker {
             (Action::Command(_), false) | (Action::Http(_), _) => {}
         }
         let key = format!("{}/{}", run.id, step.key());
-        let performed = match with_secrets(planned, self.configured(run, step)) {
+        let configured = self.configured(run, step);
+        let performed = match with_secrets(planned, configured.as_ref()) {
             Ok(action) => self.hands.perform(Order { action: &action, facts: &run.facts, key: &key }).await,
             Err(problem) => Performed::not_sent(problem),
         };
@@ -246,14 +248,15 @@ impl RepairWorker {
     }
 
     /// The action as it is configured now: its secrets are not kept with the run.
-    fn configured(&self, run: &RepairRun, step: Step) -> Option<&Action> {
+    fn configured(&self, run: &RepairRun, step: Step) -> Option<Action> {
+        let config = self.config.get();
         let named = |rung: usize| {
             let name = &run.rung(rung)?.name;
-            self.config.plan(&run.plan.name)?.rungs.iter().find(|rung| rung.name == *name)
+            config.plan(&run.plan.name)?.rungs.iter().find(|rung| rung.name == *name)
         };
         match step {
-            Step::Act { rung } => named(rung).map(|rung| &rung.action),
-            Step::Undo { rung } => named(rung)?.undo.as_ref(),
+            Step::Act { rung } => named(rung).map(|rung| rung.action.clone()),
+            Step::Undo { rung } => named(rung)?.undo.clone(),
             Step::Guard | Step::Check { .. } => None,
         }
     }

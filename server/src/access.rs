@@ -1,27 +1,30 @@
 //! The one place that decides who a request is from. A middleware turns the credentials of each HTTP and gRPC request into a
 //! [`Principal`] extension, or refuses it. Without any key only loopback may connect, and `Host` and `Origin` are checked, since
-//! any web page can post to localhost.
+//! any web page can post to localhost. Sentry's SDKs name the key in ways of their own, on the paths of their own alone, and there
+//! it opens intake only: it stands in pages that anyone can read.
 
 pub mod keys;
 pub mod visitors;
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
-use model::access::{Permission, Principal};
+use model::access::{LateKey, Permission, Principal};
 use model::event::Actor;
 use model::tenant::TenantId;
 use prometheus::{IntCounterVec, Opts, Registry};
 use serde_json::json;
+use tracing::{Instrument, Span, field};
 
-use keys::KeyRing;
+use keys::{ApiKey, KeyRing};
 
 /// What the middleware needs.
 #[derive(Clone)]
@@ -81,12 +84,45 @@ impl Access {
     pub fn principal(&self, headers: &HeaderMap, authority: Option<&str>, peer: Option<SocketAddr>) -> Result<Principal, Refused> {
         let keys = self.ring.snapshot();
         if keys.is_empty() {
-            return keyless(headers, authority, peer);
+            return keyless(headers, authority, peer, false);
         }
         let text = credentials(headers).ok_or(Refused::KeyMissing)?;
-        let key = keys.check(&text).ok_or(Refused::KeyUnknown)?;
-        Ok(Principal { tenant: key.tenant.clone(), permissions: key.permissions.clone(), actor: Actor::Key { id: key.id }, keyless: false })
+        keys.check(&text).map(of_key).ok_or(Refused::KeyUnknown)
     }
+
+    /// Who a request of a Sentry SDK is from; `None` where only its body can tell.
+    pub fn sender(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        authority: Option<&str>,
+        peer: Option<SocketAddr>,
+    ) -> Result<Option<Principal>, Refused> {
+        let keys = self.ring.snapshot();
+        if keys.is_empty() {
+            return keyless(headers, authority, peer, true).map(Some);
+        }
+        let Some(text) = collector::sentry::key(headers, query).map(Cow::into_owned).or_else(|| credentials(headers)) else {
+            return Ok(None);
+        };
+        keys.check(&text).map(|key| Some(sending(of_key(key)))).ok_or(Refused::KeyUnknown)
+    }
+
+    /// Looks up keys that stand in the bodies of Sentry SDKs.
+    fn late(&self) -> LateKey {
+        let ring = self.ring.clone();
+        LateKey::new(move |text| ring.snapshot().check(text).map(|key| sending(of_key(key))))
+    }
+}
+
+fn of_key(key: &ApiKey) -> Principal {
+    Principal { tenant: key.tenant.clone(), permissions: key.permissions.clone(), actor: Actor::Key { id: key.id }, keyless: false }
+}
+
+/// The same one, who may at most send.
+fn sending(principal: Principal) -> Principal {
+    let may_send = principal.require(Permission::Ingest).is_ok();
+    Principal { permissions: if may_send { vec![Permission::Ingest] } else { Vec::new() }, ..principal }
 }
 
 /// The key in `Authorization: Bearer`, in the password (or user) of `Authorization: Basic`, or in `X-Api-Key`.
@@ -108,7 +144,8 @@ fn credentials(headers: &HeaderMap) -> Option<String> {
     Some(if password.is_empty() { user } else { password }.to_owned())
 }
 
-fn keyless(headers: &HeaderMap, authority: Option<&str>, peer: Option<SocketAddr>) -> Result<Principal, Refused> {
+/// `pages` lets other pages of this machine in: browsers' error trackers run in the pages of whatever is being developed.
+fn keyless(headers: &HeaderMap, authority: Option<&str>, peer: Option<SocketAddr>, pages: bool) -> Result<Principal, Refused> {
     if !peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()) {
         return Err(Refused::NotLoopback);
     }
@@ -117,7 +154,8 @@ fn keyless(headers: &HeaderMap, authority: Option<&str>, peer: Option<SocketAddr
         return Err(Refused::ForeignHost);
     }
     if let Some(origin) = headers.get(ORIGIN) {
-        let same = origin.to_str().ok().and_then(|origin| origin.split_once("://")).is_some_and(|(_, authority)| Some(authority) == host);
+        let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+        let same = origin.is_some_and(|(_, authority)| Some(authority) == host || (pages && is_loopback_authority(authority)));
         if !same {
             return Err(Refused::ForeignOrigin);
         }
@@ -141,6 +179,9 @@ pub async fn guard(State(access): State<Access>, mut request: Request, next: Nex
     }
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
     let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    if collector::sentry::is_intake(request.uri().path()) {
+        return guard_sender(&access, request, authority.as_deref(), peer, next).await;
+    }
     let outcome = access.principal(request.headers(), authority.as_deref(), peer).and_then(|principal| {
         // The exposition has no route of its own to check: it is read, like everything else.
         if request.uri().path() == "/metrics" && principal.require(Permission::Read).is_err() {
@@ -151,13 +192,54 @@ pub async fn guard(State(access): State<Access>, mut request: Request, next: Nex
     match outcome {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
-            next.run(request).await
+            let span = span(&request);
+            let response = next.run(request).instrument(span.clone()).await;
+            span.record("http.response.status_code", response.status().as_u16());
+            if response.status().is_server_error() {
+                span.record("otel.status_code", "ERROR");
+            }
+            response
         }
         Err(refused) => {
             access.refused.with_label_values(&[refused.word()]).inc();
             refuse(refused, request.headers())
         }
     }
+}
+
+/// The span of a request. Intake has none: a span about spans would cause the next one.
+fn span(request: &Request) -> Span {
+    let Some(route) = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) else { return Span::none() };
+    if route.starts_with("/v1/") || route.starts_with("/opentelemetry.proto.collector.") {
+        return Span::none();
+    }
+    let method = request.method().as_str();
+    tracing::info_span!(
+        "request",
+        otel.name = format!("{method} {route}"),
+        otel.kind = "server",
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = field::Empty,
+        otel.status_code = field::Empty,
+    )
+}
+
+/// The guard of the paths of Sentry's SDKs: keys stand elsewhere there, and refusals have another shape.
+async fn guard_sender(access: &Access, mut request: Request, authority: Option<&str>, peer: Option<SocketAddr>, next: Next) -> Response {
+    // A browser asks before it sends; the question carries no key.
+    if request.method() == Method::OPTIONS {
+        return next.run(request).await;
+    }
+    match access.sender(request.headers(), request.uri().query(), authority, peer) {
+        Ok(Some(principal)) => request.extensions_mut().insert(principal).map(drop),
+        Ok(None) => request.extensions_mut().insert(access.late()).map(drop),
+        Err(refused) => {
+            access.refused.with_label_values(&[refused.word()]).inc();
+            return collector::sentry::refusal(refused.status(), &refused.to_string());
+        }
+    };
+    next.run(request).await
 }
 
 fn refuse(refused: Refused, headers: &HeaderMap) -> Response {
@@ -185,15 +267,34 @@ mod tests {
     fn without_keys_only_this_machine_and_its_own_pages_get_in() {
         let here: Option<SocketAddr> = Some("127.0.0.1:9".parse().unwrap());
         let there: Option<SocketAddr> = Some("10.0.0.9:9".parse().unwrap());
-        assert!(keyless(&headers(&[("host", "localhost:7700")]), None, here).is_ok());
-        assert!(keyless(&headers(&[]), Some("[::1]:4317"), here).is_ok());
-        assert_eq!(keyless(&headers(&[("host", "localhost:7700")]), None, there).unwrap_err(), Refused::NotLoopback);
-        assert_eq!(keyless(&headers(&[("host", "evil.example")]), None, here).unwrap_err(), Refused::ForeignHost);
-        assert_eq!(keyless(&headers(&[("host", "localhost.evil.example")]), None, here).unwrap_err(), Refused::ForeignHost);
+        assert!(keyless(&headers(&[("host", "localhost:7700")]), None, here, false).is_ok());
+        assert!(keyless(&headers(&[]), Some("[::1]:4317"), here, false).is_ok());
+        assert_eq!(keyless(&headers(&[("host", "localhost:7700")]), None, there, false).unwrap_err(), Refused::NotLoopback);
+        assert_eq!(keyless(&headers(&[("host", "evil.example")]), None, here, false).unwrap_err(), Refused::ForeignHost);
+        assert_eq!(keyless(&headers(&[("host", "localhost.evil.example")]), None, here, false).unwrap_err(), Refused::ForeignHost);
         let page = headers(&[("host", "localhost:7700"), ("origin", "http://evil.example")]);
-        assert_eq!(keyless(&page, None, here).unwrap_err(), Refused::ForeignOrigin);
-        assert!(keyless(&headers(&[("host", "localhost:7700"), ("origin", "http://localhost:7700")]), None, here).is_ok());
-        assert_eq!(keyless(&headers(&[]), None, here).unwrap_err(), Refused::ForeignHost);
+        assert_eq!(keyless(&page, None, here, false).unwrap_err(), Refused::ForeignOrigin);
+        assert!(keyless(&headers(&[("host", "localhost:7700"), ("origin", "http://localhost:7700")]), None, here, false).is_ok());
+        assert_eq!(keyless(&headers(&[]), None, here, false).unwrap_err(), Refused::ForeignHost);
+    }
+
+    #[test]
+    fn sdks_of_pages_on_this_machine_get_in_without_keys() {
+        let here: Option<SocketAddr> = Some("127.0.0.1:9".parse().unwrap());
+        let from = |origin: &str| headers(&[("host", "localhost:7700"), ("origin", origin)]);
+        assert!(keyless(&from("http://localhost:3000"), None, here, true).is_ok());
+        assert_eq!(keyless(&from("http://localhost:3000"), None, here, false).unwrap_err(), Refused::ForeignOrigin);
+        assert_eq!(keyless(&from("http://evil.example"), None, here, true).unwrap_err(), Refused::ForeignOrigin);
+        assert_eq!(keyless(&from("http://localhost.evil.example"), None, here, true).unwrap_err(), Refused::ForeignOrigin);
+        assert_eq!(keyless(&from("null"), None, here, true).unwrap_err(), Refused::ForeignOrigin);
+    }
+
+    #[test]
+    fn the_key_of_a_dsn_opens_nothing_but_intake() {
+        let principal = |permissions| Principal { tenant: TenantId::default(), permissions, actor: Actor::system("x"), keyless: false };
+        assert_eq!(sending(principal(vec![Permission::Read, Permission::Ingest])).permissions, [Permission::Ingest]);
+        assert_eq!(sending(principal(vec![Permission::Admin])).permissions, [Permission::Ingest]);
+        assert_eq!(sending(principal(vec![Permission::Read])).permissions, []);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 pub mod check;
 pub mod client;
+pub mod deployments;
+pub mod errors;
 pub mod keys;
 pub mod serve;
 pub mod table;
@@ -79,6 +81,11 @@ pub enum Command {
     /// One incident.
     #[command(subcommand)]
     Incident(IncidentCommand),
+    /// The error issues: what goes wrong in code, grouped.
+    Errors(errors::ErrorsCommand),
+    /// One error issue.
+    #[command(subcommand)]
+    Error(errors::ErrorCommand),
     /// The alerts.
     Alerts {
         /// pending, firing or resolved; nothing means pending and firing.
@@ -106,6 +113,9 @@ pub enum Command {
         /// The statement.
         statement: String,
     },
+    /// Which versions went out when; record one from a pipeline.
+    #[command(subcommand)]
+    Deployments(DeploymentsCommand),
     /// What was sent to whom; dead letters; replay.
     #[command(subcommand)]
     Deliveries(DeliveriesCommand),
@@ -189,6 +199,45 @@ pub enum SilenceCommand {
     },
 }
 
+/// What to do with deployments.
+#[derive(Debug, Subcommand)]
+pub enum DeploymentsCommand {
+    /// The newest ones.
+    List {
+        /// Of this service only.
+        #[arg(long)]
+        service: Option<String>,
+        /// In this environment only.
+        #[arg(long)]
+        environment: Option<String>,
+        /// How far back.
+        #[arg(long, value_name = "DURATION", default_value = "7d")]
+        since: model::time::Span,
+    },
+    /// Say that a version went out. Saying it again with the same --key, or with the same --at, changes nothing.
+    Record {
+        /// As its telemetry calls itself (service.name).
+        service: String,
+        /// The version (service.version).
+        version: String,
+        /// Where (deployment.environment.name).
+        #[arg(long, default_value = "production")]
+        environment: String,
+        /// What is in it.
+        #[arg(long, short = 'm')]
+        description: Option<String>,
+        /// Where to read more: an http or https address.
+        #[arg(long, value_name = "URL")]
+        link: Option<String>,
+        /// When it went out, as 2026-03-01T09:30:00Z; nothing means now.
+        #[arg(long, value_name = "TIME")]
+        at: Option<model::time::Timestamp>,
+        /// A name of its own, for example the build's: for pipelines that try again.
+        #[arg(long)]
+        key: Option<String>,
+    },
+}
+
 /// What to do with deliveries.
 #[derive(Debug, Subcommand)]
 pub enum DeliveriesCommand {
@@ -218,9 +267,12 @@ pub enum KeysCommand {
         /// The tenant it opens.
         #[arg(long, default_value = "default")]
         tenant: String,
-        /// ingest, read, respond, admin; may be repeated.
-        #[arg(long = "permission", value_parser = permission, default_values = ["ingest", "read", "respond"])]
+        /// ingest, read, respond, admin; may be repeated. Without it: ingest, read and respond; with --dsn ingest alone.
+        #[arg(long = "permission", value_parser = permission)]
         permissions: Vec<Permission>,
+        /// Print a DSN for Sentry's SDKs, with this project number (see `collector.sentry.projects`), instead of the key.
+        #[arg(long, value_name = "PROJECT")]
+        dsn: Option<u64>,
     },
     /// The keys, without their secrets.
     List,
@@ -275,5 +327,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn block_on(future: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
+    // Few threads for blocking work, because each keeps memory of its own: decoding and encoding take one a core at a time.
+    let threads = std::thread::available_parallelism().map_or(2, usize::from) + 4;
+    tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(threads).build()?.block_on(future)
 }

@@ -34,6 +34,8 @@ pub struct Config {
     pub delivery: alerting::delivery::Config,
     /// Incidents and postmortems.
     pub incidents: incidents::Config,
+    /// Error issues.
+    pub errors: incidents::issues::Config,
     /// Repairs.
     pub remediation: remediation::Config,
     /// Watchfire's own logs and spans.
@@ -58,6 +60,8 @@ pub struct ServerConfig {
     pub first_key_file: Option<PathBuf>,
     /// How long stopping may take.
     pub shutdown_grace: Span,
+    /// Whether changed files are taken up without a signal.
+    pub reload_on_change: bool,
 }
 
 impl Default for ServerConfig {
@@ -71,12 +75,13 @@ impl Default for ServerConfig {
             public_url: None,
             first_key_file: None,
             shutdown_grace: Span::secs(20),
+            reload_on_change: true,
         }
     }
 }
 
 /// Where data is kept.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StorageConfig {
     /// Telemetry.
@@ -85,6 +90,19 @@ pub struct StorageConfig {
     pub postgres_url: Option<Secret>,
     /// The write-ahead log.
     pub wal: WalSettings,
+    /// How long done and cancelled work rows (deliveries, timers) are kept.
+    pub finished_work: Span,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        StorageConfig {
+            clickhouse: ClickHouseConfig::default(),
+            postgres_url: None,
+            wal: WalSettings::default(),
+            finished_work: Span::secs(30 * 86_400),
+        }
+    }
 }
 
 /// The write-ahead log.
@@ -285,9 +303,15 @@ impl Config {
         problems.extend(self.delivery.problems().into_iter().map(|problem| format!("delivery: {problem}")));
         problems.extend(self.alerting.check(&receivers));
         problems.extend(self.incidents.check());
+        problems.extend(self.errors.check());
         problems.extend(self.remediation.check());
         problems.extend(self.collector.check().err().map(|error| format!("collector: {error}")));
+        problems.extend(crate::observe::Spans::parse(&self.observe.spans).err());
         problems.extend(self.storage.clickhouse.problems());
+        if self.storage.finished_work < Span::secs(86_400) {
+            let kept = self.storage.finished_work;
+            problems.push(format!("storage.finished_work is {kept}: use at least 1d, or what was done could be done once more"));
+        }
         let named = self.incidents.chat_receiver.iter().chain(&self.incidents.review_receivers);
         for name in named.filter(|name| !receivers.contains(*name)) {
             problems.push(format!("incidents: `{name}` is not configured under `receivers`"));

@@ -90,7 +90,7 @@ remediation:
 
 /// Tells the story and ends with the path of the postmortem.
 pub async fn run(common: &Common, command: &DemoCommand) -> anyhow::Result<ExitCode> {
-    observe::install(&ObserveConfig { log: "error".to_owned(), ..ObserveConfig::default() }, "")?;
+    let _observing = observe::install(&ObserveConfig { log: "error".to_owned(), ..ObserveConfig::default() })?;
     let folder = std::env::temp_dir().join(format!("watchfire-demo-{}", std::process::id()));
     std::fs::create_dir_all(folder.join("rules")).with_context(|| format!("{} cannot be made", folder.display()))?;
     std::fs::write(folder.join("rules/shop.yaml"), RULES)?;

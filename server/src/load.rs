@@ -3,7 +3,7 @@
 //! records per second and per CPU second of server and engine apart, acknowledge latency, memory, and whether everything that was
 //! acknowledged is stored. It measures, it decides nothing.
 
-mod bodies;
+pub mod bodies;
 mod report;
 mod sender;
 mod usage;

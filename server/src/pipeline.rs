@@ -13,7 +13,9 @@ use anyhow::Context;
 use collector::Collector;
 use dashboards::Sources;
 use incidents::Incidents;
+use incidents::issues::Issues;
 use model::drive::{Follower, Nudge, Worker};
+use model::fingerprint::Rules;
 use model::ids::{IdSource, RandomIds};
 use model::query::{Freshness, MetricCatalog, MetricQuery};
 use model::state::{Fence, StateStore};
@@ -25,6 +27,7 @@ use store::clickhouse::ClickHouse;
 use store::clickhouse::migrations::{TELEMETRY, migrate};
 use store::engine::child::{EngineArgs, TcpArgs};
 use store::engine::supervisor::{Supervisor, SupervisorConfig};
+use store::errors::ClickHouseErrors;
 use store::evidence::ClickHouseEvidence;
 use store::promql::PromQl;
 use store::promql::clickhouse::ClickHouseSource;
@@ -41,6 +44,9 @@ use crate::access::{Access, guard};
 use crate::config::Config;
 use crate::health::{EngineProbe, StateProbe, WalProbe};
 use crate::listen::{self, Addresses};
+use crate::maintenance::{self, Maintenance};
+use crate::observe::queries::Traced;
+use crate::reload::{Parts, Reloading};
 use crate::runtime::nudging::Nudging;
 use crate::runtime::{self, Loop};
 use crate::usage::Processes;
@@ -55,9 +61,12 @@ pub struct Running {
     pub state: Arc<dyn StateStore>,
     /// PromQL.
     pub metrics: Arc<dyn MetricQuery>,
-    config: Config,
-    config_file: Option<PathBuf>,
-    alerting: Arc<Alerting>,
+    /// The collector's own routes without the guard before them, for own spans.
+    pub(crate) intake_router: axum::Router,
+    /// The metrics of this server.
+    pub(crate) registry: Registry,
+    /// Takes up a changed configuration.
+    pub reloading: Reloading,
     delivery: Arc<DeliveryWorker>,
     wal: Wal,
     engine: Option<Arc<Supervisor>>,
@@ -82,13 +91,15 @@ pub async fn open_state(config: &Config, data_dir: &Path, node: &str) -> anyhow:
     })
 }
 
-/// The rules of the configured folder, checked against the configuration. One line for each problem.
+/// The rules of the configured folder and the configured ladders, checked against the configuration. One line for each problem.
 pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet, Vec<String>> {
-    let Some(folder) = &config.alerting.rules else { return Ok(RuleSet::default()) };
+    let Some(folder) = &config.alerting.rules else {
+        return Ok(RuleSet { escalations: config.alerting.escalations.clone(), ..RuleSet::default() });
+    };
     let folder = config_file.and_then(Path::parent).map_or_else(|| folder.clone(), |beside| beside.join(folder));
     let lines = |errors: Vec<alerting::RuleError>| errors.iter().map(ToString::to_string).collect::<Vec<String>>();
     let files = alerting::rules::read_folder(&folder).map_err(|error| vec![error.to_string()])?;
-    let rules = RuleSet::load(files).map_err(lines)?;
+    let mut rules = RuleSet::load(files).map_err(lines)?;
     let parser = PromQl::new(Arc::new(store::promql::memory::MemorySource::new()));
     let mut problems = lines(rules.check(|expr| parser.check(expr), &config.alerting.escalations));
     let remediations: BTreeSet<&str> = config.remediation.remediations.iter().map(|plan| plan.name.as_str()).collect();
@@ -102,6 +113,8 @@ pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet
             ));
         }
     }
+    // The configured ladders travel with the rules, so that both are exchanged at once.
+    rules.escalations.splice(0..0, config.alerting.escalations.iter().cloned());
     if problems.is_empty() { Ok(rules) } else { Err(problems) }
 }
 
@@ -223,14 +236,18 @@ pub async fn start(
     wal.start_writer(Arc::new(clickhouse.clone()));
     registry.register(Box::new(Processes::new(engine.clone())?))?;
     let promql = Arc::new(PromQl::new(Arc::new(ClickHouseSource::new(clickhouse.client()))).with_metrics(&registry)?);
-    let metrics: Arc<dyn MetricQuery> = promql.clone();
+    let metrics: Arc<dyn MetricQuery> = Arc::new(Traced(promql.clone()));
     let series = Arc::new(WalSeries::new(Arc::new(wal.clone()), clock.clone(), WalSeriesConfig::default()));
 
     // Intake, rules, incidents, repair: in the order of the data.
     let collector = Collector::new(config.collector.clone(), Arc::new(wal.clone()), clock.clone(), &registry)?;
+    collector.set_error_rules(Rules::new(&config.errors.rules).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?);
     let public_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", addresses.http));
-    let alerting_config =
-        alerting::Config { external_url: config.alerting.external_url.clone().or(Some(public_url.clone())), ..config.alerting.clone() };
+    let alerting_config = alerting::Config {
+        external_url: config.alerting.external_url.clone().or(Some(public_url.clone())),
+        escalations: Vec::new(), // they are with the rules
+        ..config.alerting.clone()
+    };
     let alerting = Arc::new(Alerting::new(AlertingDeps {
         config: alerting_config,
         rules,
@@ -251,12 +268,24 @@ pub async fn start(
             public_url: Some(public_url),
             state: state.clone(),
             evidence: Arc::new(ClickHouseEvidence::new(clickhouse.client())),
-            series,
+            series: series.clone(),
             ids: ids.clone(),
         },
         &registry,
     )?;
     incidents.refresh_metrics().await?;
+    let errors = Arc::new(ClickHouseErrors::new(clickhouse.client()));
+    let issues = Issues::new(
+        incidents::issues::Deps {
+            config: config.errors.clone(),
+            state: state.clone(),
+            arrivals: errors.clone(),
+            reads: errors,
+            series,
+            ids: ids.clone(),
+        },
+        &registry,
+    )?;
     let keyless = Arc::new(AtomicBool::new(ring.snapshot().is_empty()));
     let remediation = Remediation::new(
         remediation::Deps {
@@ -280,7 +309,7 @@ pub async fn start(
         sql: Arc::new(GuardedSql::new(clickhouse.client(), &config.storage.clickhouse.database)),
         freshness,
         state: state.clone(),
-        clock,
+        clock: clock.clone(),
         registry: registry.clone(),
         probes,
     });
@@ -288,27 +317,33 @@ pub async fn start(
     let guarded = |router: axum::Router| router.layer(axum::middleware::from_fn_with_state(access.clone(), guard));
     let api = reading
         .merge(collector.http_router())
+        .merge(collector.sentry_router())
         .merge(alerting.router())
         .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
         .merge(incidents.router())
+        .merge(issues.router())
         .merge(remediation.router());
 
     // Loops.
     let (intake, loops, leading) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let (publish, fence) = watch::channel::<Option<Fence>>(None);
-    let context = Loop { state: state.clone(), nudge: nudge.clone(), fence: fence.clone(), stop: loops.clone() };
+    let longest = if config.storage.postgres_url.is_some() { runtime::SHARED } else { runtime::ALONE };
+    let context = Loop { state: state.clone(), nudge: nudge.clone(), fence: fence.clone(), stop: loops.clone(), longest };
     let mut followers: Vec<Arc<dyn Follower>> = incidents.followers();
     followers.extend(alerting.followers());
     followers.extend(remediation.followers());
     let mut workers: Vec<Arc<dyn Worker>> = alerting.workers();
     workers.extend(incidents.workers());
     workers.extend(remediation.workers());
+    workers.push(Arc::new(Maintenance::new(config.storage.finished_work.0, &registry)?));
+    maintenance::begin(&*state).await?;
     // Another process of this node is another holder, so that its fence is another one.
     let holder = format!("{node}/{:016x}", ids.random());
     let leader = tokio::spawn(runtime::lead(state.clone(), holder, publish, nudge, leading.clone()));
     let mut tasks = vec![
         tokio::spawn(runtime::keys(state.clone(), ring, keyless, visitors, loops.clone())),
         tokio::spawn(runtime::follow(context.clone(), followers)),
+        tokio::spawn(runtime::issues(context.clone(), issues.follower())),
         tokio::spawn(runtime::deliver(context.clone(), delivery.clone())),
         tokio::spawn(alerting.evaluator().run(fence, loops.clone().cancelled_owned())),
     ];
@@ -318,15 +353,18 @@ pub async fn start(
         listen::serve(listeners.otlp_grpc, guarded(collector.grpc_router()), intake.clone()),
         listen::serve(listeners.otlp_http, guarded(collector.http_router()), intake.clone()),
     ];
+    let intake_router = collector.http_router();
     let stop = Stop { intake, loops, leading };
+    let parts = Parts { alerting, delivery: delivery.clone(), remediation, clock };
+    let reloading = Reloading::new(config, config_file, parts, &registry)?;
     Ok(Running {
         addresses,
         data_dir,
         state,
         metrics,
-        config,
-        config_file,
-        alerting,
+        intake_router,
+        registry,
+        reloading,
         delivery,
         wal,
         engine,
@@ -338,20 +376,9 @@ pub async fn start(
 }
 
 impl Running {
-    /// Reads the rules again; what is wrong with them is said, and the old ones stay.
-    pub fn reload(&self) {
-        match load_rules(&self.config, self.config_file.as_deref()) {
-            Ok(rules) => {
-                tracing::info!(rules = rules.len(), "the rules were read again; other settings need a restart");
-                self.alerting.reload(rules);
-            }
-            Err(problems) => tracing::error!(problems = problems.join("; "), "the rules were not read again: the old ones stay"),
-        }
-    }
-
     /// Stops with grace: intake, loops and the sends under way, leadership (what they commit is fenced by it), the log, the engine.
     pub async fn stop(self) {
-        let grace = self.config.server.shutdown_grace.0;
+        let grace = self.reloading.running().server.shutdown_grace.0;
         self.stop.intake.cancel();
         for listener in self.listeners {
             if tokio::time::timeout(Duration::from_secs(5), listener).await.is_err() {

@@ -1,5 +1,5 @@
-//! The loops that move the parts: leadership, followers, workers, keys. Each runs on a tick and on a nudge, takes no input and
-//! may be run twice without harm. Only the leader's loops decide; every commit they make carries the leader's fencing token.
+//! The loops that move the parts: leadership, followers, workers, keys. Each sleeps until something can be due or is nudged, takes no
+//! input and may be run twice without harm. Only the leader's loops decide; every commit they make carries the leader's fencing token.
 
 pub mod nudging;
 
@@ -8,16 +8,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use alerting::delivery::DeliveryWorker;
-use model::drive::{Follower, Nudge, Worker, advance, work_once};
-use model::state::{Fence, StateStore};
+use incidents::issues::follower::IssueFollower;
+use model::drive::{Follower, Nudge, NudgeListener, Worker, advance, work_once};
+use model::state::{Fence, StateError, StateStore};
+use model::time::Timestamp;
+use model::work::Queue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::keys::KeyRing;
 use crate::access::visitors::UsersFile;
 
-/// The longest a loop sleeps without a nudge: how late a due row may be taken.
-const TICK: Duration = Duration::from_millis(250);
+/// How soon a loop looks again after a failure, and while what is due cannot be taken yet.
+const AGAIN: Duration = Duration::from_millis(250);
+/// The longest a loop sleeps where this process alone writes the state: every commit nudges, and due times are known. It is only for
+/// what nobody tells: a key that the command line made, a clock that was set.
+pub const ALONE: Duration = Duration::from_secs(10);
+/// The longest a loop sleeps where other nodes write the state too, which nudges nobody here.
+pub const SHARED: Duration = Duration::from_secs(1);
 /// How long leadership lasts without renewal.
 const LEASE: Duration = Duration::from_secs(10);
 
@@ -32,15 +40,38 @@ pub struct Loop {
     pub fence: watch::Receiver<Option<Fence>>,
     /// Ends the loops.
     pub stop: CancellationToken,
+    /// The longest sleep: [`ALONE`] or [`SHARED`].
+    pub longest: Duration,
+}
+
+/// How long to sleep when the next row is due at `due` and nothing was to be taken at `looked`: until then, not longer than `longest`.
+/// What was due at `looked` already cannot be taken yet (the worker is full, another node was first), so it is looked at again soon.
+fn sleep_until(due: Option<Timestamp>, looked: Timestamp, longest: Duration) -> Duration {
+    match due {
+        None => longest,
+        Some(due) if due <= looked => AGAIN.min(longest),
+        // A whole millisecond more, because timers may fire a little early and the store's clock counts microseconds.
+        Some(due) => (due.since(looked) + Duration::from_millis(1)).min(longest),
+    }
 }
 
 impl Loop {
-    /// Whether to go on after waiting for a nudge, a tick or the end.
-    async fn pause(&self, listener: &mut model::drive::NudgeListener) -> bool {
+    /// Whether to go on after waiting for a nudge, for some time or for the end.
+    async fn pause(&self, listener: &mut NudgeListener, at_most: Duration) -> bool {
         tokio::select! {
-            () = listener.wait(TICK) => !self.stop.is_cancelled(),
+            () = listener.wait(at_most) => !self.stop.is_cancelled(),
             () = self.stop.cancelled() => false,
         }
+    }
+    /// The same until a row of the queue can be due.
+    async fn pause_for(&self, listener: &mut NudgeListener, queue: Queue) -> bool {
+        let asked = async {
+            let now = self.state.now().await?;
+            Ok::<_, StateError>(sleep_until(self.state.next_due_in(queue, now).await?, now, self.longest))
+        };
+        // Where another node leads, its rows are not ours; taking over nudges.
+        let at_most = if self.leading().is_none() { self.longest } else { asked.await.unwrap_or(AGAIN) };
+        self.pause(listener, at_most).await
     }
     /// The fence, if this node leads now.
     pub fn leading(&self) -> Option<Fence> {
@@ -91,7 +122,7 @@ pub async fn follow(context: Loop, followers: Vec<Arc<dyn Follower>>) {
         if let Some(fence) = context.leading() {
             round(&context, &followers, &fence).await;
         }
-        if !context.pause(&mut listener).await {
+        if !context.pause(&mut listener, context.longest).await {
             break;
         }
     }
@@ -109,7 +140,7 @@ async fn round(context: &Loop, followers: &[Arc<dyn Follower>], fence: &Fence) {
                 Ok(count) => handled += count,
                 Err(error) => {
                     tracing::error!(follower = follower.name(), error = %chain(&error), "a follower could not go on; it tries again");
-                    tokio::time::sleep(TICK).await;
+                    tokio::time::sleep(AGAIN).await;
                 }
             }
         }
@@ -122,6 +153,7 @@ async fn round(context: &Loop, followers: &[Arc<dyn Follower>], fence: &Fence) {
 /// Lets a worker carry out due rows.
 pub async fn work(context: Loop, worker: Arc<dyn Worker>) {
     let mut listener = context.nudge.listener();
+    let queue = worker.queue();
     loop {
         while let Some(fence) = context.leading() {
             let step = async {
@@ -132,7 +164,7 @@ pub async fn work(context: Loop, worker: Arc<dyn Worker>) {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::error!(queue = worker.queue().as_str(), error = %chain(&error), "due rows could not be taken; it tries again");
+                    tracing::error!(queue = queue.as_str(), error = %chain(&error), "due rows could not be taken; it tries again");
                     break;
                 }
             }
@@ -140,8 +172,32 @@ pub async fn work(context: Loop, worker: Arc<dyn Worker>) {
                 return;
             }
         }
-        if !context.pause(&mut listener).await {
+        if !context.pause_for(&mut listener, queue).await {
             break;
+        }
+    }
+}
+
+/// Follows the table of error events.
+pub async fn issues(context: Loop, follower: Arc<IssueFollower>) {
+    loop {
+        while let Some(fence) = context.leading() {
+            let step = async { follower.advance(&*context.state, Some(&fence), context.state.now().await?).await };
+            match step.await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "the error issues could not be brought up to date; it tries again");
+                    break;
+                }
+            }
+            if context.stop.is_cancelled() {
+                return;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(follower.interval()) => {}
+            () = context.stop.cancelled() => return,
         }
     }
 }
@@ -164,7 +220,7 @@ pub async fn deliver(context: Loop, worker: Arc<DeliveryWorker>) {
                 return;
             }
         }
-        if !context.pause(&mut listener).await {
+        if !context.pause_for(&mut listener, Queue::Delivery).await {
             break;
         }
     }
@@ -206,4 +262,110 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use model::drive::done;
+    use model::event::Subject;
+    use model::state::Commit;
+    use model::tenant::TenantId;
+    use model::testing::Memory;
+    use model::time::SimulatedClock;
+    use model::work::{Lane, NewWork, Work};
+    use serde_json::json;
+
+    use super::nudging::Nudging;
+    use super::*;
+
+    #[test]
+    fn a_loop_sleeps_until_the_next_row_is_due() {
+        let at = |millis: i64| Timestamp::from_millis(1_000_000 + millis);
+        assert_eq!(sleep_until(None, at(0), ALONE), ALONE);
+        assert_eq!(sleep_until(Some(at(60_000)), at(0), ALONE), ALONE);
+        assert_eq!(sleep_until(Some(at(700)), at(0), ALONE), Duration::from_millis(701));
+        assert_eq!(sleep_until(Some(at(700)), at(0), Duration::from_millis(500)), Duration::from_millis(500));
+        assert_eq!(sleep_until(Some(at(-1)), at(0), ALONE), AGAIN, "due and not to be had: no spinning");
+        assert_eq!(sleep_until(Some(at(0)), at(0), SHARED), AGAIN);
+    }
+
+    /// Notes when it was asked to work, by the clock of the state.
+    struct Noting(Mutex<Vec<String>>);
+
+    #[async_trait]
+    impl Worker for Noting {
+        fn queue(&self) -> Queue {
+            Queue::Incident
+        }
+        fn lease(&self) -> Duration {
+            Duration::from_secs(60)
+        }
+        async fn work(&self, work: Work, state: &dyn StateStore, _: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
+            self.0.lock().unwrap().push(work.key.clone());
+            state.commit(done(&work, now)).await.map(|_| ())
+        }
+    }
+
+    /// A clock that the runtime moves.
+    async fn keep_time(clock: Arc<SimulatedClock>) {
+        let (start, began) = (model::time::Clock::now(&*clock), tokio::time::Instant::now());
+        loop {
+            clock.set(start.plus(began.elapsed()));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_is_taken_when_it_is_due_and_at_once_when_it_is_written_due() {
+        let clock = Arc::new(SimulatedClock::new(Timestamp::from_secs(1_772_000_000)));
+        let (nudge, inner) = (Nudge::default(), Memory::new(clock.clone()));
+        let fence = inner.lead(7);
+        let state: Arc<dyn StateStore> = Arc::new(Nudging::new(inner, nudge.clone()));
+        let time = tokio::spawn(keep_time(clock));
+        let (_lead, fence) = watch::channel(Some(fence));
+        let context = Loop { state: state.clone(), nudge, fence, stop: CancellationToken::new(), longest: ALONE };
+        let worker = Arc::new(Noting(Mutex::default()));
+        let looping = tokio::spawn(work(context.clone(), worker.clone()));
+        let write = async |key: &str, after: Duration| {
+            let now = state.now().await.unwrap();
+            let new = NewWork {
+                queue: Queue::Incident,
+                key: key.to_owned(),
+                lane: Lane::Page,
+                subject: Subject::default(),
+                due_at: now.plus(after),
+                body: json!({}),
+            };
+            let mut commit = Commit::at(now);
+            commit.schedule(&TenantId::default(), new);
+            state.commit(commit).await.unwrap();
+        };
+        let taken_after = async |key: &str| {
+            let began = tokio::time::Instant::now();
+            while !worker.0.lock().unwrap().iter().any(|taken| taken == key) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            began.elapsed()
+        };
+        tokio::time::sleep(Duration::from_secs(3)).await; // asleep for seven seconds more
+        write("now", Duration::ZERO).await;
+        assert!(taken_after("now").await <= Duration::from_millis(5), "a page goes out at once");
+        write("soon", Duration::from_millis(1_500)).await;
+        let soon = taken_after("soon").await;
+        assert!((1_500..=1_510).contains(&soon.as_millis()), "{soon:?}");
+        // A sooner one that is written while it sleeps for a later one.
+        write("later", Duration::from_secs(8)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        write("sooner", Duration::from_secs(1)).await;
+        let sooner = taken_after("sooner").await;
+        assert!((1_000..=1_010).contains(&sooner.as_millis()), "{sooner:?}");
+        let later = taken_after("later").await;
+        assert!((5_990..=6_010).contains(&later.as_millis()), "{later:?}");
+        context.stop.cancel();
+        looping.await.unwrap();
+        time.abort();
+    }
 }

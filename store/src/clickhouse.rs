@@ -157,7 +157,7 @@ impl ClickHouse {
         Ok(Answer(query.fetch_bytes(format)?))
     }
 
-    /// Inserts a block of Native bytes exactly as it is, once: the same token with the same bytes is stored once.
+    /// Inserts packed Native blocks ([`crate::native::packed`]) exactly as they are, once: the same token with the same bytes is stored once.
     ///
     /// # Errors
     /// [`ClickHouseError`].
@@ -166,6 +166,7 @@ impl ClickHouse {
         let mut insert = self
             .client
             .insert_formatted_with(sql)
+            .with_setting("decompress", "1")
             .with_setting("insert_deduplicate", "1")
             .with_setting("insert_deduplication_token", token)
             .with_setting("deduplicate_blocks_in_dependent_materialized_views", "1")

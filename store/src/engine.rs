@@ -8,7 +8,6 @@
 //! mean. In the parent, [`supervisor`] looks after the child.
 
 pub mod access;
-pub mod blocks;
 pub mod child;
 pub mod encoding;
 pub mod fetch;

@@ -3,6 +3,7 @@
 //! bounded by tenant and time in the words of the sort keys. Fails where ClickHouse does; there is no partial answer.
 
 mod rows;
+mod versions;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,13 +11,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clickhouse::query::Query;
 use clickhouse::{Client, RowOwned, RowRead};
-use model::evidence::{ErrorGroup, Evidence, EvidenceQuery, EvidenceSource, LogGroup, ServiceImpact, SlowTrace};
+use model::evidence::{
+    ErrorGroup, Evidence, EvidenceQuery, EvidenceSource, LogGroup, ServiceImpact, SlowTrace, VersionChange, VersionQuery,
+};
 use model::query::QueryError;
 use model::time::Timestamp;
 use model::units::Value;
 
 use crate::sql::understood;
 use rows::{DetailRow, GroupRow, ImpactRow, LogRow, TraceRow, UsersRow};
+use versions::SeenRow;
 
 /// How long one statement may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -244,5 +248,15 @@ impl EvidenceSource for ClickHouseEvidence {
             slow_traces: self.slow_traces(query, window, limit).await?,
             logs: self.logs(query, window, limit).await?,
         })
+    }
+
+    async fn versions(&self, query: &VersionQuery) -> Result<Vec<VersionChange>, QueryError> {
+        let (from, to) = (query.from.minus(versions::BASELINE), query.to);
+        let looked_at =
+            EvidenceQuery { tenant: query.tenant.clone(), start: from, end: to, services: query.services.clone(), limit: query.limit };
+        let ask = self.ask(versions::VERSIONS, &[], &looked_at, OWN_SPANS, from.nanos(), to.nanos());
+        let mut found = versions::changes(all::<SeenRow>(ask).await?, query.from);
+        found.drain(..found.len().saturating_sub(query.limit.min(MAX_LIMIT)));
+        Ok(found)
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod clickhouse;
 pub mod engine;
+pub mod errors;
 pub mod evidence;
 pub mod native;
 pub mod promql;

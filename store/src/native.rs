@@ -5,6 +5,7 @@
 
 mod decode;
 mod encode;
+pub mod packed;
 
 #[cfg(test)]
 mod tests;

@@ -27,8 +27,19 @@ pub use refused::SqlRefused;
 pub use visitors::TenantGuard;
 
 /// Tables with a column `tenant` that statements may read themselves; all other names in [`TABLES`] are views over them.
-pub const BASE_TABLES: [&str; 10] =
-    ["spans", "logs", "series", "points", "histograms", "exp_histograms", "summaries", "exemplars", "error_events", "trace_index"];
+pub const BASE_TABLES: [&str; 11] = [
+    "spans",
+    "logs",
+    "series",
+    "points",
+    "histograms",
+    "exp_histograms",
+    "summaries",
+    "exemplars",
+    "error_events",
+    "trace_index",
+    "error_arrivals",
+];
 
 /// The most rows of an answer.
 pub const MAX_RESULT_ROWS: u64 = 100_000;

@@ -18,16 +18,10 @@ pub use dialect::Dialect;
 pub use memory::MemoryState;
 pub use sql::SqlState;
 
-use std::time::Duration;
-
 /// The state of one node, in a SQLite file.
 pub type SqliteState = SqlState<sqlx::Sqlite>;
 /// The state of several nodes, in a PostgreSQL database.
 pub type PostgresState = SqlState<sqlx::Postgres>;
-
-/// How long finished and cancelled work rows are kept: as long, their keys cannot be scheduled again. Dead letters stay until they
-/// are replayed.
-pub const FINISHED_WORK_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// Why the state store cannot be opened.
 #[derive(Debug, thiserror::Error)]

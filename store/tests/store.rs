@@ -6,6 +6,8 @@
 mod engine;
 #[path = "store/engine_http.rs"]
 mod engine_http;
+#[path = "store/errors.rs"]
+mod errors;
 #[path = "store/evidence.rs"]
 mod evidence;
 #[path = "store/fixture.rs"]

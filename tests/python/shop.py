@@ -1,6 +1,6 @@
 """A small shop, instrumented with the real OpenTelemetry SDK: one server span per request, exported over OTLP/gRPC.
 
-Prints its port on the first line. `POST /order` takes an order; `POST /admin/{break,scale,unscale,rollback}` changes it.
+Arguments: the endpoint and, optionally, the version it calls itself. Prints its port on the first line. `POST /order` takes an order; `POST /admin/{break,scale,unscale,rollback}` changes it.
 """
 
 import http.server
@@ -20,7 +20,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind
 
 endpoint = sys.argv[1]
-resource = Resource.create({"service.name": "checkout", "service.version": "2.4.1", "deployment.environment.name": "test"})
+version = sys.argv[2] if len(sys.argv) > 2 else "2.4.1"
+resource = Resource.create({"service.name": "checkout", "service.version": version, "deployment.environment.name": "test"})
 provider = TracerProvider(resource=resource)
 provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, insecure=True), schedule_delay_millis=200))
 trace.set_tracer_provider(provider)

@@ -43,6 +43,7 @@ impl Catchers {
         let (requests, held) = (Kept::default(), watch::Sender::new(false));
         let router = Router::new()
             .route("/v2/enqueue", post(pagerduty))
+            .route("/any/{name}/{secret}", post(anything))
             .route("/slack/{method}", any(slack))
             .route("/2010-04-01/Accounts/{account}/Messages.json", post(twilio).get(|| async { Json(json!({"messages": []})) }))
             .with_state((requests.clone(), held.clone()));
@@ -96,6 +97,12 @@ async fn slack(State((kept, _)): State<Desk>, Path(method): Path<String>, body: 
         "conversations.history" => json!({"ok": true, "messages": [], "has_more": false}),
         _ => json!({"ok": true}),
     })
+}
+
+/// Whatever else: kept under its name.
+async fn anything(State((kept, _)): State<Desk>, Path((name, _)): Path<(String, String)>, body: String) -> &'static str {
+    keep(&kept, &name, parse(&body));
+    "ok"
 }
 
 async fn twilio(State((kept, _)): State<Desk>, body: String) -> Response {

@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)] // tests fail by panicking, and read the real world
 
+pub mod alone;
 pub mod catchers;
 pub mod crash;
+pub mod node;
 pub mod process;
 pub mod python;
 pub mod send;

@@ -25,6 +25,7 @@ pub struct Watchfire {
     /// OTLP over HTTP.
     pub otlp_http: SocketAddr,
     client: reqwest::Client,
+    key: Option<String>,
 }
 
 impl Watchfire {
@@ -40,7 +41,7 @@ impl Watchfire {
         for (name, text) in rules {
             std::fs::write(folder.path().join("rules").join(name), text).unwrap();
         }
-        Watchfire { executable: executable.into(), folder, child: None, http, grpc, otlp_http, client: reqwest::Client::new() }
+        Watchfire { executable: executable.into(), folder, child: None, http, grpc, otlp_http, client: reqwest::Client::new(), key: None }
     }
     /// A command of the same binary with this configuration and data folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -105,27 +106,47 @@ impl Watchfire {
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
+    /// Makes an API key and uses it from now on; returns once the server asks for it.
+    pub async fn make_key(&mut self) -> String {
+        let made = self.command(&["keys", "create", "test", "--json"]).output().unwrap();
+        let made: Value = serde_json::from_slice(&made.stdout).unwrap_or_else(|_| panic!("{made:?}"));
+        let key = made["key"].as_str().unwrap().to_owned();
+        let status = format!("http://{}/api/watchfire/v1/status", self.http);
+        wait_for("the server to ask for a key", async || {
+            (self.client.get(&status).send().await.ok()?.status().as_u16() == 401).then_some(())
+        })
+        .await;
+        self.key = Some(key.clone());
+        key
+    }
+    fn request(&self, method: reqwest::Method, url: String) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, url);
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
     /// GET, as JSON.
     pub async fn get(&self, path: &str) -> Value {
-        let answer = self.client.get(format!("http://{}{path}", self.http)).send().await.unwrap();
+        let answer = self.request(reqwest::Method::GET, format!("http://{}{path}", self.http)).send().await.unwrap();
         let status = answer.status();
         let text = answer.text().await.unwrap();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("GET {path}: {status} {error}: {text}"))
     }
     /// GET, as text.
     pub async fn text(&self, path: &str) -> String {
-        self.client.get(format!("http://{}{path}", self.http)).send().await.unwrap().text().await.unwrap()
+        self.request(reqwest::Method::GET, format!("http://{}{path}", self.http)).send().await.unwrap().text().await.unwrap()
     }
     /// POST of JSON.
     pub async fn post(&self, path: &str, body: &Value) -> Value {
-        let answer = self.client.post(format!("http://{}{path}", self.http)).json(body).send().await.unwrap();
+        let answer = self.request(reqwest::Method::POST, format!("http://{}{path}", self.http)).json(body).send().await.unwrap();
         answer.json().await.unwrap_or(Value::Null)
     }
     /// One number out of an SQL question; waits where the store is away for a moment (its engine was just killed).
     pub async fn count(&self, sql: &str) -> u64 {
         let url = format!("http://{}/api/watchfire/v1/sql?format=JSONCompact", self.http);
         wait_for(sql, async || {
-            let text = self.client.post(&url).body(sql.to_owned()).send().await.ok()?.text().await.ok()?;
+            let text = self.request(reqwest::Method::POST, url.clone()).body(sql.to_owned()).send().await.ok()?.text().await.ok()?;
             let json: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{sql}: {text}"));
             if json["errorType"] == "unavailable" {
                 return None;
@@ -138,7 +159,7 @@ impl Watchfire {
     /// The first value of an instant PromQL query.
     pub async fn promql(&self, expr: &str) -> Option<f64> {
         let url = format!("http://{}/api/v1/query", self.http);
-        let json: Value = self.client.get(url).query(&[("query", expr)]).send().await.ok()?.json().await.ok()?;
+        let json: Value = self.request(reqwest::Method::GET, url).query(&[("query", expr)]).send().await.ok()?.json().await.ok()?;
         json["data"]["result"][0]["value"][1].as_str()?.parse().ok()
     }
 }

@@ -17,13 +17,23 @@ fn package_folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The folder of the Python programs.
+pub fn programs() -> PathBuf {
+    package_folder().join("python")
+}
+
 /// The interpreter of an environment that has `python/requirements.txt` installed; `None` where that cannot be had.
 pub fn interpreter() -> Option<PathBuf> {
+    environment("requirements.txt", "test-python")
+}
+
+/// The same with other requirements, in a folder of its own.
+pub fn environment(requirements: &str, folder: &str) -> Option<PathBuf> {
     let _one_at_a_time = MAKING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let requirements = package_folder().join("python/requirements.txt");
+    let requirements = programs().join(requirements);
     let wanted = std::fs::read_to_string(&requirements).unwrap();
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| package_folder().join("../target"), PathBuf::from);
-    let folder = target.join("test-python");
+    let folder = target.join(folder);
     let (python, stamp) = (folder.join("bin/python"), folder.join("installed"));
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Some(python);
@@ -47,11 +57,15 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Starts it; it exports to `endpoint`.
+    /// Starts version 2.4.1; it exports to `endpoint`.
     pub fn start(python: &Path, endpoint: &str) -> Self {
+        Shop::start_version(python, endpoint, "2.4.1")
+    }
+    /// Starts a version; it exports to `endpoint`.
+    pub fn start_version(python: &Path, endpoint: &str, version: &str) -> Self {
         let mut child = Command::new(python)
             .arg(package_folder().join("python/shop.py"))
-            .arg(endpoint)
+            .args([endpoint, version])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -8,12 +8,18 @@ mod bad_input;
 mod clickhouse_url;
 #[path = "e2e/command_line.rs"]
 mod command_line;
-#[path = "e2e/crash.rs"]
-mod crash;
 #[path = "e2e/deliveries.rs"]
 mod deliveries;
 #[path = "e2e/deploy.rs"]
 mod deploy;
+#[path = "e2e/issues.rs"]
+mod issues;
+#[path = "e2e/own_spans.rs"]
+mod own_spans;
+#[path = "e2e/reload.rs"]
+mod reload;
+#[path = "e2e/sentry.rs"]
+mod sentry;
 #[path = "e2e/spine.rs"]
 mod spine;
 #[path = "e2e/sql_listener.rs"]

@@ -216,7 +216,7 @@ impl DeliveryWorker {
             }
         }
         if let Some(delivery) = delivery {
-            let known = self.destinations.contains_key(&delivery.receiver).then_some(delivery.receiver.as_str());
+            let known = self.destinations().contains_key(&delivery.receiver).then_some(delivery.receiver.as_str());
             self.meters.settled(known, delivery, &next, now);
         }
         Ok(match next {

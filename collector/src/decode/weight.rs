@@ -8,14 +8,22 @@ const JSON_OBJECT: u64 = 400;
 /// What a number in a list becomes.
 const JSON_ITEM: u64 = 8;
 
+/// What a key with its value becomes in a list of attributes.
+const JSON_PAIR: u64 = size_of::<crate::record::Attribute<'_>>() as u64;
+
 /// The estimate in bytes.
 pub(crate) fn weight(body: &[u8]) -> u64 {
-    (json_weight(body) + body.len() as u64) * SLACK
+    (json_weight(body, JSON_ITEM) + body.len() as u64) * SLACK
+}
+
+/// The estimate in bytes for JSON whose objects may be attributes.
+pub(crate) fn weight_of_maps(body: &[u8]) -> u64 {
+    (json_weight(body, JSON_PAIR) + body.len() as u64) * SLACK
 }
 
 /// What the list items of a JSON text become at most, strings skipped. An object that is the value of a field lies inside its
 /// parent's struct, so only objects in lists weigh.
-fn json_weight(body: &[u8]) -> u64 {
+fn json_weight(body: &[u8], item: u64) -> u64 {
     let (mut weight, mut in_string, mut escaped, mut before) = (0u64, false, false, b' ');
     for byte in body {
         match (in_string, *byte) {
@@ -23,7 +31,7 @@ fn json_weight(body: &[u8]) -> u64 {
             (true, b'\\') => escaped = true,
             (_, b'"') => in_string = !in_string,
             (false, b'{') if before != b':' => weight += JSON_OBJECT,
-            (false, b',') => weight += JSON_ITEM,
+            (false, b',') => weight += item,
             _ => {}
         }
         if !in_string && !byte.is_ascii_whitespace() {
@@ -45,8 +53,8 @@ mod tests {
 
     #[test]
     fn braces_in_strings_do_not_weigh() {
-        assert_eq!(json_weight(br#"{"a":"{{\"{,,","b": {}}"#), JSON_OBJECT + JSON_ITEM);
-        assert_eq!(json_weight(br#"{"a":[{"v":{"v":{}}}, {}]}"#), 3 * JSON_OBJECT + JSON_ITEM);
+        assert_eq!(json_weight(br#"{"a":"{{\"{,,","b": {}}"#, JSON_ITEM), JSON_OBJECT + JSON_ITEM);
+        assert_eq!(json_weight(br#"{"a":[{"v":{"v":{}}}, {}]}"#, JSON_ITEM), 3 * JSON_OBJECT + JSON_ITEM);
     }
 
     proptest::proptest! {

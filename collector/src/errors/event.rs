@@ -3,11 +3,13 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use model::columns::TableBlock;
+use model::fingerprint::{ErrorFacts, Fingerprint, FrameFacts, GROUPED_BY_TAG, Grouping, Rules, TITLE_TAG};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{Frame, fingerprint, normalize, parse, raised_message};
+use super::{Frame, fingerprint, normalize, parse, raised_kind, raised_message};
 use crate::columns::ErrorColumns;
 use crate::pipeline::redact::Counts;
 use crate::record::{Attribute, Attributes, Text};
@@ -89,8 +91,10 @@ pub(crate) struct Exception<'e> {
 pub(crate) struct ErrorEvent<'e> {
     /// The service or project.
     pub(crate) project: &'e str,
-    /// What groups it.
+    /// What groups it, unless a rule of the configuration says otherwise.
     pub(crate) fingerprint: u64,
+    /// How it was grouped, where it was not by type, message and frames.
+    pub(crate) grouped_by: Option<String>,
     /// When, in nanoseconds.
     pub(crate) ts: i64,
     /// Made by the sender, or of what was sent.
@@ -119,7 +123,7 @@ pub(crate) struct ErrorEvent<'e> {
     pub(crate) frames: &'e [Frame],
     /// The stack as text.
     pub(crate) stack: &'e str,
-    /// What else is known, sorted by key.
+    /// What else is known, sorted by key, each key once.
     pub(crate) tags: &'e [(Cow<'e, str>, Cow<'e, str>)],
 }
 
@@ -130,6 +134,8 @@ pub(crate) struct ErrorRows<'a> {
     rows: ErrorColumns,
     /// Secrets that were not redacted before: in events that came by another way than spans and log records.
     redacted: Counts,
+    /// The configured rules of grouping.
+    rules: Arc<Rules>,
     /// How often the same exception stood in the request: equal ones are different events.
     seen: HashMap<u128, u32>,
 }
@@ -141,7 +147,8 @@ impl<'a> ErrorRows<'a> {
     /// No events yet.
     pub(crate) fn new(arrival: Arrival<'a>) -> Self {
         let window = arrival.window(arrival.limits.retention.errors);
-        ErrorRows { arrival, window, rows: ErrorColumns::default(), redacted: Counts::default(), seen: HashMap::new() }
+        let (rows, redacted) = (ErrorColumns::default(), Counts::default());
+        ErrorRows { arrival, window, rows, redacted, rules: arrival.limits.rules(), seen: HashMap::new() }
     }
 
     /// The block.
@@ -149,13 +156,18 @@ impl<'a> ErrorRows<'a> {
         self.rows.into_block()
     }
 
-    /// What was redacted by [`ErrorRows::push`].
-    pub(crate) fn redacted(&self) -> &Counts {
-        &self.redacted
+    /// What was redacted in events themselves.
+    pub(crate) fn redacted(&mut self) -> &mut Counts {
+        &mut self.redacted
     }
 
-    /// Adds an event. Its texts are redacted here, whatever way they came; whoever makes its fingerprint redacts the message before, so
-    /// that equal errors with different secrets are one.
+    /// The time of an event as stored; `None` where it is outside what is kept.
+    pub(crate) fn time(&self, unix_nano: u64) -> Option<i64> {
+        self.window.check(unix_nano).ok()
+    }
+
+    /// Adds an event. Its texts are redacted here, whatever way they came. Who computes its fingerprint redacts before what that is
+    /// made of ([`crate::rows::Builder::redact`]).
     pub(crate) fn push(&mut self, event: &ErrorEvent<'_>) {
         let Some(redactor) = &self.arrival.pipeline.redactor else { return self.push_clean(event) };
         let counts = &mut self.redacted;
@@ -170,6 +182,7 @@ impl<'a> ErrorRows<'a> {
             .collect();
         let mut tags: Vec<Attribute<'_>> =
             event.tags.iter().map(|(key, value)| Attribute::text(Cow::Borrowed(key.as_ref()), Cow::Borrowed(value.as_ref()))).collect();
+        let grouped_by = event.grouped_by.as_deref().map(|words| clean(words).into_owned());
         redactor.attributes(&mut tags, counts);
         let tags: Pairs<'_> = tags.into_iter().map(|tag| (tag.key, tag.value.into_text())).collect();
         self.push_clean(&ErrorEvent {
@@ -184,16 +197,18 @@ impl<'a> ErrorRows<'a> {
             stack: &stack,
             frames: &frames,
             tags: &tags,
+            grouped_by,
             ..*event
         });
     }
 
-    /// Adds an event that holds no secrets any more.
+    /// Adds an event that holds no secrets any more, under the fingerprint that the rules decide on.
     fn push_clean(&mut self, event: &ErrorEvent<'_>) {
+        let grouping = group(&self.rules, event);
         let to = &mut self.rows;
         to.tenant.push(self.arrival.tenant.as_str().as_bytes());
         to.project.push(event.project.as_bytes());
-        to.fingerprint.push(event.fingerprint);
+        to.fingerprint.push(grouping.fingerprint.0);
         to.ts.push(event.ts);
         to.received.push(self.arrival.at.millis());
         to.event_id.push(&event.event_id);
@@ -218,7 +233,13 @@ impl<'a> ErrorRows<'a> {
         to.frames_line.end_row(event.frames.len());
         to.frames_in_app.end_row(event.frames.len());
         to.stack.push(event.stack.as_bytes());
-        to.tags.push(event.tags.iter().map(|(key, value)| (key.as_ref(), value.as_ref())));
+        // Nobody but us says how an event was grouped.
+        let own = |key: &str| key == GROUPED_BY_TAG || key == TITLE_TAG;
+        let sent = event.tags.iter().map(|(key, value)| (key.as_ref(), value.as_ref())).filter(|(key, _)| !own(key));
+        let said = [(GROUPED_BY_TAG, grouping.grouped_by.as_deref()), (TITLE_TAG, grouping.title.as_deref())];
+        let mut tags: Vec<(&str, &str)> = sent.chain(said.into_iter().filter_map(|(key, value)| Some((key, value?)))).collect();
+        tags.sort_unstable_by_key(|(key, _)| *key);
+        to.tags.push(tags);
         to.retention_days.push(self.arrival.limits.retention.errors);
     }
 
@@ -229,7 +250,7 @@ impl<'a> ErrorRows<'a> {
         let message = if raised.message.is_empty() { exception.message } else { &raised.message };
         let message = cut(message, limits.text, Part::Text, tally);
         let kind = cut(raised.kind.as_ref(), limits.name, Part::Name, tally);
-        let kind = if kind.is_empty() { "Error" } else { kind.as_ref() };
+        let kind = if kind.is_empty() { "Error" } else { raised_kind(&stack, &kind) };
         let frames = parse(&stack);
         let normalized = normalize(raised_message(&stack, kind).unwrap_or(&message));
         let event_id = event_id(&mut self.seen, exception, kind, &message, &stack);
@@ -239,6 +260,7 @@ impl<'a> ErrorRows<'a> {
         self.push(&ErrorEvent {
             project: exception.service,
             fingerprint: fingerprint(kind, &normalized, &frames, limits.frames),
+            grouped_by: None,
             ts: self.window.check(exception.ts).unwrap_or(exception.fallback_ts),
             event_id: event_id.into_bytes(),
             source: match exception.source {
@@ -264,6 +286,27 @@ impl<'a> ErrorRows<'a> {
     pub(crate) fn bytes(&self) -> usize {
         self.rows.bytes()
     }
+}
+
+/// How the rules group an event.
+fn group(rules: &Rules, event: &ErrorEvent<'_>) -> Grouping {
+    let computed = Fingerprint(event.fingerprint);
+    let frames = event.frames.iter();
+    let frames: Vec<FrameFacts<'_>> =
+        frames.map(|frame| FrameFacts { function: &frame.function, file: &frame.file, in_app: frame.in_app }).collect();
+    let facts = ErrorFacts {
+        kind: event.kind,
+        message: event.message,
+        normalized: event.normalized,
+        service: event.project,
+        environment: event.environment,
+        release: event.release,
+        frames: &frames,
+        computed,
+    };
+    let decided = rules.decide(&facts);
+    let by_rule = decided.grouped_by.is_some();
+    Grouping { grouped_by: if by_rule { decided.grouped_by } else { event.grouped_by.clone() }, ..decided }
 }
 
 /// The environment that a resource names.

@@ -1,19 +1,21 @@
 //! The fingerprint of an error: its type, its normalised message and the innermost frames of the application. Pure and
-//! frozen: it is stored with every event, and issues are found by it.
+//! frozen: it is stored with every event, and issues are found by it. It is the same whichever protocol an error came by: only
+//! what all of them say takes part.
 
 use xxhash_rust::xxh3::Xxh3;
 
 use super::stack::Frame;
 
-/// xxh3-64 of the type, the normalised message and the innermost `top` in-app frames (all frames where none is the
-/// application's): function and the last two parts of the file, no line numbers. A function that calls itself counts once.
+/// xxh3-64 of the type (its last part: some senders leave out the package), the normalised message and the innermost `top` in-app
+/// frames (all frames where none is the application's): function and the last two parts of the file, no line numbers. A function
+/// that calls itself counts once.
 pub fn fingerprint(kind: &str, normalized: &str, frames: &[Frame], top: usize) -> u64 {
     let mut hasher = Xxh3::new();
     let mut part = |text: &str| {
         hasher.update(text.as_bytes());
         hasher.update(&[0xFF]);
     };
-    part(kind);
+    part(simple(kind));
     part(normalized);
     let any_in_app = frames.iter().any(|frame| frame.in_app);
     let mut calls: Vec<(String, String)> =
@@ -24,6 +26,12 @@ pub fn fingerprint(kind: &str, normalized: &str, frames: &[Frame], top: usize) -
         part(file);
     }
     hasher.digest()
+}
+
+/// The last part of a type's name: `com.acme.Cart$Full` and `Full`, `shop.errors.PayError` and `PayError` are one.
+fn simple(kind: &str) -> &str {
+    let last = kind.trim_end_matches(['.', '$', '+']);
+    last.rsplit(['.', '$', '+']).next().unwrap_or(last)
 }
 
 /// The function without what a compiler or runtime makes up anew: hashes, lambda and proxy numbers, addresses.
@@ -51,12 +59,51 @@ fn stable(function: &str) -> String {
     out
 }
 
-/// The last two parts of a path, without what a deployment puts before them and without query or content hash of bundles.
+/// The last two parts of a path, without what a deployment puts into it: the folder of a release, the host of a page, query and
+/// content hash of a bundle.
 fn short(file: &str) -> String {
     let file = file.split(['?', '#']).next().unwrap_or(file).replace('\\', "/");
-    let parts: Vec<&str> = file.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    let kept = &parts[parts.len().saturating_sub(2)..];
-    kept.iter().map(|part| part.split('@').next().unwrap_or(part)).collect::<Vec<_>>().join("/")
+    let path = match file.split_once("://") {
+        Some(("http" | "https", rest)) => rest.split_once('/').map_or("", |(_, path)| path),
+        Some((_, rest)) => rest,
+        None => &file,
+    };
+    let named = |part: &&str| !part.is_empty() && *part != ".";
+    let mut parts = path.rsplit('/').filter(named).map(|part| part.split('@').next().unwrap_or(part));
+    let name = parts.next().unwrap_or("");
+    // What runtimes call code without a file: `<string>`, `<frozen importlib._bootstrap>`, `<anonymous>`.
+    let folder = parts.next().filter(|folder| !name.starts_with('<') && !made_up(folder));
+    let name = unhashed(name);
+    folder.map_or_else(|| name.clone(), |folder| format!("{folder}/{name}"))
+}
+
+/// Whether a folder is named after a release: numbers with dots and dashes, or a commit.
+fn made_up(folder: &str) -> bool {
+    let version = folder.strip_prefix('v').unwrap_or(folder);
+    let numbers = version.starts_with(|c: char| c.is_ascii_digit()) && version.bytes().all(|b| b.is_ascii_digit() || b"._-".contains(&b));
+    numbers || is_hash(folder)
+}
+
+fn is_hash(text: &str) -> bool {
+    text.len() >= 7 && text.bytes().all(|b| b.is_ascii_hexdigit()) && text.bytes().any(|b| b.is_ascii_digit())
+}
+
+/// The file without the content hash that bundlers put before the end: `app-4f3a2b1c.js`, `app.4f3a2b1c.chunk.js`.
+fn unhashed(name: &str) -> String {
+    if ![".js", ".mjs", ".cjs"].iter().any(|end| name.ends_with(end)) {
+        return name.to_owned();
+    }
+    let mut out = String::with_capacity(name.len());
+    for piece in name.split_inclusive(['-', '.']) {
+        let text = piece.trim_end_matches(['-', '.']);
+        if is_hash(text) && !out.is_empty() {
+            out.pop();
+            out.push_str(&piece[text.len()..]);
+        } else {
+            out.push_str(piece);
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -93,6 +140,14 @@ mod tests {
     }
 
     #[test]
+    fn where_an_error_was_caught_does_not_count_by_default() {
+        let top = crate::Config::default().grouping_frames;
+        let stack = |outer: &str| format!("Error: x\n    at charge (/app/shop/pay.js:1:1){outer}");
+        let print = |outer: &str| fingerprint("Error", "x", &parse(&stack(outer)), top);
+        assert_eq!(print(""), print("\n    at order (/app/shop/order.js:2:2)\n    at main (/app/shop/main.js:3:3)"));
+    }
+
+    #[test]
     fn recursion_counts_once() {
         let deep = |times: usize| {
             format!(
@@ -118,6 +173,45 @@ mod tests {
         assert_eq!(short("https://shop.example/assets/app.js?v=123"), "assets/app.js");
         assert_eq!(short("C:\\src\\Shop\\Cart.cs"), "Shop/Cart.cs");
         assert_eq!(short("./src/cart.rs"), "src/cart.rs");
+    }
+
+    #[test]
+    fn what_a_deployment_puts_into_paths_does_not_count() {
+        for (file, expected) in [
+            ("https://shop.example/app.js", "app.js"),
+            ("https://shop.example", ""),
+            ("app:///dist/pay.js", "dist/pay.js"),
+            ("webpack:///./src/cart.ts", "src/cart.ts"),
+            ("/srv/releases/20260301120000/app.py", "app.py"),
+            ("/srv/v1.2.3/app.py", "app.py"),
+            ("/srv/3f2a9c1d/shop/app.py", "shop/app.py"),
+            ("/srv/deadbeef/app.py", "deadbeef/app.py"),
+            ("/assets/index-4f3a2b1c.js", "assets/index.js"),
+            ("/assets/main.4f3a2b1c.chunk.js", "assets/main.chunk.js"),
+            ("/app/1234567.js", "app/1234567.js"),
+            ("/srv/<string>", "<string>"),
+            ("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap>"),
+            ("", ""),
+            ("/", ""),
+        ] {
+            assert_eq!(short(file), expected, "{file}");
+        }
+    }
+
+    #[test]
+    fn the_package_of_a_type_does_not_count() {
+        for (kind, expected) in [
+            ("KeyError", "KeyError"),
+            ("shop.errors.PayError", "PayError"),
+            ("com.acme.Cart$Full", "Full"),
+            ("Acme.Cart+Full", "Full"),
+            ("*errors.errorString", "errorString"),
+            ("ActiveRecord::RecordNotFound", "ActiveRecord::RecordNotFound"),
+            ("", ""),
+            ("...", ""),
+        ] {
+            assert_eq!(simple(kind), expected, "{kind}");
+        }
     }
 
     #[test]

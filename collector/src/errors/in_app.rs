@@ -127,7 +127,8 @@ pub fn in_app(language: Language, function: &str, file: &str) -> bool {
         Language::DotNet => !starts(&DOTNET_NAMESPACES),
         Language::JavaScript => {
             let internal = JAVASCRIPT_PATHS[1..].iter().any(|prefix| path.starts_with(prefix));
-            !(path.contains(JAVASCRIPT_PATHS[0]) || internal || path.is_empty())
+            // What is no path (`index 0` of `Promise.all`) is the runtime's.
+            !(path.contains(JAVASCRIPT_PATHS[0]) || internal || !path.contains(['/', '.']))
         }
         Language::Go => !go_library(function, &path),
         Language::Rust => !(starts(&RUST_CRATES) || in_path(&["/rustc/", "/.cargo/registry/", "/.cargo/git/", "library/std/"])),
@@ -164,6 +165,8 @@ mod tests {
             (DotNet, "System.Linq.Enumerable.First", "", false),
             (JavaScript, "pay", "/app/dist/pay.js", true),
             (JavaScript, "next", "/app/node_modules/express/lib/router.js", false),
+            (JavaScript, "Promise.all", "index 0", false),
+            (JavaScript, "pay", "pay.js", true),
             (JavaScript, "processTicksAndRejections", "node:internal/process/task_queues", false),
             (Go, "main.handle", "/src/main.go", true),
             (Go, "net/http.(*conn).serve", "/usr/local/go/src/net/http/server.go", false),

@@ -20,7 +20,8 @@ pub struct Frame {
 }
 
 impl Frame {
-    fn new(language: Language, function: &str, file: &str, line: i32) -> Self {
+    /// A frame; whether it is the application's is told by its path and function.
+    pub(crate) fn new(language: Language, function: &str, file: &str, line: i32) -> Self {
         let (function, file) = (function.trim(), file.trim());
         Frame { in_app: in_app(language, function, file), function: function.to_owned(), file: file.to_owned(), line }
     }
@@ -31,10 +32,32 @@ impl Frame {
 pub fn parse(stack: &str) -> Vec<Frame> {
     let parsers: [fn(&str) -> Vec<Frame>; 7] = [python, go, rust, at_lines, ruby, php, gecko];
     let mut frames = parsers.iter().map(|parser| parser(stack)).find(|frames| !frames.is_empty()).unwrap_or_default();
+    trim(&mut frames);
+    frames
+}
+
+/// Leaves the middle of a very long stack out.
+pub(crate) fn trim<T>(frames: &mut Vec<T>) {
     if frames.len() > MAX_FRAMES {
         frames.drain(MAX_FRAMES / 2..frames.len() - MAX_FRAMES / 2);
     }
-    frames
+}
+
+/// The type of an exception, where an SDK sends an error code for it: Node's OpenTelemetry SDK sends `ECONNREFUSED` as the type of
+/// an `Error`, and the stack still begins with the type itself.
+pub fn raised_kind<'s>(stack: &'s str, kind: &'s str) -> &'s str {
+    let is_code = !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    let head = stack.lines().next().unwrap_or("");
+    let name = head.split([':', ' ']).next().unwrap_or("");
+    let is_name = name.bytes().any(|b| b.is_ascii_lowercase()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_$.".contains(&b));
+    if is_code && is_name && stack.contains("\n    at ") { name } else { kind }
+}
+
+/// The message of a Python exception as a traceback prints it: syntax errors add their place only where they become text.
+pub fn python_message<'m>(kind: &str, message: &'m str) -> &'m str {
+    let adds_its_place = ["SyntaxError", "IndentationError", "TabError"].iter().any(|name| kind.ends_with(name));
+    let place = message.rfind(" (").filter(|at| adds_its_place && message.ends_with(')') && message[*at..].contains("line "));
+    place.map_or(message, |at| &message[..at])
 }
 
 /// The message as the runtime itself printed it at the end of a Python traceback (`KeyError: 'a'` gives `'a'`). SDKs differ in
@@ -71,7 +94,8 @@ fn python(stack: &str) -> Vec<Frame> {
     let frame = |line: &str| {
         let rest = line.trim_start_matches([' ', '\t', '|', '+', '-']).strip_prefix("File \"")?;
         let (file, rest) = rest.split_once("\", line ")?;
-        let (line, function) = rest.split_once(", in ").unwrap_or((rest, ""));
+        // A syntax error prints its own place without a function: that is no call.
+        let (line, function) = rest.split_once(", in ")?;
         Some(Frame::new(Language::Python, function, file, line.trim().parse().unwrap_or(0)))
     };
     let mut frames: Vec<Frame> = last.lines().filter_map(frame).collect();
@@ -192,7 +216,8 @@ fn at_line(rest: &str) -> Option<Frame> {
     }
 }
 
-fn javascript_function(head: &str) -> &str {
+/// The function without `async` and without the alias that it was called by.
+pub(crate) fn javascript_function(head: &str) -> &str {
     let head = head.trim().trim_start_matches("async ");
     head.split(" [as ").next().unwrap_or(head)
 }

@@ -285,6 +285,7 @@ fn an_error_event_that_came_by_another_way_is_redacted_too() {
         message: &dirty,
         normalized: &dirty,
         level: &dirty,
+        grouped_by: Some(dirty.clone()),
         release: &dirty,
         environment: &dirty,
         user: &dirty,
@@ -294,7 +295,7 @@ fn an_error_event_that_came_by_another_way_is_redacted_too() {
         stack: &dirty,
         tags: &[("authorization".into(), "anything".into()), (dirty.as_str().into(), dirty.as_str().into())],
     });
-    assert_eq!(rows_of.redacted().total(), 14);
+    assert_eq!(rows_of.redacted().total(), 15);
     let found = rows(&[rows_of.into_block()], "error_events");
     assert!(found[0].values().all(|value| !value.contains(&secret) && !value.contains("anything")), "{found:?}");
 }

@@ -1,5 +1,9 @@
 //! The limits of the configuration in the form that rows need, and the event times that are accepted. Pure.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use model::fingerprint::Rules;
 use model::time::Timestamp;
 
 use super::tally::Reason;
@@ -33,6 +37,10 @@ pub(crate) struct Limits {
     pub(crate) memory: u64,
     /// Days that rows are kept.
     pub(crate) retention: RetentionDays,
+    /// The services of Sentry's project numbers.
+    pub(crate) projects: BTreeMap<u64, String>,
+    /// How errors are grouped, where not by type, message and frames.
+    rules: Arc<RwLock<Arc<Rules>>>,
     max_age: Option<std::time::Duration>,
     max_ahead: std::time::Duration,
 }
@@ -54,6 +62,8 @@ impl Limits {
             frames: config.grouping_frames,
             memory: config.max_request_memory.0,
             retention: config.retention_days,
+            projects: config.sentry.projects.clone(),
+            rules: Arc::default(),
             max_age: config.max_age.map(|age| age.0),
             max_ahead: config.max_ahead.0,
         }
@@ -63,6 +73,14 @@ impl Limits {
         let retention = std::time::Duration::from_secs(u64::from(retention_days) * 86_400);
         let age = self.max_age.map_or(retention, |age| age.min(retention));
         Window { oldest: at.minus(age).nanos(), newest: at.plus(self.max_ahead).nanos() }
+    }
+    /// The rules that group errors, as they are now.
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// Other rules, from the next request on.
+    pub(crate) fn set_rules(&self, rules: Rules) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
     /// How much of a record is kept while reading.
     pub(crate) fn bounds(&self) -> Bounds {

@@ -67,7 +67,6 @@ impl<'a> Builder<'a, '_> {
 
     fn push_log(&mut self, record: &LogRecord<'a>, body: &str, severity: u8, ts: i64, weight: u32) {
         let (limits, tally, to) = (self.arrival.limits, &mut self.tally, &mut self.logs);
-        to.tenant.push(self.arrival.tenant.as_str().as_bytes());
         to.ts.push(ts);
         to.observed.push(match record.observed {
             0 => self.arrival.at.nanos(),
@@ -79,7 +78,6 @@ impl<'a> Builder<'a, '_> {
         to.flags.push(record.flags);
         to.severity_number.push(severity);
         to.severity_text.push(cut(record.severity_text.as_ref(), limits.name, Part::Name, tally).as_bytes());
-        to.service.push(self.resource.service.as_bytes());
         to.body.push(body.as_bytes());
         if record.event_name.is_empty() {
             let name = find(&record.attributes.list, "event.name");
@@ -87,25 +85,31 @@ impl<'a> Builder<'a, '_> {
         } else {
             to.event_name.push(cut(record.event_name.as_ref(), limits.name, Part::Name, tally).as_bytes());
         }
-        to.scope_name.push(self.scope.name.as_bytes());
-        to.scope_version.push(self.scope.version.as_bytes());
-        if self.log_of.0 == self.resource.serial {
-            to.resource.repeat_row();
-        } else {
-            push_row(&mut to.resource, &self.resource.attributes.list);
-        }
         push_row(&mut to.attributes, &record.attributes.list);
         to.retention_days.push(limits.retention.logs);
-        if self.log_of == (self.resource.serial, self.scope.serial) {
-            to.scope_attributes.repeat_row();
-        } else {
-            push_row(&mut to.scope_attributes, &self.scope.attributes.list);
-        }
-        self.log_of = (self.resource.serial, self.scope.serial);
         to.dropped_attributes.push(record.dropped_attributes.saturating_add(record.attributes.cut));
-        to.resource_schema_url.push(self.resource.schema_url.as_bytes());
-        to.scope_schema_url.push(self.scope.schema_url.as_bytes());
         to.sample_rate.push(weight);
+        let of = (self.resource.serial, self.scope.serial);
+        if self.log_of == of {
+            to.tenant.repeat();
+            to.service.repeat();
+            to.resource.repeat_row();
+            to.resource_schema_url.repeat();
+            to.scope_name.repeat();
+            to.scope_version.repeat();
+            to.scope_attributes.repeat_row();
+            to.scope_schema_url.repeat();
+        } else {
+            to.tenant.push(self.arrival.tenant.as_str().as_bytes());
+            to.service.push(self.resource.service.as_bytes());
+            push_row(&mut to.resource, &self.resource.attributes.list);
+            to.resource_schema_url.push(self.resource.schema_url.as_bytes());
+            to.scope_name.push(self.scope.name.as_bytes());
+            to.scope_version.push(self.scope.version.as_bytes());
+            push_row(&mut to.scope_attributes, &self.scope.attributes.list);
+            to.scope_schema_url.push(self.scope.schema_url.as_bytes());
+            self.log_of = of;
+        }
     }
 }
 

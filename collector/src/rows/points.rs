@@ -26,6 +26,8 @@ pub(crate) struct MetricView<'a> {
     name: Result<String, Reason>,
     /// What its series have in common, hashed.
     seed: [u8; 16],
+    /// Whether the last row of `points` is of this metric.
+    in_points: bool,
 }
 
 /// OTLP's number of the delta temporality.
@@ -73,7 +75,7 @@ enum Place {
 
 impl Default for MetricView<'_> {
     fn default() -> Self {
-        MetricView { metric: Metric::default(), name: Err(Reason::BadMetricName), seed: [0; 16] }
+        MetricView { metric: Metric::default(), name: Err(Reason::BadMetricName), seed: [0; 16], in_points: false }
     }
 }
 
@@ -113,7 +115,7 @@ impl<'a> Builder<'a, '_> {
         metric.unit = cut(metric.unit, limits.name, Part::Name, &mut self.tally);
         metric.description = cut(metric.description, limits.value, Part::Value, &mut self.tally);
         let seed = seed(&mut self.scratch, self.arrival, &metric, &self.resource);
-        self.metric = MetricView { metric, name, seed };
+        self.metric = MetricView { metric, name, seed, in_points: false };
     }
 
     /// Adds a point of the metric that was entered.
@@ -276,8 +278,14 @@ impl<'a> Builder<'a, '_> {
 
     fn push_number(&mut self, fingerprint: u64, at: i64, point: &Point<'_>, value: f64) {
         let (to, Ok(name)) = (&mut self.points, &self.metric.name) else { return };
-        to.tenant.push(self.arrival.tenant.as_str().as_bytes());
-        to.metric.push(name.as_bytes());
+        if self.metric.in_points {
+            to.tenant.repeat();
+            to.metric.repeat();
+        } else {
+            to.tenant.push(self.arrival.tenant.as_str().as_bytes());
+            to.metric.push(name.as_bytes());
+            self.metric.in_points = true;
+        }
         to.fingerprint.push(fingerprint);
         to.ts.push(at);
         to.start_ts.push(millis(point.start));

@@ -1,5 +1,7 @@
 //! What was kept, rejected and cut in one request. Pure; the shell adds it to the metrics once the request is accepted.
 
+use crate::sentry::items::Seen;
+
 /// Why a record can never be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
@@ -138,6 +140,8 @@ pub(crate) struct Tally {
     pub(crate) records: u64,
     /// Spans counted as `overflow` in the derived series.
     pub(crate) red_overflow: u64,
+    /// Items of Sentry's envelopes.
+    pub(crate) sentry: Seen,
 }
 
 impl Tally {

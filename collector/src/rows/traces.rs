@@ -76,36 +76,38 @@ impl<'a> Builder<'a, '_> {
 
     fn push_span(&mut self, span: &Span<'a>, name: &str, (kind, status, duration): (u8, u8, u64), ts: i64, weight: u32) {
         let (limits, tally, to) = (self.arrival.limits, &mut self.tally, &mut self.spans);
-        to.tenant.push(self.arrival.tenant.as_str().as_bytes());
         to.ts.push(ts);
         to.received.push(self.arrival.at.millis());
         to.trace_id.push(&span.trace_id);
         to.span_id.push(&span.span_id);
         to.parent_span_id.push(&span.parent_span_id);
         to.trace_state.push(cut(span.trace_state.as_ref(), limits.value, Part::Value, tally).as_bytes());
-        to.service.push(self.resource.service.as_bytes());
         to.name.push(name.as_bytes());
         to.kind.push(kind);
         to.duration.push(duration);
         to.status.push(status);
         to.status_message.push(cut(span.status_message.as_ref(), limits.text, Part::Text, tally).as_bytes());
-        to.scope_name.push(self.scope.name.as_bytes());
-        to.scope_version.push(self.scope.version.as_bytes());
-        if self.span_of.0 == self.resource.serial {
-            to.resource.repeat_row();
-        } else {
-            push_row(&mut to.resource, &self.resource.attributes.list);
-        }
         push_row(&mut to.attributes, &span.attributes.list);
         to.flags.push(span.flags);
         to.sample_rate.push(weight);
         to.retention_days.push(limits.retention.spans);
-        if self.span_of == (self.resource.serial, self.scope.serial) {
+        let of = (self.resource.serial, self.scope.serial);
+        if self.span_of == of {
+            to.tenant.repeat();
+            to.service.repeat();
+            to.resource.repeat_row();
+            to.scope_name.repeat();
+            to.scope_version.repeat();
             to.scope_attributes.repeat_row();
         } else {
+            to.tenant.push(self.arrival.tenant.as_str().as_bytes());
+            to.service.push(self.resource.service.as_bytes());
+            push_row(&mut to.resource, &self.resource.attributes.list);
+            to.scope_name.push(self.scope.name.as_bytes());
+            to.scope_version.push(self.scope.version.as_bytes());
             push_row(&mut to.scope_attributes, &self.scope.attributes.list);
+            self.span_of = of;
         }
-        self.span_of = (self.resource.serial, self.scope.serial);
         to.dropped_attributes.push(span.dropped_attributes.saturating_add(span.attributes.cut));
     }
 

@@ -31,11 +31,11 @@ pub(super) fn gzip(body: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn zstd(body: &[u8]) -> Vec<u8> {
+pub(super) fn zstd(body: &[u8]) -> Vec<u8> {
     zstd::encode_all(body, 1).unwrap()
 }
 
-fn deflate(body: &[u8]) -> Vec<u8> {
+pub(super) fn deflate(body: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(body).unwrap();
     encoder.finish().unwrap()
@@ -122,7 +122,14 @@ fn cases() -> Vec<Case> {
         ("truncated zstd", vec![PROTOBUF, ZSTD], zstd(&good)[..20].to_vec(), StatusCode::BAD_REQUEST, "not a complete zstd stream"),
         ("zstd bomb", vec![PROTOBUF, ZSTD], zstd(&vec![0; 8 << 20]), StatusCode::PAYLOAD_TOO_LARGE, "larger than 256KiB"),
         ("no deflate", vec![PROTOBUF, ("content-encoding", "deflate")], good.clone(), StatusCode::BAD_REQUEST, "complete deflate stream"),
-        ("brotli", vec![PROTOBUF, ("content-encoding", "br")], good, StatusCode::UNSUPPORTED_MEDIA_TYPE, "`br` is not supported"),
+        ("no brotli", vec![PROTOBUF, ("content-encoding", "br")], good.clone(), StatusCode::BAD_REQUEST, "complete br stream"),
+        (
+            "compress",
+            vec![PROTOBUF, ("content-encoding", "compress")],
+            good,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "`compress` is not supported",
+        ),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! The content of a postmortem, as a pure function. In: the incident, its journal, its alerts, the telemetry's evidence, when. Out: a
 //! `Draft` of plain texts and numbers that a template lays out. Nothing is guessed: what is not known is said to be not known.
 
+mod changes;
 mod journal;
 mod shape;
 
@@ -18,6 +19,7 @@ use super::follow_ups::follow_ups;
 use crate::job::Clock;
 use crate::timeline::{alert_names, duration, text};
 
+pub use changes::{ChangeFacts, Changes};
 pub use journal::{Ladder, Notification, Repair, Rung};
 pub use shape::{AlertFacts, Draft, ErrorFacts, Impact, Line, LogFacts, Named, TraceFacts};
 
@@ -50,6 +52,8 @@ pub struct Facts<'a> {
     pub alerts: &'a [Alert],
     /// The telemetry.
     pub found: &'a Found,
+    /// What went out before the start and during the incident.
+    pub changes: &'a Changes,
     /// When the draft is made.
     pub now: Timestamp,
 }
@@ -95,7 +99,10 @@ pub fn draft(facts: &Facts<'_>, review_at: Timestamp) -> Draft {
         repairs,
         ladders: journal::ladders(events),
         notifications,
-        changes: changes(events),
+        deployments: changes::changes(facts.changes, incident.clocks.started),
+        deployments_since: moment(incident.clocks.started.minus(facts.changes.before.0)),
+        deployments_missing: facts.changes.missing.clone(),
+        changes: changes_during(events),
         timeline,
         timeline_left_out,
         follow_ups: Vec::new(),
@@ -252,7 +259,7 @@ fn shown_timeline(events: &[Recorded]) -> (Vec<Line>, usize) {
 }
 
 /// What the journal knows to have been changed during the incident: acts of remediation, silences and people's notes.
-fn changes(events: &[Recorded]) -> Vec<Line> {
+fn changes_during(events: &[Recorded]) -> Vec<Line> {
     let is_change = |one: &&Recorded| {
         matches!(
             &one.event.kind,
@@ -282,6 +289,9 @@ fn summary(incident: &Incident, draft: &Draft, now: Timestamp) -> Vec<String> {
         duration(clocks.resolved.unwrap_or(now).since(clocks.detected)),
     )];
     lines.extend(draft.impact_summary.clone());
+    if let Some(change) = draft.deployments.iter().rfind(|change| change.suspect) {
+        lines.push(format!("{} {} went out in {} {}.", change.service, change.version, change.environment, change.when));
+    }
     lines.push(match (&incident.acknowledged, clocks.acknowledged) {
         (Some(has), _) => format!("{} acknowledged it after {}.", has.by, duration(has.at.since(clocks.detected))),
         (None, Some(at)) => format!("It was acknowledged after {}.", duration(at.since(clocks.detected))),

@@ -11,6 +11,10 @@ const SLOW_DETECTION: u64 = 300;
 /// The tasks.
 pub fn follow_ups(incident: &Incident, draft: &Draft) -> Vec<String> {
     let mut tasks = vec!["Name the cause and what allowed it, without blame.".to_owned()];
+    if let Some(change) = draft.deployments.iter().rfind(|change| change.suspect) {
+        let (service, version) = (&change.service, &change.version);
+        tasks.push(format!("Find out whether {service} {version}, out {}, is the cause, and what let it through.", change.when));
+    }
     for error in draft.errors.iter().take(3) {
         let news = if error.count_before == 0 { " (new in this incident)" } else { "" };
         tasks.push(format!("Fix {} in {}: {} events{news}.", error.kind, error.service, error.count));

@@ -7,6 +7,7 @@ use handlebars::{Context, Handlebars, Helper, HelperResult, Output, RenderContex
 
 use super::draft::Draft;
 use super::markdown;
+use crate::deployments::is_link;
 
 /// The built-in template.
 pub const TEMPLATE: &str = include_str!("../../templates/postmortem.md.hbs");
@@ -66,6 +67,7 @@ fn render(template: &str, draft: &Draft) -> Result<String, String> {
     registry.register_escape_fn(markdown::inline);
     registry.register_helper("code", Box::new(write_code));
     registry.register_helper("fenced", Box::new(write_fenced));
+    registry.register_helper("link_to", Box::new(write_link));
     registry.render_template(template, draft).map_err(|error| error.to_string())
 }
 
@@ -83,4 +85,10 @@ fn write_code(helper: &Helper, _: &Handlebars, _: &Context, _: &mut RenderContex
 
 fn write_fenced(helper: &Helper, _: &Handlebars, _: &Context, _: &mut RenderContext, out: &mut dyn Output) -> HelperResult {
     Ok(out.write(&markdown::fenced(&argument(helper)))?)
+}
+
+/// A link where the text is an address that nothing misreads, else the text itself.
+fn write_link(helper: &Helper, _: &Handlebars, _: &Context, _: &mut RenderContext, out: &mut dyn Output) -> HelperResult {
+    let text = argument(helper);
+    Ok(out.write(&if is_link(&text) { format!("[link](<{text}>)") } else { markdown::inline(&text) })?)
 }

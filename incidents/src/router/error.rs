@@ -26,9 +26,13 @@ impl ApiError {
     pub fn not_found(message: impl Into<String>) -> Self {
         ApiError { status: StatusCode::NOT_FOUND, kind: "not_found", message: message.into() }
     }
+    /// The name is given to something else.
+    pub fn taken(message: impl Into<String>) -> Self {
+        ApiError { status: StatusCode::CONFLICT, kind: "conflict", message: message.into() }
+    }
     /// Others were first, again and again.
     pub fn busy() -> Self {
-        let message = "the incident is being changed by others at this moment; try again".to_owned();
+        let message = "it is being changed by others at this moment; try again".to_owned();
         ApiError { status: StatusCode::CONFLICT, kind: "conflict", message }
     }
 }
@@ -41,6 +45,12 @@ impl From<Forbidden> for ApiError {
 
 impl From<IllegalMove> for ApiError {
     fn from(error: IllegalMove) -> Self {
+        ApiError { status: StatusCode::CONFLICT, kind: "illegal_move", message: error.to_string() }
+    }
+}
+
+impl From<crate::issues::machine::IllegalMove> for ApiError {
+    fn from(error: crate::issues::machine::IllegalMove) -> Self {
         ApiError { status: StatusCode::CONFLICT, kind: "illegal_move", message: error.to_string() }
     }
 }

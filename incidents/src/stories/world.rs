@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use model::alert::{Alert, AlertState, RuleKey};
 use model::drive::{advance, work_once};
 use model::event::{Actor, Event, EventKind, Subject};
-use model::evidence::{ErrorGroup, Evidence, EvidenceQuery, EvidenceSource, LogGroup, ServiceImpact, SlowTrace};
+use model::evidence::{
+    ErrorGroup, Evidence, EvidenceQuery, EvidenceSource, LogGroup, ServiceImpact, SlowTrace, VersionChange, VersionQuery,
+};
 use model::ids::{AlertId, EventId, IncidentId, SequentialIds};
 use model::incident::Incident;
 use model::labels::Labels;
@@ -32,6 +34,8 @@ pub(crate) const START: Timestamp = Timestamp::from_secs(1_772_000_000);
 pub(crate) struct Telemetry {
     pub(crate) dead: Mutex<bool>,
     pub(crate) series: Mutex<Vec<(Labels, SeriesSample)>>,
+    /// Versions that appeared in the spans.
+    pub(crate) versions: Mutex<Vec<VersionChange>>,
 }
 
 #[async_trait]
@@ -41,6 +45,15 @@ impl EvidenceSource for Telemetry {
             return Err(QueryError::Unavailable("connection refused".into()));
         }
         Ok(evidence(query))
+    }
+
+    async fn versions(&self, query: &VersionQuery) -> Result<Vec<VersionChange>, QueryError> {
+        if *self.dead.lock().unwrap() {
+            return Err(QueryError::Unavailable("connection refused".into()));
+        }
+        let inside =
+            |change: &&VersionChange| query.services.contains(&change.service) && (query.from..query.to).contains(&change.first_seen);
+        Ok(self.versions.lock().unwrap().iter().filter(inside).cloned().collect())
     }
 }
 

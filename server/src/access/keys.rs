@@ -1,11 +1,9 @@
-//! API keys: `wf_<id>_<secret>`. Only a SHA-256 of the secret is kept (the secret has 256 random bits, so a slow hash adds
+//! API keys: `wf_<id>_<secret>`, letters, digits and `_` only, so that a key can stand in a DSN. Only a SHA-256 of the secret is kept (the secret has 256 random bits, so a slow hash adds
 //! nothing). The ring is a snapshot of the live keys that is read again every second.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use model::access::Permission;
 use model::event::{Actor, Event, EventKind, Subject};
 use model::ids::{EventId, IdSource, KeyId};
@@ -73,7 +71,7 @@ pub async fn create(state: &dyn StateStore, ids: &dyn IdSource, actor: Actor, ne
         let mut secret = [0u8; 32];
         secret[..16].copy_from_slice(&ids.random().to_be_bytes());
         secret[16..].copy_from_slice(&ids.random().to_be_bytes());
-        format!("wf_{}_{}", id.uuid().simple(), URL_SAFE_NO_PAD.encode(secret))
+        format!("wf_{}_{}", id.uuid().simple(), hex::encode(secret))
     });
     let key = ApiKey {
         id,

@@ -12,6 +12,7 @@ use super::{Common, EngineCommand};
 use crate::config::{self, Config};
 use crate::listen::Addresses;
 use crate::pipeline::Running;
+use crate::reload::files::{self, Changes};
 use crate::{observe, pipeline};
 
 /// The configuration of the command line.
@@ -65,22 +66,64 @@ pub fn engine(command: &EngineCommand) -> anyhow::Result<ExitCode> {
 /// Serves until SIGTERM or SIGINT.
 pub async fn serve(common: &Common) -> anyhow::Result<ExitCode> {
     let config = read_config(common)?;
-    let _observing = observe::install(&config.observe, &format!("http://{}", config.server.otlp_grpc))?;
+    let observing = observe::install(&config.observe)?;
     let data_dir = data_dir(common, &config)?;
-    let running = start(common, config, data_dir).await?;
-    print_screen(&running.addresses, &running.data_dir);
+    // Before anything answers, so that whoever sees it ready can stop it with grace.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut reload = signal(SignalKind::hangup())?;
+    let running = start(common, config, data_dir).await?;
+    observing.attach(&running)?;
+    print_screen(&running.addresses, &running.data_dir);
+    let mut watching = Watching::new(common, &running).await;
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = tokio::signal::ctrl_c() => break,
-            _ = reload.recv() => running.reload(),
+            _ = reload.recv() => watching.reload(&running).await,
+            () = watching.changed(&running) => watching.reload(&running).await,
         }
     }
     tracing::info!("stopping: intake first, then the log, deliveries and stores");
+    observing.detach().await;
     running.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the configuration again when asked to, or when its files changed.
+struct Watching<'a> {
+    common: &'a Common,
+    changes: Changes,
+}
+
+impl<'a> Watching<'a> {
+    async fn new(common: &'a Common, running: &Running) -> Self {
+        Watching { common, changes: Changes::new(look(running).await) }
+    }
+    /// Comes back once the files changed; never where that is switched off or there is no file.
+    async fn changed(&mut self, running: &Running) {
+        if !running.reloading.running().server.reload_on_change || running.reloading.file().is_none() {
+            std::future::pending::<()>().await;
+        }
+        loop {
+            tokio::time::sleep(files::EVERY).await;
+            if self.changes.look(look(running).await) {
+                return;
+            }
+        }
+    }
+    async fn reload(&mut self, running: &Running) {
+        // Looked at first: what is written after that is read again.
+        let seen = look(running).await;
+        running.reloading.reload(read_config(self.common).map_err(|error| format!("{error:#}")));
+        self.changes.read(seen);
+    }
+}
+
+async fn look(running: &Running) -> files::Stamp {
+    let Some(file) = running.reloading.file() else { return files::Stamp::new() };
+    let config = running.reloading.running();
+    // A look that fails is a defect; the next one is two seconds away.
+    tokio::task::spawn_blocking(move || files::stamp(&file, &config)).await.unwrap_or_default()
 }
 
 /// Fetches the engine if need be, builds everything and starts it.

@@ -26,7 +26,7 @@ pub fn print(headers: &[&str], rows: Vec<Vec<String>>, empty: &str) {
 
 fn coloured(text: String) -> Cell {
     let color = match text.as_str() {
-        "critical" | "dead" | "BAD" | "firing" => Some(Color::Red),
+        "critical" | "dead" | "BAD" | "firing" | "regressed" => Some(Color::Red),
         "high" | "open" => Some(Color::Magenta),
         "warning" | "pending" | "acknowledged" => Some(Color::Yellow),
         "resolved" | "done" | "ok" => Some(Color::Green),

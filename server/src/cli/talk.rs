@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::table::{ago, print, short, sparkline};
-use super::{Command, Common, DeliveriesCommand, IncidentCommand, SilenceCommand};
+use super::{Command, Common, DeliveriesCommand, IncidentCommand, SilenceCommand, errors};
 
-const API: &str = "/api/watchfire/v1";
+/// Where Watchfire's own API begins.
+pub const API: &str = "/api/watchfire/v1";
 
 /// Runs one of them.
 pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> {
@@ -23,6 +24,8 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
         Command::Status => return status(&client, json).await,
         Command::Incidents { status } => incidents(&client, json, status).await?,
         Command::Incident(command) => incident(&client, json, command).await?,
+        Command::Errors(command) => errors::errors(&client, json, command).await?,
+        Command::Error(command) => errors::error(&client, json, command).await?,
         Command::Alerts { state } => alerts(&client, json, state).await?,
         Command::Silence(command) => silence(&client, json, command).await?,
         Command::Postmortem { incident } => {
@@ -33,6 +36,7 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
             let format = if json { "JSON" } else { "PrettyCompact" };
             print!("{}", client.post_text(&format!("{API}/sql"), &[("format", format.to_owned())], statement).await?);
         }
+        Command::Deployments(command) => super::deployments::run(&client, json, command).await?,
         Command::Deliveries(command) => deliveries(&client, json, command).await?,
         Command::Load(command) => return crate::load::run(common, command).await,
         Command::Serve | Command::Engine(_) | Command::Demo(_) | Command::Check { .. } | Command::Keys(_) | Command::Completions { .. } => {
@@ -42,7 +46,8 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn word(value: &Value, pointer: &str) -> String {
+/// The text at a place of an answer; empty where there is none.
+pub fn word(value: &Value, pointer: &str) -> String {
     match value.pointer(pointer) {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
@@ -50,11 +55,13 @@ fn word(value: &Value, pointer: &str) -> String {
     }
 }
 
-fn time(value: &Value, pointer: &str) -> Option<Timestamp> {
+/// The time at a place of an answer.
+pub fn time(value: &Value, pointer: &str) -> Option<Timestamp> {
     value.pointer(pointer)?.as_str()?.parse().ok()
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+/// The list of this name, or the answer itself where it is one.
+pub fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value.get(name).or(Some(value)).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 

@@ -9,7 +9,7 @@ use model::event::Recorded;
 use model::state::{Backlog, Commit, Fence, Journal, JournalQuery, Leases, Record, RecordQuery, Records, StateError, StateStore, WorkRows};
 use model::tenant::TenantId;
 use model::time::Timestamp;
-use model::work::{Claim, Work, WorkQuery};
+use model::work::{Claim, Queue, Work, WorkQuery};
 
 /// Wraps a store.
 pub struct Nudging {
@@ -62,6 +62,12 @@ impl WorkRows for Nudging {
     }
     async fn backlog(&self, now: Timestamp) -> Result<Vec<Backlog>, StateError> {
         self.inner.backlog(now).await
+    }
+    async fn next_due_in(&self, queue: Queue, now: Timestamp) -> Result<Option<Timestamp>, StateError> {
+        self.inner.next_due_in(queue, now).await
+    }
+    async fn prune_work(&self, before: Timestamp) -> Result<u64, StateError> {
+        self.inner.prune_work(before).await
     }
 }
 

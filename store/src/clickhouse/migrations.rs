@@ -24,7 +24,8 @@ pub const TELEMETRY: &[Migration] = &[
     Migration { number: 1, name: "0001_telemetry", sql: include_str!("../../migrations/clickhouse/0001_telemetry.sql") },
     Migration { number: 2, name: "0002_views", sql: include_str!("../../migrations/clickhouse/0002_views.sql") },
     Migration { number: 3, name: "0003_otlp", sql: include_str!("../../migrations/clickhouse/0003_otlp.sql") },
-    Migration { number: 4, name: "0004_processing", sql: include_str!("../../migrations/clickhouse/0004_processing.sql") },
+    Migration { number: 4, name: "0004_errors", sql: include_str!("../../migrations/clickhouse/0004_errors.sql") },
+    Migration { number: 5, name: "0005_processing", sql: include_str!("../../migrations/clickhouse/0005_processing.sql") },
 ];
 
 /// Why the schema is not as it must be.

@@ -3,7 +3,7 @@
 
 use std::io::{Error, ErrorKind, Read, Write};
 
-use super::blocks::{BlockReader, BlockWriter};
+use crate::native::packed::{BlockReader, BlockWriter};
 
 /// How bytes are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

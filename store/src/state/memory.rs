@@ -11,9 +11,8 @@ use model::event::Recorded;
 use model::state::{Backlog, Commit, Fence, Journal, JournalQuery, Leases, Record, RecordQuery, Records, StateError, WorkRows};
 use model::tenant::TenantId;
 use model::time::{Clock, Timestamp};
-use model::work::{Claim, Work, WorkQuery, WorkState};
+use model::work::{Claim, Queue, Work, WorkQuery, WorkState};
 
-use super::FINISHED_WORK_KEPT;
 use super::text::{USUAL_RECORDS, USUAL_WORK, backlogs, limit, storable, stored};
 use tables::Tables;
 
@@ -47,11 +46,6 @@ impl MemoryState {
     /// Makes its claims in the name of a node, which can [take them back](Leases::take_back) when it starts again.
     pub fn named(self, node: &str) -> Self {
         MemoryState { node: Some(node.to_owned()), ..self }
-    }
-
-    /// Deletes work rows that were finished or cancelled more than [`FINISHED_WORK_KEPT`] before `now`. Returns how many.
-    pub fn prune(&self, now: Timestamp) -> u64 {
-        self.lock().tables.prune(stored(now.minus(FINISHED_WORK_KEPT)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -139,6 +133,14 @@ impl WorkRows for MemoryState {
             }
         }
         Ok(backlogs(&counts, now))
+    }
+
+    async fn next_due_in(&self, queue: Queue, _: Timestamp) -> Result<Option<Timestamp>, StateError> {
+        Ok(self.lock().tables.next_due(queue))
+    }
+
+    async fn prune_work(&self, before: Timestamp) -> Result<u64, StateError> {
+        Ok(self.lock().tables.prune(stored(before)))
     }
 }
 

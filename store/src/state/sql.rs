@@ -12,12 +12,12 @@ use model::event::Recorded;
 use model::state::{Backlog, Commit, Fence, Journal, JournalQuery, Leases, Record, RecordQuery, Records, StateError, WorkRows};
 use model::tenant::TenantId;
 use model::time::{Clock, Timestamp};
-use model::work::{Claim, Work, WorkQuery};
+use model::work::{Claim, Queue, Work, WorkQuery};
 use sqlx::{AssertSqlSafe, Pool, SqlSafeStr, Transaction};
 
 use super::dialect::{Arg, Dialect, args, failed};
+use super::rows;
 use super::text::{USUAL_RECORDS, limit, storable};
-use super::{FINISHED_WORK_KEPT, rows};
 
 /// The state in an SQL database. Dropping it leaves connections to be closed in the background; [`SqlState::close`] waits for them.
 pub struct SqlState<D: Dialect> {
@@ -71,21 +71,6 @@ impl<D: Dialect> SqlState<D> {
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
-    }
-
-    /// Deletes work rows that were finished or cancelled more than [`FINISHED_WORK_KEPT`] before `now`. Returns how many.
-    pub async fn prune(&self, now: Timestamp) -> Result<u64, StateError> {
-        let before = now.minus(FINISHED_WORK_KEPT).micros();
-        let mut pruned = 0;
-        loop {
-            let mut write = self.begin("pruning work").await?;
-            let gone = work::prune::<D>(&mut write, before).await?;
-            write.commit().await.map_err(failed("pruning work"))?;
-            pruned += gone;
-            if gone < work::PRUNED_AT_ONCE {
-                return Ok(pruned);
-            }
-        }
     }
 
     async fn begin(&self, doing: &'static str) -> Result<Transaction<'static, D>, StateError> {
@@ -204,6 +189,29 @@ impl<D: Dialect> WorkRows for SqlState<D> {
     async fn backlog(&self, now: Timestamp) -> Result<Vec<Backlog>, StateError> {
         let found = self.read("counting work", work::BACKLOG, Vec::new()).await?;
         work::backlog::<D>(&found, now)
+    }
+
+    async fn next_due_in(&self, queue: Queue, now: Timestamp) -> Result<Option<Timestamp>, StateError> {
+        let first = |found: Vec<D::Row>| found.first().map(|row| rows::number::<D>(row, 0)).transpose();
+        let free = first(self.read("looking for the next work", work::NEXT_FREE, args![queue.as_str()]).await?)?;
+        if let Some(free) = free.filter(|free| *free <= now.micros()) {
+            return Ok(Some(Timestamp::from_micros(free)));
+        }
+        let held = first(self.read("looking for held work", work::NEXT_HELD, args![queue.as_str(), now.micros()]).await?)?;
+        Ok(free.into_iter().chain(held).min().map(Timestamp::from_micros))
+    }
+
+    async fn prune_work(&self, before: Timestamp) -> Result<u64, StateError> {
+        let mut pruned = 0;
+        loop {
+            let mut write = self.begin("pruning work").await?;
+            let gone = work::prune::<D>(&mut write, before.micros()).await?;
+            write.commit().await.map_err(failed("pruning work"))?;
+            pruned += gone;
+            if gone < work::PRUNED_AT_ONCE {
+                return Ok(pruned);
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use model::ids::WorkId;
 use model::state::Backlog;
 use model::tenant::TenantId;
 use model::time::Timestamp;
-use model::work::{NewWork, Queue};
+use model::work::{NewWork, QUEUES, Queue};
 
 /// How many records and events a query without a limit gives.
 pub const USUAL_RECORDS: usize = 1_000;
@@ -36,10 +36,9 @@ pub fn work_id(tenant: &TenantId, new: &NewWork, at: Timestamp) -> WorkId {
 
 /// One backlog for every queue, idle ones too, from the pending rows, the dead letters and the first due time of those that have some.
 pub fn backlogs(counts: &BTreeMap<Queue, (u64, u64, Timestamp)>, now: Timestamp) -> Vec<Backlog> {
-    let queues = [Queue::Delivery, Queue::Ladder, Queue::Alerting, Queue::Incident, Queue::Remediation];
     let backlog = |queue| {
         let (pending, dead, first_due) = counts.get(&queue).copied().unwrap_or((0, 0, now));
         Backlog { queue, pending, dead, overdue: stored(now).since(first_due) }
     };
-    queues.into_iter().map(backlog).collect()
+    QUEUES.into_iter().map(backlog).collect()
 }

@@ -1,5 +1,5 @@
-//! Series that Watchfire computes itself (recording rules, `ALERTS`, health checks): samples to blocks of `points` and `series`,
-//! appended like any other batch. What a series means is sent again once a day, so that `last_seen` moves on.
+//! Series that Watchfire computes itself (recording rules, `ALERTS`, health checks, counts of errors): samples to blocks of `points`
+//! and `series`, appended like any other batch. What a series means is sent again once a day, so that `last_seen` moves on.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use model::columns::{Column, TableBlock};
 use model::labels::{Labels, METRIC_NAME};
 use model::query::SeriesSample;
-use model::sink::{Batch, Refusal, SeriesSink, TelemetrySink};
+use model::sink::{Batch, DeltaSink, Refusal, RequestHash, SeriesSink, TelemetrySink};
 use model::tables::{POINTS, SERIES};
 use model::tenant::TenantId;
 use model::time::Clock;
@@ -31,7 +31,7 @@ impl Default for WalSeriesConfig {
     }
 }
 
-/// [`SeriesSink`] over the log.
+/// [`SeriesSink`] and [`DeltaSink`] over the log.
 pub struct WalSeries {
     sink: Arc<dyn TelemetrySink>,
     clock: Arc<dyn Clock>,
@@ -67,19 +67,31 @@ const STALE_BITS: u64 = 0x7FF0_0000_0000_0002;
 const NO_RECORDED_VALUE: u32 = 1;
 const DAY_SECS: i64 = 86_400;
 
-impl WalSeries {
-    /// Writes through `sink` (the log).
-    pub fn new(sink: Arc<dyn TelemetrySink>, clock: Arc<dyn Clock>, config: WalSeriesConfig) -> Self {
-        WalSeries { sink, clock, config, known: Mutex::default() }
-    }
+/// What the samples of a series are, in the words of its description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    /// A value at a moment.
+    Gauge,
+    /// What was added since the sample before.
+    Delta,
 }
 
 /// The span of sample times of one series.
 type Described<'a> = BTreeMap<u64, (&'a Labels, i64, i64)>;
 
-#[async_trait]
-impl SeriesSink for WalSeries {
-    async fn write(&self, tenant: &TenantId, samples: Vec<(Labels, SeriesSample)>) -> Result<(), Refusal> {
+impl WalSeries {
+    /// Writes through `sink` (the log).
+    pub fn new(sink: Arc<dyn TelemetrySink>, clock: Arc<dyn Clock>, config: WalSeriesConfig) -> Self {
+        WalSeries { sink, clock, config, known: Mutex::default() }
+    }
+
+    async fn append(
+        &self,
+        tenant: &TenantId,
+        samples: Vec<(Labels, SeriesSample)>,
+        meaning: Meaning,
+        request: Option<RequestHash>,
+    ) -> Result<(), Refusal> {
         let now = self.clock.now();
         let day = now.nanos().div_euclid(DAY_SECS * 1_000_000_000);
         let mut described = Described::new();
@@ -93,14 +105,28 @@ impl SeriesSink for WalSeries {
             let known = lock(&self.known);
             described.retain(|fingerprint, _| !known.has(&(tenant.clone(), *fingerprint), day));
         }
-        let series = series_block(tenant, &described);
-        let batch = Batch { tenant: tenant.clone(), request: None, arrived: now, blocks: vec![points, series] };
+        let series = series_block(tenant, &described, meaning);
+        let batch = Batch { tenant: tenant.clone(), request, arrived: now, blocks: vec![points, series] };
         self.sink.append(batch).await?;
         let mut known = lock(&self.known);
         for fingerprint in described.into_keys() {
             known.insert((tenant.clone(), fingerprint), day, self.config.known);
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl SeriesSink for WalSeries {
+    async fn write(&self, tenant: &TenantId, samples: Vec<(Labels, SeriesSample)>) -> Result<(), Refusal> {
+        self.append(tenant, samples, Meaning::Gauge, None).await
+    }
+}
+
+#[async_trait]
+impl DeltaSink for WalSeries {
+    async fn add(&self, tenant: &TenantId, samples: Vec<(Labels, SeriesSample)>, request: RequestHash) -> Result<(), Refusal> {
+        self.append(tenant, samples, Meaning::Delta, Some(request)).await
     }
 }
 
@@ -125,7 +151,8 @@ fn points_block(tenant: &TenantId, samples: &[(Labels, SeriesSample)], retention
     block
 }
 
-fn series_block(tenant: &TenantId, described: &Described<'_>) -> TableBlock {
+fn series_block(tenant: &TenantId, described: &Described<'_>, meaning: Meaning) -> TableBlock {
+    let delta = meaning == Meaning::Delta;
     let mut block = TableBlock::new(&SERIES);
     for (fingerprint, (labels, first, last)) in described {
         let metric = labels.get(METRIC_NAME).unwrap_or("");
@@ -137,7 +164,8 @@ fn series_block(tenant: &TenantId, described: &Described<'_>) -> TableBlock {
                 ("labels", Column::StringMap(maps)) => maps.push(labels.iter().filter(|(name, _)| *name != METRIC_NAME)),
                 ("first_seen", Column::Int64(rows)) => rows.push(*first),
                 ("last_seen", Column::Int64(rows)) => rows.push(*last),
-                // kind 0 is gauge, temporality 0 unspecified.
+                // gauge and unspecified are 0; sum, delta and monotonic are 1.
+                ("kind" | "temporality" | "monotonic", Column::UInt8(rows)) => rows.push(u8::from(delta)),
                 (_, column) => push_default(column),
             }
         }
@@ -214,6 +242,23 @@ mod tests {
         assert!(matches!(cell(&POINTS, 0, "fingerprint"), Column::UInt64(rows) if rows == &[up.fingerprint(); 2]));
         assert!(matches!(cell(&SERIES, 1, "first_seen"), Column::Int64(rows) if rows == &[1_000]));
         assert!(matches!(cell(&SERIES, 1, "last_seen"), Column::Int64(rows) if rows == &[9_000]));
+    }
+
+    #[tokio::test]
+    async fn what_is_added_is_described_as_a_delta_and_named_by_its_request() {
+        let keeper = Arc::new(Keeper::default());
+        let clock = Arc::new(SimulatedClock::new(Timestamp::from_secs(1)));
+        let series = WalSeries::new(keeper.clone(), clock, WalSeriesConfig::default());
+        let errors: Labels = [("__name__", "errors_total")].into_iter().collect();
+        let sample = SeriesSample { at: Timestamp::from_secs(1), value: 3.0 };
+        let request = RequestHash::of("test", b"1");
+        series.add(&TenantId::default(), vec![(errors, sample)], request).await.unwrap();
+        let batches = lock(&keeper.batches);
+        assert_eq!(batches[0].request, Some(request));
+        for name in ["kind", "temporality", "monotonic"] {
+            let column = &batches[0].blocks[1].columns[SERIES.position(name).unwrap()];
+            assert!(matches!(column, Column::UInt8(rows) if rows == &[1]), "{name}: {column:?}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{lock, quarantine};
 /// Where inserts go: ClickHouse.
 #[async_trait]
 pub trait BlockInsert: Send + Sync {
-    /// Inserts Native blocks into the table under a deduplication token. Returns after ClickHouse confirmed that they are durable;
+    /// Inserts packed Native blocks (`native::packed`) into the table under a deduplication token. Returns after ClickHouse confirmed that they are durable;
     /// a token that it has seen is confirmed without storing anything.
     async fn insert(&self, table: &'static TableSpec, token: &str, bytes: Bytes) -> Result<(), InsertError>;
 }

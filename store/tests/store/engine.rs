@@ -35,8 +35,9 @@ fn block(ids: std::ops::Range<u64>) -> Bytes {
             rows.push(format!("n{id}").as_bytes());
         }
     }
-    let mut bytes = Vec::new();
-    store::native::encode(&block, &mut bytes).unwrap();
+    let (mut plain, mut bytes) = (Vec::new(), Vec::new());
+    store::native::encode(&block, &mut plain).unwrap();
+    store::native::packed::pack(&plain, &mut bytes).unwrap();
     bytes.into()
 }
 
@@ -111,7 +112,9 @@ async fn a_token_is_stored_once_and_settings_do_not_leak() {
     for _ in 0..8 {
         assert_eq!(engine.text("SELECT value FROM system.settings WHERE name = 'insert_deduplication_token'").await, "");
     }
-    let refused = engine.clickhouse.insert(&PAIRS, "node/1/pairs/3", Bytes::from_static(b"\x02\x01nonsense")).await.unwrap_err();
+    let mut nonsense = Vec::new();
+    store::native::packed::pack(b"\x02\x01nonsense", &mut nonsense).unwrap();
+    let refused = engine.clickhouse.insert(&PAIRS, "node/1/pairs/3", nonsense.into()).await.unwrap_err();
     assert!(refused.message.contains("Code: "), "{refused}");
 }
 

@@ -1,6 +1,6 @@
 //! Evidence out of a real engine: a small outage, told by spans, error events and logs.
 
-use model::evidence::{EvidenceQuery, EvidenceSource};
+use model::evidence::{EvidenceQuery, EvidenceSource, VersionQuery};
 use model::tenant::TenantId;
 use model::time::{Clock, SystemClock, Timestamp};
 use store::evidence::ClickHouseEvidence;
@@ -152,4 +152,54 @@ async fn an_outage_is_told_in_numbers() {
     assert_eq!(source.evidence(&nobody).await.unwrap(), Default::default());
     let backwards = EvidenceQuery { end: from, ..query };
     assert_eq!(source.evidence(&backwards).await.unwrap(), Default::default());
+}
+
+#[tokio::test]
+async fn versions_that_appear_in_the_spans_are_told() {
+    let engine = TestEngine::with_schema().await;
+    let from = Timestamp::from_nanos(start_nanos());
+    let ran = |tenant: &str, service: &str, resource: &str, minutes: std::ops::Range<i32>| {
+        format!(
+            "spans (tenant, ts, trace_id, span_id, service, name, kind, resource, retention_days) SELECT '{tenant}', {} + toIntervalMinute(number), \
+             unhex(repeat('01', 16)), unhex(repeat('01', 8)), '{service}', 'GET /', 'SERVER', map({resource}), 30 FROM numbers({})",
+            at(f64::from(minutes.start)),
+            minutes.len()
+        )
+    };
+    let of = |version: &str| format!("'service.version', '{version}', 'deployment.environment.name', 'production'");
+    for (tenant, service, resource, minutes) in [
+        ("acme", "checkout", of("1.4.1"), -40..12),
+        ("acme", "checkout", of("1.4.2"), 9..20),
+        // Elsewhere 1.4.2 has run for long; the older name of the attribute counts too.
+        ("acme", "checkout", of("1.4.2").replace(".environment.name", ".environment").replace("production", "staging"), -40..20),
+        ("acme", "mail", of("7"), -40..-5),
+        ("acme", "mail", of("8"), -5..20),
+        ("acme", "stock", of("3"), 5..20),
+        ("acme", "plain", "'host.name', 'a'".to_owned(), -40..20),
+        ("other", "checkout", of("9"), 15..20),
+    ] {
+        insert(&engine, &ran(tenant, service, &resource, minutes)).await;
+    }
+    let source = ClickHouseEvidence::new(engine.clickhouse.client());
+    let minutes = |minutes: u64| std::time::Duration::from_secs(minutes * 60);
+    let query = VersionQuery {
+        tenant: TenantId::new("acme").unwrap(),
+        from: from.minus(minutes(10)),
+        to: from.plus(minutes(20)),
+        services: Vec::new(),
+        limit: 10,
+    };
+    let told = async |query: &VersionQuery| {
+        let found = source.versions(query).await.unwrap();
+        let line =
+            |c: &model::evidence::VersionChange| format!("{} {}>{} {} {}", c.service, c.previous, c.version, c.environment, c.first_seen);
+        found.iter().map(line).collect::<Vec<_>>()
+    };
+    let mail = format!("mail 7>8 production {}", from.minus(minutes(5)));
+    let checkout = format!("checkout 1.4.1>1.4.2 production {}", from.plus(minutes(9)));
+    let both = [mail, checkout];
+    assert_eq!(told(&query).await, both);
+    assert_eq!(told(&VersionQuery { limit: 1, ..query.clone() }).await, both[1..], "the latest");
+    assert_eq!(told(&VersionQuery { services: vec!["checkout".into()], ..query.clone() }).await, both[1..]);
+    assert_eq!(told(&VersionQuery { to: from, services: vec!["checkout".into()], ..query }).await, [""; 0]);
 }

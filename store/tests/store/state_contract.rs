@@ -159,7 +159,7 @@ async fn work_rows(store: &dyn StateStore) {
     let backlog = store.backlog(later.plus(Duration::from_secs(5))).await.unwrap();
     assert_eq!((backlog[0].queue, backlog[0].pending, backlog[0].dead), (Queue::Delivery, 2, 0));
     assert_eq!(backlog[0].overdue, Duration::from_secs(65), "a row that is held is pending still");
-    assert_eq!(backlog.len(), 5, "idle queues are told too");
+    assert_eq!(backlog.len(), model::work::QUEUES.len(), "idle queues are told too");
 }
 
 async fn leases(store: &dyn StateStore) {
@@ -413,6 +413,42 @@ async fn claims(store: &dyn StateStore) {
     assert!(store.commit(change(WorkChange::Replay { id: nothing, due_at: NOW })).await.unwrap_err().is_conflict());
 }
 
+/// When there will be something to do, and what is forgotten.
+async fn next_and_old(store: &dyn StateStore) {
+    let queue = Queue::Maintenance;
+    let later = |secs| NOW.plus(Duration::from_secs(secs));
+    let next = async |now| store.next_due_in(queue, now).await.unwrap();
+    assert_eq!(next(NOW).await, None);
+    let row = |key: &str, due_at| {
+        let (owner, mut new) = work(key, Lane::Mail, due_at);
+        if let WorkChange::Schedule(row) = &mut new {
+            row.queue = queue;
+        }
+        (owner, new)
+    };
+    store.commit(Commit { work: vec![row("b", later(90)), row("a", later(20))], ..Commit::at(NOW) }).await.unwrap();
+    assert_eq!((next(NOW).await, next(later(30)).await), (Some(later(20)), Some(later(20))));
+    // A row that is held comes back when its lease ends, unless another one is due before.
+    let held = store.claim(&Claim { queue, ..claim(later(20), 9) }).await.unwrap().remove(0);
+    assert_eq!(next(later(21)).await, Some(later(50)));
+    store.commit(Commit { work: vec![row("c", later(40))], ..Commit::at(NOW) }).await.unwrap();
+    assert_eq!(next(later(21)).await, Some(later(40)));
+    store.commit(Commit { at: later(22), ..change(WorkChange::Done { id: held.id, lease: held.lease }) }).await.unwrap();
+    store.commit(Commit { at: later(23), ..change(WorkChange::Cancel { queue, key: "c".into() }) }).await.unwrap();
+    assert_eq!(next(later(24)).await, Some(later(90)));
+
+    let keys = async || {
+        let rows = store.list(&WorkQuery { queue: Some(queue), ..WorkQuery::default() }).await.unwrap();
+        rows.into_iter().map(|row| row.key).collect::<std::collections::BTreeSet<String>>().into_iter().collect::<String>()
+    };
+    store.prune_work(later(22)).await.unwrap(); // what ended in other parts of this contract
+    assert_eq!((store.prune_work(later(22)).await.unwrap(), keys().await.as_str()), (0, "abc"), "what ended at that very moment stays");
+    assert_eq!((store.prune_work(later(23)).await.unwrap(), keys().await.as_str()), (1, "bc"));
+    assert_eq!((store.prune_work(later(9_999)).await.unwrap(), keys().await.as_str()), (1, "b"), "what is pending stays");
+    store.commit(Commit { work: vec![row("a", later(5))], ..Commit::at(NOW) }).await.unwrap();
+    assert_eq!(next(NOW).await, Some(later(5)), "a forgotten key can be scheduled again");
+}
+
 /// One step of a commit fails at each place in turn: nothing of it is there afterwards.
 async fn all_or_nothing(store: &dyn StateStore) {
     let head = store.head().await.unwrap();
@@ -486,6 +522,7 @@ pub async fn contract(store: Arc<dyn StateStore>) {
     journal_finds(&*store).await;
     work_rows(&*store).await;
     claims(&*store).await;
+    next_and_old(&*store).await;
     leases(&*store).await;
     taken_back(&*store).await;
     keys_and_order(&*store).await;

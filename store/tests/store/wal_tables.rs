@@ -10,8 +10,9 @@ use super::engine::Engine;
 use super::samples::{START_SECS, block_of, rows_of};
 
 fn encoded(block: &TableBlock) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    native::encode(block, &mut bytes).unwrap();
+    let (mut plain, mut bytes) = (Vec::new(), Vec::new());
+    native::encode(block, &mut plain).unwrap();
+    native::packed::pack(&plain, &mut bytes).unwrap();
     bytes
 }
 
@@ -84,7 +85,7 @@ async fn joined_blocks_make_one_part_per_partition_and_a_token_counts_once() {
     let engine = Engine::start().await;
     let mut bytes = Vec::new();
     for seed in 0..50 {
-        native::encode(&block_of(&tables::SPANS, 20, seed), &mut bytes).unwrap();
+        bytes.extend(encoded(&block_of(&tables::SPANS, 20, seed)));
     }
     for _ in 0..3 {
         engine.insert(&tables::SPANS, "node/epoch/spans/0", Bytes::from(bytes.clone())).await.unwrap();

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use prost::Message as _;
+use server::load::Signal;
 use tests::catchers::Catchers;
 use tests::process::Watchfire;
 use tests::send;
@@ -29,16 +29,13 @@ async fn main() {
         page(&executable, 20).await;
     }
     if matches!(what, "all" | "rate") {
-        rate(&executable, Duration::from_secs(20)).await;
+        rate(&executable, Duration::from_secs(12)).await;
     }
     if matches!(what, "all" | "kills") {
         let rounds = arguments.get(1).map_or(50, |text| text.parse().unwrap());
         let start = Instant::now();
-        let acknowledged = tests::crash::rounds(&executable, rounds, 20_261_121).await;
-        println!(
-            "kills: {rounds} random kill -9 of server or engine, {acknowledged} spans acknowledged, all stored once, {:?}",
-            start.elapsed()
-        );
+        let told = tests::crash::rounds(&executable, rounds, 20_261_121).await;
+        println!("kills: {rounds} rounds, {:?}: {told}", start.elapsed());
     }
 }
 
@@ -109,74 +106,38 @@ async fn page(executable: &str, runs: usize) {
     println!("first bad span -> PagerDuty request, {runs} runs: p50 {:.2} s, p99 {:.2} s, least {:.2} s", at(0.5), at(0.99), seconds[0]);
 }
 
-/// Rows acknowledged and stored at saturation, with CPU by process. The sender posts pre-encoded requests of 1,000 distinct spans.
+/// For each signal, the engine alone and then everything, in one run: rows a second, and CPU by process.
 async fn rate(executable: &str, length: Duration) {
-    let mut world = Watchfire::prepare(executable, "", &[]);
-    world.start().await;
-    let url = format!("http://{}/v1/traces", world.otlp_http);
-    let bodies: Vec<Vec<u8>> = (0..400).map(|_| send::spans("load", 1_000, 10).encode_to_vec()).collect();
-    let engine = child_of(world.pid());
-    let before = (process(world.pid()), process(engine), process(std::process::id()));
-    let start = Instant::now();
-    let mut senders = Vec::new();
-    let bodies = std::sync::Arc::new(bodies);
-    let next = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    for _ in 0..4 {
-        let (url, bodies, next) = (url.clone(), bodies.clone(), next.clone());
-        senders.push(tokio::spawn(async move {
-            let client = reqwest::Client::new();
-            let (mut acknowledged, mut refused) = (0u64, 0u64);
-            while start.elapsed() < length {
-                let at = next.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                // Distinct bytes each time: the trace id of the first span is replaced by a number.
-                let mut body = bodies[at % bodies.len()].clone();
-                if let Some(place) = find(&body, b"POST /order") {
-                    body[place..place + 11].copy_from_slice(format!("P{:010}", at % 20).as_bytes());
-                    let round = (at / bodies.len()) as u32;
-                    if let Some(id) = find(&body, &[0x0A, 16]) {
-                        body[id + 2..id + 6].copy_from_slice(&round.to_be_bytes());
-                    }
-                }
-                let answer = client.post(&url).header("content-type", "application/x-protobuf").body(body).send().await;
-                match answer {
-                    Ok(answer) if answer.status().is_success() => acknowledged += 1_000,
-                    Ok(_) | Err(_) => refused += 1,
-                }
-            }
-            (acknowledged, refused)
-        }));
+    println!("signal       bytes  stored/s  server us  engine us  engine alone us  left of the engine's speed");
+    for (signal, name) in [(Signal::Spans, "spans"), (Signal::Logs, "logs"), (Signal::Metrics, "metrics")] {
+        let mut alone = Vec::new();
+        let mut with = Vec::new();
+        for _ in 0..3 {
+            let mut world = Watchfire::prepare(executable, "", &[]);
+            world.start().await;
+            let engine = child_of(world.pid());
+            let mut readings = Vec::new();
+            let rows = tests::alone::insert(&world, signal, 6, || readings.push(process(engine).1)).await;
+            alone.push((readings[1] - readings[0]) * 1e6 / rows as f64);
+            let seconds = format!("{}s", length.as_secs());
+            let target = format!("http://{}", world.grpc);
+            let output = world.command(&["load", name, "--json", "--duration", &seconds, "--target", &target]).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            with.push(serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap());
+            world.stop().await;
+        }
+        let median = |mut list: Vec<f64>| {
+            list.sort_by(f64::total_cmp);
+            list[list.len() / 2]
+        };
+        let of = |pointer: &str| median(with.iter().map(|report| report.pointer(pointer).unwrap().as_f64().unwrap()).collect());
+        let alone = median(alone);
+        let (server, engine) = (of("/cpu_microseconds_per_record/server"), of("/cpu_microseconds_per_record/engine"));
+        println!(
+            "{name:<12} {:>5.0} {:>9.0} {server:>10.2} {engine:>10.2} {alone:>16.2} {:>27.0} %",
+            of("/record_bytes"),
+            of("/records_per_second/stored"),
+            alone * 100.0 / (server + engine)
+        );
     }
-    let (mut acknowledged, mut refused) = (0, 0);
-    for sender in senders {
-        let (more, no) = sender.await.unwrap();
-        acknowledged += more;
-        refused += no;
-    }
-    let sending = start.elapsed();
-    wait_for("the queue to drain", async || {
-        (world.count("SELECT count() FROM spans WHERE service = 'load'").await >= acknowledged).then_some(())
-    })
-    .await;
-    let drained = start.elapsed();
-    let stored = world.count("SELECT count() FROM spans WHERE service = 'load'").await;
-    let after = (process(world.pid()), process(engine), process(std::process::id()));
-    let micros = |before: f64, after: f64| (after - before) * 1e6 / acknowledged as f64;
-    println!(
-        "rate: {:.0} spans/s acknowledged, {:.0} spans/s stored (queue drained), {refused} requests refused, stored = acknowledged: {}",
-        acknowledged as f64 / sending.as_secs_f64(),
-        stored as f64 / drained.as_secs_f64(),
-        stored == acknowledged
-    );
-    println!(
-        "CPU a span: server {:.2} us, engine {:.2} us, sender {:.2} us; server resident {} MiB, engine {} MiB",
-        micros(before.0.1, after.0.1),
-        micros(before.1.1, after.1.1),
-        micros(before.2.1, after.2.1),
-        after.0.0 / 1024,
-        after.1.0 / 1024
-    );
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
 }

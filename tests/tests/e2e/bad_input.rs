@@ -109,7 +109,7 @@ async fn bad_records_are_reported_and_the_rest_of_the_batch_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_log_refuses_honestly_and_a_dead_engine_loses_nothing() {
     // The engine hangs, and the log has a small cap.
-    let config = "storage:\n  wal:\n    max_bytes: 4MiB\n";
+    let config = "storage:\n  wal:\n    max_bytes: 1MiB\n";
     let mut world = Watchfire::prepare(crate::WATCHFIRE, config, &[]);
     world.start().await;
     let engine = || {
@@ -131,7 +131,7 @@ async fn a_full_log_refuses_honestly_and_a_dead_engine_loses_nothing() {
             break;
         }
     }
-    let (status, retry_after) = refused.expect("a log of 4 MiB must be full after 100,000 spans");
+    let (status, retry_after) = refused.expect("a log of 1 MiB must be full after 100,000 spans");
     assert!(status == 503 || status == 429, "{status}");
     assert!(retry_after.is_some(), "a refusal says when to come again");
     // The supervisor finds the hung engine, kills it and starts another; the log drains; intake opens again.

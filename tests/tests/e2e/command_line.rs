@@ -15,8 +15,21 @@ fn said(output: &Output) -> String {
 #[test]
 fn help_names_every_command_and_completions_are_printed() {
     let help = said(&watchfire(&["--help"]));
-    for command in ["serve", "demo", "check", "status", "incidents", "incident", "alerts", "silence", "postmortem", "query", "sql", "keys"]
-    {
+    for command in [
+        "serve",
+        "demo",
+        "check",
+        "status",
+        "incidents",
+        "incident",
+        "alerts",
+        "silence",
+        "postmortem",
+        "query",
+        "sql",
+        "deployments",
+        "keys",
+    ] {
         assert!(help.contains(command), "{command} is missing in:\n{help}");
     }
     for shell in ["bash", "zsh", "fish"] {

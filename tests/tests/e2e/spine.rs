@@ -119,6 +119,8 @@ async fn telemetry_becomes_a_page_an_incident_a_verified_repair_and_a_postmortem
     std::fs::write(&file, format!("{server}{}", config(&catchers, &shop.url))).unwrap();
     world.start().await;
 
+    previous_version(&world, &python).await;
+
     // A healthy shop: nobody is paged.
     let customers = Customers::start(&shop.url);
     customers.until(150).await;
@@ -127,6 +129,14 @@ async fn telemetry_becomes_a_page_an_incident_a_verified_repair_and_a_postmortem
     })
     .await;
     assert!(catchers.to("pagerduty").is_empty(), "a healthy shop pages nobody");
+
+    // Its pipeline says that it went out, twice, because it tries again.
+    for outcome in ["is recorded", "was recorded already"] {
+        let arguments =
+            ["deployments", "record", "checkout", "2.4.1", "--environment", "test", "-m", "faster checkout", "--key", "build-7"];
+        let said = world.command(&arguments).output().unwrap();
+        assert!(said.status.success() && String::from_utf8_lossy(&said.stdout).contains(outcome), "{said:?}");
+    }
 
     // It breaks: PagerDuty and Slack hear of it, one incident is open.
     // Few orders while it is broken and many afterwards, so that the share over five minutes falls again within this test.
@@ -181,6 +191,19 @@ async fn telemetry_becomes_a_page_an_incident_a_verified_repair_and_a_postmortem
     postmortem_and_metrics(&world).await;
 }
 
+/// The version before the shop's takes some orders and is gone: what comes after it is a change, whoever recorded it.
+async fn previous_version(world: &Watchfire, python: &std::path::Path) {
+    let previous = Shop::start_version(python, &format!("http://{}", world.grpc), "2.4.0");
+    let client = reqwest::Client::new();
+    for number in 0..5 {
+        client.post(format!("{}/order", previous.url)).body(number.to_string()).send().await.unwrap();
+    }
+    wait_for("spans of the previous version", async || {
+        (world.count("SELECT count() FROM spans WHERE resource['service.version'] = '2.4.0'").await >= 5).then_some(())
+    })
+    .await;
+}
+
 async fn postmortem_and_metrics(world: &Watchfire) {
     let markdown = wait_for("the postmortem draft", async || {
         let text = world.text("/api/watchfire/v1/incidents/1/postmortem").await;
@@ -190,11 +213,17 @@ async fn postmortem_and_metrics(world: &Watchfire) {
     for part in ["PaymentDeclined", "charge", "scale", "rollback", "POST /order", "Time to resolve", "sms"] {
         assert!(markdown.contains(part), "the postmortem must mention {part}:\n{markdown}");
     }
+    let (_, changes) = markdown.split_once("## Changes before the start").unwrap();
+    let change = changes.lines().find(|line| line.contains("2.4.1")).unwrap_or_else(|| panic!("no change in:\n{markdown}"));
+    for part in ["checkout", "before the start", "2.4.0", "recorded by local, first span at", "faster checkout"] {
+        assert!(change.contains(part), "the change must mention {part}: {change}");
+    }
     let incident = world.get("/api/watchfire/v1/incidents/1").await;
     let kinds = kinds(&incident);
     for kind in [
         "alert_fired",
         "incident_opened",
+        "deployment_marked",
         "ladder_step_taken",
         "notification_sent",
         "repair_acted",
@@ -223,6 +252,7 @@ async fn postmortem_and_metrics(world: &Watchfire) {
     assert!(said(&["incidents"]).contains("resolved"));
     assert!(said(&["incident", "show", "1"]).contains("rollback"));
     assert!(said(&["postmortem", "1"]).contains("PaymentDeclined"));
+    assert!(said(&["deployments", "list", "--service", "checkout"]).contains("2.4.1"));
     assert!(said(&["query", "vector(7)"]).contains('7'));
     assert!(said(&["sql", "SELECT count() AS spans FROM spans"]).contains("spans"));
     assert!(said(&["alerts", "--state", "resolved"]).contains("ServiceErrorRate"));

@@ -41,7 +41,7 @@ ZeroDivisionError: division by zero
 }
 
 #[test]
-fn python_message() {
+fn the_message_that_python_printed() {
     let stack =
         |last: &str| format!("Traceback (most recent call last):\n  File \"/a.py\", line 1, in f\n    raise x  # ValueError: no\n{last}");
     for (kind, last, expected) in [
@@ -55,6 +55,31 @@ fn python_message() {
         assert_eq!(raised_message(&stack(last), kind), expected, "{kind} {last}");
     }
     assert_eq!(raised_message("java.lang.Error: x\n\tat a.B.c(B.java:1)", "java.lang.Error"), None);
+}
+
+#[test]
+fn python_syntax_error() {
+    let stack = "Traceback (most recent call last):\n  File \"/srv/a.py\", line 3, in load\n    exec(text)\n  File \"<string>\", line 1\n    x = =\n        ^\nSyntaxError: invalid syntax\n";
+    assert_eq!(shown(stack), ["*load /srv/a.py:3"]);
+    assert_eq!(raised_message(stack, "SyntaxError"), Some("invalid syntax"));
+    assert_eq!(python_message("SyntaxError", "invalid syntax (<string>, line 1)"), "invalid syntax");
+    assert_eq!(python_message("ValueError", "bad (a, line 1)"), "bad (a, line 1)");
+}
+
+#[test]
+fn javascript_error_codes_are_no_types() {
+    let stack = |head: &str| format!("{head}\n    at pay (/app/pay.js:1:1)");
+    for (head, kind, expected) in [
+        ("Error: connect ECONNREFUSED 127.0.0.1:1", "ECONNREFUSED", "Error"),
+        ("TypeError [ERR_INVALID_ARG_TYPE]: The x", "ERR_INVALID_ARG_TYPE", "TypeError"),
+        ("AbortError: The operation was aborted", "20", "AbortError"),
+        ("Error: x", "PayError", "PayError"),
+        ("ECONNREFUSED: x", "ECONNREFUSED", "ECONNREFUSED"),
+        ("", "E1", "E1"),
+    ] {
+        assert_eq!(raised_kind(&stack(head), kind), expected, "{head}");
+    }
+    assert_eq!(raised_kind("Traceback (most recent call last):\nHTTP: x", "HTTP"), "HTTP");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{Ladder, Notification, Repair};
+use super::{ChangeFacts, Ladder, Notification, Repair};
 
 /// A postmortem's content. All texts are raw: the template's escaping makes them harmless.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -48,7 +48,13 @@ pub struct Draft {
     pub ladders: Vec<Ladder>,
     /// What was sent.
     pub notifications: Vec<Notification>,
-    /// What is known to have been changed.
+    /// What went out before the start and during the incident, the earliest first.
+    pub deployments: Vec<ChangeFacts>,
+    /// From when on that was looked for.
+    pub deployments_since: String,
+    /// Why the spans could not be asked for versions; none where they could.
+    pub deployments_missing: Option<String>,
+    /// What Watchfire and people changed during the incident.
     pub changes: Vec<Line>,
     /// What happened.
     pub timeline: Vec<Line>,

@@ -23,7 +23,7 @@ pub const TABLES: [&str; 18] = [
 ];
 
 /// What else stands in the database: never to be named, not even as a column or an alias.
-pub const INTERNAL: [&str; 2] = ["schema_migrations", "trace_index_mv"];
+pub const INTERNAL: [&str; 4] = ["schema_migrations", "trace_index_mv", "error_arrivals", "error_arrivals_mv"];
 
 /// Table functions that make numbers out of nothing.
 pub const MAKERS: [&str; 4] = ["numbers", "numbers_mt", "generateseries", "generate_series"];

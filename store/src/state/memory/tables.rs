@@ -253,6 +253,12 @@ impl Tables {
         freed
     }
 
+    /// When the first pending row of a queue can be claimed.
+    pub fn next_due(&self, queue: Queue) -> Option<Timestamp> {
+        let pending = self.work.values().filter(|row| row.work.queue == queue && row.work.state == WorkState::Pending);
+        pending.map(|row| row.lease_until.unwrap_or(row.work.due_at)).min()
+    }
+
     /// Deletes rows that ended before a moment; gives how many.
     pub fn prune(&mut self, before: Timestamp) -> u64 {
         let old: Vec<WorkId> =

@@ -17,6 +17,14 @@ use super::super::text::{backlogs, limit, storable, work_id};
 pub const ANY_DUE: &str = "SELECT lane FROM work WHERE queue = $1 AND state = 'pending' AND due_at <= $2 AND (lease_until IS NULL OR \
      lease_until <= $2) LIMIT 1";
 
+/// When the first row of queue `$1` that nobody holds is due.
+pub const NEXT_FREE: &str =
+    "SELECT due_at FROM work WHERE queue = $1 AND state = 'pending' AND lease_until IS NULL ORDER BY due_at LIMIT 1";
+
+/// When the first lease on a row of queue `$1` ends. Rows that are held were due, and where this is asked no other row is: few are read.
+pub const NEXT_HELD: &str = "SELECT lease_until FROM work WHERE queue = $1 AND state = 'pending' AND due_at <= $2 AND lease_until IS NOT NULL \
+     ORDER BY lease_until LIMIT 1";
+
 /// How many rows one transaction of [`prune`] deletes at most.
 pub const PRUNED_AT_ONCE: u64 = 1_000;
 

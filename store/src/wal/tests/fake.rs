@@ -46,7 +46,7 @@ pub fn batch(ids: &[u64], request: Option<u64>) -> Batch {
 /// The row ids in Native bytes.
 pub fn row_ids(table: &'static TableSpec, bytes: &[u8]) -> Vec<u64> {
     let at = table.position("fingerprint").unwrap();
-    let blocks = crate::native::decode(bytes, table).unwrap();
+    let blocks = crate::native::decode(&crate::native::packed::unpack(bytes).unwrap(), table).unwrap();
     blocks
         .iter()
         .flat_map(|block| match &block.columns[at] {

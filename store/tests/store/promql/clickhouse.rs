@@ -72,8 +72,9 @@ impl Rows {
             return;
         }
         self.0.check().unwrap();
-        let mut bytes = Vec::new();
-        store::native::encode(&self.0, &mut bytes).unwrap();
+        let (mut plain, mut bytes) = (Vec::new(), Vec::new());
+        store::native::encode(&self.0, &mut plain).unwrap();
+        store::native::packed::pack(&plain, &mut bytes).unwrap();
         engine.clickhouse.insert(self.0.table, token, Bytes::from(bytes)).await.unwrap();
     }
 }

@@ -108,15 +108,35 @@ impl<W: Write> BlockWriter<W> {
     }
 
     fn put_block(&mut self, plain: &[u8]) -> std::io::Result<()> {
-        let packed = lz4_flex::block::compress(plain);
-        let too_long = |_| broken("too long");
-        let mut bytes = vec![LZ4];
-        bytes.extend(u32::try_from(packed.len() + HEADER).map_err(too_long)?.to_le_bytes());
-        bytes.extend(u32::try_from(plain.len()).map_err(too_long)?.to_le_bytes());
-        bytes.extend(packed);
-        self.inner.write_all(&checksum(&bytes))?;
-        self.inner.write_all(&bytes)
+        let mut packed = Vec::new();
+        pack(plain, &mut packed)?;
+        self.inner.write_all(&packed)
     }
+}
+
+/// Appends bytes as LZ4 blocks.
+pub fn pack(plain: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
+    for part in plain.chunks(WRITTEN_BLOCK) {
+        let start = out.len();
+        let data = start + CHECKSUM + HEADER;
+        out.resize(data + lz4_flex::block::get_maximum_output_size(part.len()), 0);
+        let length = lz4_flex::block::compress_into(part, &mut out[data..]).map_err(|error| broken(error.to_string()))?;
+        out.truncate(data + length);
+        let too_long = |_| broken("too long");
+        let head = start + CHECKSUM;
+        out[head] = LZ4;
+        out[head + 1..head + 5].copy_from_slice(&u32::try_from(length + HEADER).map_err(too_long)?.to_le_bytes());
+        out[head + 5..data].copy_from_slice(&u32::try_from(part.len()).map_err(too_long)?.to_le_bytes());
+        let sum = checksum(&out[head..]);
+        out[start..head].copy_from_slice(&sum);
+    }
+    Ok(())
+}
+
+/// The bytes inside of blocks.
+pub fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    BlockReader::new(packed).read_to_end(&mut plain).map(|_| plain)
 }
 
 impl<W: Write> Write for BlockWriter<W> {
@@ -153,8 +173,7 @@ mod tests {
     }
 
     fn unpacked(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-        let mut plain = Vec::new();
-        BlockReader::new(bytes).read_to_end(&mut plain).map(|_| plain)
+        unpack(bytes)
     }
 
     #[test]

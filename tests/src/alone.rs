@@ -1,0 +1,91 @@
+//! The engine alone: the very blocks that intake makes of a load, inserted straight into the engine. What is left of its speed behind
+//! the server is what the server costs.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::http::Request;
+use bytes::Bytes;
+use collector::Collector;
+use model::access::{Permission, Principal};
+use model::columns::TableBlock;
+use model::event::Actor;
+use model::sink::{Appended, Batch, Refusal, TelemetrySink};
+use model::tables;
+use model::tenant::TenantId;
+use model::time::{Clock, SystemClock};
+use server::load::Signal;
+use server::load::bodies::Bodies;
+use store::clickhouse::ClickHouse;
+use store::native;
+use store::wal::BlockInsert;
+use tower::ServiceExt;
+
+use crate::process::Watchfire;
+
+/// Keeps the blocks that it is given.
+#[derive(Default)]
+struct Kept(Mutex<Vec<TableBlock>>);
+
+#[async_trait]
+impl TelemetrySink for Kept {
+    async fn append(&self, batch: Batch) -> Result<Appended, Refusal> {
+        self.0.lock().unwrap().extend(batch.blocks);
+        Ok(Appended::Durable)
+    }
+}
+
+/// The blocks of requests with these numbers.
+async fn blocks(signal: Signal, bodies: &Bodies, numbers: std::ops::Range<u64>) -> Vec<TableBlock> {
+    let kept = Arc::new(Kept::default());
+    let collector =
+        Collector::new(collector::Config::default(), kept.clone(), Arc::new(SystemClock), &prometheus::Registry::new()).unwrap();
+    let path = match signal {
+        Signal::Spans => "/v1/traces",
+        Signal::Logs => "/v1/logs",
+        Signal::Metrics => "/v1/metrics",
+    };
+    for number in numbers {
+        let body = bodies.request(number, SystemClock.now().nanos() as u64);
+        let mut request = Request::post(path).header("content-type", "application/x-protobuf").body(Body::from(body)).unwrap();
+        request.extensions_mut().insert(Principal {
+            tenant: TenantId::default(),
+            permissions: vec![Permission::Ingest],
+            actor: Actor::System { part: "measure".into() },
+            keyless: false,
+        });
+        let answer = collector.http_router().oneshot(request).await.unwrap();
+        assert!(answer.status().is_success());
+    }
+    let mut kept = kept.0.lock().unwrap();
+    std::mem::take(&mut *kept)
+}
+
+/// Inserts `batches` times 100 requests of 1,000 records and returns the records; `before` and `after` are called around the
+/// inserts, so that what prepares them does not count.
+pub async fn insert(world: &Watchfire, signal: Signal, batches: u64, mut around: impl FnMut()) -> u64 {
+    let clickhouse = ClickHouse::unix(&world.data().join("engine.sock"));
+    let bodies = Bodies::encode(signal, 1_000, 10, "alone");
+    let mut ready = Vec::new();
+    for batch in 0..batches {
+        let blocks = blocks(signal, &bodies, batch * 100..(batch + 1) * 100).await;
+        for table in tables::ALL {
+            let (mut plain, mut bytes) = (Vec::new(), Vec::new());
+            for block in blocks.iter().filter(|block| std::ptr::eq(block.table, table)) {
+                plain.clear();
+                native::encode(block, &mut plain).unwrap();
+                native::packed::pack(&plain, &mut bytes).unwrap();
+            }
+            if !bytes.is_empty() {
+                ready.push((table, format!("alone/{signal:?}/{}/{batch}", table.name), Bytes::from(bytes)));
+            }
+        }
+    }
+    around();
+    for (table, token, bytes) in ready {
+        clickhouse.insert(table, &token, bytes).await.unwrap();
+    }
+    around();
+    batches * 100_000
+}
