@@ -11,6 +11,7 @@ use alerting::delivery::DeliveryWorker;
 use alerting::{Alerting, AlertingDeps, RuleSet};
 use anyhow::Context;
 use collector::Collector;
+use collector::pipeline::Pipeline;
 use dashboards::Sources;
 use incidents::Incidents;
 use incidents::issues::Issues;
@@ -241,6 +242,9 @@ pub async fn start(
 
     // Intake, rules, incidents, repair: in the order of the data.
     let collector = Collector::new(config.collector.clone(), Arc::new(wal.clone()), clock.clone(), &registry)?;
+    let processing = Pipeline::new(&config.pipeline)
+        .map_err(|problems| anyhow::anyhow!(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    collector.set_pipeline(Arc::new(processing));
     collector.set_error_rules(Rules::new(&config.errors.rules).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?);
     let public_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", addresses.http));
     let alerting_config = alerting::Config {
@@ -355,7 +359,7 @@ pub async fn start(
     ];
     let intake_router = collector.http_router();
     let stop = Stop { intake, loops, leading };
-    let parts = Parts { alerting, delivery: delivery.clone(), remediation, clock };
+    let parts = Parts { alerting, delivery: delivery.clone(), remediation, collector, clock };
     let reloading = Reloading::new(config, config_file, parts, &registry)?;
     Ok(Running {
         addresses,

@@ -1,4 +1,4 @@
-//! Takes up a changed configuration while Watchfire runs: rules, escalations, receivers and remediations. In: a freshly read
+//! Takes up a changed configuration while Watchfire runs: rules, escalations, receivers, remediations and processing. In: a freshly read
 //! configuration. Out: the parts go on with it, all or none; what needs a restart is named. A configuration with a mistake changes
 //! nothing and is told in the log and by `watchfire_config_last_reload_successful`.
 
@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alerting::Alerting;
 use alerting::delivery::DeliveryWorker;
+use collector::Collector;
+use collector::pipeline::Pipeline;
 use model::time::Clock;
 use prometheus::{IntGauge, Registry};
 use remediation::Remediation;
@@ -26,6 +28,8 @@ pub struct Parts {
     pub delivery: Arc<DeliveryWorker>,
     /// Remediations.
     pub remediation: Remediation,
+    /// Processing.
+    pub collector: Collector,
     /// When a reload happened.
     pub clock: Arc<dyn Clock>,
 }
@@ -89,8 +93,11 @@ impl Reloading {
             return Err(format!("{} (with {} as before: restart to take up everything)", problems.join("; "), restart.join(", ")));
         }
         let rules = load_rules(&next, self.file.as_deref()).map_err(|problems| problems.join("; "))?;
+        let pipeline =
+            Pipeline::new(&next.pipeline).map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
         self.parts.delivery.reload(&next.receivers).map_err(|error| crate::runtime::chain(&error))?;
         let count = rules.len();
+        self.parts.collector.set_pipeline(Arc::new(pipeline));
         self.parts.remediation.reload(next.remediation.remediations.clone());
         self.parts.alerting.reload(rules);
         *running = next;

@@ -16,6 +16,8 @@ mod deploy;
 mod issues;
 #[path = "e2e/own_spans.rs"]
 mod own_spans;
+#[path = "e2e/processing.rs"]
+mod processing;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[path = "e2e/sentry.rs"]

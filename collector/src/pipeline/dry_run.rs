@@ -93,7 +93,7 @@ fn report(config: &Config, pipeline: &Pipeline, signal: Signal, body: &[u8], arr
     let mut builder = Builder::new(arrival, None);
     builder.tell();
     Protocol::Otlp(signal, Format::Json).read(body, limits.bounds(), &mut builder)?;
-    let Built { blocks, tally, changes, trace, .. } = builder.finish().map_err(|full| DecodeError::Full(full))?;
+    let Built { blocks, tally, changes, trace, .. } = builder.finish().map_err(DecodeError::Full)?;
     let redactor = pipeline.redactor.iter();
     Ok(Report {
         arrived,

@@ -152,7 +152,7 @@ mod tests {
             ("", 1.0, None),
             ("ot=th:0", 1.0, None),
             ("ot=th:8", 2.0, None),
-            ("vendor=x, ot=rv:0123456789abcd;th:c", 4.0, Some(0x0123_4567_89ab_cd)),
+            ("vendor=x, ot=rv:0123456789abcd;th:c", 4.0, Some(0x0001_2345_6789_abcd)),
             ("ot=th:zz", 1.0, None),
             ("ot=th:+8", 1.0, None),
             ("ot=th:", 1.0, None),

@@ -64,7 +64,7 @@ impl<'r> PatternRows<'r> {
         to.received.push(arrival.at.millis());
         to.count.push(1);
         to.template.push(template.text.as_bytes());
-        to.sample.push(body[..body.floor_char_boundary(MAX_SAMPLE)].as_bytes());
+        to.sample.push(&body.as_bytes()[..body.floor_char_boundary(MAX_SAMPLE)]);
         to.retention_days.push(arrival.limits.retention.logs);
     }
 

@@ -124,7 +124,7 @@ fn mask(word: &str) -> Cow<'_, str> {
 
 /// A part between delimiters: what has digits varies, but for short names such as `s3` and `http2`, and signs around it stay.
 fn part(part: &str, out: &mut String) {
-    let core = part.trim_matches(|c| matches!(c, '.' | '!' | '*' | '~'));
+    let core = part.trim_matches(['.', '!', '*', '~']);
     let digits = core.bytes().filter(u8::is_ascii_digit).count();
     let name = digits == 1
         && core.len() <= 5
@@ -135,7 +135,7 @@ fn part(part: &str, out: &mut String) {
         out.push_str(part);
         return;
     }
-    let start = part.len() - part.trim_start_matches(|c| matches!(c, '.' | '!' | '*' | '~')).len();
+    let start = part.len() - part.trim_start_matches(['.', '!', '*', '~']).len();
     out.push_str(&part[..start]);
     out.push_str(VARIABLE);
     out.push_str(&part[start + core.len()..]);

@@ -84,14 +84,14 @@ const PRIVATE_KEY: &str =
 
 const BEARER: &str = r#"(?i-u:\bbearer)(?:[ \t]+|%20|["']?[ \t]*[:=][ \t]*["']?)([A-Za-z0-9._~+/=-]{8,})"#;
 
-const AUTHORIZATION: &str = r#"(?i-u:\bauthorization\b)\\{0,7}["']?\]?[ \t]*(?:=>|[:=,])[ \t]*\[?\\{0,7}["']?(?:(?i-u:basic|bearer|token|digest|apikey|negotiate|aws4-hmac-sha256)[ \t]+)?([^\s"'\\,;\[\]{}]+)|(?i-u:\bbasic)[ \t]+([A-Za-z0-9+/_-]{6,}={0,2})"#;
+const AUTHORIZATION: &str = r#"(?i-u:\bauthorization\b)\\*["']?\]?[ \t]*(?:=>|[:=,])[ \t]*\[?\\*["']?(?:(?i-u:basic|bearer|token|digest|apikey|negotiate|aws4-hmac-sha256)[ \t]+)?([^\s"'\\,;\[\]{}]+)|(?i-u:\bbasic)[ \t]+([A-Za-z0-9+/_-]{6,}={0,2})"#;
 
 /// Quotes may be escaped several times: JSON within JSON within an attribute.
 const PASSWORD: &str = concat!(
     r#"(?i-u:pass(?:word|wd|phrase)|(?:\b|_)pwd|(?:\b|_)secret|client[_-]?secret|secret[_-]?(?:access[_-]?)?key|api[_-]?(?:key|token)"#,
     r#"|(?:access|refresh|id|auth|private|session|csrf|security|bot)[_-]?token)"#,
-    r#"\\{0,7}["']?\]?[ \t]{0,3}(?:=>|:=|[:=])[ \t]{0,3}"#,
-    r#"(?:\\{1,7}"(.*?)\\{1,7}"|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|([^\s"'\\,;&(){}\[\]<>]+))"#
+    r#"\\*["']?\]?[ \t]{0,3}(?:=>|:=|[:=])[ \t]{0,3}"#,
+    r#"(?:\\+"(.*?)\\+"|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|([^\s"'\\,;&(){}\[\]<>]+))"#
 );
 
 /// What already stands for a secret is none.
@@ -106,8 +106,7 @@ fn not_marked(_: &Captures<'_>, secret: Match<'_>, _: &str) -> bool {
 /// No user of an URL: `user:password@host` is the password's kind.
 fn mail(_: &Captures<'_>, found: Match<'_>, text: &str) -> bool {
     let before = &text[..found.start()];
-    let local = found.as_str();
-    !(before.ends_with(':') && before.contains("://")) && !local.starts_with('@')
+    !(before.ends_with(':') && before.contains("://"))
 }
 
 /// `sk-` begins words too: a key has digits and letters of both cases, or names its maker.
@@ -208,5 +207,6 @@ fn password(all: &Captures<'_>, secret: Match<'_>, _: &str) -> bool {
     // What a template, a mask or a program's text has in its place.
     let placeholder = text.chars().all(|c| matches!(c, '*' | '.' | '-' | 'x' | 'X' | '•' | '?' | '%' | '_' | '=' | ':'));
     let lower = text.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
-    !is_mark(text) && !placeholder && !(text.starts_with('$') && bare && text.len() < 3) && !(bare && WORDS.contains(&lower.as_str()))
+    let word = bare && WORDS.contains(&lower.as_str());
+    !(is_mark(text) || placeholder || word)
 }
