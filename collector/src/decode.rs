@@ -4,12 +4,14 @@
 
 pub(crate) mod json;
 pub(crate) mod protobuf;
+pub(crate) mod remote_write;
 mod weight;
 
 use crate::admission::Full;
 use crate::rows::Builder;
 use crate::sentry;
 use model::sink::RequestHash;
+use remote_write::Version;
 use weight::{weight, weight_of_maps};
 
 /// The signals that OTLP requests carry.
@@ -95,6 +97,8 @@ pub(crate) enum Protocol {
     Otlp(Signal, Format),
     /// What Sentry's SDKs send, for a project of this number.
     Sentry(sentry::Endpoint, u64),
+    /// Prometheus remote write.
+    RemoteWrite(Version),
 }
 
 impl Protocol {
@@ -103,6 +107,7 @@ impl Protocol {
         match self {
             Protocol::Otlp(signal, _) => signal.label(),
             Protocol::Sentry(endpoint, _) => endpoint.label(),
+            Protocol::RemoteWrite(_) => "metrics",
         }
     }
     /// What its records are called.
@@ -110,12 +115,15 @@ impl Protocol {
         match self {
             Protocol::Otlp(signal, _) => signal.noun(),
             Protocol::Sentry(..) => "items",
+            Protocol::RemoteWrite(_) => "samples",
         }
     }
     /// The name that request hashes are made with; `None` where senders do not send a request again.
     pub(crate) fn resends(self) -> Option<&'static str> {
         match self {
             Protocol::Otlp(signal, _) => Some(signal.protocol()),
+            Protocol::RemoteWrite(Version::V1) => Some("remote_write/v1"),
+            Protocol::RemoteWrite(Version::V2) => Some("remote_write/v2"),
             Protocol::Sentry(..) => Some("sentry"),
         }
     }
@@ -123,13 +131,13 @@ impl Protocol {
     pub(crate) fn request(self, body: &[u8]) -> Option<RequestHash> {
         match self {
             Protocol::Sentry(endpoint, project) => Some(sentry::request_hash(endpoint, project, body)),
-            Protocol::Otlp(..) => self.resends().map(|name| RequestHash::of(name, body)),
+            Protocol::Otlp(..) | Protocol::RemoteWrite(_) => self.resends().map(|name| RequestHash::of(name, body)),
         }
     }
     /// How much memory reading takes beside the rows: formats that are held whole while they are read, in bytes.
     pub(crate) fn weight(self, body: &[u8]) -> u64 {
         match self {
-            Protocol::Otlp(_, Format::Protobuf) => 0,
+            Protocol::Otlp(_, Format::Protobuf) | Protocol::RemoteWrite(_) => 0,
             Protocol::Otlp(_, Format::Json) => weight(body),
             Protocol::Sentry(..) => weight_of_maps(body),
         }
@@ -144,6 +152,8 @@ impl Protocol {
             Protocol::Otlp(Signal::Metrics, Format::Json) => json::metrics(body, to),
             Protocol::Otlp(Signal::Logs, Format::Json) => json::logs(body, to),
             Protocol::Sentry(endpoint, project) => sentry::read(endpoint, project, body, to),
+            Protocol::RemoteWrite(Version::V1) => remote_write::v1(body, to),
+            Protocol::RemoteWrite(Version::V2) => remote_write::v2(body, to),
         }
     }
 }

@@ -37,6 +37,14 @@ pub(crate) enum Failure {
     /// None that is known.
     #[error("content encoding `{0}` is not supported: send gzip, zstd, deflate, br or no compression")]
     ContentEncoding(String),
+    /// Not a message of remote write.
+    #[error(
+        "content type `{0}` is not supported: send application/x-protobuf, with proto=prometheus.WriteRequest or proto=io.prometheus.write.v2.Request"
+    )]
+    RemoteWriteType(String),
+    /// Remote write is snappy and nothing else.
+    #[error("content encoding `{0}` is not supported: send snappy")]
+    RemoteWriteEncoding(String),
     /// Larger than configured.
     #[error("{}", too_large(*.0, *.1))]
     TooLarge(Stage, u64),
@@ -121,7 +129,9 @@ impl Failure {
         match self {
             Failure::Unauthenticated => StatusCode::UNAUTHORIZED,
             Failure::Forbidden(_) => StatusCode::FORBIDDEN,
-            Failure::ContentType(_) | Failure::ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Failure::ContentType(_) | Failure::ContentEncoding(_) | Failure::RemoteWriteType(_) | Failure::RemoteWriteEncoding(_) => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
             Failure::TooLarge(..) | Failure::TooHeavy(..) => StatusCode::PAYLOAD_TOO_LARGE,
             Failure::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             Failure::Body(_) | Failure::Frame(_) | Failure::Compression(..) | Failure::Decode(_) => StatusCode::BAD_REQUEST,
@@ -137,7 +147,7 @@ impl Failure {
         match self {
             Failure::Unauthenticated => Code::Unauthenticated,
             Failure::Forbidden(_) => Code::PermissionDenied,
-            Failure::ContentEncoding(_) => Code::Unimplemented,
+            Failure::ContentEncoding(_) | Failure::RemoteWriteEncoding(_) | Failure::RemoteWriteType(_) => Code::Unimplemented,
             Failure::TooLarge(..) | Failure::TooHeavy(..) | Failure::RateLimited(_) => Code::ResourceExhausted,
             Failure::Slow(_) => Code::DeadlineExceeded,
             Failure::ContentType(_) | Failure::Body(_) | Failure::Frame(_) | Failure::Compression(..) | Failure::Decode(_) => {
@@ -161,6 +171,8 @@ impl Failure {
             | Failure::Forbidden(_)
             | Failure::ContentType(_)
             | Failure::ContentEncoding(_)
+            | Failure::RemoteWriteType(_)
+            | Failure::RemoteWriteEncoding(_)
             | Failure::TooLarge(..)
             | Failure::TooHeavy(..)
             | Failure::Slow(_)

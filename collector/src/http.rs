@@ -100,11 +100,11 @@ pub(crate) fn encoding(headers: &HeaderMap, name: &str) -> Result<Encoding, Fail
 }
 
 /// What a client sent, fit for a sentence.
-fn shown(value: &str) -> String {
+pub(crate) fn shown(value: &str) -> String {
     value.chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
-/// A body, within the limits of size and time.
+/// The whole body of a request, within the limits of size and time.
 pub(crate) async fn read(collector: &Collector, headers: &HeaderMap, body: Body, reservation: &mut Reservation) -> Result<Bytes, Failure> {
     let config = &collector.inner.config;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<u64>().ok());

@@ -16,6 +16,7 @@ use crate::admission::{Admission, Reservation};
 use crate::config::Config;
 use crate::decode::Protocol;
 use crate::failure::{Failure, Stage};
+use crate::family::Families;
 use crate::inflate::{Encoding, InflateError, inflate};
 use crate::meters::Meters;
 use crate::pipeline::cardinality::ActiveSeries;
@@ -24,7 +25,8 @@ use crate::pipeline::rates::{Buckets, Flow, Load, Over};
 use crate::pipeline::stage::Changes;
 use crate::pipeline::{self, Current, Pipeline};
 use crate::rows::red::NameGuard;
-use crate::rows::{Arrival, Builder, Built, Limits, tally::Tally};
+use crate::rows::tally::{Tally, Written};
+use crate::rows::{Arrival, Builder, Built, Limits};
 use crate::sentry::rates::Rates;
 use crate::series::{SeriesCache, TargetInfoCache};
 
@@ -52,6 +54,7 @@ pub(crate) struct Inner {
     buckets: Buckets,
     /// Envelopes that each key sent within this minute.
     pub(crate) rates: Rates,
+    families: Families,
 }
 
 /// A body as it came.
@@ -72,7 +75,9 @@ pub(crate) struct Accepted {
     pub(crate) rejected: u64,
     /// Why.
     pub(crate) message: Option<String>,
-    /// Rows that were stored, by table; none where the request had been accepted before.
+    /// Of Prometheus's records, how many are stored.
+    pub(crate) written: Written,
+    /// Rows of the request, by table.
     pub(crate) rows: Vec<(&'static str, u64)>,
     /// The id of the event in it, where the protocol has one.
     pub(crate) id: Option<[u8; 16]>,
@@ -114,6 +119,7 @@ impl Collector {
             miner: Miner::default(),
             buckets: Buckets::default(),
             rates: Rates::new(config.sentry.rate_limit),
+            families: Families::default(),
             meters,
             config,
         };
@@ -177,6 +183,7 @@ impl Collector {
                     return Ok(Accepted {
                         rejected: tally.rejected_total(),
                         message: tally.message(protocol.noun()),
+                        written: tally.written,
                         rows,
                         id: tally.sentry.id,
                     });
@@ -223,6 +230,7 @@ impl Collector {
                 pipeline: &pipeline,
                 active: &inner.active,
                 miner: &inner.miner,
+                families: &inner.families,
             };
             let prepared = prepare(&inner.config, payload, arrival, reservation);
             histogram.observe(watch.elapsed().as_secs_f64());

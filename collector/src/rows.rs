@@ -5,6 +5,7 @@
 pub(crate) mod attributes;
 mod limits;
 pub(crate) mod logs;
+pub(crate) mod named;
 mod patterns;
 pub(crate) mod points;
 pub(crate) mod red;
@@ -18,6 +19,7 @@ use model::time::Timestamp;
 use crate::admission::{Full, Reservation};
 use crate::columns::{ExemplarColumns, ExponentialColumns, HistogramColumns, LogColumns, PointColumns, SpanColumns, SummaryColumns};
 use crate::errors::event::{ErrorEvent, ErrorRows};
+use crate::family::Families;
 use crate::pipeline::Pipeline;
 use crate::pipeline::cardinality::ActiveSeries;
 use crate::pipeline::patterns::Miner;
@@ -54,6 +56,8 @@ pub(crate) struct Arrival<'r> {
     pub(crate) active: &'r ActiveSeries,
     /// Templates of log records.
     pub(crate) miner: &'r Miner,
+    /// What Prometheus's senders said about metrics.
+    pub(crate) families: &'r Families,
 }
 
 impl Arrival<'_> {
@@ -163,6 +167,8 @@ pub(crate) struct Builder<'a, 'r> {
     overflowed: Vec<u64>,
     /// Points that are in no series of their own.
     overflowed_points: u64,
+    /// Samples of series that Prometheus named.
+    seen: named::Seen,
     /// For building keys.
     scratch: Vec<u8>,
 }
@@ -210,6 +216,7 @@ impl<'a, 'r> Builder<'a, 'r> {
             targets: Vec::new(),
             overflowed: Vec::new(),
             overflowed_points: 0,
+            seen: named::Seen::default(),
             scratch: Vec::new(),
         }
     }
@@ -288,6 +295,24 @@ impl<'a, 'r> Builder<'a, 'r> {
         &mut self.tally
     }
 
+    /// The limits.
+    pub(crate) fn limits(&self) -> &'r Limits {
+        self.arrival.limits
+    }
+
+    /// What Prometheus's senders said about metrics.
+    pub(crate) fn families(&self) -> &'r Families {
+        self.arrival.families
+    }
+
+    /// Reserves memory that reading takes beside the rows.
+    pub(crate) fn hold(&mut self, bytes: u64) -> Result<(), Full> {
+        match &mut self.budget.reservation {
+            Some(reservation) => reservation.try_grow(bytes),
+            None => Ok(()),
+        }
+    }
+
     /// Counts a record; now and then reserves the memory that the rows have come to take.
     fn count(&mut self) -> Result<(), Full> {
         self.tally.records += 1;
@@ -323,7 +348,8 @@ impl<'a, 'r> Builder<'a, 'r> {
             + self.histograms.bytes()
             + self.exponentials.bytes()
             + self.summaries.bytes()
-            + self.exemplars.bytes())
+            + self.exemplars.bytes()
+            + self.seen.bytes())
     }
 
     /// The blocks.

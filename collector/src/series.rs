@@ -69,6 +69,8 @@ pub(crate) enum SeriesKind {
     ExponentialHistogram = 3,
     /// Quantiles computed by the sender.
     Summary = 4,
+    /// Nobody said.
+    Untyped = 5,
 }
 
 /// What a series is, beside its labels.
@@ -106,6 +108,10 @@ impl SeriesKey {
     pub(crate) fn of(bytes: &[u8]) -> Self {
         SeriesKey(xxh3_128(bytes))
     }
+    /// Of a hash of all of it.
+    pub(crate) fn of_hash(hash: u128) -> Self {
+        SeriesKey(hash)
+    }
     fn of_labels(tenant: &TenantId, fingerprint: u64, about: &Description<'_>) -> Self {
         let mut hasher = Xxh3::new();
         hasher.update(tenant.as_str().as_bytes());
@@ -122,7 +128,7 @@ impl std::hash::Hash for SeriesKey {
     }
 }
 
-/// For keys that are hashes already.
+/// For keys that are hashes already; of a hash with something beside it both count.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct AsIs(u64);
 
@@ -134,7 +140,10 @@ impl std::hash::Hasher for AsIs {
         self.0 = xxh3_64(bytes);
     }
     fn write_u64(&mut self, value: u64) {
-        self.0 = value;
+        self.0 = self.0.rotate_left(17) ^ value;
+    }
+    fn write_i64(&mut self, value: i64) {
+        self.0 ^= (value as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 }
 
@@ -165,7 +174,7 @@ pub(crate) struct Generations<K, V, S = std::hash::RandomState> {
     half: usize,
 }
 
-impl<K: std::hash::Hash + Eq + Clone, V: Copy, S: std::hash::BuildHasher + Default> Generations<K, V, S> {
+impl<K: std::hash::Hash + Eq + Clone, V: Clone, S: std::hash::BuildHasher + Default> Generations<K, V, S> {
     /// At most about `capacity` entries.
     pub(crate) fn new(capacity: usize) -> Self {
         Generations { young: HashMap::default(), old: HashMap::default(), half: (capacity / 2).max(1) }
@@ -173,10 +182,10 @@ impl<K: std::hash::Hash + Eq + Clone, V: Copy, S: std::hash::BuildHasher + Defau
     /// The entry, made young again.
     pub(crate) fn get(&mut self, key: &K) -> Option<V> {
         if let Some(value) = self.young.get(key) {
-            return Some(*value);
+            return Some(value.clone());
         }
         let value = self.old.remove(key)?;
-        self.put(key.clone(), value);
+        self.put(key.clone(), value.clone());
         Some(value)
     }
     /// Sets an entry.

@@ -4,5 +4,7 @@ mod bad_input;
 pub(crate) mod fixtures;
 mod kinds;
 mod mapping;
+mod remote_write;
 mod sentry;
+mod sentry_bad_input;
 pub(crate) mod services;

@@ -172,7 +172,7 @@ pub fn sentence(kind: &EventKind) -> String {
         EventKind::Issue { number, change, .. } => format!("error issue {number}: {}", crate::issues::machine::sentence(change)),
         EventKind::DeploymentRecorded { service, version, environment, at, .. }
         | EventKind::DeploymentMarked { service, version, environment, at, .. } => {
-            format!("deployment: {service} {version} went out in {environment} at {at}")
+            format!("deployment: {service} {version} went out in {environment} at {}", at.to_chrono().format("%Y-%m-%dT%H:%M:%SZ"))
         }
         EventKind::Noted { text, .. } => text.clone(),
     }

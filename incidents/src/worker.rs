@@ -209,7 +209,7 @@ impl IncidentWorker {
             Err(error) => Found::Missing { attempts: task.row.attempts, reason: error.to_string() },
         };
         let complete = matches!(found, Found::Evidence(_));
-        let changes = self.changes(task, &wanted).await?;
+        let changes = self.changes(task, &wanted, &found).await?;
         let facts = Facts { incident, events: &events, alerts: &alerts, found: &found, changes: &changes, now: task.now };
         let commit = self.drafted(task, incident, &facts).await?;
         task.finish(commit).await?;
@@ -217,9 +217,17 @@ impl IncidentWorker {
         Ok(())
     }
 
-    /// What went out in the services of the incident. The spans are asked once: what the records say is worth a draft without them.
-    async fn changes(&self, task: &Task<'_>, wanted: &EvidenceQuery) -> Result<Changes, StateError> {
-        let EvidenceQuery { tenant, start, end, services, .. } = wanted.clone();
+    /// What went out in the services of the incident and in those that took part in their failures. The spans are asked once: what
+    /// the records say is worth a draft without them.
+    async fn changes(&self, task: &Task<'_>, wanted: &EvidenceQuery, found: &Found) -> Result<Changes, StateError> {
+        let EvidenceQuery { tenant, start, end, mut services, .. } = wanted.clone();
+        if let Found::Evidence(evidence) = found
+            && !services.is_empty()
+        {
+            services.extend(evidence.touched.iter().cloned());
+            services.sort();
+            services.dedup();
+        }
         let before = self.writer.config.changes_before;
         let query = VersionQuery {
             tenant: tenant.clone(),

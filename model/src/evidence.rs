@@ -34,6 +34,10 @@ pub struct Evidence {
     pub slow_traces: Vec<SlowTrace>,
     /// Log bodies at level error or worse, by count.
     pub logs: Vec<LogGroup>,
+    /// The services that took part in failed traces of the named ones, those themselves included, most involved first: the cause
+    /// often stands further down. None where no service was named.
+    #[serde(default)]
+    pub touched: Vec<String>,
 }
 
 /// Requests of one service during the incident and in the same time before it. Requests are spans of kind SERVER or CONSUMER.

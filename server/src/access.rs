@@ -210,7 +210,7 @@ pub async fn guard(State(access): State<Access>, mut request: Request, next: Nex
 /// The span of a request. Intake has none: a span about spans would cause the next one.
 fn span(request: &Request) -> Span {
     let Some(route) = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) else { return Span::none() };
-    if route.starts_with("/v1/") || route.starts_with("/opentelemetry.proto.collector.") {
+    if route.starts_with("/v1/") || route == "/api/v1/write" || route.starts_with("/opentelemetry.proto.collector.") {
         return Span::none();
     }
     let method = request.method().as_str();

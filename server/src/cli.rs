@@ -1,5 +1,5 @@
 //! The command line. Without a command it serves. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing found, 4 the server
-//! does not answer.
+//! does not answer, 141 nobody reads the output.
 
 pub mod check;
 pub mod client;
@@ -327,7 +327,11 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { command, common } = cli;
-    match command.unwrap_or(Command::Serve) {
+    let command = command.unwrap_or(Command::Serve);
+    if !matches!(command, Command::Serve | Command::Engine(_) | Command::Demo(_)) {
+        end_with_the_reader();
+    }
+    match command {
         Command::Engine(engine) => serve::engine(&engine),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "watchfire", &mut std::io::stdout());
@@ -340,6 +344,20 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Keys(keys) => block_on(keys::run(&common, keys)),
         other => block_on(talk::run(&common, other)),
     }
+}
+
+/// The status of a program that ended because nobody read on: 128 and the number of SIGPIPE.
+const NOBODY_READS: i32 = 141;
+
+/// Ends quietly where the reader of the output is gone (`watchfire alerts | head -1`), as other programs do. Printing panics then.
+fn end_with_the_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str().is_some_and(|text| text.contains("Broken pipe")) {
+            std::process::exit(NOBODY_READS);
+        }
+        usual(panic);
+    }));
 }
 
 fn block_on(future: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {

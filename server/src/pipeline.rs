@@ -322,6 +322,7 @@ pub async fn start(
     let api = reading
         .merge(collector.http_router())
         .merge(collector.sentry_router())
+        .merge(collector.remote_write_router())
         .merge(alerting.router())
         .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
         .merge(incidents.router())
@@ -359,7 +360,7 @@ pub async fn start(
     ];
     let intake_router = collector.http_router();
     let stop = Stop { intake, loops, leading };
-    let parts = Parts { alerting, delivery: delivery.clone(), remediation, collector, clock };
+    let parts = Parts { alerting, delivery: delivery.clone(), remediation, collector: collector.clone(), clock };
     let reloading = Reloading::new(config, config_file, parts, &registry)?;
     Ok(Running {
         addresses,

@@ -1,5 +1,5 @@
-//! Takes up a changed configuration while Watchfire runs: rules, escalations, receivers, remediations and processing. In: a freshly read
-//! configuration. Out: the parts go on with it, all or none; what needs a restart is named. A configuration with a mistake changes
+//! Takes up a changed configuration while Watchfire runs: rules of alerts and of grouping, escalations, receivers, remediations and
+//! processing. In: a freshly read configuration. Out: the parts go on with it, all or none; what needs a restart is named. A configuration with a mistake changes
 //! nothing and is told in the log and by `watchfire_config_last_reload_successful`.
 
 pub mod changes;
@@ -12,6 +12,7 @@ use alerting::Alerting;
 use alerting::delivery::DeliveryWorker;
 use collector::Collector;
 use collector::pipeline::Pipeline;
+use model::fingerprint::Rules;
 use model::time::Clock;
 use prometheus::{IntGauge, Registry};
 use remediation::Remediation;
@@ -28,7 +29,7 @@ pub struct Parts {
     pub delivery: Arc<DeliveryWorker>,
     /// Remediations.
     pub remediation: Remediation,
-    /// Processing.
+    /// Processing, and rules that group errors.
     pub collector: Collector,
     /// When a reload happened.
     pub clock: Arc<dyn Clock>,
@@ -92,6 +93,7 @@ impl Reloading {
         if !problems.is_empty() {
             return Err(format!("{} (with {} as before: restart to take up everything)", problems.join("; "), restart.join(", ")));
         }
+        let grouping = Rules::new(&next.errors.rules).map_err(|problems| problems.join("; "))?;
         let rules = load_rules(&next, self.file.as_deref()).map_err(|problems| problems.join("; "))?;
         let pipeline =
             Pipeline::new(&next.pipeline).map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
@@ -100,6 +102,7 @@ impl Reloading {
         self.parts.collector.set_pipeline(Arc::new(pipeline));
         self.parts.remediation.reload(next.remediation.remediations.clone());
         self.parts.alerting.reload(rules);
+        self.parts.collector.set_error_rules(grouping);
         *running = next;
         if !restart.is_empty() {
             tracing::warn!(settings = restart.join(", "), "these settings changed too and need a restart: until then the old ones hold");

@@ -19,7 +19,7 @@ use model::time::Timestamp;
 use model::units::Value;
 
 use crate::sql::understood;
-use rows::{DetailRow, GroupRow, ImpactRow, LogRow, TraceRow, UsersRow};
+use rows::{DetailRow, GroupRow, ImpactRow, LogRow, TouchedRow, TraceRow, UsersRow};
 use versions::SeenRow;
 
 /// How long one statement may take.
@@ -145,6 +145,10 @@ const LOGS: &str = "SELECT toString(service) AS service_name, if(severity_number
      replaceRegexpAll(leftUTF8(body, 300), '[0-9a-fA-F]*[0-9][0-9a-fA-F]*', '#') \
      ORDER BY records DESC, service_name, text LIMIT ?";
 
+/// Who took part in failed traces.
+const TOUCHED: &str = "SELECT toString(service) AS service_name, uniqExact(trace_id) AS traces FROM spans WHERE {within} \
+     GROUP BY service_name ORDER BY traces DESC, service_name LIMIT ?";
+
 impl ClickHouseEvidence {
     /// Over a client whose database holds the telemetry.
     pub fn new(client: Client) -> Self {
@@ -224,6 +228,15 @@ impl ClickHouseEvidence {
         Ok(traces.collect())
     }
 
+    async fn touched(&self, query: &EvidenceQuery, window: Window) -> Result<Vec<String>, QueryError> {
+        if query.services.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ask = self.ask(TOUCHED, &[], query, (Bucket::Minutes, Scope::Touched), window.start, window.end).bind(MAX_SERVICES);
+        let found: Vec<TouchedRow> = all(ask).await?;
+        Ok(found.into_iter().filter(|row| row.traces > 0).map(|row| row.service_name).collect())
+    }
+
     async fn logs(&self, query: &EvidenceQuery, window: Window, limit: usize) -> Result<Vec<LogGroup>, QueryError> {
         let ask = self.ask(LOGS, &[], query, (Bucket::Minutes, Scope::Touched), window.start, window.end).bind(limit);
         let found: Vec<LogRow> = all(ask).await?;
@@ -247,6 +260,7 @@ impl EvidenceSource for ClickHouseEvidence {
             errors: self.errors(query, window, limit).await?,
             slow_traces: self.slow_traces(query, window, limit).await?,
             logs: self.logs(query, window, limit).await?,
+            touched: self.touched(query, window).await?,
         })
     }
 

@@ -65,7 +65,7 @@ async fn blocks(signal: Signal, bodies: &Bodies, numbers: std::ops::Range<u64>) 
 /// Inserts `batches` times 100 requests of 1,000 records and returns the records; `before` and `after` are called around the
 /// inserts, so that what prepares them does not count.
 pub async fn insert(world: &Watchfire, signal: Signal, batches: u64, mut around: impl FnMut()) -> u64 {
-    let clickhouse = ClickHouse::unix(&world.data().join("engine.sock"));
+    let clickhouse = ClickHouse::unix(&world.data().join("engine.sock")).database("watchfire");
     let bodies = Bodies::encode(signal, 1_000, 10, "alone");
     let mut ready = Vec::new();
     for batch in 0..batches {

@@ -20,6 +20,8 @@ mod own_spans;
 mod processing;
 #[path = "e2e/reload.rs"]
 mod reload;
+#[path = "e2e/remote_write.rs"]
+mod remote_write;
 #[path = "e2e/sentry.rs"]
 mod sentry;
 #[path = "e2e/spine.rs"]

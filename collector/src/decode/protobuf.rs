@@ -11,7 +11,7 @@ mod wire;
 pub(crate) use logs::logs;
 pub(crate) use metrics::metrics;
 pub(crate) use traces::traces;
-pub(crate) use wire::{Field, Message, WireError};
+pub(crate) use wire::{Field, Message, WireError, zigzag};
 
 /// Most buckets of one histogram: a varint of one byte becomes eight, so they are bounded while reading.
 pub(crate) const MAX_BUCKETS: usize = 16_384;

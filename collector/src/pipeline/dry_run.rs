@@ -12,6 +12,7 @@ use super::patterns::Miner;
 use super::{Pipeline, RecordTrace};
 use crate::config::Config;
 use crate::decode::{DecodeError, Format, Protocol, Signal};
+use crate::family::Families;
 use crate::rows::red::NameGuard;
 use crate::rows::{Arrival, Builder, Built, Limits};
 use crate::series::{SeriesCache, TargetInfoCache};
@@ -89,6 +90,7 @@ fn report(config: &Config, pipeline: &Pipeline, signal: Signal, body: &[u8], arr
         pipeline,
         active: &active,
         miner: &miner,
+        families: &Families::default(),
     };
     let mut builder = Builder::new(arrival, None);
     builder.tell();

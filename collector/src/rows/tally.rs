@@ -33,10 +33,26 @@ pub(crate) enum Reason {
     LabelTooLong,
     /// A cumulative series past the limit of its metric, or a metric past the limit of its tenant.
     TooManySeries,
+    /// A series without `__name__`.
+    NoMetricName,
+    /// A label without a name.
+    EmptyLabelName,
+    /// The same label name twice.
+    DuplicateLabel,
+    /// Another value for a moment that has one already.
+    DuplicateSample,
+    /// A native histogram that contradicts itself.
+    BadNativeHistogram,
+    /// A native histogram of a schema that nobody knows.
+    UnknownSchema,
+    /// Explicit buckets whose counts are not whole.
+    FractionalCounts,
+    /// A reference past the end of the symbols.
+    BadReference,
 }
 
 /// All reasons, in the order of the enum.
-const REASONS: [Reason; 14] = [
+const REASONS: [Reason; 22] = [
     Reason::TooOld,
     Reason::TooFarAhead,
     Reason::NoTime,
@@ -51,6 +67,14 @@ const REASONS: [Reason; 14] = [
     Reason::TooManyLabels,
     Reason::LabelTooLong,
     Reason::TooManySeries,
+    Reason::NoMetricName,
+    Reason::EmptyLabelName,
+    Reason::DuplicateLabel,
+    Reason::DuplicateSample,
+    Reason::BadNativeHistogram,
+    Reason::UnknownSchema,
+    Reason::FractionalCounts,
+    Reason::BadReference,
 ];
 
 impl Reason {
@@ -71,6 +95,14 @@ impl Reason {
             Reason::TooManyLabels => "too_many_labels",
             Reason::LabelTooLong => "label_too_long",
             Reason::TooManySeries => "too_many_series",
+            Reason::NoMetricName => "no_metric_name",
+            Reason::EmptyLabelName => "empty_label_name",
+            Reason::DuplicateLabel => "duplicate_label",
+            Reason::DuplicateSample => "duplicate_sample",
+            Reason::BadNativeHistogram => "bad_native_histogram",
+            Reason::UnknownSchema => "unknown_schema",
+            Reason::FractionalCounts => "fractional_counts",
+            Reason::BadReference => "bad_reference",
         }
     }
     /// For people: what is wrong and what would be right.
@@ -90,6 +122,14 @@ impl Reason {
             Reason::TooManyLabels => "with more labels than collector.max_labels",
             Reason::LabelTooLong => "with a label longer than collector.max_label_name or max_label_value",
             Reason::TooManySeries => "of series past the limit of the metric or tenant (send fewer series, or raise pipeline.cardinality)",
+            Reason::NoMetricName => "of a series without the label `__name__`",
+            Reason::EmptyLabelName => "of a series with a label without a name",
+            Reason::DuplicateLabel => "of a series that has the same label name twice",
+            Reason::DuplicateSample => "for a series and time that the same request gives another value",
+            Reason::BadNativeHistogram => "native histograms whose spans, buckets and count do not fit",
+            Reason::UnknownSchema => "native histograms of a schema that is not known (send -4 to 8, or -53)",
+            Reason::FractionalCounts => "native histograms with custom buckets whose counts are not whole numbers",
+            Reason::BadReference => "with a label or metadata reference past the end of the symbols, or a name without a value",
         }
     }
 }
@@ -131,6 +171,17 @@ impl Part {
     }
 }
 
+/// Records of a request of Prometheus that are stored, those included that the request holds twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Number samples.
+    pub(crate) samples: u64,
+    /// Native histogram samples.
+    pub(crate) histograms: u64,
+    /// Exemplars.
+    pub(crate) exemplars: u64,
+}
+
 /// The counts of one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -138,6 +189,8 @@ pub(crate) struct Tally {
     cut: [u64; PARTS.len()],
     /// Records in the request, kept or not.
     pub(crate) records: u64,
+    /// What was kept of a request of Prometheus.
+    pub(crate) written: Written,
     /// Spans counted as `overflow` in the derived series.
     pub(crate) red_overflow: u64,
     /// Items of Sentry's envelopes.

@@ -31,6 +31,7 @@ use prometheus::Registry;
 use proptest::prelude::*;
 
 use crate::decode::{DecodeError, Format, Protocol, Signal};
+use crate::family::Families;
 use crate::pipeline::Pipeline;
 use crate::pipeline::cardinality::ActiveSeries;
 use crate::pipeline::patterns::Miner;
@@ -169,6 +170,7 @@ pub(crate) struct World {
     pub(crate) pipeline: Pipeline,
     pub(crate) active: ActiveSeries,
     pub(crate) miner: Miner,
+    pub(crate) families: Families,
 }
 
 impl Default for World {
@@ -188,6 +190,7 @@ impl World {
             pipeline: Pipeline::new(&crate::pipeline::Config::default()).unwrap(),
             active: ActiveSeries::default(),
             miner: Miner::default(),
+            families: Families::default(),
         }
     }
     pub(crate) fn arrival(&self) -> Arrival<'_> {
@@ -204,6 +207,7 @@ impl World {
             pipeline: &self.pipeline,
             active: &self.active,
             miner: &self.miner,
+            families: &self.families,
         }
     }
 }

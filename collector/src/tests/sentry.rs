@@ -9,7 +9,6 @@ use model::access::{LateKey, Permission};
 use model::fingerprint::{EventMatch, FingerprintRule, Rules};
 use model::sink::Refusal;
 use model::time::Span as Pause;
-use model::units::ByteCount;
 use tower::ServiceExt;
 
 use super::bad_input::{deflate, gzip, zstd};
@@ -17,7 +16,7 @@ use super::fixtures::*;
 use super::services::{bytes, post, with_principal};
 use crate::{Config, SentryConfig, SentryRateLimit};
 
-const ENVELOPE: &str = "/api/1/envelope/";
+pub(super) const ENVELOPE: &str = "/api/1/envelope/";
 const ID: &str = "9ec79c33ec9942ab8353589fcb2e04dc";
 /// The second in which all requests arrive.
 const SECOND: u64 = NOW / 1_000_000_000;
@@ -28,7 +27,7 @@ fn envelope_of(header: &str, items: &[(&str, &str)]) -> String {
     format!("{header}\n{}", items.collect::<String>())
 }
 
-fn error_event() -> String {
+pub(super) fn error_event() -> String {
     format!(
         r#"{{"event_id":"{ID}","timestamp":{SECOND}.25,"platform":"python","level":"error","release":"2.4.1","environment":"prod","server_name":"web-1",
         "transaction":"POST /order","logger":"shop","user":{{"id":"u7","ip_address":"{{{{auto}}}}"}},"tags":{{"region":"eu","watchfire.title":"x"}},
@@ -43,11 +42,11 @@ fn error_event() -> String {
     )
 }
 
-fn envelope(items: &[(&str, &str)]) -> String {
+pub(super) fn envelope(items: &[(&str, &str)]) -> String {
     envelope_of(&format!(r#"{{"event_id":"{ID}","sent_at":"2026-03-01T00:00:00Z"}}"#), items)
 }
 
-async fn send(rig: &Rig, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> (StatusCode, http::HeaderMap, String) {
+pub(super) async fn send(rig: &Rig, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> (StatusCode, http::HeaderMap, String) {
     let router = with_principal(rig.collector.sentry_router(), Permission::Ingest);
     let answer = router.oneshot(post(path, headers, body)).await.unwrap();
     let (status, headers) = (answer.status(), answer.headers().clone());
@@ -278,78 +277,6 @@ async fn the_fingerprint_of_the_sdk_and_the_rules_are_respected() {
     let (by_rule, tags) = print(r#"["bank-down"]"#, "a").await;
     assert_ne!(by_rule, own);
     assert!(tags.contains("watchfire.grouped_by=grouped by the rule `payments`: pay,watchfire.title=Payments of shop}"), "{tags}");
-}
-
-/// name, path, headers, body, status, words of the sentence
-type Case = (&'static str, &'static str, Vec<(&'static str, &'static str)>, Vec<u8>, StatusCode, &'static str);
-
-fn bad() -> Vec<Case> {
-    let good = envelope(&[("event", &error_event())]).into_bytes();
-    let gzip_header = vec![("content-encoding", "gzip")];
-    let bad = StatusCode::BAD_REQUEST;
-    let large = StatusCode::PAYLOAD_TOO_LARGE;
-    let cut = |by: usize| good[..good.len() - by].to_vec();
-    let of = |kind: &str, payload: &str| envelope(&[(kind, payload)]).into_bytes();
-    let deep = format!(r#"{{"extra":{{"a":{}{}}}}}"#, "[".repeat(5_000), "]".repeat(5_000));
-    let ignored = format!(r#"{{"breadcrumbs":{}"#, "[".repeat(50_000));
-    let objects = format!(r#"{{"spans":[{}{{}}]}}"#, "{},".repeat(20_000));
-    let not_utf8 = good.iter().map(|byte| if *byte == b'7' { 0xFF } else { *byte }).collect::<Vec<u8>>();
-    vec![
-        ("empty", ENVELOPE, vec![], vec![], bad, "first line of the envelope is not a JSON object"),
-        ("text", ENVELOPE, vec![], b"hello".to_vec(), bad, "first line of the envelope"),
-        ("a list", ENVELOPE, vec![], b"[]\n".to_vec(), bad, "another JSON value"),
-        ("cut off", ENVELOPE, vec![], cut(100), bad, "the envelope is cut off"),
-        ("cut inside JSON", ENVELOPE, vec![], of("event", "{\"a\":"), bad, "item 1 (event) is not a JSON object: EOF"),
-        ("an item of another shape", ENVELOPE, vec![], of("transaction", "[1]"), bad, "item 1 (transaction) is not a JSON object"),
-        ("a broken log", ENVELOPE, vec![], of("log", "x"), bad, "item 1 (log) is not a JSON object"),
-        ("a broken check-in", ENVELOPE, vec![], of("check_in", ""), bad, "item 1 (check_in)"),
-        ("no type", ENVELOPE, vec![], b"{}\n{}\n{}\n".to_vec(), bad, "names no type"),
-        ("not UTF-8", ENVELOPE, vec![], not_utf8, bad, "not a JSON object"),
-        ("event not UTF-8", "/api/1/store/", vec![], b"{\"message\":\"\xff\"}".to_vec(), bad, "item 1 (event) is not UTF-8"),
-        ("no event", "/api/1/store/", vec![], b"".to_vec(), bad, "item 1 (event) is not a JSON object"),
-        ("an envelope as event", "/api/1/store/", vec![], good.clone(), bad, "trailing characters"),
-        ("too deep", "/api/1/store/", vec![], deep.into_bytes(), bad, "recursion limit"),
-        ("deep where nobody looks", "/api/1/store/", vec![], ignored.into_bytes(), bad, "EOF while parsing"),
-        ("no gzip", ENVELOPE, gzip_header.clone(), good.clone(), bad, "not a complete gzip stream"),
-        ("cut gzip", ENVELOPE, gzip_header.clone(), gzip(&good)[..60].to_vec(), bad, "not a complete gzip stream"),
-        ("no brotli", ENVELOPE, vec![("content-encoding", "br")], good.clone(), bad, "not a complete br stream"),
-        ("cut brotli", ENVELOPE, vec![("content-encoding", "br")], vec![0x1b, 0x85, 0x00, 0x80], bad, "not a complete br stream"),
-        ("no zstd", ENVELOPE, vec![("content-encoding", "zstd")], good.clone(), bad, "not a complete zstd stream"),
-        ("no deflate", ENVELOPE, vec![("content-encoding", "deflate")], good.clone(), bad, "not a complete deflate stream"),
-        ("bomb", ENVELOPE, gzip_header, gzip(&vec![0; 8 << 20]), large, "larger than 256KiB after decompression"),
-        ("too large", ENVELOPE, vec![], vec![0; 65 << 10], large, "larger than 64KiB on the wire"),
-        ("countless objects", ENVELOPE, vec![], of("transaction", &objects), large, "send smaller batches"),
-        ("lzma", ENVELOPE, vec![("content-encoding", "lzma")], good.clone(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "`lzma` is not supported"),
-        ("no number", "/api/shop/envelope/", vec![], good.clone(), StatusCode::NOT_FOUND, "the project's number"),
-        ("a huge number", "/api/99999999999999999999/envelope/", vec![], good, StatusCode::NOT_FOUND, "the project's number"),
-    ]
-}
-
-#[tokio::test]
-async fn bad_input_gets_a_sentence_and_nothing_of_it_is_stored() {
-    let rig = Rig::new(Config {
-        max_wire_bytes: ByteCount(64 << 10),
-        max_decoded_bytes: ByteCount(256 << 10),
-        max_request_memory: ByteCount(4 << 20),
-        hold: Pause::millis(1),
-        ..Config::default()
-    });
-    for (name, path, headers, body, status, words) in bad() {
-        let (found, headers, text) = send(&rig, path, &headers, body).await;
-        assert_eq!(found, status, "{name}: {text}");
-        let detail = serde_json::from_str::<serde_json::Value>(&text).unwrap()["detail"].as_str().unwrap().to_owned();
-        assert!(detail.contains(words) && !detail.contains('\n'), "{name}: {detail}");
-        assert!(headers.get("x-sentry-rate-limits").is_none(), "{name}: SDKs need not pause");
-    }
-    let refused = bad().len() as f64;
-    assert_eq!(rig.meter("watchfire_collector_requests_total", &[("protocol", "sentry")]), refused);
-    assert_eq!(rig.meter("watchfire_collector_inflight_bytes", &[]), 0.0);
-    assert_eq!(rig.sink.batches.lock().unwrap().len(), 0);
-    // An item that is broken takes the whole envelope with it: all or nothing.
-    let mixed = envelope(&[("event", &error_event()), ("session", "x")]);
-    assert_eq!(send(&rig, ENVELOPE, &[], mixed).await.0, StatusCode::BAD_REQUEST);
-    assert_eq!(send(&rig, ENVELOPE, &[], envelope(&[("event", &error_event())])).await.0, StatusCode::OK);
-    assert_eq!(rig.sink.rows("error_events").len(), 1, "nothing else was lost");
 }
 
 #[tokio::test]

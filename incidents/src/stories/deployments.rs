@@ -158,8 +158,12 @@ async fn the_postmortem_tells_what_went_out_recorded_or_seen() {
         previous: previous.into(),
         first_seen,
     };
-    *world.telemetry.versions.lock().unwrap() =
-        vec![seen("cart", "7", "6", ago(60)), seen("cart", "8", "7", ago(9)), seen("mail", "4", "3", ago(9))];
+    *world.telemetry.versions.lock().unwrap() = vec![
+        seen("cart", "7", "6", ago(60)),
+        seen("cart", "8", "7", ago(9)),
+        seen("mail", "4", "3", ago(9)),
+        seen("payments", "2", "1", ago(50)),
+    ];
     let body = json!({"service": "cart", "version": "8", "at": ago(10), "description": "faster | <b>cart</b>", "link": "https://ci.example.org/8"});
     say(&world, body).await;
     say(&world, json!({"service": "cart", "version": "8.1", "at": START.plus(Duration::from_secs(60))})).await;
@@ -169,6 +173,7 @@ async fn the_postmortem_tells_what_went_out_recorded_or_seen() {
         section(&markdown).lines().skip(2).collect::<Vec<_>>(),
         [
             "| 2026-02-25 05:13:20 | 58m before the start | cart | 7 | 6 | production | its first span; nobody recorded it |",
+            "| 2026-02-25 05:23:20 | 48m before the start | payments | 2 | 1 | production | its first span; nobody recorded it |",
             "| 2026-02-25 06:03:20 | 8m before the start | cart | 8 | 7 | production | recorded by ci, first span at 2026-02-25 06:04:20: faster \\| &lt;b&gt;cart&lt;/b&gt; ([link](<https://ci.example.org/8>)) |",
             "| 2026-02-25 06:14:20 | 3m after the start | cart | 8.1 | - | production | recorded by ci |",
         ]

@@ -101,7 +101,8 @@ fn evidence(query: &EvidenceQuery) -> Evidence {
             seconds: Value(5.5),
             failed: true,
         }],
-        logs: vec![LogGroup { service, severity: "error".into(), body: "payment failed".into(), count: 90 }],
+        logs: vec![LogGroup { service: service.clone(), severity: "error".into(), body: "payment failed".into(), count: 90 }],
+        touched: vec![service, "payments".into()],
     }
 }
 

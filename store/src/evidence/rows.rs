@@ -64,3 +64,10 @@ pub struct LogRow {
     pub text: String,
     pub records: u64,
 }
+
+/// A service in failed traces.
+#[derive(Row, Deserialize)]
+pub struct TouchedRow {
+    pub service_name: String,
+    pub traces: u64,
+}

@@ -145,6 +145,9 @@ async fn an_outage_is_told_in_numbers() {
     let logs: Vec<_> = own.logs.iter().map(|l| (l.service.as_str(), l.count)).collect();
     assert_eq!(logs, [("checkout", 9), ("db", 5), ("checkout", 2)]);
 
+    // `stock` stands in a failed trace of checkout's; `mail` stands in none, and where nobody is named all are meant.
+    assert_eq!((own.touched.as_slice(), found.touched.len()), (["checkout".to_owned(), "stock".to_owned()].as_slice(), 0));
+
     let narrow = EvidenceQuery { services: vec!["stock".into(), "it's ?".into()], limit: 1, ..query.clone() };
     let narrow = source.evidence(&narrow).await.unwrap();
     assert_eq!((narrow.impact.len(), narrow.errors.len(), narrow.slow_traces.len(), narrow.logs.len()), (1, 0, 1, 0));

@@ -69,6 +69,19 @@ fn bad_configuration_and_bad_rules_name_file_line_field_and_fix() {
     assert!(code == Some(1) && text.contains("WATCHFIRE_NO_SUCH") && text.contains("line 4"), "{text}");
 }
 
+#[test]
+fn a_reader_that_goes_away_ends_a_command_quietly() {
+    let mut child = Command::new(crate::WATCHFIRE)
+        .args(["check", "--print-defaults"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), said(&output).as_str()), (Some(141), ""));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_close_the_door_and_open_it() {
     let mut world = Watchfire::prepare(crate::WATCHFIRE, "", &[]);
