@@ -9,7 +9,7 @@ use axum::http::Request;
 use bytes::Bytes;
 use collector::Collector;
 use model::access::{Permission, Principal};
-use model::columns::TableBlock;
+use model::columns::{TableBlock, TableSpec};
 use model::event::Actor;
 use model::sink::{Appended, Batch, Refusal, TelemetrySink};
 use model::tables;
@@ -62,10 +62,11 @@ async fn blocks(signal: Signal, bodies: &Bodies, numbers: std::ops::Range<u64>) 
     std::mem::take(&mut *kept)
 }
 
-/// Inserts `batches` times 100 requests of 1,000 records and returns the records; `before` and `after` are called around the
-/// inserts, so that what prepares them does not count.
-pub async fn insert(world: &Watchfire, signal: Signal, batches: u64, mut around: impl FnMut()) -> u64 {
-    let clickhouse = ClickHouse::unix(&world.data().join("engine.sock")).database("watchfire");
+/// The inserts of `batches` times 100 requests of 1,000 records, as the write-ahead log would send them, packed.
+pub struct Inserts(Vec<(&'static TableSpec, String, Bytes)>);
+
+/// Encodes and packs; what this costs does not count.
+pub async fn prepare(signal: Signal, batches: u64) -> Inserts {
     let bodies = Bodies::encode(signal, 1_000, 10, "alone");
     let mut ready = Vec::new();
     for batch in 0..batches {
@@ -82,10 +83,28 @@ pub async fn insert(world: &Watchfire, signal: Signal, batches: u64, mut around:
             }
         }
     }
-    around();
-    for (table, token, bytes) in ready {
+    Inserts(ready)
+}
+
+fn engine(world: &Watchfire) -> ClickHouse {
+    ClickHouse::unix(&world.data().join("engine.sock")).database("watchfire")
+}
+
+/// Inserts them one after the other.
+pub async fn insert(world: &Watchfire, inserts: Inserts) {
+    let clickhouse = engine(world);
+    for (table, token, bytes) in inserts.0 {
         clickhouse.insert(table, &token, bytes).await.unwrap();
     }
-    around();
-    batches * 100_000
+}
+
+/// Waits until the engine has merged what it wants to merge now: nothing runs for three seconds. Merges are part of what rows cost.
+pub async fn settle(world: &Watchfire) {
+    let clickhouse = engine(world);
+    let mut quiet = 0;
+    while quiet < 15 {
+        let running: u64 = clickhouse.client().query("SELECT count() FROM system.merges").fetch_one().await.unwrap();
+        quiet = if running == 0 { quiet + 1 } else { 0 };
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
 }

@@ -106,38 +106,79 @@ async fn page(executable: &str, runs: usize) {
     println!("first bad span -> PagerDuty request, {runs} runs: p50 {:.2} s, p99 {:.2} s, least {:.2} s", at(0.5), at(0.99), seconds[0]);
 }
 
-/// For each signal, the engine alone and then everything, in one run: rows a second, and CPU by process.
+/// One measurement: microseconds of CPU a record, merges that the load caused included.
+struct Cost {
+    stored_per_second: f64,
+    record_bytes: f64,
+    server: f64,
+    engine: f64,
+    alone: f64,
+}
+
+impl Cost {
+    /// What part of the rows per CPU-second that the engine makes alone is left with the server in front of it, in percent.
+    fn left(&self) -> f64 {
+        self.alone * 100.0 / (self.server + self.engine)
+    }
+}
+
+/// The load, and then about as many of the very same blocks by the engine alone, each with an empty data folder.
+async fn cost(executable: &str, signal: Signal, name: &str, length: Duration) -> Cost {
+    let mut world = Watchfire::prepare(executable, "", &[]);
+    world.start().await;
+    let (server, engine) = (world.pid(), child_of(world.pid()));
+    let before = (process(server).1, process(engine).1);
+    let seconds = format!("{}s", length.as_secs());
+    let target = format!("http://{}", world.grpc);
+    let output = world.command(&["load", name, "--json", "--duration", &seconds, "--target", &target]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    tests::alone::settle(&world).await;
+    let after = (process(server).1, process(engine).1);
+    world.stop().await;
+    let of = |pointer: &str| report.pointer(pointer).and_then(serde_json::Value::as_f64).unwrap();
+    let records = of("/stored");
+
+    let batches = (records / 100_000.0).round().max(1.0) as u64;
+    let inserts = tests::alone::prepare(signal, batches).await;
+    let mut world = Watchfire::prepare(executable, "", &[]);
+    world.start().await;
+    let engine = child_of(world.pid());
+    let start = process(engine).1;
+    tests::alone::insert(&world, inserts).await;
+    tests::alone::settle(&world).await;
+    let alone = process(engine).1 - start;
+    world.stop().await;
+    Cost {
+        stored_per_second: of("/records_per_second/stored"),
+        record_bytes: of("/record_bytes"),
+        server: (after.0 - before.0) * 1e6 / records,
+        engine: (after.1 - before.1) * 1e6 / records,
+        alone: alone * 1e6 / (batches * 100_000) as f64,
+    }
+}
+
+/// For each signal, everything and then the engine alone, in one run: rows a second, and CPU by process.
 async fn rate(executable: &str, length: Duration) {
-    println!("signal       bytes  stored/s  server us  engine us  engine alone us  left of the engine's speed");
+    println!("signal       bytes  stored/s  server us  engine us  engine alone us  left of the engine's rows per CPU-second");
     for (signal, name) in [(Signal::Spans, "spans"), (Signal::Logs, "logs"), (Signal::Metrics, "metrics")] {
-        let mut alone = Vec::new();
-        let mut with = Vec::new();
+        let mut costs = Vec::new();
         for _ in 0..3 {
-            let mut world = Watchfire::prepare(executable, "", &[]);
-            world.start().await;
-            let engine = child_of(world.pid());
-            let mut readings = Vec::new();
-            let rows = tests::alone::insert(&world, signal, 6, || readings.push(process(engine).1)).await;
-            alone.push((readings[1] - readings[0]) * 1e6 / rows as f64);
-            let seconds = format!("{}s", length.as_secs());
-            let target = format!("http://{}", world.grpc);
-            let output = world.command(&["load", name, "--json", "--duration", &seconds, "--target", &target]).output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            with.push(serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap());
-            world.stop().await;
+            costs.push(cost(executable, signal, name, length).await);
         }
-        let median = |mut list: Vec<f64>| {
+        let median = |of: fn(&Cost) -> f64| {
+            let mut list: Vec<f64> = costs.iter().map(of).collect();
             list.sort_by(f64::total_cmp);
             list[list.len() / 2]
         };
-        let of = |pointer: &str| median(with.iter().map(|report| report.pointer(pointer).unwrap().as_f64().unwrap()).collect());
-        let alone = median(alone);
-        let (server, engine) = (of("/cpu_microseconds_per_record/server"), of("/cpu_microseconds_per_record/engine"));
         println!(
-            "{name:<12} {:>5.0} {:>9.0} {server:>10.2} {engine:>10.2} {alone:>16.2} {:>27.0} %",
-            of("/record_bytes"),
-            of("/records_per_second/stored"),
-            alone * 100.0 / (server + engine)
+            "{name:<12} {:>5.0} {:>9.0} {:>10.2} {:>10.2} {:>16.2} {:>42.0} %",
+            median(|cost| cost.record_bytes),
+            median(|cost| cost.stored_per_second),
+            median(|cost| cost.server),
+            median(|cost| cost.engine),
+            median(|cost| cost.alone),
+            median(Cost::left)
         );
     }
 }

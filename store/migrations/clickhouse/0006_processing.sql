@@ -22,4 +22,5 @@ ENGINE = MergeTree
 PARTITION BY (toDate(last_ts, 'UTC'), retention_days)
 ORDER BY (tenant, service, pattern_id, toStartOfHour(last_ts), severity_number)
 TTL toDateTime(last_ts) + toIntervalDay(retention_days)
-SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1;
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1,
+    min_bytes_for_wide_part = 134217728, merge_selector_base = 8;
