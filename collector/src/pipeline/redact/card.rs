@@ -71,6 +71,10 @@ fn check(text: &[u8], run: Range<usize>) -> Option<Range<usize>> {
         }
     }
     groups.push(start..run.end);
+    // Of a written-out `\u0008` the digits are no digits of the number.
+    if text[..run.start].ends_with(b"\\u") && groups[0].len() > 4 {
+        groups[0].start += 4;
+    }
     let plain = groups.iter().find(|group| (LEAST..=MOST).contains(&group.len()) && alone(text, group) && plain(&text[(*group).clone()]));
     plain.cloned().or_else(|| grouped(text, &groups))
 }
@@ -109,7 +113,24 @@ fn alone(text: &[u8], range: &Range<usize>) -> bool {
         at.and_then(|at| text.get(at)) == Some(&b'.') && beyond.and_then(|at| text.get(at)).is_some_and(u8::is_ascii_digit)
     };
     let (before, after) = (range.start.checked_sub(1), Some(range.end));
-    !word(before) && !word(after) && !point(before, range.start.checked_sub(2)) && !point(after, Some(range.end + 1))
+    (!word(before) || escaped(&text[..range.start]))
+        && !word(after)
+        && !point(before, range.start.checked_sub(2))
+        && !point(after, Some(range.end + 1))
+}
+
+/// Whether the text ends with an escape of JSON or with a colour of a terminal, whose letters are no letters of a word.
+fn escaped(before: &[u8]) -> bool {
+    let hex = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
+    match before {
+        [.., b'\\', b'b' | b'f' | b'n' | b'r' | b't' | b'v'] => true,
+        [.., b'\\', b'u', a, b, c, d] => hex(&[*a, *b, *c, *d]),
+        [colour @ .., b'm'] => {
+            let digits = colour.iter().rev().take(12).take_while(|byte| byte.is_ascii_digit() || **byte == b';').count();
+            colour[..colour.len() - digits].ends_with(b"[")
+        }
+        _ => false,
+    }
 }
 
 /// Whether a network issues numbers of this length with this prefix. Visa's 19 digits and UnionPay's 17 to 19 count only where they

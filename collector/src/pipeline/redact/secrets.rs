@@ -53,45 +53,66 @@ pub(super) const FINDERS: [Finder; 13] = [
     },
 ];
 
+/// Where a token may begin: at the edge of a word, behind an escape of JSON (the `n` of a written-out `\n` is no letter of a word), or
+/// behind a colour of a terminal.
+macro_rules! begin {
+    () => {
+        r"(?:(?-u:\b)|\\[bfnrtv]|\\u[0-9a-fA-F]{4}|\[[0-9;]{0,12}m)"
+    };
+}
+
 const MAIL: &str =
     r#"[^\s@"'`<>()\[\]{}:;,/\\=|&?!#$*]{1,64}@(?:[^\s@"'`<>()\[\]{}:;,/\\=|&?!#$*%.]{1,63}\.){1,8}[A-Za-z\u{80}-\u{10FFFF}]{2,24}"#;
 
-/// `scheme://user:password@`, up to the last `@` of the authority.
-const URL_PASSWORD: &str = r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/?#:@]*:([^\s/?#]+)@";
+/// `scheme://user:password@`, up to the last `@` of the authority. JSON may write `/` as `\/`, here and below.
+const URL_PASSWORD: &str = r"[A-Za-z][A-Za-z0-9+.-]{0,30}:\\*/\\*/[^\s/?#:@]*:([^\s/?#]+)@";
 
-const AWS: &str = r"(?-u:\b)(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?-u:\b)";
+const AWS: &str = concat!(begin!(), r"((?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16})(?-u:\b)");
 
-const GITHUB: &str = r"(?-u:\b)(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255})";
+const GITHUB: &str = concat!(begin!(), r"(gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255})");
 
-const SLACK: &str = r"(?-u:\b)(?:xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{10,255}|xapp-[0-9]-[A-Za-z0-9-]{10,255})|hooks\.slack\.com/([A-Za-z]+/[A-Za-z0-9/_-]{10,255})";
+const SLACK: &str = concat!(
+    begin!(),
+    r"(xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{10,255}|xapp-[0-9]-[A-Za-z0-9-]{10,255})",
+    r"|hooks\.slack\.com\\*/([A-Za-z]+\\*/(?:[A-Za-z0-9_-]|\\*/){10,255})"
+);
 
-const STRIPE: &str = r"(?-u:\b)(?:(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10,255}|whsec_[A-Za-z0-9+/=]{16,255})";
+const STRIPE: &str = concat!(begin!(), r"((?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10,255}|whsec_(?:[A-Za-z0-9+=]|\\*/){16,255})");
 
-const GOOGLE: &str = r"(?-u:\b)(?:AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_.-]{20,2048}|GOCSPX-[A-Za-z0-9_-]{28})";
+const GOOGLE: &str = concat!(begin!(), r"(AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_.-]{20,2048}|GOCSPX-[A-Za-z0-9_-]{28})");
 
 /// GitLab, npm, SendGrid, OpenAI and Anthropic, Hugging Face, DigitalOcean, Shopify.
 const API_KEY: &str = concat!(
-    r"(?-u:\b)(?:glpat-[A-Za-z0-9_.-]{20,300}|npm_[A-Za-z0-9]{36}|SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{32,64}",
+    begin!(),
+    r"(glpat-[A-Za-z0-9_.-]{20,300}|npm_[A-Za-z0-9]{36}|SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{32,64}",
     r"|sk-[A-Za-z0-9_-]{20,300}|hf_[A-Za-z0-9]{30,40}|dop_v1_[a-f0-9]{64}|shpat_[a-fA-F0-9]{32})"
 );
 
 /// Three parts, five where it is encrypted; the last may be empty or cut off.
-const JWT: &str = r"(?-u:\b)eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*){0,3}";
+const JWT: &str = concat!(begin!(), r"(eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*){0,3})");
 
 /// A block that is cut off counts up to the end of the text. Ends of lines may be written as `\n`.
 const PRIVATE_KEY: &str =
     r"(?s)-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----|\z)";
 
-const BEARER: &str = r#"(?i-u:\bbearer)(?:[ \t]+|%20|["']?[ \t]*[:=][ \t]*["']?)([A-Za-z0-9._~+/=-]{8,})"#;
+const BEARER: &str = concat!(begin!(), r#"(?i-u:bearer)(?:[ \t]+|%20|["']?[ \t]*[:=][ \t]*["']?)((?:[A-Za-z0-9._~+=-]|\\*/){8,})"#);
 
-const AUTHORIZATION: &str = r#"(?i-u:\bauthorization\b)\\*["']?\]?[ \t]*(?:=>|[:=,])[ \t]*\[?\\*["']?(?:(?i-u:basic|bearer|token|digest|apikey|negotiate|aws4-hmac-sha256)[ \t]+)?([^\s"'\\,;\[\]{}]+)|(?i-u:\bbasic)[ \t]+([A-Za-z0-9+/_-]{6,}={0,2})"#;
+const AUTHORIZATION: &str = concat!(
+    begin!(),
+    r#"(?i-u:authorization\b)\\*["']?\]?[ \t]*(?:=>|[:=,])[ \t]*\[?\\*["']?"#,
+    r#"(?:(?i-u:basic|bearer|token|digest|apikey|negotiate|aws4-hmac-sha256)[ \t]+)?((?:[^\s"'\\,;\[\]{}]|\\+/)+)|"#,
+    begin!(),
+    r#"(?i-u:basic)[ \t]+((?:[A-Za-z0-9+_-]|\\*/){6,}={0,2})"#
+);
 
 /// Quotes may be escaped several times: JSON within JSON within an attribute.
 const PASSWORD: &str = concat!(
-    r#"(?i-u:pass(?:word|wd|phrase)|(?:\b|_)pwd|(?:\b|_)secret|client[_-]?secret|secret[_-]?(?:access[_-]?)?key|api[_-]?(?:key|token)"#,
-    r#"|(?:access|refresh|id|auth|private|session|csrf|security|bot)[_-]?token)"#,
+    r#"(?:(?i-u:pass(?:word|wd|phrase))|(?:_|"#,
+    begin!(),
+    r#")(?i-u:pwd|secret)|(?i-u:client[_-]?secret|secret[_-]?(?:access[_-]?)?key|api[_-]?(?:key|token)"#,
+    r#"|(?:access|refresh|id|auth|private|session|csrf|security|bot)[_-]?token))"#,
     r#"\\*["']?\]?[ \t]{0,3}(?:=>|:=|[:=])[ \t]{0,3}"#,
-    r#"(?:\\+"(.*?)\\+"|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|([^\s"'\\,;&(){}\[\]<>]+))"#
+    r#"(?:\\+"(.*?)\\+"|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|((?:[^\s"'\\,;&(){}\[\]<>]|\\+/)+))"#
 );
 
 /// What already stands for a secret is none.
@@ -106,7 +127,7 @@ fn not_marked(_: &Captures<'_>, secret: Match<'_>, _: &str) -> bool {
 /// No user of an URL: `user:password@host` is the password's kind.
 fn mail(_: &Captures<'_>, found: Match<'_>, text: &str) -> bool {
     let before = &text[..found.start()];
-    !(before.ends_with(':') && before.contains("://"))
+    !(before.ends_with(':') && (before.contains("://") || before.contains(":\\")))
 }
 
 /// `sk-` begins words too: a key has digits and letters of both cases, or names its maker.
@@ -139,8 +160,8 @@ fn header(all: &Captures<'_>, secret: Match<'_>, _: &str) -> bool {
     }
     let whole = all.get(0).map_or("", |whole| whole.as_str());
     if all.get(2).is_some() {
-        let bare = text.trim_end_matches('=');
-        let decoded = STANDARD_NO_PAD.decode(bare).or_else(|_| URL_SAFE_NO_PAD.decode(bare));
+        let bare = text.trim_end_matches('=').replace('\\', "");
+        let decoded = STANDARD_NO_PAD.decode(&bare).or_else(|_| URL_SAFE_NO_PAD.decode(&bare));
         return decoded.is_ok_and(|bytes| bytes.contains(&b':') && bytes.iter().all(|byte| !byte.is_ascii_control()));
     }
     let lead = &whole[..whole.len() - text.len()];

@@ -95,6 +95,32 @@ fn every_known_secret_goes_and_the_text_around_it_stays() {
     }
 }
 
+/// Text is redacted as it stands, and as often as JSON wrote it into a string of other JSON: quotes, line ends and slashes are told
+/// through any number of backslashes.
+#[test]
+fn what_json_escaped_several_times_is_redacted_too() {
+    let redactor = redactor(&everything());
+    let all = secrets().into_iter().map(|(kind, secret)| (kind, secret.clone(), secret)).chain(in_context());
+    for (kind, text, secret) in all {
+        // Line ends within a key of many lines become escapes too: a line of it must not stay.
+        let part = secret.split(['\n', '\\']).max_by_key(|part| part.len()).unwrap().to_owned();
+        for before in ["", "\n", "said:\r\n\t", "\u{8}", "\u{1b}[31;1m", "é", "\"", "'"] {
+            let mut nested = format!("{before}{text}{}", if matches!(before, "\"" | "'") { before } else { " end" });
+            for depth in 0..5 {
+                let redacted = redactor.redact(&nested, &mut Counts::default());
+                let redacted = redacted.unwrap_or_else(|| panic!("{kind:?} stays at depth {depth} in {nested}"));
+                assert!(!redacted.contains(&part), "{kind:?} at depth {depth}: {nested} -> {redacted}");
+                assert_eq!(redactor.redact(&redacted, &mut Counts::default()), None, "{redacted}");
+                let php = serde_json::to_string(&nested).unwrap().replace('/', "\\/");
+                let redacted = redactor.redact(&php, &mut Counts::default()).unwrap_or_else(|| panic!("{kind:?} stays in {php}"));
+                assert!(!redacted.contains(&part), "{kind:?} with slashes at depth {depth}: {php} -> {redacted}");
+                // As a value and as a key.
+                nested = serde_json::json!({ "k": nested, nested.clone(): [1] }).to_string();
+            }
+        }
+    }
+}
+
 #[test]
 fn what_only_looks_like_a_secret_stays() {
     let redactor = redactor(&everything());
