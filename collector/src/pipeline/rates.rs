@@ -59,6 +59,10 @@ impl Load {
     pub(crate) fn add(&mut self, flow: Flow) {
         self.0[flow as usize] += 1;
     }
+    /// Adds several.
+    pub(crate) fn add_many(&mut self, flow: Flow, count: u64) {
+        self.0[flow as usize] += count;
+    }
     fn total(&self) -> u64 {
         self.0.iter().sum()
     }

@@ -6,7 +6,8 @@ use super::record::{Fields, NamedPoint, Record};
 use super::redact::Counts;
 use super::sampling::{self, Kept};
 use super::trace::Trace;
-use crate::record::{Attribute, LogRecord, Metric, Point, Resource, Scope, Span};
+use crate::record::{Attribute, Attributes, LogRecord, Metric, Point, Resource, Scope, Span, Text, Value};
+use model::labels::METRIC_NAME;
 
 /// What was changed and left out in one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(crate) struct Stage<'r> {
     pipeline: &'r Pipeline,
     /// The answers of the resource and the scope.
     around: Vec<bool>,
+    /// How many records the one at hand is: the samples of a series that Prometheus has named are asked about once.
+    records: u64,
     /// What was done.
     pub(crate) changes: Changes,
     /// Told for people, where it is asked for.
@@ -41,6 +44,7 @@ impl<'r> Stage<'r> {
         (!idle).then(|| Stage {
             pipeline,
             around: vec![false; pipeline.around.len()],
+            records: 1,
             changes: Changes::default(),
             trace: trace.then(Box::default),
         })
@@ -113,6 +117,35 @@ impl<'r> Stage<'r> {
         }
         self.begin::<NamedPoint<'_, '_>>(|| name.to_owned());
         self.record(&pipeline.points, &mut NamedPoint { name, point })
+    }
+
+    /// Changes the labels of a series that Prometheus has named, `__name__` among them; whether it is not dropped with its `records`. Labels are
+    /// redacted where the series is first described, its name at once, because it stands in every row.
+    pub(crate) fn series<'a>(&mut self, labels: &mut Vec<(Text<'a>, Text<'a>)>, records: u64) -> bool {
+        let pipeline = self.pipeline;
+        let at = labels.iter().position(|(name, _)| name == METRIC_NAME);
+        if pipeline.points.is_empty() && pipeline.metric_names.is_empty() {
+            if let (Some(redactor), Some(at)) = (&pipeline.redactor, at) {
+                redactor.text(&mut labels[at].1, &mut self.changes.redacted);
+            }
+            return true;
+        }
+        let name = at.map(|at| labels.swap_remove(at).1);
+        let named = name.is_some();
+        let mut metric = Metric { name: name.unwrap_or_default(), ..Metric::default() };
+        self.metric(&mut metric);
+        let list = labels.drain(..).map(|(name, value)| Attribute { key: name, value: Value::Text(value) }).collect();
+        let mut point = Point { attributes: Attributes { list, cut: 0 }, ..Point::default() };
+        self.records = records;
+        let kept = self.point(&metric.name, &mut point);
+        self.records = 1;
+        // A label without a value is none.
+        let left = point.attributes.list.into_iter().map(|one| (one.key, one.value.into_text()));
+        labels.extend(left.filter(|(name, value)| name.is_empty() || !value.is_empty()));
+        if named {
+            labels.push((METRIC_NAME.into(), metric.name));
+        }
+        kept
     }
 
     /// The labels of a new series without secrets; `None` where they have none.
@@ -252,7 +285,7 @@ impl<'r> Stage<'r> {
         if dropped.len() <= index {
             dropped.resize(index + 1, 0);
         }
-        dropped[index] += 1;
+        dropped[index] += self.records;
         if let Some(trace) = &mut self.trace {
             trace.end("dropped", Some(self.pipeline.rule_name(index).to_owned()));
         }

@@ -12,7 +12,7 @@ use crate::pipeline::cardinality::{OVERFLOW_LABEL, Verdict};
 use crate::pipeline::rates::Flow;
 use crate::record::{Attribute, Attributes, Data, Exponential, Histogram, Kind, Metric, Point, Summary, Value};
 use crate::rows::attributes::Pairs;
-use crate::series::{Description, LabelSet, SeriesKey, SeriesKind};
+use crate::series::{Description, LabelSet, SeriesBatch, SeriesKey, SeriesKind};
 
 /// Prometheus's staleness marker: a NaN that no computation makes.
 pub(crate) const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
@@ -28,6 +28,36 @@ pub(crate) struct MetricView<'a> {
     seed: [u8; 16],
     /// Whether the last row of `points` is of this metric.
     in_points: bool,
+}
+
+/// How the points of a series add up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// Not at all: gauges.
+    None,
+    /// Each is what came since the one before.
+    Delta,
+    /// Each is all that came.
+    Cumulative,
+}
+
+/// Where a point of a metric goes that has too many series; `overflowed` are the overflow series that have their one point of this
+/// request.
+pub(super) fn overflow(series: &mut SeriesBatch<'_>, overflowed: &mut Vec<u64>, about: &Description<'_>, growth: Growth, at: i64) -> Place {
+    let set = LabelSet::new(about.metric, [(Cow::Borrowed(OVERFLOW_LABEL), Cow::Borrowed("true"))]);
+    let fingerprint = series.note(&set, about, at);
+    if growth == Growth::Delta {
+        return Place::Own(fingerprint);
+    }
+    let first = !overflowed.contains(&fingerprint);
+    if first {
+        overflowed.push(fingerprint);
+    }
+    match (growth, first) {
+        (Growth::None, true) => Place::Own(fingerprint),
+        (Growth::None, false) => Place::Nowhere,
+        (Growth::Cumulative | Growth::Delta, first) => Place::Zero(first.then_some(fingerprint)),
+    }
 }
 
 /// OTLP's number of the delta temporality.
@@ -64,7 +94,7 @@ impl MetricView<'_> {
 }
 
 /// Where a point goes.
-enum Place {
+pub(super) enum Place {
     /// Into this series.
     Own(u64),
     /// A zero into this series, where it has none of this request yet; the point itself is rejected.
@@ -257,23 +287,14 @@ impl<'a> Builder<'a, '_> {
         if stale {
             return Place::Nowhere;
         }
-        let set = LabelSet::new(name, [(Cow::Borrowed(OVERFLOW_LABEL), Cow::Borrowed("true"))]);
         let about =
             Description { resource: &[], scope_name: "", scope_version: "", ..self.metric.about(name, &self.resource, &self.scope) };
-        let fingerprint = self.series.note(&set, &about, at);
-        let delta = self.metric.metric.temporality == DELTA && self.metric.metric.kind != Kind::Summary;
-        if delta {
-            return Place::Own(fingerprint);
-        }
-        let first = !self.overflowed.contains(&fingerprint);
-        if first {
-            self.overflowed.push(fingerprint);
-        }
-        match (self.metric.metric.kind, first) {
-            (Kind::Gauge, true) => Place::Own(fingerprint),
-            (Kind::Gauge, false) => Place::Nowhere,
-            (Kind::Sum | Kind::Histogram | Kind::ExponentialHistogram | Kind::Summary, first) => Place::Zero(first.then_some(fingerprint)),
-        }
+        let growth = match self.metric.metric.kind {
+            Kind::Gauge => Growth::None,
+            Kind::Sum | Kind::Histogram | Kind::ExponentialHistogram if self.metric.metric.temporality == DELTA => Growth::Delta,
+            Kind::Sum | Kind::Histogram | Kind::ExponentialHistogram | Kind::Summary => Growth::Cumulative,
+        };
+        overflow(&mut self.series, &mut self.overflowed, &about, growth, at)
     }
 
     fn push_number(&mut self, fingerprint: u64, at: i64, point: &Point<'_>, value: f64) {
