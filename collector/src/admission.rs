@@ -39,7 +39,7 @@ pub(crate) struct Admission {
 
 /// One admitted request and the memory it holds.
 pub(crate) struct Reservation {
-    _request: OwnedSemaphorePermit,
+    _request: Option<OwnedSemaphorePermit>,
     memory: Option<OwnedSemaphorePermit>,
     held: u32,
     admission: Arc<Admission>,
@@ -61,7 +61,14 @@ impl Admission {
     pub(crate) async fn enter(self: &Arc<Self>) -> Result<Reservation, Full> {
         let entered = tokio::time::timeout(self.hold, Arc::clone(&self.requests).acquire_owned()).await;
         let request = entered.map_err(|_| Full::Requests)?.map_err(|_| Full::Requests)?;
-        Ok(Reservation { _request: request, memory: None, held: 0, admission: Arc::clone(self) })
+        Ok(Reservation { _request: Some(request), memory: None, held: 0, admission: Arc::clone(self) })
+    }
+}
+
+impl Admission {
+    /// Memory for something that is no request and must not take the place of one.
+    pub(crate) fn aside(self: &Arc<Self>) -> Reservation {
+        Reservation { _request: None, memory: None, held: 0, admission: Arc::clone(self) }
     }
 }
 

@@ -123,7 +123,7 @@ impl Default for Families {
 }
 
 /// Suffixes that the name of a series may have behind the name of its family, whatever the type.
-const SUFFIXES: [&str; 8] = ["_total", "_bucket", "_count", "_sum", "_created", "_info", "_gcount", "_gsum"];
+pub(crate) const SUFFIXES: [&str; 8] = ["_total", "_bucket", "_count", "_sum", "_created", "_info", "_gcount", "_gsum"];
 
 impl Families {
     fn key(tenant: &TenantId, name: &str) -> Key {

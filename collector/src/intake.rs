@@ -8,11 +8,12 @@ use bytes::Bytes;
 use model::access::{Permission, Principal};
 use model::fingerprint::Rules;
 use model::sink::{Appended, Batch, RequestHash, TelemetrySink};
+use model::tenant::TenantId;
 use model::time::{Clock, Timestamp};
 use prometheus::Registry;
 use tokio::sync::Semaphore;
 
-use crate::admission::{Admission, Reservation};
+use crate::admission::{Admission, Full, Reservation};
 use crate::config::Config;
 use crate::decode::Protocol;
 use crate::failure::{Failure, Stage};
@@ -55,6 +56,24 @@ pub(crate) struct Inner {
     /// Envelopes that each key sent within this minute.
     pub(crate) rates: Rates,
     families: Families,
+}
+
+impl Inner {
+    /// What rows of a tenant that arrive now need.
+    fn arrival<'r>(&'r self, tenant: &'r TenantId, at: Timestamp, pipeline: &'r Pipeline) -> Arrival<'r> {
+        Arrival {
+            tenant,
+            at,
+            limits: &self.limits,
+            series: &self.series,
+            targets: &self.targets,
+            names: &self.names,
+            pipeline,
+            active: &self.active,
+            miner: &self.miner,
+            families: &self.families,
+        }
+    }
 }
 
 /// A body as it came.
@@ -220,18 +239,7 @@ impl Collector {
             // Held until the work is done, also where the client goes away meanwhile.
             let _turn = turn;
             let (watch, histogram) = inner.meters.time_decode(payload.protocol.label());
-            let arrival = Arrival {
-                tenant: &tenant,
-                at: arrived,
-                limits: &inner.limits,
-                series: &inner.series,
-                targets: &inner.targets,
-                names: &inner.names,
-                pipeline: &pipeline,
-                active: &inner.active,
-                miner: &inner.miner,
-                families: &inner.families,
-            };
+            let arrival = inner.arrival(&tenant, arrived, &pipeline);
             let prepared = prepare(&inner.config, payload, arrival, reservation);
             histogram.observe(watch.elapsed().as_secs_f64());
             prepared
@@ -240,6 +248,48 @@ impl Collector {
             tracing::error!(%error, "decoding a request failed because of a defect");
             Err(Failure::Internal)
         })
+    }
+
+    /// Memory for a body that Watchfire fetches itself.
+    pub(crate) fn aside(&self) -> Reservation {
+        self.inner.admission.aside()
+    }
+
+    /// Stores rows that Watchfire gathers itself, as one batch, built on a thread for blocking work. What `build` gives beside
+    /// the rows is given back whatever becomes of them; the rows are durable where the result is fine.
+    pub(crate) async fn gather<T: Send + 'static>(
+        &self,
+        tenant: TenantId,
+        mut reservation: Reservation,
+        build: impl FnOnce(Arrival<'_>, &mut Reservation) -> (Result<Built, Full>, T) + Send + 'static,
+    ) -> Result<(T, Result<(), Failure>), Failure> {
+        let turn = Arc::clone(&self.inner.decoders).acquire_owned().await.map_err(|_| Failure::Internal)?;
+        let (inner, arrived, of, pipeline) = (Arc::clone(&self.inner), self.now(), tenant.clone(), self.inner.pipeline.get());
+        let by = Arc::clone(&pipeline);
+        let work = move || {
+            let _turn = turn;
+            build(inner.arrival(&of, arrived, &by), &mut reservation)
+        };
+        let (built, beside) = tokio::task::spawn_blocking(work).await.map_err(|error| {
+            tracing::error!(%error, "building rows failed because of a defect");
+            Failure::Internal
+        })?;
+        let Built { blocks, tally, series, changes, .. } = match built {
+            Ok(built) => built,
+            Err(full) => return Ok((beside, Err(full.into()))),
+        };
+        let rows: Vec<(&'static str, u64)> = blocks.iter().map(|block| (block.table.name, block.rows() as u64)).collect();
+        if let Err(refusal) = self.inner.sink.append(Batch { tenant, request: None, arrived, blocks }).await {
+            return Ok((beside, Err(refusal.into())));
+        }
+        let known = self.inner.series.remember(&series);
+        self.inner.meters.series.set(i64::try_from(known).unwrap_or(i64::MAX));
+        for (table, rows) in rows {
+            self.inner.meters.rows.with_label_values(&[table]).inc_by(rows);
+        }
+        self.inner.meters.tally("metrics", &tally);
+        self.inner.meters.changes("metrics", &changes, &pipeline);
+        Ok((beside, Ok(())))
     }
 
     fn limited(&self, principal: &Principal, over: Over) -> Failure {

@@ -21,6 +21,7 @@ pub mod pipeline;
 mod record;
 mod remote_write;
 mod rows;
+pub mod scrape;
 pub mod sentry;
 mod series;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use alerting::{Alerting, AlertingDeps, RuleSet};
 use anyhow::Context;
 use collector::Collector;
 use collector::pipeline::Pipeline;
+use collector::scrape::Scraper;
 use dashboards::Sources;
 use incidents::Incidents;
 use incidents::issues::Issues;
@@ -196,6 +197,11 @@ async fn first_key(config: &Config, state: &dyn StateStore, ids: &dyn IdSource) 
     Ok(())
 }
 
+/// The folder of the configuration file, where relative paths are; the present one if there is no file.
+pub fn beside(config_file: Option<&Path>) -> &Path {
+    config_file.and_then(Path::parent).unwrap_or(Path::new(""))
+}
+
 /// Builds everything and starts it.
 pub async fn start(
     config: Config,
@@ -246,6 +252,7 @@ pub async fn start(
         .map_err(|problems| anyhow::anyhow!(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
     collector.set_pipeline(Arc::new(processing));
     collector.set_error_rules(Rules::new(&config.errors.rules).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?);
+    let scraper = Scraper::new(&config.scrape, beside(config_file.as_deref()), &node, collector.clone(), &registry)?;
     let public_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", addresses.http));
     let alerting_config = alerting::Config {
         external_url: config.alerting.external_url.clone().or(Some(public_url.clone())),
@@ -323,6 +330,7 @@ pub async fn start(
         .merge(collector.http_router())
         .merge(collector.sentry_router())
         .merge(collector.remote_write_router())
+        .merge(scraper.router())
         .merge(alerting.router())
         .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
         .merge(incidents.router())
@@ -350,7 +358,8 @@ pub async fn start(
         tokio::spawn(runtime::follow(context.clone(), followers)),
         tokio::spawn(runtime::issues(context.clone(), issues.follower())),
         tokio::spawn(runtime::deliver(context.clone(), delivery.clone())),
-        tokio::spawn(alerting.evaluator().run(fence, loops.clone().cancelled_owned())),
+        tokio::spawn(alerting.evaluator().run(fence.clone(), loops.clone().cancelled_owned())),
+        tokio::spawn(scraper.clone().run(fence, loops.clone())),
     ];
     tasks.extend(workers.into_iter().map(|worker| tokio::spawn(runtime::work(context.clone(), worker))));
     let listeners = vec![
@@ -360,7 +369,7 @@ pub async fn start(
     ];
     let intake_router = collector.http_router();
     let stop = Stop { intake, loops, leading };
-    let parts = Parts { alerting, delivery: delivery.clone(), remediation, collector: collector.clone(), clock };
+    let parts = Parts { alerting, delivery: delivery.clone(), remediation, collector: collector.clone(), scraper, clock };
     let reloading = Reloading::new(config, config_file, parts, &registry)?;
     Ok(Running {
         addresses,

@@ -1,5 +1,6 @@
-//! Takes up a changed configuration while Watchfire runs: rules of alerts and of grouping, escalations, receivers, remediations and
-//! processing. In: a freshly read configuration. Out: the parts go on with it, all or none; what needs a restart is named. A configuration with a mistake changes
+//! Takes up a changed configuration while Watchfire runs: rules of alerts and of grouping, escalations, receivers, remediations,
+//! scrape jobs and processing. In: a freshly read configuration. Out: the parts go on with it, all or none; what needs a restart is
+//! named. A configuration with a mistake changes
 //! nothing and is told in the log and by `watchfire_config_last_reload_successful`.
 
 pub mod changes;
@@ -12,6 +13,7 @@ use alerting::Alerting;
 use alerting::delivery::DeliveryWorker;
 use collector::Collector;
 use collector::pipeline::Pipeline;
+use collector::scrape::Scraper;
 use model::fingerprint::Rules;
 use model::time::Clock;
 use prometheus::{IntGauge, Registry};
@@ -31,6 +33,8 @@ pub struct Parts {
     pub remediation: Remediation,
     /// Processing, and rules that group errors.
     pub collector: Collector,
+    /// Jobs and their targets.
+    pub scraper: Scraper,
     /// When a reload happened.
     pub clock: Arc<dyn Clock>,
 }
@@ -97,12 +101,14 @@ impl Reloading {
         let rules = load_rules(&next, self.file.as_deref()).map_err(|problems| problems.join("; "))?;
         let pipeline =
             Pipeline::new(&next.pipeline).map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+        let scrape = self.parts.scraper.prepare(&next.scrape).map_err(|error| crate::runtime::chain(&error))?;
         self.parts.delivery.reload(&next.receivers).map_err(|error| crate::runtime::chain(&error))?;
         let count = rules.len();
         self.parts.collector.set_pipeline(Arc::new(pipeline));
         self.parts.remediation.reload(next.remediation.remediations.clone());
         self.parts.alerting.reload(rules);
         self.parts.collector.set_error_rules(grouping);
+        self.parts.scraper.take_up(scrape);
         *running = next;
         if !restart.is_empty() {
             tracing::warn!(settings = restart.join(", "), "these settings changed too and need a restart: until then the old ones hold");

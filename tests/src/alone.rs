@@ -36,27 +36,31 @@ impl TelemetrySink for Kept {
     }
 }
 
-/// The blocks of requests with these numbers.
-async fn blocks(signal: Signal, bodies: &Bodies, numbers: std::ops::Range<u64>) -> Vec<TableBlock> {
-    let kept = Arc::new(Kept::default());
-    let collector =
-        Collector::new(collector::Config::default(), kept.clone(), Arc::new(SystemClock), &prometheus::Registry::new()).unwrap();
+/// Sends a body to a collector's OTLP/HTTP routes as one who may.
+pub async fn send(collector: &Collector, signal: Signal, body: Bytes) {
     let path = match signal {
         Signal::Spans => "/v1/traces",
         Signal::Logs => "/v1/logs",
         Signal::Metrics => "/v1/metrics",
     };
+    let mut request = Request::post(path).header("content-type", "application/x-protobuf").body(Body::from(body)).unwrap();
+    request.extensions_mut().insert(Principal {
+        tenant: TenantId::default(),
+        permissions: vec![Permission::Ingest],
+        actor: Actor::System { part: "measure".into() },
+        keyless: false,
+    });
+    let answer = collector.http_router().oneshot(request).await.unwrap();
+    assert!(answer.status().is_success());
+}
+
+/// The blocks that intake makes of requests with these numbers.
+pub async fn blocks(signal: Signal, bodies: &Bodies, numbers: std::ops::Range<u64>) -> Vec<TableBlock> {
+    let kept = Arc::new(Kept::default());
+    let collector =
+        Collector::new(collector::Config::default(), kept.clone(), Arc::new(SystemClock), &prometheus::Registry::new()).unwrap();
     for number in numbers {
-        let body = bodies.request(number, SystemClock.now().nanos() as u64);
-        let mut request = Request::post(path).header("content-type", "application/x-protobuf").body(Body::from(body)).unwrap();
-        request.extensions_mut().insert(Principal {
-            tenant: TenantId::default(),
-            permissions: vec![Permission::Ingest],
-            actor: Actor::System { part: "measure".into() },
-            keyless: false,
-        });
-        let answer = collector.http_router().oneshot(request).await.unwrap();
-        assert!(answer.status().is_success());
+        send(&collector, signal, bodies.request(number, SystemClock.now().nanos() as u64)).await;
     }
     let mut kept = kept.0.lock().unwrap();
     std::mem::take(&mut *kept)
@@ -90,11 +94,11 @@ fn engine(world: &Watchfire) -> ClickHouse {
     ClickHouse::unix(&world.data().join("engine.sock")).database("watchfire")
 }
 
-/// Inserts them one after the other.
-pub async fn insert(world: &Watchfire, inserts: Inserts) {
+/// Inserts them one after the other, each under its token and `run`.
+pub async fn insert(world: &Watchfire, inserts: &Inserts, run: u64) {
     let clickhouse = engine(world);
-    for (table, token, bytes) in inserts.0 {
-        clickhouse.insert(table, &token, bytes).await.unwrap();
+    for (table, token, bytes) in &inserts.0 {
+        clickhouse.insert(table, &format!("{token}/{run}"), bytes.clone()).await.unwrap();
     }
 }
 

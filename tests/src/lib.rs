@@ -10,4 +10,5 @@ pub mod node;
 pub mod process;
 pub mod python;
 pub mod send;
+pub mod usage;
 pub mod wait;

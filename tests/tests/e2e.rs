@@ -22,6 +22,8 @@ mod processing;
 mod reload;
 #[path = "e2e/remote_write.rs"]
 mod remote_write;
+#[path = "e2e/scrape.rs"]
+mod scrape;
 #[path = "e2e/sentry.rs"]
 mod sentry;
 #[path = "e2e/spine.rs"]

@@ -119,6 +119,13 @@ impl<'r> Stage<'r> {
         self.record(&pipeline.points, &mut NamedPoint { name, point })
     }
 
+    /// Whether [`Stage::series`] would change nothing: no rule is for metrics, and there is no secret in the name.
+    pub(crate) fn leaves(&self, labels: &[(Text<'_>, Text<'_>)]) -> bool {
+        let name = || labels.iter().find(|(name, _)| name == METRIC_NAME).map_or("", |(_, value)| value.as_ref());
+        let clean = self.pipeline.redactor.as_ref().is_none_or(|redactor| redactor.redact(name(), &mut Counts::default()).is_none());
+        self.pipeline.points.is_empty() && self.pipeline.metric_names.is_empty() && clean
+    }
+
     /// Changes the labels of a series that Prometheus has named, `__name__` among them; whether it is not dropped with its `records`. Labels are
     /// redacted where the series is first described, its name at once, because it stands in every row.
     pub(crate) fn series<'a>(&mut self, labels: &mut Vec<(Text<'a>, Text<'a>)>, records: u64) -> bool {

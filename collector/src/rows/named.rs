@@ -51,6 +51,9 @@ pub(crate) fn identity(scratch: &mut Vec<u8>, tenant: &TenantId, labels: &[(Cow<
     xxh3_128(scratch)
 }
 
+/// Labels of a series, `__name__` among them.
+pub(crate) type SeriesLabels<'l> = [(Cow<'l, str>, Cow<'l, str>)];
+
 /// What the samples of a series are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
@@ -144,6 +147,18 @@ impl Builder<'_, '_> {
         let sent = identity(&mut self.scratch, self.arrival.tenant, labels);
         // Another pipeline may give the same labels another name.
         Some(sent ^ (u128::from(self.arrival.pipeline.generation) << 64))
+    }
+
+    /// As [`Builder::identity`], for labels that are kept from one scrape to the next with the identity that they have as they are;
+    /// `None` where a rule drops the series.
+    pub(crate) fn processed<'l>(&mut self, labels: &'l SeriesLabels<'l>, identity: u128) -> Option<(Cow<'l, SeriesLabels<'l>>, u128)> {
+        let as_they_are = self.stage.as_ref().is_none_or(|stage| stage.leaves(labels));
+        if as_they_are {
+            return Some((Cow::Borrowed(labels), identity ^ (u128::from(self.arrival.pipeline.generation) << 64)));
+        }
+        let mut labels = labels.to_vec();
+        let identity = self.identity(&mut labels, 1)?;
+        Some((Cow::Owned(labels), identity))
     }
 
     /// Counts records of a series that can never be stored.

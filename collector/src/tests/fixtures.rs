@@ -323,7 +323,7 @@ impl TelemetrySink for RecordingSink {
             return Err(refusal);
         }
         let mut batches = self.batches.lock().unwrap();
-        if batches.iter().any(|before| before.request == batch.request && before.tenant == batch.tenant) {
+        if batch.request.is_some() && batches.iter().any(|before| before.request == batch.request && before.tenant == batch.tenant) {
             return Ok(Appended::Duplicate);
         }
         batches.push(batch);
@@ -340,9 +340,11 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new(config: Config) -> Self {
+        Rig::with_clock(config, Arc::new(SimulatedClock::new(Timestamp::from_nanos(NOW as i64))))
+    }
+    pub(crate) fn with_clock(config: Config, clock: Arc<dyn model::time::Clock>) -> Self {
         config.check().unwrap();
         let (sink, registry) = (Arc::new(RecordingSink::default()), Registry::new());
-        let clock = Arc::new(SimulatedClock::new(Timestamp::from_nanos(NOW as i64)));
         let collector = Collector::new(config, sink.clone(), clock, &registry).unwrap();
         Rig { collector, sink, registry }
     }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{Common, serve};
 use crate::config::DEFAULT_FILE;
-use crate::pipeline::load_rules;
+use crate::pipeline::{beside, load_rules};
 
 /// Checks; exit code 1 with a line for each problem.
 pub fn check(common: &Common, print_defaults: bool) -> anyhow::Result<ExitCode> {
@@ -13,17 +13,20 @@ pub fn check(common: &Common, print_defaults: bool) -> anyhow::Result<ExitCode> 
         return Ok(ExitCode::SUCCESS);
     }
     let config = serve::read_config(common)?;
-    match load_rules(&config, common.config.as_deref()) {
-        Ok(rules) => {
+    let (rules, jobs) = (load_rules(&config, common.config.as_deref()), config.scrape.with_files(beside(common.config.as_deref())));
+    match (rules, jobs) {
+        (Ok(rules), Ok(scrape)) => {
             println!(
-                "The configuration is good: {} rules in {} groups, {} receivers.",
+                "The configuration is good: {} rules in {} groups, {} receivers, {} scrape jobs.",
                 rules.len(),
                 rules.groups.len(),
-                config.receivers.len()
+                config.receivers.len(),
+                scrape.scrape_configs.len()
             );
             Ok(ExitCode::SUCCESS)
         }
-        Err(problems) => {
+        (rules, jobs) => {
+            let problems: Vec<String> = rules.err().into_iter().chain(jobs.err()).flatten().collect();
             for problem in &problems {
                 eprintln!("{problem}");
             }

@@ -1,5 +1,6 @@
 //! `${NAME}` and `${file:PATH}` in configuration files: the value of an environment variable, the trimmed content of a file.
-//! A placeholder that is a whole scalar is quoted, so that any secret is safe there; `$${` stands for `${`.
+//! A placeholder that is a whole scalar is quoted, so that any secret is safe there; `$${` stands for `${`. `${1}` stays: it is a
+//! group of a relabelling rule, and no variable has such a name.
 
 /// Fills in every placeholder. The error names the line and the fix, never a value.
 pub fn expand(
@@ -36,6 +37,11 @@ fn expand_line(
         out.push_str(&rest[..at]);
         let end = rest[at..].find('}').ok_or_else(|| format!("line {number}: `${{` has no closing `}}`"))? + at;
         let name = &rest[at + 2..end];
+        if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
+            out.push_str(&rest[at..=end]);
+            rest = &rest[end + 1..];
+            continue;
+        }
         let value = match name.strip_prefix("file:") {
             Some(path) => read_file(path)
                 .map(|content| content.trim().to_owned())
@@ -69,6 +75,7 @@ mod tests {
     fn whole_scalars_are_quoted_and_parts_are_not() {
         assert_eq!(run("token: ${TOKEN}\n").unwrap(), "token: \"a: \\\"b\\\" #c\"\n");
         assert_eq!(run("url: http://x/${file:/k}/y\n").unwrap(), "url: http://x/secret/y\n");
+        assert_eq!(run("replacement: '${1}:${23}'\n").unwrap(), "replacement: '${1}:${23}'\n");
         assert_eq!(run("# ${MISSING}\na: $${TOKEN}\n").unwrap(), "# ${MISSING}\na: ${TOKEN}\n");
     }
 

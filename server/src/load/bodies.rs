@@ -21,6 +21,8 @@ use super::Signal;
 const TIME: u64 = 0x1D2C_3B4A_5968_7786;
 /// Stands where the later time of a record goes.
 const LATER: u64 = 0x1D2C_3B4A_5968_7787;
+/// As many spans, or log records with a trace, are of one trace.
+const TRACE_LENGTH: usize = 8;
 /// Stands where a trace id goes.
 const TRACE: [u8; 16] = [0xA1; 16];
 /// Stands where a span id goes.
@@ -100,9 +102,13 @@ impl Bodies {
     pub fn request(&self, at: u64, now: u64) -> Bytes {
         let body = &self.list[(at % self.list.len() as u64) as usize];
         let (mut bytes, mut numbers) = (body.bytes.clone(), Numbers(at.wrapping_mul(0x1000_0000_01B3)));
-        for place in &body.traces {
-            bytes[*place..place + 8].copy_from_slice(&numbers.next().to_be_bytes());
-            bytes[place + 8..place + 16].copy_from_slice(&numbers.next().to_be_bytes());
+        let mut trace = [0; 16];
+        for (index, place) in body.traces.iter().enumerate() {
+            if index % TRACE_LENGTH == 0 {
+                trace[..8].copy_from_slice(&numbers.next().to_be_bytes());
+                trace[8..].copy_from_slice(&numbers.next().to_be_bytes());
+            }
+            bytes[*place..place + 16].copy_from_slice(&trace);
         }
         for place in &body.spans {
             bytes[*place..place + 8].copy_from_slice(&numbers.next().max(1).to_be_bytes());
@@ -308,6 +314,8 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 40 * 50);
+        let traces: HashSet<_> = seen.iter().map(|(trace, _)| trace).collect();
+        assert_eq!(traces.len(), 40 * 50usize.div_ceil(TRACE_LENGTH), "traces of several spans, none shared by two requests");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::config::Config;
 
 /// What is taken up without a restart.
-const RELOADABLE: [&str; 6] =
-    ["alerting.rules", "alerting.escalations", "errors.rules", "pipeline", "receivers", "remediation.remediations"];
+const RELOADABLE: [&str; 7] =
+    ["alerting.rules", "alerting.escalations", "errors.rules", "pipeline", "receivers", "remediation.remediations", "scrape"];
 
 /// The running settings with what can be taken up from the fresh ones.
 pub fn with_reloadable(running: &Config, fresh: &Config) -> Config {
@@ -16,6 +16,7 @@ pub fn with_reloadable(running: &Config, fresh: &Config) -> Config {
     next.pipeline.clone_from(&fresh.pipeline);
     next.errors.rules.clone_from(&fresh.errors.rules);
     next.receivers.clone_from(&fresh.receivers);
+    next.scrape.clone_from(&fresh.scrape);
     next.remediation.remediations.clone_from(&fresh.remediation.remediations);
     next
 }
@@ -70,6 +71,7 @@ mod tests {
              alerting: { rules: other, evaluation_interval: 1s, escalations: [{ name: e, steps: [{ after: 0s, notify: [b] }] }] }\n\
              collector: { retention_days: { spans: 3 } }\npipeline: { sampling: { spans: [{ ratio: 0.5 }] } }\n\
              errors: { rules: [{ name: r, match: { type: X }, fingerprint: [x] }] }\n\
+             scrape: { scrape_interval: 5s, scrape_configs: [{ job_name: j, bearer_token: hunter22 }] }\n\
              receivers:\n- { name: b, type: slack_webhook, url: \"https://hooks.example.org/b\" }\n",
         )
         .unwrap();
@@ -89,6 +91,7 @@ mod tests {
         assert_eq!(next.pipeline, new.pipeline);
         assert_eq!(next.alerting.escalations, new.alerting.escalations);
         assert_eq!((next.errors.rules.len(), &next.errors.rules), (1, &new.errors.rules));
+        assert_eq!(next.scrape, new.scrape);
         assert_eq!(next.server, old.server);
         assert_eq!(needs_restart(&next, &new), places, "said again at the next reload: it is still so");
         assert_eq!(needs_restart(&old, &old), [""; 0]);

@@ -19,7 +19,7 @@ const MOST: usize = 10_000;
 /// How every file looks: when it was changed (seconds, nanoseconds), how long it is, which inode it has.
 pub type Stamp = BTreeMap<PathBuf, (i64, i64, u64, u64)>;
 
-/// The stamp of a configuration file, of the files that it takes secrets from, and of the rules beside it. What cannot be read is
+/// The stamp of a configuration file, of the files that it takes secrets and jobs from, and of the rules beside it. What cannot be read is
 /// not in it, so that coming and going are changes too.
 pub fn stamp(config_file: &Path, running: &Config) -> Stamp {
     let mut files = vec![config_file.to_owned()];
@@ -28,6 +28,7 @@ pub fn stamp(config_file: &Path, running: &Config) -> Stamp {
         let folder = config_file.parent().map_or_else(|| rules.clone(), |beside| beside.join(rules));
         below(folder, &mut files);
     }
+    files.extend(running.scrape.files(config_file.parent().unwrap_or(Path::new(""))));
     let look = |file: PathBuf| {
         let seen = std::fs::metadata(&file).ok()?;
         Some((file, (seen.mtime(), seen.mtime_nsec(), seen.len(), seen.ino())))
@@ -126,10 +127,11 @@ mod tests {
         let rule = file("rules/a.yaml", "groups: []");
         let config =
             file("watchfire.yaml", &format!("alerting:\n  rules: rules\n# a: ${{file:/nowhere}}\nx: ${{file:{}}}\n", secret.display()));
-        let running = parse("alerting: { rules: rules }").unwrap();
+        let jobs = file("scrape/a.yml", "scrape_configs: []");
+        let running = parse("alerting: { rules: rules }\nscrape: { scrape_config_files: ['scrape/*.yml'] }").unwrap();
         let first = stamp(&config, &running);
-        assert_eq!(first.keys().cloned().collect::<Vec<_>>(), [rule.clone(), secret.clone(), config.clone()]);
-        for path in [rule, secret, config.clone()] {
+        assert_eq!(first.keys().cloned().collect::<Vec<_>>(), [rule.clone(), jobs.clone(), secret.clone(), config.clone()]);
+        for path in [rule, jobs, secret, config.clone()] {
             let before = stamp(&config, &running);
             let text = std::fs::read_to_string(&path).unwrap();
             std::fs::write(&path, format!("{text}\n")).unwrap();

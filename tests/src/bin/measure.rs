@@ -9,6 +9,7 @@ use server::load::Signal;
 use tests::catchers::Catchers;
 use tests::process::Watchfire;
 use tests::send;
+use tests::usage::{child_of, process};
 use tests::wait::wait_for;
 
 fn executable() -> String {
@@ -37,22 +38,6 @@ async fn main() {
         let told = tests::crash::rounds(&executable, rounds, 20_261_121).await;
         println!("kills: {rounds} rounds, {:?}: {told}", start.elapsed());
     }
-}
-
-/// Kilobytes resident and CPU ticks of a process.
-fn process(pid: u32) -> (u64, f64) {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(|rest| rest.split_whitespace().next());
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after = stat.rsplit(')').next().unwrap_or("");
-    let fields: Vec<&str> = after.split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-    (resident.and_then(|text| text.parse().ok()).unwrap_or(0), (ticks(11) + ticks(12)) / 100.0)
-}
-
-fn child_of(pid: u32) -> u32 {
-    let output = std::process::Command::new("ps").args(["-o", "pid=", "--ppid", &pid.to_string()]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().split_whitespace().next().unwrap().parse().unwrap()
 }
 
 async fn start_and_idle(executable: &str) {
@@ -145,7 +130,7 @@ async fn cost(executable: &str, signal: Signal, name: &str, length: Duration) ->
     world.start().await;
     let engine = child_of(world.pid());
     let start = process(engine).1;
-    tests::alone::insert(&world, inserts).await;
+    tests::alone::insert(&world, &inserts, 0).await;
     tests::alone::settle(&world).await;
     let alone = process(engine).1 - start;
     world.stop().await;
