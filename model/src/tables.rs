@@ -274,7 +274,17 @@ pub static PATTERNS: TableSpec = TableSpec {
 pub static ALL: [&TableSpec; 10] =
     [&SPANS, &LOGS, &SERIES, &POINTS, &HISTOGRAMS, &ERROR_EVENTS, &EXP_HISTOGRAMS, &SUMMARIES, &EXEMPLARS, &PATTERNS];
 
+/// Spans that wait in the log for the decision about their trace: rows of [`SPANS`] that may not be sent yet. Never in ClickHouse.
+pub static UNDECIDED_SPANS: TableSpec = TableSpec { number: 100, name: "spans", columns: SPANS.columns };
+
+/// Blocks of [`UNDECIDED_SPANS`] that are decided: what is kept of them stands in the same record of the log. Never in ClickHouse.
+pub static TAIL_DECISIONS: TableSpec =
+    TableSpec { number: 101, name: "tail_decisions", columns: &[col("segment", UInt64), col("offset", UInt64)] };
+
+/// What stands in the log only.
+pub static LOG_ONLY: [&TableSpec; 2] = [&UNDECIDED_SPANS, &TAIL_DECISIONS];
+
 /// The table with the number that a WAL record holds.
 pub fn by_number(number: u16) -> Option<&'static TableSpec> {
-    ALL.into_iter().find(|table| table.number == number)
+    ALL.into_iter().chain(LOG_ONLY).find(|table| table.number == number)
 }
