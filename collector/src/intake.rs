@@ -147,6 +147,8 @@ impl Collector {
 
     /// Processes requests that come from now on by another pipeline; those that are at work end with theirs, so nothing is lost.
     pub fn set_pipeline(&self, pipeline: Arc<Pipeline>) {
+        // Spans that wait without a policy are all kept, so the order does not matter.
+        self.inner.sink.set_tail_policy(pipeline.tail.clone());
         self.inner.pipeline.set(pipeline);
     }
 

@@ -18,6 +18,7 @@ pub(crate) mod redact;
 mod rules;
 pub(crate) mod sampling;
 pub(crate) mod stage;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -26,13 +27,14 @@ pub(crate) mod trace;
 use std::sync::Arc;
 
 use model::secret::Secret;
+use model::tail::TailPolicy;
 use xxhash_rust::xxh3::Xxh3;
 
 use condition::{AroundLeaf, Compiler};
 pub use config::{
-    CardinalityConfig, Config, Constant, CustomRedaction, MatchConfig, MetricLimit, Mode, OneOrMany, PatternsConfig, Place, RateConfig,
-    RateLimitsConfig, RedactionConfig, RuleConfig, SampleConfig, SamplingConfig, Severity, Signal, SpanKind, Status, TenantLimits,
-    TextMatch,
+    CardinalityConfig, Config, Constant, CustomRedaction, MatchConfig, MetricLimit, Mode, OneOrMany, PatternsConfig, Place, RareConfig,
+    RateConfig, RateLimitsConfig, RedactionConfig, RuleConfig, SampleConfig, SamplingConfig, Severity, Signal, SpanKind, Status,
+    TailSamplingConfig, TenantLimits, TextMatch,
 };
 use hash::Hasher;
 use redact::Redactor;
@@ -72,6 +74,7 @@ pub struct Pipeline {
     log_samples: Vec<Entry>,
     pub(crate) cardinality: cardinality::Limits,
     pub(crate) rates: rates::RateLimits,
+    pub(crate) tail: Option<Arc<TailPolicy>>,
     pub(crate) patterns: Option<PatternsConfig>,
     /// Of everything that decides what a series is called: series are remembered under it.
     pub(crate) generation: u64,
@@ -97,6 +100,7 @@ impl Pipeline {
         let cardinality = cardinality::Limits::new(&config.cardinality, &mut problems);
         let rates = rates::RateLimits::new(&config.rate_limits, &mut problems);
         patterns::check(&config.patterns, &mut problems);
+        let tail = tail::policy(&config.tail_sampling, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -119,6 +123,7 @@ impl Pipeline {
             log_samples,
             cardinality,
             rates,
+            tail,
             patterns: config.patterns.enabled.then(|| config.patterns.clone()),
         })
     }
@@ -141,6 +146,7 @@ impl Pipeline {
             log_samples: Vec::new(),
             cardinality: cardinality::Limits::off(),
             rates: rates::RateLimits::default(),
+            tail: None,
             patterns: None,
         }
     }
@@ -148,6 +154,11 @@ impl Pipeline {
     /// Whether no record is ever changed or left out.
     fn idle(&self) -> bool {
         self.rules.is_empty() && self.redactor.is_none() && self.span_samples.is_empty() && self.log_samples.is_empty()
+    }
+
+    /// How long spans wait for the decision about their trace; none where they do not.
+    pub fn tail_wait(&self) -> Option<std::time::Duration> {
+        self.tail.as_ref().map(|policy| policy.wait)
     }
 
     /// Names of the rules, in order: what `dropped` counts stand for.

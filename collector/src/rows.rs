@@ -13,6 +13,7 @@ pub(crate) mod tally;
 pub(crate) mod traces;
 
 use model::columns::TableBlock;
+use model::tables::UNDECIDED_SPANS;
 use model::tenant::TenantId;
 use model::time::Timestamp;
 
@@ -364,8 +365,12 @@ impl<'a, 'r> Builder<'a, 'r> {
         changes.overflowed = self.overflowed_points;
         let mut built =
             Built { tally: self.tally, series: marks, targets: self.targets, changes, load: self.load, trace, ..Built::default() };
+        let mut spans = self.spans.into_block();
+        if self.arrival.pipeline.tail.is_some() {
+            spans.table = &UNDECIDED_SPANS;
+        }
         for block in [
-            self.spans.into_block(),
+            spans,
             self.logs.into_block(),
             series.into_block(),
             self.points.into_block(),

@@ -18,6 +18,8 @@ mod issues;
 mod own_spans;
 #[path = "e2e/processing.rs"]
 mod processing;
+#[path = "e2e/tail_sampling.rs"]
+mod tail_sampling;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[path = "e2e/remote_write.rs"]

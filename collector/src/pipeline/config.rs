@@ -23,6 +23,8 @@ pub struct Config {
     pub redaction: RedactionConfig,
     /// Head sampling.
     pub sampling: SamplingConfig,
+    /// Tail sampling of spans.
+    pub tail_sampling: TailSamplingConfig,
     /// How many series a metric may have.
     pub cardinality: CardinalityConfig,
     /// How much a tenant may send.
@@ -354,6 +356,62 @@ pub struct SampleConfig {
     pub r#match: MatchConfig,
     /// The share that is stored, from 0 to 1.
     pub ratio: f64,
+}
+
+/// Tail sampling: a trace's spans wait in the log, and are kept or dropped together once it is known what the trace is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TailSamplingConfig {
+    /// Whether spans wait. Default false.
+    pub enabled: bool,
+    /// From a trace's first span to the decision; spans are seen that much later. Default 30s.
+    pub wait: Span,
+    /// Share of the traces that are kept for no other reason, from 0 to 1. Default 0.1.
+    pub ratio: f64,
+    /// Keep traces with a failed span. Default true.
+    pub errors: bool,
+    /// Keep traces with a span that took at least this long; `null`: none for that. Default 2s.
+    pub slow: Option<Span>,
+    /// The same for spans of services by name, instead of `slow`. Default: none.
+    pub slow_by_service: BTreeMap<String, Span>,
+    /// Keep rare traces.
+    pub rare: RareConfig,
+    /// How long a decision is remembered: spans that come later follow it, and after a start nothing is dropped for as long. Default 5m.
+    pub remember: Span,
+    /// Traces that wait, and decisions that are remembered, at most; past it decisions come early. Default 200000.
+    pub max_traces: usize,
+}
+
+/// What is rare.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RareConfig {
+    /// Of each operation (service and span name), so many traces are kept in each `per`. 0: none for that. Default 5.
+    pub traces: u32,
+    /// Default 1m.
+    pub per: Span,
+}
+
+impl Default for RareConfig {
+    fn default() -> Self {
+        RareConfig { traces: 5, per: Span::secs(60) }
+    }
+}
+
+impl Default for TailSamplingConfig {
+    fn default() -> Self {
+        TailSamplingConfig {
+            enabled: false,
+            wait: Span::secs(30),
+            ratio: 0.1,
+            errors: true,
+            slow: Some(Span::secs(2)),
+            slow_by_service: BTreeMap::new(),
+            rare: RareConfig::default(),
+            remember: Span::secs(300),
+            max_traces: 200_000,
+        }
+    }
 }
 
 /// How many series may be active at a time. Further ones of a metric become one series with the label

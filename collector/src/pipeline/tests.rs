@@ -65,6 +65,11 @@ fn mistakes_are_named_with_place_and_fix() {
             json!({"sampling": {"spans": [{"ratio": 0.5, "match": {"body": "x"}}]}}),
             "pipeline.sampling.spans[0]: can never match one of the spans",
         ),
+        (json!({"tail_sampling": {"ratio": -0.1}}), "pipeline.tail_sampling: `ratio` is -0.1: write a share from 0 to 1"),
+        (json!({"tail_sampling": {"wait": "1h", "remember": "2h"}}), "pipeline.tail_sampling: `wait` must be above 0s and at most 10m"),
+        (json!({"tail_sampling": {"remember": "1s"}}), "pipeline.tail_sampling: `remember` is below `wait`"),
+        (json!({"tail_sampling": {"max_traces": 0}}), "pipeline.tail_sampling: `max_traces` is 0"),
+        (json!({"tail_sampling": {"rare": {"per": "0s"}}}), "pipeline.tail_sampling: `rare.per` is 0s"),
         (json!({"cardinality": {"window": "1h"}}), "pipeline.cardinality: `window` is below 2h"),
         (json!({"rate_limits": {"default": {"spans": {"records": 0}}}}), "pipeline.rate_limits.default.spans: a rate is 0"),
         (json!({"rate_limits": {"tenants": {"A B": {}}}}), "`A B` is no name of a tenant"),
@@ -600,6 +605,19 @@ async fn reloading_under_load_loses_no_row() {
     }
     assert_eq!(seen.len() as u64, 3 * requests * each, "every span once");
     assert_eq!(marks.len(), 2, "both pipelines were used in {turns} turns");
+}
+
+/// What is derived of spans is not sampled, and the spans are marked as undecided.
+#[test]
+fn spans_wait_where_tail_sampling_is_on_and_series_count_them_all() {
+    let request = traces_of(vec![named("a", 0, 1), span(NOW)]);
+    let waits = world(json!({"tail_sampling": {"enabled": true}}));
+    let (waiting, plain) = (spans::build(&request, waits.arrival()), spans::build(&request, World::default().arrival()));
+    let numbers = |built: &Built| built.blocks.iter().map(|block| (block.table.number, block.rows())).collect::<Vec<_>>();
+    assert_eq!(numbers(&waiting)[0], (model::tables::UNDECIDED_SPANS.number, 2));
+    assert_eq!(numbers(&plain)[0], (model::tables::SPANS.number, 2));
+    assert_eq!(numbers(&waiting)[1..], numbers(&plain)[1..], "errors and series as without it");
+    assert_eq!(dump(&waiting.blocks), dump(&plain.blocks));
 }
 
 #[test]

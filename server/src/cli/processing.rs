@@ -28,6 +28,11 @@ pub fn run(common: &Common, command: &PipelineCommand) -> anyhow::Result<ExitCod
         println!("{}", serde_json::to_string_pretty(&reports)?);
     } else {
         reports.iter().for_each(print);
+        if let Some(wait) = pipeline.tail_wait() {
+            println!(
+                "\nTail sampling: spans wait {wait:?}, then their trace is kept or dropped as a whole; spans are shown as if it is kept."
+            );
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
