@@ -6,6 +6,7 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 use crate::pipeline::Pipeline;
 use crate::pipeline::stage::Changes;
 use crate::rows::tally::Tally;
+use crate::sockets::SocketMeters;
 
 /// The metrics of the intake.
 pub(crate) struct Meters {
@@ -41,6 +42,8 @@ pub(crate) struct Meters {
     pub(crate) in_flight: IntGauge,
     /// Series described in the store, as far as this process knows.
     pub(crate) series: IntGauge,
+    /// What the receivers with sockets of their own say.
+    pub(crate) sockets: SocketMeters,
 }
 
 impl Meters {
@@ -102,6 +105,7 @@ impl Meters {
             sentry_items,
             decode_seconds,
             in_flight: gauge("watchfire_collector_inflight_bytes", "Memory reserved by requests in flight.")?,
+            sockets: SocketMeters::new(registry)?,
             series: gauge("watchfire_collector_known_series", "Series that this process knows to be described in the store.")?,
         })
     }

@@ -2,6 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)] // tests fail by panicking, and read the real world
 
+#[path = "e2e/agents.rs"]
+mod agents;
+#[path = "e2e/agents_syslog.rs"]
+mod agents_syslog;
+#[path = "e2e/arrival.rs"]
+mod arrival;
+#[path = "e2e/bad_formats.rs"]
+mod bad_formats;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
 #[path = "e2e/clickhouse_url.rs"]
@@ -18,8 +26,8 @@ mod issues;
 mod own_spans;
 #[path = "e2e/processing.rs"]
 mod processing;
-#[path = "e2e/tail_sampling.rs"]
-mod tail_sampling;
+#[path = "e2e/prometheus_api.rs"]
+mod prometheus_api;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[path = "e2e/remote_write.rs"]
@@ -32,6 +40,8 @@ mod sentry;
 mod spine;
 #[path = "e2e/sql_listener.rs"]
 mod sql_listener;
+#[path = "e2e/tail_sampling.rs"]
+mod tail_sampling;
 #[path = "e2e/tree.rs"]
 mod tree;
 

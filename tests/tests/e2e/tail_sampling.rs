@@ -38,7 +38,8 @@ async fn killed_while_spans_wait_no_kept_trace_loses_one() {
     };
     dropping(&world).await;
 
-    let (failed, plain): (Vec<[u8; 16]>, Vec<[u8; 16]>) = ((0..20).map(|_| rand::random()).collect(), (0..20).map(|_| rand::random()).collect());
+    let (failed, plain): (Vec<[u8; 16]>, Vec<[u8; 16]>) =
+        ((0..20).map(|_| rand::random()).collect(), (0..20).map(|_| rand::random()).collect());
     for (failed, plain) in failed.iter().zip(&plain) {
         send(*failed, false).await;
         send(*failed, true).await;
@@ -53,8 +54,9 @@ async fn killed_while_spans_wait_no_kept_trace_loses_one() {
         send(*failed, false).await;
     }
     assert!(waiting < 20, "some were not decided when it was killed");
-    let list = failed.iter().map(|id| format!("unhex('{}')", hex::encode(id))).collect::<Vec<_>>().join(", ");
-    let of_failed = format!("SELECT count() FROM spans WHERE trace_id IN ({list})");
+    let hex = |id: &[u8; 16]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let list = failed.iter().map(|id| format!("'{}'", hex(id))).collect::<Vec<_>>().join(", ");
+    let of_failed = format!("SELECT count() FROM spans WHERE lower(hex(trace_id)) IN ({list})");
     wait_for("every span of the failed traces", async || (world.count(&of_failed).await >= 120).then_some(())).await;
     assert_eq!(world.count(&of_failed).await, 120, "and none twice");
     assert_eq!(world.count(&format!("{of_failed} AND sample_rate != 1")).await, 0);
