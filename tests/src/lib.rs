@@ -8,6 +8,7 @@ pub mod catchers;
 pub mod crash;
 pub mod node;
 pub mod process;
+pub mod promql;
 pub mod python;
 pub mod send;
 pub mod usage;
