@@ -34,7 +34,8 @@ async fn main() {
     }
     if matches!(what, "all" | "promql") {
         let rounds = arguments.get(1).map_or(3, |text| text.parse().unwrap());
-        tests::promql::compare_all(&executable, rounds).await;
+        // Another executable may be measured instead: what it was before a change.
+        tests::promql::compare_all(arguments.get(2).unwrap_or(&executable), rounds).await;
     }
     if matches!(what, "all" | "kills") {
         let rounds = arguments.get(1).map_or(50, |text| text.parse().unwrap());
