@@ -106,7 +106,8 @@ fn now_millis() -> i64 {
 /// Writes everything into the tables; `origin` is the time of the first sample.
 async fn fill_watchfire(world: &Watchfire, origin: i64) {
     let engine = ClickHouse::unix(&world.data().join("engine.sock")).database("watchfire");
-    let seen = format!("fromUnixTimestamp64Milli(toInt64({origin})), fromUnixTimestamp64Milli(toInt64({}))", origin + STEP * SAMPLES as i64);
+    let seen =
+        format!("fromUnixTimestamp64Milli(toInt64({origin})), fromUnixTimestamp64Milli(toInt64({}))", origin + STEP * SAMPLES as i64);
     let describe = |metric: &str, fingerprint: &str, labels: &str, rows: u64| {
         format!(
             "INSERT INTO series (tenant, metric, fingerprint, kind, temporality, monotonic, labels, first_seen, last_seen) \
@@ -123,7 +124,8 @@ async fn fill_watchfire(world: &Watchfire, origin: i64) {
     let columns = "INSERT INTO points (tenant, metric, fingerprint, ts, start_ts, value, flags, retention_days)";
     for chunk in (0..SAMPLES).step_by(240) {
         let many = 240.min(SAMPLES - chunk);
-        let time = |per: u64| format!("({chunk} + intDiv(number, {per})) AS i, fromUnixTimestamp64Milli(toInt64({origin} + i * {STEP})) AS ts");
+        let time =
+            |per: u64| format!("({chunk} + intDiv(number, {per})) AS i, fromUnixTimestamp64Milli(toInt64({origin} + i * {STEP})) AS ts");
         let counters = format!(
             "{columns} WITH number % {SERIES} AS s, {} SELECT 'default', 'x_total', sipHash64(s), ts, ts, \
              toFloat64((i * (1 + s % 7)) % (9000 + s * 13) * 10 + (s * 7919 + i * 104729) % 10), 0, 30 FROM numbers({})",
@@ -229,7 +231,8 @@ fn compare(expr: &str, here: &[u8], there: &[u8]) -> usize {
     let read = |bytes: &[u8]| -> Vec<(String, Vec<(i64, f64)>)> {
         let json: Value = serde_json::from_slice(bytes).unwrap();
         assert_eq!(json["status"], "success", "{expr}: {json}");
-        let sample = |pair: &Value| ((pair[0].as_f64().unwrap() * 1e3).round() as i64, pair[1].as_str().unwrap().parse().unwrap_or(f64::NAN));
+        let sample =
+            |pair: &Value| ((pair[0].as_f64().unwrap() * 1e3).round() as i64, pair[1].as_str().unwrap().parse().unwrap_or(f64::NAN));
         let series = |one: &Value| (one["metric"].to_string(), one["values"].as_array().unwrap().iter().map(sample).collect());
         let mut all: Vec<_> = json["data"]["result"].as_array().unwrap().iter().map(series).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
@@ -302,8 +305,7 @@ pub async fn compare_all(executable: &str, rounds: usize) {
                 ours.push(here.0.as_secs_f64() * 1e3);
                 samples = compare(expr, &here.1, &there.1);
             }
-            let line =
-                Line { class, wall: (median(theirs), median(ours)), cpu: (cpu.0 / rounds as f64, cpu.1 / rounds as f64) };
+            let line = Line { class, wall: (median(theirs), median(ours)), cpu: (cpu.0 / rounds as f64, cpu.1 / rounds as f64) };
             println!(
                 "{:<8} {:>13.1} {:>13.1} {:>6.2}x  | {:>13.0} {:>5.0} | {samples:>7}  {expr} {}m by {step}s",
                 format!("{class:?}"),
@@ -330,6 +332,11 @@ pub async fn compare_all(executable: &str, rounds: usize) {
         );
     }
     let memory = |pid: u32| process(pid).0 / 1024;
-    println!("memory: prometheus {} MiB, watchfire {} MiB and its engine {} MiB", memory(prometheus.child.id()), memory(server), memory(engine));
+    println!(
+        "memory: prometheus {} MiB, watchfire {} MiB and its engine {} MiB",
+        memory(prometheus.child.id()),
+        memory(server),
+        memory(engine)
+    );
     world.stop().await;
 }

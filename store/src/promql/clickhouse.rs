@@ -22,8 +22,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use self::sql::{Counted, Statement};
 use super::native::Histogram;
 use super::source::{
-    BucketPoint, Listing, NativePoint, Numbers, Part, QuantilePoint, Samples, Selection, SeriesHead, SeriesKind, SeriesSource, Shape, StoredData,
-    StoredSeries, SummaryPart, Temporality, Wish, too_many_samples, too_many_series,
+    BucketPoint, Listing, NativePoint, Numbers, Part, QuantilePoint, Samples, Selection, SeriesHead, SeriesKind, SeriesSource, Shape,
+    StoredData, StoredSeries, SummaryPart, Temporality, Wish, too_many_samples, too_many_series,
 };
 use crate::clickhouse::ClickHouseError;
 

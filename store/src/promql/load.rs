@@ -13,8 +13,8 @@ use super::eval::{Extent, GridColumn, Loaded, LoadedSeries};
 use super::histogram::{bound_text, split_buckets, split_quantiles};
 use super::plan::Selector;
 use super::source::{
-    BUCKET_LABEL, GridSeries, Numbers, QUANTILE_LABEL, Samples, Selection, SeriesKind, SeriesSource, Shape, StoredData, StoredSeries, Temporality,
-    stored_matchers, too_many_samples, too_many_series,
+    BUCKET_LABEL, GridSeries, Numbers, QUANTILE_LABEL, Samples, Selection, SeriesKind, SeriesSource, Shape, StoredData, StoredSeries,
+    Temporality, stored_matchers, too_many_samples, too_many_series,
 };
 use super::value::{ABSENT, HISTOGRAM, Histograms};
 

@@ -25,6 +25,7 @@ const NAMED_ONE_BY_ONE: usize = 2_000;
 struct GridRow {
     fingerprint: u64,
     number: u64,
+    odd: u64,
     cells: Vec<f64>,
 }
 
@@ -104,7 +105,7 @@ impl ClickHouseSource {
         Ok(found)
     }
 
-    /// `None` where the store does not know the functions.
+    /// `None` where the store does not know the functions, or where they may mean something else.
     async fn grid(&self, selection: &Selection<'_>, known: &Known, wish: &Wish) -> Result<Option<Vec<GridSeries>>, QueryError> {
         let statement = sql::grid(selection, &known.name, known.only.as_deref(), wish);
         let query = self.query(statement, selection.timeout).with_setting("allow_experimental_time_series_aggregate_functions", "1");
@@ -120,13 +121,19 @@ impl ClickHouseSource {
                     // An unknown function, aggregate function or setting: an older server.
                     if matches!(error.code, Some(46 | 63 | 115)) {
                         self.plain.store(true, Ordering::Relaxed);
-                        tracing::info!(error = error.message, "this ClickHouse cannot compute on a grid of steps; samples are read instead");
+                        tracing::info!(
+                            error = error.message,
+                            "this ClickHouse cannot compute on a grid of steps; samples are read instead"
+                        );
                         return Ok(None);
                     }
                     return Err(super::meaning(error, selection.timeout));
                 }
             };
             let Some(head) = known.heads.get(&row.fingerprint) else { continue };
+            if row.odd > 0 {
+                return Ok(None);
+            }
             let mut cells = row.cells;
             // A number that happens to have these bits is no histogram.
             cells.iter_mut().filter(|cell| is_histogram(**cell)).for_each(|cell| *cell = f64::NAN);

@@ -173,8 +173,8 @@ pub fn numbers_of(selection: &Selection<'_>, name: &str, only: Option<&[u64]>) -
     all.number(limit(selection))
 }
 
-/// What a function gives at every moment of a frame, for series that are known: `fingerprint, number, cells`. A cell without a value is the
-/// staleness marker. Of samples that share a moment the greatest counts.
+/// What a function gives at every moment of a frame, for series that are known: `fingerprint, number, odd, cells`. A cell without a value
+/// is the staleness marker; `odd` says how many samples are no finite numbers, of which differences do not mean the same everywhere. Of samples that share a moment the greatest counts.
 pub fn grid(selection: &Selection<'_>, name: &str, only: Option<&[u64]>, wish: &Wish) -> Statement {
     let function = match wish.function {
         GridFunction::Newest | GridFunction::Last => "timeSeriesLastToGrid",
@@ -184,10 +184,17 @@ pub fn grid(selection: &Selection<'_>, name: &str, only: Option<&[u64]>, wish: &
         GridFunction::Irate => "timeSeriesInstantRateToGrid",
         GridFunction::Idelta => "timeSeriesInstantDeltaToGrid",
     };
-    let (combinator, condition) =
-        if wish.function == GridFunction::Newest { ("", "") } else { ("If", ", reinterpretAsUInt64(sample) != 9218868437227405314") };
+    let is_value = "reinterpretAsUInt64(sample) != 9218868437227405314";
+    let (combinator, condition) = match wish.function {
+        GridFunction::Newest => ("", String::new()),
+        _ => ("If", format!(", {is_value}")),
+    };
+    let odd = match wish.function {
+        GridFunction::Newest | GridFunction::Last => "toUInt64(0)".to_owned(),
+        _ => format!("countIf(NOT isFinite(sample) AND {is_value})"),
+    };
     let mut all = Statement::new(&format!(
-        "SELECT fingerprint, count() AS number, arrayMap(cell -> ifNull(cell, {STALE}), {function}{combinator}(\
+        "SELECT fingerprint, count() AS number, {odd} AS odd, arrayMap(cell -> ifNull(cell, {STALE}), {function}{combinator}(\
          fromUnixTimestamp64Milli(toInt64(?)), fromUnixTimestamp64Milli(toInt64(?)), toDecimal64(?, 3), toDecimal64(?, 3))(ts, sample{condition})) \
          AS cells FROM (SELECT fingerprint, ts, if(bitTest(flags, 0), {STALE}, value) AS sample FROM points WHERE "
     ));

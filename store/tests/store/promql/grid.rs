@@ -76,11 +76,13 @@ async fn the_stores_functions_are_the_evaluators() {
     let before = stored.computed();
     let (tenant, options) = (TenantId::default(), QueryOptions::default());
     let (mut samples, mut asked) = (0, 0);
-    for of in ["w_total{n!=\"7\"}", "w_total{n=~\"1|3\"}", "g{n!~\"8|9\"}", "requests_total"] {
+    for of in ["w_total{n!=\"7\"}", "w_total{n=~\"1|3\"}", "requests_total"] {
         for function in ["rate", "increase", "delta", "irate", "idelta", "last_over_time"] {
             for range in ["15s", "1m", "5m", "37m", "4999ms"] {
                 let expr = format!("{function}({of}[{range}])");
-                for (start, end, step) in [(0, 2_400_000, 60_000), (0, 900_000, 15_000), (1_003, 1_900_000, 7_001), (-500_000, 3_500_000, 444_444)] {
+                for (start, end, step) in
+                    [(0, 2_400_000, 60_000), (0, 900_000, 15_000), (1_003, 1_900_000, 7_001), (-500_000, 3_500_000, 444_444)]
+                {
                     let (start, end) = (Timestamp::from_millis(ORIGIN + start), Timestamp::from_millis(ORIGIN + end));
                     let step = Duration::from_millis(step);
                     let here = memory.range(&tenant, &expr, start, end, step, &options).await;
@@ -94,7 +96,19 @@ async fn the_stores_functions_are_the_evaluators() {
     assert!(samples > 50_000, "{samples}");
     assert_eq!(stored.computed() - before, asked, "all of them were computed by the store");
     // Where the store's functions mean something else, the evaluator does it.
-    let others = ["rate(w_total[5m])", "w_total", "g", "g offset 3m", "sum by (job) (g)", "max_over_time(w_total{n=\"2\"}[10m:30s])", "g{n=\"none\"}"];
+    let others = [
+        "rate(w_total[5m])",
+        "delta(g[5m])",
+        "increase(g[20m])",
+        "irate(g[2m])",
+        "last_over_time(g[7m])",
+        "w_total",
+        "g",
+        "g offset 3m",
+        "sum by (job) (g)",
+        "max_over_time(w_total{n=\"2\"}[10m:30s])",
+        "g{n=\"none\"}",
+    ];
     assert!(compare(&memory, &promql, &others.map(str::to_owned)).await > 1_000);
     engine.supervisor.stop().await;
 }
