@@ -41,8 +41,8 @@ pub(crate) struct Inner {
     clock: Arc<dyn Clock>,
     admission: Arc<Admission>,
     decoders: Arc<Semaphore>,
-    series: SeriesCache,
-    targets: TargetInfoCache,
+    pub(crate) series: SeriesCache,
+    pub(crate) targets: TargetInfoCache,
     names: NameGuard,
     /// Envelopes that each key sent within this minute.
     pub(crate) rates: Rates,
@@ -51,7 +51,7 @@ pub(crate) struct Inner {
 
 impl Inner {
     /// What rows of a tenant that arrive now need.
-    fn arrival<'r>(&'r self, tenant: &'r TenantId, at: Timestamp) -> Arrival<'r> {
+    pub(crate) fn arrival<'r>(&'r self, tenant: &'r TenantId, at: Timestamp) -> Arrival<'r> {
         Arrival {
             tenant,
             at,
@@ -91,11 +91,11 @@ pub(crate) struct Accepted {
 }
 
 /// A decoded request.
-struct Prepared {
+pub(crate) struct Prepared {
     payload: Payload,
     reservation: Reservation,
     hash: Option<RequestHash>,
-    built: Built,
+    pub(crate) built: Built,
 }
 
 impl Collector {
@@ -269,7 +269,7 @@ impl Collector {
 }
 
 /// From the bytes to the rows. Blocking; touches no clock and no network.
-fn prepare(config: &Config, payload: Payload, arrival: Arrival<'_>, mut reservation: Reservation) -> Result<Prepared, Failure> {
+pub(crate) fn prepare(config: &Config, payload: Payload, arrival: Arrival<'_>, mut reservation: Reservation) -> Result<Prepared, Failure> {
     let limit = config.max_decoded_bytes.0;
     let body = if payload.encoding == Encoding::Identity {
         if payload.body.len() as u64 > limit {

@@ -11,6 +11,8 @@ mod decode;
 pub mod errors;
 mod failure;
 mod family;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod grpc;
 mod http;
 mod inflate;

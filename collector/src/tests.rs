@@ -5,6 +5,7 @@ pub(crate) mod fixtures;
 mod kinds;
 mod mapping;
 mod remote_write;
+mod seeds;
 mod sentry;
 mod sentry_bad_input;
 pub(crate) mod services;

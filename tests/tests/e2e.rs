@@ -6,6 +6,8 @@
 mod arrival;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
+#[path = "e2e/bad_requests.rs"]
+mod bad_requests;
 #[path = "e2e/clickhouse_url.rs"]
 mod clickhouse_url;
 #[path = "e2e/command_line.rs"]
@@ -16,6 +18,10 @@ mod deliveries;
 mod deploy;
 #[path = "e2e/issues.rs"]
 mod issues;
+#[path = "e2e/otlp_examples.rs"]
+mod otlp_examples;
+#[path = "e2e/otlp_senders.rs"]
+mod otlp_senders;
 #[path = "e2e/own_spans.rs"]
 mod own_spans;
 #[path = "e2e/prometheus_api.rs"]
