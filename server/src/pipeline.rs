@@ -310,8 +310,7 @@ pub async fn start(
     // What people and tools read.
     let catalog: Arc<dyn MetricCatalog> = promql;
     let freshness: Arc<dyn Freshness> = Arc::new(wal.clone());
-    let mut probes: Vec<Arc<dyn dashboards::health::Probe>> =
-        vec![Arc::new(WalProbe(wal.clone())), Arc::new(StateProbe(state.clone())), arrival.clone()];
+    let mut probes: Vec<Arc<dyn dashboards::health::Probe>> = vec![Arc::new(WalProbe(wal.clone())), Arc::new(StateProbe(state.clone())), arrival.clone()];
     probes.extend(engine.clone().map(|engine| Arc::new(EngineProbe(engine)) as Arc<dyn dashboards::health::Probe>));
     let reading = dashboards::router(Sources {
         metrics: metrics.clone(),
