@@ -2,27 +2,38 @@
 //! and the log. Checks on the way what must hold whatever comes: memory that was reserved is given back, a refusal is one line.
 //! Compiled with the feature `fuzzing` only. Panics: where something does not hold.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use model::columns::TableBlock;
 use model::sink::{Appended, Batch, Refusal, TelemetrySink};
 use model::tenant::TenantId;
 use model::time::{SimulatedClock, Timestamp};
 use model::units::ByteCount;
 use prometheus::Registry;
+use prost::Message;
 
 use crate::decode::remote_write::Version;
 use crate::decode::{Format, Protocol, Signal};
+use crate::fluent::msgpack::Scan;
 use crate::inflate::{Encoding, inflate};
 use crate::intake::{Payload, prepare};
 use crate::rows::Built;
 use crate::sentry::Endpoint;
-use crate::{Collector, Config, scrape};
+use crate::statsd::aggregate::Aggregator;
+use crate::statsd::line::parse;
+use crate::syslog::framing::Framer;
+use crate::{Collector, Config, StatsdConfig, fluent, scrape, syslog};
 
 /// When all bodies arrive: 2026-03-01T00:00:00Z.
 const NOW: Timestamp = Timestamp::from_nanos(1_772_323_200_000_000_000);
+
+/// Longest message of syslog and of Fluent.
+const SYSLOG_MESSAGE: usize = 1 << 10;
+const FLUENT_MESSAGE: usize = 64 << 10;
 
 /// What a body is.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +49,10 @@ pub enum Body {
     RemoteWriteV2,
     SentryEnvelope,
     SentryStore,
+    LokiProtobuf,
+    LokiJson,
+    Ndjson,
+    Zipkin,
 }
 
 impl Body {
@@ -53,6 +68,10 @@ impl Body {
             Body::RemoteWriteV2 => Protocol::RemoteWrite(Version::V2),
             Body::SentryEnvelope => Protocol::Sentry(Endpoint::Envelope, 1),
             Body::SentryStore => Protocol::Sentry(Endpoint::Store, 1),
+            Body::LokiProtobuf => Protocol::Loki(Format::Protobuf),
+            Body::LokiJson => Protocol::Loki(Format::Json),
+            Body::Ndjson => Protocol::Ndjson,
+            Body::Zipkin => Protocol::Zipkin,
         }
     }
 }
@@ -95,11 +114,56 @@ impl Default for Door {
 impl Door {
     /// The rows of a body, or the sentence of its refusal.
     pub fn rows(&self, body: Body, bytes: &[u8]) -> Result<Vec<TableBlock>, String> {
-        let payload = Payload { protocol: body.protocol(), encoding: Encoding::Identity, body: Bytes::copy_from_slice(bytes) };
+        self.read(body.protocol(), Bytes::copy_from_slice(bytes))
+    }
+
+    fn read(&self, protocol: Protocol, body: Bytes) -> Result<Vec<TableBlock>, String> {
+        let payload = Payload { protocol, encoding: Encoding::Identity, body };
         let inner = &self.collector.inner;
         let prepared = prepare(&inner.config, payload, inner.arrival(&self.tenant, NOW), self.collector.aside());
         let rows = prepared.map(|prepared| prepared.built).map_err(|failure| failure.to_string());
         self.settle(rows)
+    }
+
+    /// The rows of the messages on a connection of syslog, which come in two pieces; `piece` is the length of the first.
+    pub fn syslog(&self, piece: usize, bytes: &[u8]) -> Result<Vec<TableBlock>, String> {
+        let (mut framer, mut batch) = (Framer::new(SYSLOG_MESSAGE), BytesMut::new());
+        let mut each = |message: &[u8], _| {
+            assert!(message.len() <= SYSLOG_MESSAGE, "no message is longer than allowed");
+            syslog::append(&mut batch, NOW, IpAddr::V4(Ipv4Addr::LOCALHOST), message);
+        };
+        let (first, second) = bytes.split_at(piece.min(bytes.len()));
+        if framer.push(first, &mut each).and_then(|()| framer.push(second, &mut each)).is_ok() {
+            framer.finish(&mut each);
+        }
+        self.read(Protocol::Syslog(3_600), batch.freeze())
+    }
+
+    /// The rows of each message on a connection of Fluent's.
+    pub fn fluent(&self, bytes: &[u8]) -> Vec<Result<Vec<TableBlock>, String>> {
+        let (mut rest, mut rows) = (Bytes::copy_from_slice(bytes), Vec::new());
+        while let Ok(Some(length)) = Scan::new(FLUENT_MESSAGE).end(&rest) {
+            assert!(length > 0 && length <= rest.len(), "a message is a part of what has come");
+            let message = rest.split_to(length);
+            let about = fluent::envelope(&message).unwrap_or_default();
+            rows.push(self.read(Protocol::Fluent { resends: about.chunk.is_some() }, message));
+        }
+        rows
+    }
+
+    /// The rows of two flushes of StatsD, with the lines before each.
+    pub fn statsd(&self, lines: &[u8]) -> Vec<Result<Vec<TableBlock>, String>> {
+        let config = StatsdConfig { max_series: 64, ..StatsdConfig::default() };
+        let mut sums = Aggregator::new(config, NOW);
+        let mut flush = |at: Timestamp| {
+            for sample in lines.split(|byte| *byte == b'\n').filter_map(|line| parse(line).ok()) {
+                sums.add(&sample, at, |_| {});
+                assert!(sums.len() <= 64, "the series are bounded");
+            }
+            let request = sums.flush(at.plus(Duration::from_secs(1)))?;
+            Some(self.read(Protocol::Otlp(Signal::Metrics, Format::Protobuf), request.encode_to_vec().into()))
+        };
+        [NOW, NOW.plus(Duration::from_secs(10))].into_iter().filter_map(&mut flush).collect()
     }
 
     /// The rows of a text that is scraped twice, and then is empty.

@@ -11,23 +11,35 @@ mod decode;
 pub mod errors;
 mod failure;
 mod family;
+mod fluent;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod grpc;
 mod http;
 mod inflate;
 mod intake;
+mod json_text;
+mod loki;
 mod meters;
 mod naming;
+mod ndjson;
+mod push;
 mod record;
 mod remote_write;
 mod rows;
 pub mod scrape;
 pub mod sentry;
 mod series;
+mod severity;
+mod sockets;
+mod statsd;
+mod structured;
+mod syslog;
 #[cfg(test)]
 mod tests;
+mod zipkin;
 
-pub use config::{Config, ConfigError, RetentionDays, SentryConfig, SentryRateLimit};
+pub use config::{Config, ConfigError, FluentConfig, RetentionDays, SentryConfig, SentryRateLimit, StatsdConfig, SyslogConfig, UtcOffset};
 pub use intake::Collector;
 pub use naming::{label_name, metric_name};
+pub use sockets::{BindError, Sockets};

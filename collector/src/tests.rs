@@ -2,6 +2,7 @@
 
 mod bad_input;
 pub(crate) mod fixtures;
+mod formats;
 mod kinds;
 mod mapping;
 mod remote_write;
@@ -9,3 +10,4 @@ mod seeds;
 mod sentry;
 mod sentry_bad_input;
 pub(crate) mod services;
+mod sockets;

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use clickhouse::Client;
 use dashboards::health::{PartHealth, Probe};
 use model::labels::{Labels, METRIC_NAME};
 use model::query::SeriesSample;
@@ -15,6 +14,7 @@ use model::sink::SeriesSink;
 use model::tenant::{TenantError, TenantId};
 use model::time::{Clock, Stopwatch};
 use prometheus::{Gauge, Registry};
+use store::clickhouse::ClickHouse;
 use tokio_util::sync::CancellationToken;
 
 /// How often a row is sent.
@@ -66,7 +66,7 @@ pub struct Arrival {
     tenant: TenantId,
     labels: Labels,
     series: Arc<dyn SeriesSink>,
-    client: Client,
+    clickhouse: ClickHouse,
     clock: Arc<dyn Clock>,
     since: Stopwatch,
     trail: Mutex<Trail>,
@@ -89,7 +89,7 @@ impl Arrival {
     pub fn new(
         node: &str,
         series: Arc<dyn SeriesSink>,
-        client: Client,
+        clickhouse: ClickHouse,
         clock: Arc<dyn Clock>,
         registry: &Registry,
     ) -> Result<Arc<Self>, ArrivalError> {
@@ -97,7 +97,7 @@ impl Arrival {
         registry.register(Box::new(age.clone()))?;
         let labels = [(METRIC_NAME, METRIC), ("node", node)].into_iter().collect();
         let (tenant, since) = (TenantId::new("watchfire")?, Stopwatch::start());
-        Ok(Arc::new(Arrival { tenant, labels, series, client, clock, since, trail: Mutex::default(), age }))
+        Ok(Arc::new(Arrival { tenant, labels, series, clickhouse, clock, since, trail: Mutex::default(), age }))
     }
 
     fn trail(&self) -> std::sync::MutexGuard<'_, Trail> {
@@ -117,7 +117,8 @@ impl Arrival {
         let stamps: Vec<String> = self.trail().under_way.iter().map(|(stamp, _)| format!("fromUnixTimestamp64Milli({stamp})")).collect();
         let wanted = stamps.join(", ");
         let question = self
-            .client
+            .clickhouse
+            .client()
             .query(&format!(
                 "SELECT toUnixTimestamp64Milli(ts) FROM points WHERE tenant = ? AND metric = ? AND fingerprint = ? AND ts IN ({wanted})"
             ))

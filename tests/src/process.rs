@@ -142,6 +142,11 @@ impl Watchfire {
         let answer = self.request(reqwest::Method::POST, format!("http://{}{path}", self.http)).json(body).send().await.unwrap();
         answer.json().await.unwrap_or(Value::Null)
     }
+    /// The answer to an SQL question, as `JSONCompact`.
+    pub async fn sql(&self, sql: &str) -> String {
+        let url = format!("http://{}/api/watchfire/v1/sql?format=JSONCompact", self.http);
+        self.request(reqwest::Method::POST, url).body(sql.to_owned()).send().await.unwrap().text().await.unwrap()
+    }
     /// One number out of an SQL question; waits where the store is away for a moment (its engine was just killed).
     pub async fn count(&self, sql: &str) -> u64 {
         let url = format!("http://{}/api/watchfire/v1/sql?format=JSONCompact", self.http);

@@ -44,6 +44,23 @@ pub fn scrape(open_metrics: bool, bytes: &[u8]) {
     }
 }
 
+/// A connection of syslog; the first byte says where it is cut in two.
+pub fn syslog(bytes: &[u8]) {
+    if let [piece, bytes @ ..] = bytes {
+        with(|door| door.syslog(usize::from(*piece), bytes)).iter().flatten().for_each(survives);
+    }
+}
+
+/// A connection of Fluent's.
+pub fn fluent(bytes: &[u8]) {
+    with(|door| door.fluent(bytes)).iter().flatten().flatten().for_each(survives);
+}
+
+/// Lines of StatsD, before each of two flushes.
+pub fn statsd(bytes: &[u8]) {
+    with(|door| door.statsd(bytes)).iter().flatten().flatten().for_each(survives);
+}
+
 /// A compressed body, and how large it may be.
 pub fn inflate(bytes: &[u8]) {
     if let [encoding, limit, wire @ ..] = bytes {

@@ -9,6 +9,7 @@ use prost::Message;
 
 use super::bad_input::{deflate, gzip, zstd};
 use super::fixtures::*;
+use super::formats::{loki_protobuf, push};
 use super::remote_write::{any_series, as_v2, request, wire::WriteRequest};
 use super::sentry::{envelope, error_event};
 use crate::decode::remote_write::Version;
@@ -96,6 +97,48 @@ fn sentry() -> Vec<Seeds> {
     ]
 }
 
+/// Formats of logs, Zipkin and StatsD.
+fn formats() -> Vec<Seeds> {
+    let loki = snap::raw::Decoder::new().decompress_vec(&loki_protobuf(&push())).unwrap();
+    let json = format!(
+        r#"{{"streams":[{{"stream":{{"app":"shop","level":"warn"}},"values":[["{NOW}","a line",{{"trace_id":"0102030405060708090a0b0c0d0e0f10"}}],["{NOW}","{{\"a\":1}}"]]}}]}}"#
+    );
+    let lines = "{\"time\":\"2026-02-28T23:59:59Z\",\"level\":\"warn\",\"msg\":\"slow\",\"service\":\"shop\",\"deep\":{\"a\":[1,null]}}\n\"a text\"\n17\n";
+    let zipkin = r#"[{"traceId":"0102030405060708090a0b0c0d0e0f10","id":"0102030405060708","parentId":"1","name":"get","kind":"SERVER","timestamp":1772323199000000,
+        "duration":500,"localEndpoint":{"serviceName":"shop","ipv4":"10.0.0.1","port":80},"remoteEndpoint":{"ipv6":"::1"},
+        "annotations":[{"timestamp":1772323199000001,"value":"ws"}],"tags":{"http.path":"/","error":"true"},"shared":true}]"#;
+    let syslog = [
+        "\x05<34>1 2026-02-28T23:59:59.003Z web su - ID47 [a@1 k=\"v\\\"\" l=\"2\"][b] \u{feff}'su root' failed\n",
+        "\x20<13>Feb 28 23:59:59 web cron[17]: done\n<14>2026-02-28T23:59:59+02:00 web app: x\n",
+        "\x0925 <14>1 - h a - - - counted 9 <0>x: yz",
+    ];
+    let text = |text: &str| [&[0xa0 | text.len() as u8], text.as_bytes()].concat();
+    let record = [vec![0x82], text("message"), text("hello"), text("level"), text("warn")].concat();
+    let event = [vec![0x92, 0xce], 1_772_323_199u32.to_be_bytes().to_vec(), record.clone()].concat();
+    let option = |pairs: &[(&str, &str)]| {
+        let count = 0x80 | pairs.len() as u8;
+        [vec![vec![count]], pairs.iter().flat_map(|(key, value)| [text(key), text(value)]).collect()].concat().concat()
+    };
+    let packed = |bytes: &[u8]| [&[0xc5][..], &(bytes.len() as u16).to_be_bytes(), bytes].concat();
+    let fluent = vec![
+        [vec![0x93], text("app.log"), event[1..].to_vec()].concat(),
+        [vec![0x93], text("app.log"), vec![0x91], event.clone(), option(&[("chunk", "c1")])].concat(),
+        [vec![0x92], text("app.log"), packed(&[event.clone(), event.clone()].concat())].concat(),
+        [vec![0x93], text("app.log"), packed(&gzip(&event)), option(&[("compressed", "gzip"), ("chunk", "c2")])].concat(),
+    ];
+    let statsd = "a.b:1|c|@0.1|#tag:v,other\ng:+5|g\ng:-3.5|g\nt,x=y:17:18:19|ms\nh:2|h|@0.5\nd:1|d\ns:me|s\n_e{5,4}:title|text\n";
+    let bytes = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>();
+    vec![
+        ("loki_protobuf", Some(Protocol::Loki(Format::Protobuf)), vec![loki]),
+        ("loki_json", Some(Protocol::Loki(Format::Json)), bytes(&[&json])),
+        ("ndjson", Some(Protocol::Ndjson), bytes(&[lines])),
+        ("zipkin", Some(Protocol::Zipkin), bytes(&[zipkin])),
+        ("syslog", None, bytes(&syslog)),
+        ("fluent", Some(Protocol::Fluent { resends: false }), fluent),
+        ("statsd", None, bytes(&[statsd])),
+    ]
+}
+
 /// The first byte says which compression, the second how large the body may be.
 fn compressed() -> Seeds {
     let body = traces(NOW).encode_to_vec();
@@ -108,7 +151,7 @@ fn compressed() -> Seeds {
 #[test]
 fn good_bodies_are_read_and_are_the_seeds_of_the_fuzz_targets() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    for (target, protocol, bodies) in [otlp(), prometheus(), sentry(), vec![compressed()]].concat() {
+    for (target, protocol, bodies) in [otlp(), prometheus(), sentry(), formats(), vec![compressed()]].concat() {
         for (at, body) in bodies.iter().enumerate() {
             if let Some(protocol) = protocol {
                 let world = World::default();
