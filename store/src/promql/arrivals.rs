@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::columns::{Column, TableBlock};
 use model::sink::{Appended, Batch, Refusal, TelemetrySink};
+use model::tail::TailPolicy;
 use model::tenant::TenantId;
 use model::time::{Clock, Timestamp};
 
