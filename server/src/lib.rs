@@ -12,5 +12,7 @@ pub mod maintenance;
 pub mod observe;
 pub mod pipeline;
 pub mod reload;
+pub mod ruletest;
 pub mod runtime;
+pub mod simulate;
 pub mod usage;
