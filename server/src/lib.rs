@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod health;
+pub mod import;
 pub mod listen;
 pub mod load;
 pub mod maintenance;

@@ -106,11 +106,11 @@ mod tests {
     #[test]
     fn differing_annotations_are_shown_side_by_side() {
         let set = |name: &str, value: &str| Set::from([(name.to_owned(), value.to_owned())]);
-        let (expected, got) = ((set("a", "1"), set("summary", "x is down")), (set("a", "1"), set("summary", "y is down")));
-        let text = alerts(&[expected.clone()], &[got]).unwrap();
+        let (expected, got) = ([(set("a", "1"), set("summary", "x is down"))], [(set("a", "1"), set("summary", "y is down"))]);
+        let text = alerts(&expected, &got).unwrap();
         assert!(text.contains("expected \"x is down\"\n    got      \"y is down\""), "{text}");
-        assert_eq!(alerts(&[expected.clone()], &[expected.clone()]), None);
-        assert!(alerts(&[expected.clone()], &[]).unwrap().contains("not firing:  {a=\"1\"}"));
-        assert!(alerts(&[expected.clone()], &[expected.clone(), expected]).unwrap().contains("not expected:  {a=\"1\"}"));
+        assert_eq!(alerts(&expected, &expected), None);
+        assert!(alerts(&expected, &[]).unwrap().contains("not firing:  {a=\"1\"}"));
+        assert!(alerts(&expected, &[expected[0].clone(), expected[0].clone()]).unwrap().contains("not expected:  {a=\"1\"}"));
     }
 }

@@ -108,6 +108,7 @@ fn numbers(token: &str, points: &mut Vec<Point>) -> Result<(), String> {
         return Ok(());
     }
     let (head, count) = match token.split_once('x') {
+        Some(("", _)) => return Err(wrong()),
         Some((head, _)) => (head, times(&token[head.len()..])?),
         None => (token, (None, "")),
     };

@@ -161,7 +161,7 @@ async fn remediations_run_as_scripted_and_are_judged_by_the_series() {
     - { at: 2m, event: acted, rung: restart, ok: false, text: "POST http://svc/restart/api" }
     - { at: 2m, event: undone, rung: restart, ok: true }
     - { at: 2m, event: acted, rung: scale, ok: true }
-    - { at: 4m, event: finished, outcome: handed_over }
+    - { at: 3m30s, event: finished, remediation: heal, outcome: handed_over, text: no rung helped }
 "#,
     )
     .await;
