@@ -13,6 +13,7 @@ pub mod maintenance;
 pub mod observe;
 pub mod pipeline;
 pub mod reload;
+pub mod replay;
 pub mod ruletest;
 pub mod runtime;
 pub mod simulate;

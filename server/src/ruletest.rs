@@ -6,7 +6,7 @@ mod alerts;
 mod diff;
 mod file;
 mod folk;
-mod load;
+pub mod load;
 pub mod notation;
 mod pages;
 mod promql;
@@ -15,6 +15,7 @@ mod run;
 
 use serde::Serialize;
 
+pub use pages::Page;
 pub use run::{Options, run_file};
 
 /// What became of one expectation.

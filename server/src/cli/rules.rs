@@ -2,13 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
 use model::labels::{MatchOp, Matcher};
+use model::query::MetricQuery;
+use model::time::Timestamp;
+use store::promql::PromQl;
+use store::promql::memory::MemorySource;
 
-use super::Common;
+use super::client::Client;
+use super::{Common, serve, table};
 use crate::import;
+use crate::pipeline::load_rules;
+use crate::replay::{self, HttpHistory, Replay, Replayed};
 use crate::ruletest::{self, Case, Options, Report};
 
 /// What to do with rules.
@@ -35,6 +44,18 @@ pub enum RulesCommand {
         #[arg(long)]
         force: bool,
     },
+    /// Replay rules over the stored history of the running server: when each would have fired, whom it would have paged.
+    Replay {
+        /// From, as 2026-03-01T09:30:00Z.
+        #[arg(long, value_name = "TIME")]
+        from: Timestamp,
+        /// To.
+        #[arg(long, value_name = "TIME")]
+        to: Timestamp,
+        /// These rule files instead of the configured folder.
+        #[arg(long, value_name = "FILE")]
+        rules: Vec<PathBuf>,
+    },
 }
 
 /// Runs it.
@@ -42,6 +63,7 @@ pub async fn run(common: &Common, command: RulesCommand) -> anyhow::Result<ExitC
     match command {
         RulesCommand::Test { files, run } => test(common, files, run).await,
         RulesCommand::Import { files, out, force } => take_over(common, &files, &out, force),
+        RulesCommand::Replay { from, to, rules } => replay(common, from, to, &rules).await,
     }
 }
 
@@ -148,4 +170,75 @@ fn take_over(common: &Common, files: &[PathBuf], out: &Path, force: bool) -> any
         }
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// How wide the plot is, in characters.
+const WIDTH: usize = 80;
+
+/// The rules of the named files, else of the configured folder.
+fn chosen(common: &Common, config: &crate::config::Config, files: &[PathBuf]) -> Result<alerting::RuleSet, Vec<String>> {
+    if files.is_empty() {
+        return load_rules(config, common.config.as_deref());
+    }
+    let lines = |errors: Vec<alerting::RuleError>| errors.iter().map(ToString::to_string).collect::<Vec<String>>();
+    let rules = alerting::RuleSet::load(ruletest::load::files(files)?).map_err(lines)?;
+    let parser = PromQl::new(Arc::new(MemorySource::new()));
+    let problems = lines(rules.check(|expr| parser.check(expr), &config.alerting.escalations));
+    if problems.is_empty() { Ok(rules) } else { Err(problems) }
+}
+
+async fn replay(common: &Common, from: Timestamp, to: Timestamp, files: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    let config = serve::read_config(common)?;
+    let rules = chosen(common, &config, files).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?;
+    anyhow::ensure!(!rules.is_empty(), "there are no rules: name files with --rules, or a configuration with --config");
+    let client = Client::new(common)?;
+    // Says at once where nobody answers, with the exit code for it.
+    client.get("/api/v1/query", &[("query", "1".to_owned())]).await?;
+    let bar = if common.json { ProgressBar::hidden() } else { ProgressBar::new(to.since(from).as_secs()) };
+    if let Ok(style) = ProgressStyle::with_template("replaying [{bar:40}] {percent}% {eta} left") {
+        bar.set_style(style);
+    }
+    let setup = Replay { config: &config, rules, history: Arc::new(HttpHistory(client)), from, to };
+    let replayed = replay::replay(setup, |passed| bar.set_position(passed.as_secs().min(to.since(from).as_secs()))).await?;
+    bar.finish_and_clear();
+    if common.json {
+        println!("{}", serde_json::to_string_pretty(&replayed)?);
+    } else {
+        show(&replayed, from, to);
+    }
+    Ok(if replayed.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn show(replayed: &Replayed, from: Timestamp, to: Timestamp) {
+    let time = |at: Timestamp| Timestamp::from_millis(at.millis()).rfc3339();
+    let lines = replay::plot(&replayed.alerts, from, to, WIDTH);
+    let longest = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, line) in &lines {
+        println!("{name:longest$}  {line}");
+    }
+    if !lines.is_empty() {
+        println!("{:longest$}  {:<half$}{:>half$}\n{:longest$}  # fires, - is pending\n", "", time(from), time(to), "", half = WIDTH / 2);
+    }
+    let alert = |one: &replay::Raised| {
+        let ended = one.ended.map_or_else(|| "goes on".to_owned(), time);
+        let fired = one.fired.map_or_else(|| "never fired".to_owned(), time);
+        vec![one.name.clone(), one.severity.as_str().to_owned(), time(one.pending), fired, ended, one.labels.to_string()]
+    };
+    let headers = ["alert", "severity", "true since", "fired", "ended", "labels"];
+    table::print(&headers, replayed.alerts.iter().map(alert).collect(), "No rule would have fired.");
+    let page = |one: &replay::Paged| {
+        let ladder = one.ladder.clone().unwrap_or_default();
+        let step = one.step.map_or_else(String::new, |step| step.to_string());
+        vec![time(one.at), one.receiver.clone(), one.kind.to_owned(), one.alerts.join(", "), ladder, step]
+    };
+    println!();
+    table::print(
+        &["at", "receiver", "message", "alerts", "ladder", "step"],
+        replayed.pages.iter().map(page).collect(),
+        "Nobody would have been told.",
+    );
+    println!("\nNobody acknowledges in a replay. {} evaluations.", replayed.evaluations);
+    for (rule, (times, error)) in &replayed.failures {
+        eprintln!("rule {rule} could not be evaluated {times} times: {error}");
+    }
 }

@@ -54,6 +54,21 @@ fn glob(folder: &Path, pattern: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Rule files with the sidecars beside them, read and checked but for the names of ladders. One sentence for each problem.
+pub fn files(paths: &[PathBuf]) -> Result<Vec<(String, String)>, Vec<String>> {
+    let (mut files, mut errors, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for file in paths.iter().flat_map(|file| std::iter::once(file.clone()).chain(sidecar(file))) {
+        if !seen.insert(file.clone()) {
+            continue;
+        }
+        match std::fs::read_to_string(&file) {
+            Ok(text) => files.push((file.display().to_string(), text)),
+            Err(error) => errors.push(format!("{}: the file cannot be read: {error}", file.display())),
+        }
+    }
+    if errors.is_empty() { Ok(files) } else { Err(errors) }
+}
+
 /// `<name>.watchfire.yaml` beside a rule file.
 fn sidecar(path: &Path) -> Option<PathBuf> {
     let stem = path.file_name()?.to_str()?.strip_suffix(".yaml").or_else(|| path.file_name()?.to_str()?.strip_suffix(".yml"))?;
@@ -74,30 +89,19 @@ pub(super) fn config(path: &Path, yaml: &FileYaml, given: Option<&Path>) -> Resu
 /// The rules that a test file names, in the order of evaluation, checked. Also what to warn of.
 pub(super) fn rules(path: &Path, yaml: &FileYaml, config: &Config) -> Result<(RuleSet, Vec<String>), Vec<String>> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let (mut files, mut warnings, mut errors) = (Vec::new(), Vec::new(), Vec::new());
-    let mut seen = BTreeSet::new();
+    let (mut paths, mut warnings) = (Vec::new(), Vec::new());
     for pattern in yaml.rule_files.iter().flatten() {
         let found = glob(folder, &pattern.value);
         if found.is_empty() {
             warnings.push(format!("{}, line {}: no file matches `{}`", path.display(), line(pattern), pattern.value));
         }
-        for file in found.iter().flat_map(|file| std::iter::once(file.clone()).chain(sidecar(file))) {
-            if !seen.insert(file.clone()) {
-                continue;
-            }
-            match std::fs::read_to_string(&file) {
-                Ok(text) => files.push((file.display().to_string(), text)),
-                Err(error) => errors.push(format!("{}: the file cannot be read: {error}", file.display())),
-            }
-        }
+        paths.extend(found);
     }
     let lines = |errors: Vec<alerting::RuleError>| errors.iter().map(ToString::to_string).collect::<Vec<String>>();
-    if !errors.is_empty() {
-        return Err(errors);
-    }
+    let files = files(&paths)?;
     let mut rules = RuleSet::load(files).map_err(lines)?;
     let parser = PromQl::new(Arc::new(MemorySource::new()));
-    errors.extend(lines(rules.check(|expr| parser.check(expr), &config.alerting.escalations)));
+    let mut errors = lines(rules.check(|expr| parser.check(expr), &config.alerting.escalations));
     let order = yaml.group_eval_order.clone().unwrap_or_default();
     let distinct: BTreeSet<&String> = order.iter().collect();
     if distinct.len() < order.len() {

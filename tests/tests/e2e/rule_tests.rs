@@ -227,3 +227,74 @@ fn an_alertmanager_installation_is_taken_over() {
     let tested = watchfire(folder.path(), &["rules", "test", "t.yml"]);
     assert!(tested.status.success(), "{}", said(&tested));
 }
+
+#[test]
+fn the_shipped_tests_of_the_shipped_rules_pass() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let output = watchfire(&deploy, &["rules", "test", "rule-tests/services.test.yaml"]);
+    assert!(output.status.success(), "{}", said(&output));
+    // They can fail.
+    let text = std::fs::read_to_string(deploy.join("rule-tests/services.test.yaml")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let moved = text.replace("../", &format!("{}/", deploy.display())).replace("0+10x20", "0+2x20");
+    std::fs::write(folder.path().join("t.yaml"), moved).unwrap();
+    let output = watchfire(folder.path(), &["rules", "test", "t.yaml"]);
+    assert!(output.status.code() == Some(1) && said(&output).contains("severity=\"warning\""), "{}", said(&output));
+}
+
+/// Twenty minutes of a pool that is empty from the eighth minute to the fourteenth, a point every 15 s.
+fn pool(now: i64) -> Value {
+    let point = |n: i64| {
+        let value = if (32..56).contains(&n) { 0 } else { 5 };
+        serde_json::json!({"timeUnixNano": (now - (80 - n) * 15_000_000_000).to_string(), "asDouble": value})
+    };
+    let points: Vec<Value> = (0..80).map(point).collect();
+    serde_json::json!({"resourceMetrics": [{
+        "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]},
+        "scopeMetrics": [{"metrics": [{"name": "pool.free", "gauge": {"dataPoints": points}}]}],
+    }]})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_tells_what_the_stored_history_would_have_raised() {
+    use model::time::{Clock, SystemClock, Timestamp};
+    let mut world = tests::process::Watchfire::prepare(crate::WATCHFIRE, "", &[]);
+    world.start().await;
+    let now = SystemClock.now();
+    let url = format!("http://{}/v1/metrics", world.otlp_http);
+    assert_eq!(reqwest::Client::new().post(url).json(&pool(now.nanos())).send().await.unwrap().status(), 200);
+    tests::wait::wait_for("the points to be stored", async || {
+        (world.promql("sum(count_over_time(pool_free[30m]))").await == Some(80.0)).then_some(())
+    })
+    .await;
+    let rules = "groups:\n- name: g\n  interval: 15s\n  rules:\n  - record: pool:free\n    expr: sum(pool_free)\n  - alert: PoolEmpty\n    expr: pool:free == 0\n    for: 1m\n    labels: { severity: critical }\n    escalation: page\nescalations: [{ name: page, steps: [{ after: 0s, notify: [pd] }, { after: 3m, notify: [sms] }] }]\n";
+    std::fs::write(world.folder().join("other.yml"), rules).unwrap();
+    let (from, to) = (now.minus(std::time::Duration::from_secs(1_140)).to_string(), now.to_string());
+    let arguments = ["rules", "replay", "--from", &from, "--to", &to, "--rules", "other.yml"];
+    let shown = world.command(&arguments).output().unwrap();
+    let text = said(&shown);
+    assert!(shown.status.success() && text.contains("PoolEmpty") && text.contains("-###"), "{text}");
+    let json = world.command(&arguments).arg("--json").output().unwrap();
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap_or_else(|_| panic!("{}", said(&json)));
+    let time = |value: &Value| value.as_str().unwrap().parse::<Timestamp>().unwrap();
+    let alerts = json["alerts"].as_array().unwrap();
+    assert_eq!(alerts.len(), 1, "{json}");
+    let (pending, fired, ended) = (time(&alerts[0]["pending"]), time(&alerts[0]["fired"]), time(&alerts[0]["ended"]));
+    assert_eq!((fired.since(pending).as_secs(), ended.since(pending).as_secs()), (60, 360), "{json}");
+    let pages: Vec<String> = json["pages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|page| {
+            format!(
+                "{} {} {}",
+                time(&page["at"]).since(pending).as_secs(),
+                page["receiver"].as_str().unwrap(),
+                page["kind"].as_str().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(pages, ["60 pd trigger", "240 sms trigger", "360 pd resolve", "360 sms resolve"], "{json}");
+    world.stop().await;
+    assert_eq!(world.command(&arguments).output().unwrap().status.code(), Some(4), "no server is exit code 4");
+}
