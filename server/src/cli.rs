@@ -6,6 +6,7 @@ pub mod client;
 pub mod deployments;
 pub mod errors;
 pub mod keys;
+mod processing;
 pub mod rules;
 pub mod serve;
 pub mod table;
@@ -71,6 +72,9 @@ pub enum Command {
         #[arg(long)]
         print_defaults: bool,
     },
+    /// Try processing out: rules, redaction, sampling, limits.
+    #[command(subcommand)]
+    Pipeline(PipelineCommand),
     /// How the running server is.
     Status,
     /// The incidents, newest first.
@@ -130,6 +134,17 @@ pub enum Command {
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
+    },
+}
+
+/// What to do with processing.
+#[derive(Debug, Subcommand)]
+pub enum PipelineCommand {
+    /// Print what would be stored of a request, and which rule changed what. Stores nothing and asks no server.
+    Test {
+        /// A file with OTLP JSON of spans, log records or metrics, one object or several; `-` is standard input.
+        #[arg(long, value_name = "FILE")]
+        input: PathBuf,
     },
 }
 
@@ -327,6 +342,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Check { print_defaults } => check::check(&common, print_defaults),
+        Command::Pipeline(command) => processing::run(&common, &command),
         Command::Serve => block_on(serve::serve(&common)),
         Command::Demo(demo) => block_on(crate::demo::run(&common, &demo)),
         Command::Keys(keys) => block_on(keys::run(&common, keys)),

@@ -26,6 +26,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Intake.
     pub collector: collector::Config,
+    /// What happens to records before they are stored.
+    pub pipeline: collector::pipeline::Config,
     /// Targets that are asked for their metrics.
     pub scrape: collector::scrape::Config,
     /// Rules and ladders.
@@ -312,6 +314,7 @@ impl Config {
         problems.extend(self.errors.check());
         problems.extend(self.remediation.check());
         problems.extend(self.collector.check().err().map(|error| format!("collector: {error}")));
+        problems.extend(collector::pipeline::Pipeline::new(&self.pipeline).err().into_iter().flatten().map(|problem| problem.to_string()));
         problems.extend(self.scrape.problems());
         problems.extend(crate::observe::Spans::parse(&self.observe.spans).err());
         problems.extend(self.storage.clickhouse.problems());

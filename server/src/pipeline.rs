@@ -10,6 +10,7 @@ use std::time::Duration;
 use alerting::delivery::DeliveryWorker;
 use alerting::{Alerting, AlertingDeps, RuleSet};
 use anyhow::Context;
+use collector::pipeline::Pipeline;
 use collector::scrape::Scraper;
 use collector::{Collector, Sockets};
 use dashboards::Sources;
@@ -244,7 +245,6 @@ pub async fn start(
     let (clickhouse, engine) =
         open_clickhouse(&config, &data_dir, executable, library, visitors.as_ref(), clock.clone(), &registry).await?;
     addresses.sql = engine.as_ref().and_then(|engine| engine.status().tcp);
-    wal.start_writer(Arc::new(clickhouse.clone()));
     registry.register(Box::new(Processes::new(engine.clone())?))?;
     let promql = Arc::new(PromQl::new(Arc::new(ClickHouseSource::new(clickhouse.client()))).with_metrics(&registry)?);
     let metrics: Arc<dyn MetricQuery> = Arc::new(Traced(promql.clone()));
@@ -253,6 +253,11 @@ pub async fn start(
 
     // Intake, rules, incidents, repair: in the order of the data.
     let collector = Collector::new(config.collector.clone(), Arc::new(wal.clone()), clock.clone(), &registry)?;
+    let processing = Pipeline::new(&config.pipeline)
+        .map_err(|problems| anyhow::anyhow!(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    collector.set_pipeline(Arc::new(processing));
+    // Not before: spans that wait since before the start are decided as the pipeline says.
+    wal.start_writer(Arc::new(clickhouse.clone()));
     collector.set_error_rules(Rules::new(&config.errors.rules).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?);
     let scraper = Scraper::new(&config.scrape, beside(config_file.as_deref()), &node, collector.clone(), &registry)?;
     let public_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", addresses.http));

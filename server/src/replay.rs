@@ -152,6 +152,8 @@ pub async fn replay(setup: Replay<'_>, mut progress: impl FnMut(Duration)) -> an
             Paged { at: sent.at, receiver, kind, alerts, ladder, step }
         })
         .collect();
+    // What leaves at one moment has no order.
+    replayed.pages.sort_by(|a, b| (a.at, &a.receiver, a.kind).cmp(&(b.at, &b.receiver, b.kind)));
     Ok(replayed)
 }
 

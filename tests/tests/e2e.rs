@@ -24,6 +24,8 @@ mod deploy;
 mod issues;
 #[path = "e2e/own_spans.rs"]
 mod own_spans;
+#[path = "e2e/processing.rs"]
+mod processing;
 #[path = "e2e/prometheus_api.rs"]
 mod prometheus_api;
 #[path = "e2e/reload.rs"]
@@ -40,6 +42,8 @@ mod sentry;
 mod spine;
 #[path = "e2e/sql_listener.rs"]
 mod sql_listener;
+#[path = "e2e/tail_sampling.rs"]
+mod tail_sampling;
 #[path = "e2e/tree.rs"]
 mod tree;
 

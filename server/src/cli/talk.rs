@@ -43,6 +43,7 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
         | Command::Engine(_)
         | Command::Demo(_)
         | Command::Check { .. }
+        | Command::Pipeline(_)
         | Command::Keys(_)
         | Command::Rules(_)
         | Command::Completions { .. } => {
