@@ -1,3 +1,5 @@
+//! What rules would have done over a history that is made up here.
+
 use std::sync::Arc;
 use std::time::Duration;
 
