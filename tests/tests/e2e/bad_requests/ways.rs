@@ -1,4 +1,4 @@
-//! The ways in.
+//! The ways in for requests: where to, how they travel, what a good body and its counts are.
 
 use super::bodies;
 
