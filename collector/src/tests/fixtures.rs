@@ -425,9 +425,10 @@ prop_compose! {
 
 /// A scope with attributes, or none.
 fn any_scope() -> impl Strategy<Value = Option<InstrumentationScope>> {
-    let scope = ("[a-z]{0,3}", "[0-9]{0,2}", any_attributes(), any::<u32>()).prop_map(|(name, version, attributes, dropped_attributes_count)| {
-        InstrumentationScope { name, version, attributes, dropped_attributes_count }
-    });
+    let scope =
+        ("[a-z]{0,3}", "[0-9]{0,2}", any_attributes(), any::<u32>()).prop_map(|(name, version, attributes, dropped_attributes_count)| {
+            InstrumentationScope { name, version, attributes, dropped_attributes_count }
+        });
     proptest::option::of(scope)
 }
 
@@ -465,9 +466,15 @@ fn any_exemplars() -> impl Strategy<Value = Vec<Exemplar>> {
         any::<i32>().prop_map(|value| Some(exemplar::Value::AsDouble(f64::from(value) / 8.0))),
         Just(None),
     ];
-    let one = (any_id(16), any_id(8), any_time(), value, any_attributes()).prop_map(|(trace_id, span_id, time_unix_nano, value, filtered_attributes)| {
-        Exemplar { trace_id, span_id, time_unix_nano, value, filtered_attributes }
-    });
+    let one = (any_id(16), any_id(8), any_time(), value, any_attributes()).prop_map(
+        |(trace_id, span_id, time_unix_nano, value, filtered_attributes)| Exemplar {
+            trace_id,
+            span_id,
+            time_unix_nano,
+            value,
+            filtered_attributes,
+        },
+    );
     proptest::collection::vec(one, 0..3)
 }
 
