@@ -338,7 +338,7 @@ pub(crate) fn logs(body: &[u8], to: &mut Builder<'_, '_>) -> Result<(), DecodeEr
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, DecodeError> {
     let text = std::str::from_utf8(body)?;
     if text.trim_ascii_start().starts_with('[') {
-        return Err(serde::de::Error::custom("expected an object, found a list")).map_err(DecodeError::Json);
+        return Err(DecodeError::Json(serde::de::Error::custom("expected an object, found a list")));
     }
     Ok(serde_json::from_str(text)?)
 }

@@ -2,6 +2,9 @@
 
 use super::bodies;
 
+/// Makes a body of a service with records of these times and texts.
+pub(super) type Body = fn(&str, &[(u64, &str)]) -> Vec<u8>;
+
 /// How requests travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Over {
@@ -40,7 +43,7 @@ pub(super) struct Way {
     pub(super) protocol_of_wrong_type: &'static str,
     pub(super) clock: Clockwork,
     /// A good body: one record for each time and text, of a service.
-    pub(super) body: fn(&str, &[(u64, &str)]) -> Vec<u8>,
+    pub(super) body: Body,
     /// Counts the records of a service.
     pub(super) stored: fn(&str) -> String,
     /// Selects the texts of a service's records as `text`.
@@ -108,7 +111,7 @@ const METRICS: Way = Way {
     ..OTLP
 };
 
-const fn json(of: Way, name: &'static str, body: fn(&str, &[(u64, &str)]) -> Vec<u8>) -> Way {
+const fn json(of: Way, name: &'static str, body: Body) -> Way {
     Way {
         name,
         content_type: "application/json",
