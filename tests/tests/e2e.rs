@@ -30,12 +30,16 @@ mod otlp_examples;
 mod otlp_senders;
 #[path = "e2e/own_spans.rs"]
 mod own_spans;
+#[path = "e2e/processing.rs"]
+mod processing;
 #[path = "e2e/prometheus_api.rs"]
 mod prometheus_api;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[path = "e2e/remote_write.rs"]
 mod remote_write;
+#[path = "e2e/rule_tests.rs"]
+mod rule_tests;
 #[path = "e2e/scrape.rs"]
 mod scrape;
 #[path = "e2e/sentry.rs"]
@@ -44,6 +48,8 @@ mod sentry;
 mod spine;
 #[path = "e2e/sql_listener.rs"]
 mod sql_listener;
+#[path = "e2e/tail_sampling.rs"]
+mod tail_sampling;
 #[path = "e2e/tree.rs"]
 mod tree;
 

@@ -32,6 +32,9 @@ use proptest::prelude::*;
 
 use crate::decode::{DecodeError, Format, Protocol, Signal};
 use crate::family::Families;
+use crate::pipeline::Pipeline;
+use crate::pipeline::cardinality::ActiveSeries;
+use crate::pipeline::patterns::Miner;
 use crate::rows::red::NameGuard;
 use crate::rows::{Arrival, Builder, Built, Limits};
 use crate::series::{SeriesCache, TargetInfoCache};
@@ -163,7 +166,10 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     pub(crate) series: SeriesCache,
     pub(crate) targets: TargetInfoCache,
-    names: NameGuard,
+    pub(crate) names: NameGuard,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) active: ActiveSeries,
+    pub(crate) miner: Miner,
     pub(crate) families: Families,
 }
 
@@ -181,6 +187,9 @@ impl World {
             series: SeriesCache::new(1_000),
             targets: TargetInfoCache::new(1_000),
             names: NameGuard::new(config),
+            pipeline: Pipeline::new(&crate::pipeline::Config::default()).unwrap(),
+            active: ActiveSeries::default(),
+            miner: Miner::default(),
             families: Families::default(),
         }
     }
@@ -195,6 +204,9 @@ impl World {
             series: &self.series,
             targets: &self.targets,
             names: &self.names,
+            pipeline: &self.pipeline,
+            active: &self.active,
+            miner: &self.miner,
             families: &self.families,
         }
     }
