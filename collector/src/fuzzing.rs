@@ -120,7 +120,8 @@ impl Door {
     fn read(&self, protocol: Protocol, body: Bytes) -> Result<Vec<TableBlock>, String> {
         let payload = Payload { protocol, encoding: Encoding::Identity, body };
         let inner = &self.collector.inner;
-        let prepared = prepare(&inner.config, payload, inner.arrival(&self.tenant, NOW), self.collector.aside());
+        let pipeline = inner.pipeline.get();
+        let prepared = prepare(&inner.config, payload, inner.arrival(&self.tenant, NOW, &pipeline), self.collector.aside());
         let rows = prepared.map(|prepared| prepared.built).map_err(|failure| failure.to_string());
         self.settle(rows)
     }
@@ -168,7 +169,8 @@ impl Door {
 
     /// The rows of a text that is scraped twice, and then is empty.
     pub fn scraped(&self, open_metrics: bool, text: &str) -> Vec<Result<Vec<TableBlock>, String>> {
-        let arrival = self.collector.inner.arrival(&self.tenant, NOW);
+        let pipeline = self.collector.inner.pipeline.get();
+        let arrival = self.collector.inner.arrival(&self.tenant, NOW, &pipeline);
         let texts = [text, text, if open_metrics { "# EOF\n" } else { "" }];
         scrape::door::scrapes(&texts, open_metrics, arrival).into_iter().map(|built| self.settle(built)).collect()
     }

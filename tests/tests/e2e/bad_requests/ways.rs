@@ -2,8 +2,8 @@
 
 use super::bodies;
 
-/// Makes a body of a service with records of these times and texts.
-pub(super) type Body = fn(&str, &[(u64, &str)]) -> Vec<u8>;
+/// A body of records: the service's name, and for each record its time (nanoseconds since 1970) and text.
+type MakeBody = fn(&str, &[(u64, &str)]) -> Vec<u8>;
 
 /// How requests travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(super) struct Way {
     pub(super) protocol_of_wrong_type: &'static str,
     pub(super) clock: Clockwork,
     /// A good body: one record for each time and text, of a service.
-    pub(super) body: Body,
+    pub(super) body: MakeBody,
     /// Counts the records of a service.
     pub(super) stored: fn(&str) -> String,
     /// Selects the texts of a service's records as `text`.
@@ -111,7 +111,7 @@ const METRICS: Way = Way {
     ..OTLP
 };
 
-const fn json(of: Way, name: &'static str, body: Body) -> Way {
+const fn json(of: Way, name: &'static str, body: MakeBody) -> Way {
     Way {
         name,
         content_type: "application/json",
