@@ -49,7 +49,7 @@ pub(crate) struct Inner {
     pub(crate) series: SeriesCache,
     pub(crate) targets: TargetInfoCache,
     names: NameGuard,
-    pipeline: Current,
+    pub(crate) pipeline: Current,
     active: ActiveSeries,
     miner: Miner,
     buckets: Buckets,

@@ -1,3 +1,5 @@
+//! Rule files and Alertmanager configurations as people have them, and what is said of what cannot be taken over.
+
 use alerting::RuleSet;
 use alerting::rules::{Escalation, Rule};
 

@@ -1,3 +1,5 @@
+//! What rules would have done over a history that is made up here.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,5 +131,6 @@ async fn a_history_that_does_not_answer_is_told() {
     let config = crate::config::Config::default();
     let setup = Replay { config: &config, rules, history: Arc::new(Dead), from: minutes(0), to: minutes(2) };
     let replayed = replay(setup, drop).await.unwrap();
-    assert!(replayed.failures["job:up:sum"].1.contains("gone") && replayed.alerts.is_empty(), "{replayed:?}");
+    assert!(replayed.failures["job:up:sum"].1.contains("gone"), "{replayed:?}");
+    assert!(replayed.alerts.iter().all(|one| one.name == "WatchfireRuleFailing") && replayed.pages.is_empty(), "{replayed:?}");
 }

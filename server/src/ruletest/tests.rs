@@ -1,3 +1,5 @@
+//! Rule tests that pass, that fail, and that cannot be read.
+
 use std::path::{Path, PathBuf};
 
 use super::{Options, Report, run_file};

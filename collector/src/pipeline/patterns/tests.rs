@@ -1,3 +1,5 @@
+//! Templates of log records: what falls together, what does not, and that memory is bounded.
+
 use proptest::prelude::*;
 
 use super::*;
