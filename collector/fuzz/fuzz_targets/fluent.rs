@@ -1,4 +1,5 @@
-#![no_main]
 //! A connection of Fluent's forward protocol.
+
+#![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::fluent(bytes));

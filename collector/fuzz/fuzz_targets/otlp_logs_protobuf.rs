@@ -1,4 +1,5 @@
-#![no_main]
 //! `ExportLogsServiceRequest`.
+
+#![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::body(fuzz::Body::OtlpLogs, bytes));

@@ -1,4 +1,5 @@
-#![no_main]
 //! Prometheus's text format.
+
+#![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::scrape(false, bytes));

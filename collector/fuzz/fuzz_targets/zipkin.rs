@@ -1,4 +1,5 @@
+//! Zipkin's spans, version 2, in JSON.
+
 #![no_main]
-//! Zipkin v2.
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::body(fuzz::Body::Zipkin, bytes));
