@@ -46,8 +46,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) admission: Arc<Admission>,
     decoders: Arc<Semaphore>,
-    series: SeriesCache,
-    targets: TargetInfoCache,
+    pub(crate) series: SeriesCache,
+    pub(crate) targets: TargetInfoCache,
     names: NameGuard,
     pipeline: Current,
     active: ActiveSeries,
@@ -60,7 +60,7 @@ pub(crate) struct Inner {
 
 impl Inner {
     /// What rows of a tenant that arrive now need.
-    fn arrival<'r>(&'r self, tenant: &'r TenantId, at: Timestamp, pipeline: &'r Pipeline) -> Arrival<'r> {
+    pub(crate) fn arrival<'r>(&'r self, tenant: &'r TenantId, at: Timestamp, pipeline: &'r Pipeline) -> Arrival<'r> {
         Arrival {
             tenant,
             at,
@@ -107,11 +107,11 @@ pub(crate) struct Accepted {
 }
 
 /// A decoded request.
-struct Prepared {
+pub(crate) struct Prepared {
     payload: Payload,
     reservation: Reservation,
     hash: Option<RequestHash>,
-    built: Built,
+    pub(crate) built: Built,
     /// Bytes after decompression.
     bytes: u64,
 }
@@ -349,7 +349,7 @@ impl Charge<'_> {
 }
 
 /// From the bytes to the rows. Blocking; touches no clock and no network.
-fn prepare(config: &Config, payload: Payload, arrival: Arrival<'_>, mut reservation: Reservation) -> Result<Prepared, Failure> {
+pub(crate) fn prepare(config: &Config, payload: Payload, arrival: Arrival<'_>, mut reservation: Reservation) -> Result<Prepared, Failure> {
     let limit = config.max_decoded_bytes.0;
     let body = if payload.encoding == Encoding::Identity {
         if payload.body.len() as u64 > limit {

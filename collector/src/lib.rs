@@ -12,6 +12,8 @@ pub mod errors;
 mod failure;
 mod family;
 mod fluent;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod grpc;
 mod http;
 mod inflate;

@@ -7,6 +7,7 @@ pub mod deployments;
 pub mod errors;
 pub mod keys;
 mod processing;
+pub mod rules;
 pub mod serve;
 pub mod table;
 pub mod talk;
@@ -123,6 +124,9 @@ pub enum Command {
     /// What was sent to whom; dead letters; replay.
     #[command(subcommand)]
     Deliveries(DeliveriesCommand),
+    /// Test rules, take over those of Prometheus and Alertmanager, replay history.
+    #[command(subcommand)]
+    Rules(rules::RulesCommand),
     /// API keys. Works on the data folder, with or without a running server.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -342,6 +346,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => block_on(serve::serve(&common)),
         Command::Demo(demo) => block_on(crate::demo::run(&common, &demo)),
         Command::Keys(keys) => block_on(keys::run(&common, keys)),
+        Command::Rules(command) => block_on(rules::run(&common, command)),
         other => block_on(talk::run(&common, other)),
     }
 }

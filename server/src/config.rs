@@ -97,6 +97,8 @@ pub struct StorageConfig {
     pub postgres_url: Option<Secret>,
     /// The write-ahead log.
     pub wal: WalSettings,
+    /// PromQL.
+    pub queries: QuerySettings,
     /// How long done and cancelled work rows (deliveries, timers) are kept.
     pub finished_work: Span,
 }
@@ -107,8 +109,25 @@ impl Default for StorageConfig {
             clickhouse: ClickHouseConfig::default(),
             postgres_url: None,
             wal: WalSettings::default(),
+            queries: QuerySettings::default(),
             finished_work: Span::secs(30 * 86_400),
         }
+    }
+}
+
+/// What PromQL may take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuerySettings {
+    /// What one question to the store may hold in the store's memory.
+    pub memory: ByteCount,
+    /// Answers of range queries, kept for when they are asked again; 0: none.
+    pub cache: ByteCount,
+}
+
+impl Default for QuerySettings {
+    fn default() -> Self {
+        QuerySettings { memory: ByteCount(1 << 30), cache: ByteCount(64 << 20) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Faults under load: what was acknowledged is stored once, what was given up is stored at most once. Senders of every protocol send
 //! the same bytes until they are acknowledged, as clients do, or give up now and then, as clients do too. Meanwhile server
-//! and engine are killed, the engine hangs, the log reaches its cap, and a write is torn.
+//! and engine are killed, the engine hangs, the log reaches its cap, a write is torn, and the clock is set.
 
 use std::fmt;
 use std::io::Write;
@@ -13,6 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use self::requests::{KINDS, Kind};
+use crate::clock::SetClock;
 use crate::process::Watchfire;
 use crate::wait::wait_for;
 
@@ -31,6 +32,7 @@ pub struct Told {
     kills: usize,
     engine_kills: usize,
     hangs: usize,
+    clock_steps: usize,
     torn: usize,
     refused: u64,
     acknowledged: u64,
@@ -42,8 +44,8 @@ impl fmt::Display for Told {
         write!(
             f,
             "{} records acknowledged and stored once, {} given up and stored at most once, {} requests refused; server killed {} times \
-             ({} torn writes), engine killed {} times, hung {} times",
-            self.acknowledged, self.given_up, self.refused, self.kills, self.torn, self.engine_kills, self.hangs
+             ({} torn writes), engine killed {} times, hung {} times, clock set {} times",
+            self.acknowledged, self.given_up, self.refused, self.kills, self.torn, self.engine_kills, self.hangs, self.clock_steps
         )
     }
 }
@@ -110,6 +112,8 @@ pub async fn rounds(executable: &str, rounds: usize, seed: u64) -> Told {
     // A small log with small segments: they are written over one another often, and a hung engine fills it within seconds.
     let config = "storage:\n  wal: { max_bytes: 2MiB, segment_bytes: 256KiB, batch_linger: 200ms }\n";
     let mut world = Watchfire::prepare(executable, config, &[]);
+    let clock = SetClock::new();
+    world.environment = clock.as_ref().map(SetClock::environment).unwrap_or_default();
     world.start().await;
     let (stop, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let base = format!("http://{}", world.http);
@@ -122,6 +126,11 @@ pub async fn rounds(executable: &str, rounds: usize, seed: u64) -> Told {
     for round in 0..rounds {
         // The moment of the fault is what is random here; nothing is waited for.
         tokio::time::sleep(Duration::from_millis(rng.random_range(50..2_000))).await;
+        if let Some(clock) = clock.as_ref().filter(|_| rng.random_bool(0.3)) {
+            // Within what senders' times may differ; past the ten minutes for which requests are remembered.
+            clock.set(rng.random_range(-3_600..3_600));
+            told.clock_steps += 1;
+        }
         match (round % 3, engine_of(world.pid())) {
             (1, Some(engine)) if rng.random_bool(0.5) => {
                 signal(engine, "-9");

@@ -5,9 +5,11 @@
 
 pub mod alone;
 pub mod catchers;
+pub mod clock;
 pub mod crash;
 pub mod node;
 pub mod process;
+pub mod promql;
 pub mod python;
 pub mod send;
 pub mod usage;

@@ -227,7 +227,7 @@ fn custom() -> Histogram {
 }
 
 /// One of everything.
-fn request() -> WriteRequest {
+pub(super) fn request() -> WriteRequest {
     let ids = [("trace_id", "0102030405060708090a0b0c0d0e0f10"), ("span_id", "0102030405060708"), ("user", "u7")];
     let mut total =
         series(&[("__name__", "http_requests_total"), ("code", "200"), ("empty", ""), ("job", "api")], vec![at(5.0, -15_000), at(7.0, 0)]);
@@ -264,7 +264,7 @@ fn request() -> WriteRequest {
 }
 
 /// The same request in the words of version 2.
-fn as_v2(request: &WriteRequest) -> v2::Request {
+pub(super) fn as_v2(request: &WriteRequest) -> v2::Request {
     let mut symbols = vec![String::new()];
     let mut symbol = |text: &str| -> u32 {
         let at = symbols.iter().position(|symbol| symbol == text).unwrap_or_else(|| {
@@ -582,7 +582,7 @@ async fn bad_requests_are_refused_with_a_sentence_and_nothing_is_stored() {
     }
 }
 
-fn any_series() -> impl Strategy<Value = TimeSeries> {
+pub(super) fn any_series() -> impl Strategy<Value = TimeSeries> {
     let pair = ("[a-zé._]{1,3}", "[a-z\"\\\\]{0,3}").prop_map(|(name, value)| Label { name, value });
     let sample = (any::<f64>(), -5_000i64..5_000).prop_map(|(value, offset)| at(value, offset));
     let histogram =

@@ -45,6 +45,7 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
         | Command::Check { .. }
         | Command::Pipeline(_)
         | Command::Keys(_)
+        | Command::Rules(_)
         | Command::Completions { .. } => {
             bail!("this command does not ask a server")
         }

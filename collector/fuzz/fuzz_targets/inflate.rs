@@ -1,0 +1,4 @@
+#![no_main]
+//! Every compression; the first byte says which, the second how large the body may be.
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::inflate(bytes));

@@ -1,0 +1,4 @@
+#![no_main]
+//! Loki's push in protobuf, out of its snappy.
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::body(fuzz::Body::LokiProtobuf, bytes));

@@ -1,0 +1,4 @@
+#![no_main]
+//! `ExportMetricsServiceRequest` as OTLP's JSON.
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::body(fuzz::Body::OtlpMetricsJson, bytes));

@@ -1,0 +1,4 @@
+#![no_main]
+//! `io.prometheus.write.v2.Request`.
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::body(fuzz::Body::RemoteWriteV2, bytes));

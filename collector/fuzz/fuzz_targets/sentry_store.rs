@@ -1,0 +1,4 @@
+#![no_main]
+//! An event of Sentry's older endpoint.
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::body(fuzz::Body::SentryStore, bytes));

@@ -1,0 +1,4 @@
+#![no_main]
+//! A connection of syslog: framing, RFC 5424 and 3164.
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::syslog(bytes));
