@@ -19,8 +19,22 @@ use crate::rows::Built;
 use crate::tests::fixtures::*;
 use crate::tests::services::{PROTOBUF, post, serve, with_principal};
 
-fn config(json: Value) -> Config {
+/// What is not said of redaction and patterns: they are on.
+fn config(mut json: Value) -> Config {
+    let all = json.as_object_mut().unwrap();
+    for key in ["redaction", "patterns"] {
+        all.entry(key).or_insert(json!({})).as_object_mut().unwrap().entry("enabled").or_insert(json!(true));
+    }
     serde_json::from_value(json).unwrap()
+}
+
+/// Where nothing is configured no record is looked at: there is no stage, no template and nothing waits. What is left are branches.
+#[test]
+fn without_configuration_nothing_is_done_per_record() {
+    let pipeline = Pipeline::new(&Config::default()).unwrap();
+    assert!(stage::Stage::new(&pipeline, false).is_none());
+    assert!(pipeline.patterns.is_none() && pipeline.tail.is_none() && pipeline.redactor.is_none());
+    assert!(stage::Stage::new(&Pipeline::new(&Config::busy()).unwrap(), false).is_some());
 }
 
 fn world(json: Value) -> World {

@@ -187,7 +187,7 @@ impl World {
             series: SeriesCache::new(1_000),
             targets: TargetInfoCache::new(1_000),
             names: NameGuard::new(config),
-            pipeline: Pipeline::new(&crate::pipeline::Config::default()).unwrap(),
+            pipeline: Pipeline::new(&crate::pipeline::Config::busy()).unwrap(),
             active: ActiveSeries::default(),
             miner: Miner::default(),
             families: Families::default(),

@@ -654,6 +654,7 @@ proptest! {
 #[test]
 fn samples_are_processed_as_data_points_are() {
     let config = serde_json::json!({
+        "redaction": {"enabled": true},
         "rules": [
             {"drop": true, "match": {"signal": "metric", "name": "go_*"}},
             {"drop": true, "match": {"signal": "metric", "attributes": {"code": "404"}}},

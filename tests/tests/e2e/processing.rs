@@ -78,7 +78,7 @@ fn otlp(kind: &str, dirty: &str, key: &str, now: u64) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_reaches_the_log_or_a_table() {
-    let mut world = Watchfire::prepare(crate::WATCHFIRE, "", &[]);
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, "pipeline: { redaction: { enabled: true }, patterns: { enabled: true } }\n", &[]);
     world.start().await;
     let client = reqwest::Client::new();
     let (secrets, marks): (Vec<_>, Vec<String>) = (secrets(), (0..3).map(|_| format!("mark{}", random(24))).collect());
@@ -203,7 +203,7 @@ async fn another_pipeline_is_taken_up_under_load_and_no_row_is_lost() {
 
 #[test]
 fn a_pipeline_is_tried_out_without_a_server() {
-    let config = "pipeline:\n  rules:\n  - { name: no pings, match: { name: ping }, drop: true }\n  - { name: team, set: { team: core }, match: { signal: span } }\n";
+    let config = "pipeline:\n  redaction: { enabled: true }\n  rules:\n  - { name: no pings, match: { name: ping }, drop: true }\n  - { name: team, set: { team: core }, match: { signal: span } }\n";
     let world = Watchfire::prepare(crate::WATCHFIRE, config, &[]);
     let mut request = spans("shop", 2, 0);
     request.resource_spans[0].scope_spans[0].spans[0].name = "ping".to_owned();

@@ -7,6 +7,7 @@ use model::secret::Secret;
 
 pub(crate) fn redactor(config: &RedactionConfig) -> Redactor {
     let mut problems = Vec::new();
+    let config = &RedactionConfig { enabled: true, ..config.clone() };
     let redactor = Redactor::new(config, Hasher::new(&Secret::new("a key of tests, long")), &mut problems);
     assert_eq!(problems, []);
     redactor.unwrap()

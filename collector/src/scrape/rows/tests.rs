@@ -242,6 +242,7 @@ fn what_a_target_says_of_its_families_is_remembered() {
 #[test]
 fn scraped_series_are_processed() {
     let config = serde_json::json!({
+        "redaction": {"enabled": true},
         "rules": [
             {"drop": true, "match": {"signal": "metric", "name": "go_*"}},
             {"delete": ["pod"], "match": {"signal": "metric", "name": "gone"}},
