@@ -92,6 +92,9 @@ impl Redaction {
     /// Redacts the text as it is, and with a secret at a place in it.
     pub fn of(&self, at: usize, text: &str) {
         self.redactor.redact(text, &mut Counts::default());
+        if text.contains(SECRET) {
+            return; // it may stand there as a part of a longer word, which is none
+        }
         let at = text.floor_char_boundary(at);
         let (before, after) = text.split_at(at);
         for edge in [" ", "\n", "\\n"] {
