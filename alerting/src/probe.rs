@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use model::alert::{Alert, AlertProbe, Verdict};
+use model::query::Overlay;
 use model::state::load;
 use model::time::Timestamp;
 
@@ -59,7 +60,7 @@ impl AlertProbe for Probe {
             Ok(rule) => rule,
             Err(reason) => return Verdict::Unknown { reason },
         };
-        let asked = ask::alert(&self.shared, &rule, Moment { at, overlay: &[], limit: 0 }).await;
+        let asked = ask::alert(&self.shared, &rule, Moment { at, overlay: &Overlay::default(), limit: 0 }).await;
         match asked.outcome {
             Err(reason) => Verdict::Unknown { reason },
             Ok(active) => match active.get(&alert.fingerprint) {

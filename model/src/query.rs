@@ -1,12 +1,13 @@
 //! The ports that questions go through: PromQL over series, SQL over everything. `store` implements both.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::labels::Labels;
+use crate::labels::{Labels, METRIC_NAME, MatchOp, Matcher};
 use crate::tenant::TenantId;
 use crate::time::Timestamp;
 
@@ -122,6 +123,44 @@ pub enum QueryError {
     Unavailable(String),
 }
 
+/// Series that are not stored yet and yet count, by name. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Overlay(Arc<BTreeMap<String, Vec<Series>>>);
+
+impl Overlay {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that all matchers match.
+    pub fn matching(&self, matchers: &[Matcher]) -> Vec<&Series> {
+        let name = matchers.iter().find(|matcher| matcher.name == METRIC_NAME && matcher.op == MatchOp::Equal);
+        let all = match name {
+            Some(matcher) => self.0.get(&matcher.value).into_iter().flatten().collect::<Vec<_>>(),
+            None => self.0.values().flatten().collect(),
+        };
+        all.into_iter().filter(|series| matchers.iter().all(|matcher| matcher.matches(&series.labels))).collect()
+    }
+}
+
+impl Extend<Series> for Overlay {
+    fn extend<I: IntoIterator<Item = Series>>(&mut self, series: I) {
+        let all = Arc::make_mut(&mut self.0);
+        for one in series {
+            all.entry(one.labels.get(METRIC_NAME).unwrap_or_default().to_owned()).or_default().push(one);
+        }
+    }
+}
+
+impl FromIterator<Series> for Overlay {
+    fn from_iter<I: IntoIterator<Item = Series>>(series: I) -> Self {
+        let mut all = Overlay::default();
+        all.extend(series);
+        all
+    }
+}
+
 /// Limits and extras of one evaluation.
 #[derive(Clone, Debug)]
 pub struct QueryOptions {
@@ -130,12 +169,12 @@ pub struct QueryOptions {
     /// How far back an instant selector looks (Prometheus: 5 min).
     pub lookback: Duration,
     /// Series that are not stored yet and yet count (results of earlier rules of the same group and cycle).
-    pub overlay: Vec<Series>,
+    pub overlay: Overlay,
 }
 
 impl Default for QueryOptions {
     fn default() -> Self {
-        QueryOptions { timeout: Duration::from_secs(30), lookback: Duration::from_secs(300), overlay: Vec::new() }
+        QueryOptions { timeout: Duration::from_secs(30), lookback: Duration::from_secs(300), overlay: Overlay::default() }
     }
 }
 

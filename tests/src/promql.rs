@@ -22,30 +22,30 @@ const STEP: i64 = 15_000;
 const SAMPLES: u64 = 5_760 + 60;
 
 #[derive(Clone, PartialEq, Message)]
-struct Label {
+pub(crate) struct Label {
     #[prost(string, tag = "1")]
-    name: String,
+    pub(crate) name: String,
     #[prost(string, tag = "2")]
-    value: String,
+    pub(crate) value: String,
 }
 #[derive(Clone, PartialEq, Message)]
-struct Sample {
+pub(crate) struct Sample {
     #[prost(double, tag = "1")]
-    value: f64,
+    pub(crate) value: f64,
     #[prost(int64, tag = "2")]
-    timestamp: i64,
+    pub(crate) timestamp: i64,
 }
 #[derive(Clone, PartialEq, Message)]
-struct TimeSeries {
+pub(crate) struct TimeSeries {
     #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
+    pub(crate) labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
-    samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
 }
 #[derive(Clone, PartialEq, Message)]
-struct WriteRequest {
+pub(crate) struct WriteRequest {
     #[prost(message, repeated, tag = "1")]
-    timeseries: Vec<TimeSeries>,
+    pub(crate) timeseries: Vec<TimeSeries>,
 }
 
 /// What a question is an example of.
@@ -98,7 +98,7 @@ fn bucket(pod: u64, bound: u64, at: u64) -> f64 {
     (at * 10 * (bound + 1) * (1 + pod % 3) + (at * 31 + pod) % 5 * (bound + 1)) as f64
 }
 
-fn now_millis() -> i64 {
+pub(crate) fn now_millis() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
 }
 
@@ -159,9 +159,9 @@ async fn fill(bases: [&str; 2], world: &Watchfire, origin: i64) {
 }
 
 /// A Prometheus that takes remote writes.
-struct Prometheus {
+pub(crate) struct Prometheus {
     child: Child,
-    base: String,
+    pub(crate) base: String,
     _folder: tempfile::TempDir,
 }
 
@@ -173,9 +173,14 @@ impl Drop for Prometheus {
 }
 
 impl Prometheus {
-    async fn start() -> Self {
+    /// With these rule files.
+    pub(crate) async fn start(rules: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("prometheus.yml"), "{}\n").unwrap();
+        for (name, text) in rules {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let files: Vec<&str> = rules.iter().map(|(name, _)| *name).collect();
+        std::fs::write(folder.path().join("prometheus.yml"), format!("rule_files: [{}]\n", files.join(", "))).unwrap();
         let address = format!("127.0.0.1:{}", free_port());
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
@@ -192,6 +197,10 @@ impl Prometheus {
         })
         .await;
         Prometheus { child, base, _folder: folder }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 }
 
@@ -247,7 +256,7 @@ fn median(mut all: Vec<f64>) -> f64 {
 pub async fn compare_all(executable: &str, rounds: usize, config: &str) {
     let mut world = Watchfire::prepare(executable, config, &[]);
     world.start().await;
-    let prometheus = Prometheus::start().await;
+    let prometheus = Prometheus::start(&[]).await;
     let origin = (now_millis() / STEP - 5_760) * STEP + 7_003;
     let begun = Instant::now();
     let own = format!("http://{}", world.http);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::labels::{Labels, METRIC_NAME};
-use model::query::{Answer, QueryError, QueryOptions, QueryValue, Series, SeriesSample};
+use model::query::{Answer, Overlay, QueryError, QueryOptions, QueryValue, SeriesSample};
 use model::severity::Severity;
 use model::time::Timestamp;
 use model::units::Value;
@@ -21,7 +21,7 @@ pub(crate) struct Moment<'a> {
     /// The moment that is asked about.
     pub at: Timestamp,
     /// Series of this cycle that are not stored yet.
-    pub overlay: &'a [Series],
+    pub overlay: &'a Overlay,
     /// The most label sets; 0: no limit.
     pub limit: usize,
 }
@@ -45,7 +45,7 @@ fn vector(answer: Answer) -> Result<Vec<(Labels, SeriesSample)>, String> {
 
 async fn instant(shared: &Shared, expr: &str, moment: Moment<'_>) -> Result<Answer, QueryError> {
     let timeout = shared.config.query_timeout.0;
-    let options = QueryOptions { timeout, overlay: moment.overlay.to_vec(), ..QueryOptions::default() };
+    let options = QueryOptions { timeout, overlay: moment.overlay.clone(), ..QueryOptions::default() };
     // The store keeps its own time limit; this one holds even where it does not.
     let grace = timeout.saturating_add(Duration::from_secs(5));
     match tokio::time::timeout(grace, shared.metrics.instant(&shared.tenant, expr, moment.at, &options)).await {

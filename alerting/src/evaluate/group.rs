@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use model::labels::{Labels, METRIC_NAME};
-use model::query::{Series, SeriesSample};
+use model::query::{Overlay, SeriesSample};
 use model::state::{Fence, StateError};
 use model::time::{Stopwatch, Timestamp};
 
@@ -26,7 +26,7 @@ struct Cycle<'a> {
     fence: Option<&'a Fence>,
     limit: usize,
     muting: Muting,
-    overlay: Vec<Series>,
+    overlay: Overlay,
     samples: Vec<(Labels, SeriesSample)>,
 }
 
@@ -48,7 +48,7 @@ pub(super) async fn evaluate(
         fence,
         limit: limit(runner.group.limit, shared.config.max_alerts_per_rule),
         muting,
-        overlay: Vec::new(),
+        overlay: Overlay::default(),
         samples: Vec::new(),
     };
     for board in boards.iter() {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use model::drive::{Follower, Nudge, advance, work_once};
 use model::event::EventKind;
 use model::ids::SequentialIds;
-use model::labels::{Labels, METRIC_NAME};
+use model::labels::{Labels, METRIC_NAME, MatchOp, Matcher};
 use model::message::{Delivery, Message, PageAction};
 use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue, SeriesSample};
 use model::sink::{Refusal, SeriesSink};
@@ -44,9 +44,10 @@ impl MetricQuery for Metrics {
     async fn instant(&self, _: &TenantId, expr: &str, at: Timestamp, options: &QueryOptions) -> Result<Answer, QueryError> {
         self.asked.lock().unwrap().push((expr.to_owned(), at));
         let fresh = |value: f64| value.to_bits() != crate::evaluate::STALE.to_bits();
-        let named = options.overlay.iter().filter(|series| series.labels.get(METRIC_NAME) == Some(expr));
+        let name = Matcher::new(METRIC_NAME, MatchOp::Equal, expr).unwrap();
+        let named = options.overlay.matching(&[name]);
         let overlay: Vec<(Labels, f64)> =
-            named.map(|series| (series.labels.clone(), series.samples[0].value)).filter(|(_, value)| fresh(*value)).collect();
+            named.into_iter().map(|series| (series.labels.clone(), series.samples[0].value)).filter(|(_, value)| fresh(*value)).collect();
         let known = self.table.lock().unwrap().get(expr).cloned();
         let samples = match known {
             Some(Err(error)) => return Err(error),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use model::labels::{Labels, Matcher};
-use model::query::{QueryError, Series};
+use model::query::{Overlay, QueryError};
 use model::tenant::TenantId;
 
 use super::eval::{Extent, GridColumn, Loaded, LoadedSeries};
@@ -38,7 +38,7 @@ pub async fn load(
     tenant: &TenantId,
     selectors: &[Selector],
     extents: &[Option<Extent>],
-    overlay: &[Series],
+    overlay: &Overlay,
     limits: LoadLimits,
 ) -> Result<Vec<Arc<Loaded>>, QueryError> {
     // The same selector over the same span is asked once.
@@ -92,11 +92,11 @@ async fn select(
     tenant: &TenantId,
     matchers: &[Matcher],
     extent: Extent,
-    overlay: &[Series],
+    overlay: &Overlay,
     limits: LoadLimits,
 ) -> Result<Loaded, QueryError> {
     let mut drafts: BTreeMap<Labels, Draft> = BTreeMap::new();
-    let overlay = not_stored(overlay, matchers);
+    let overlay = overlay.matching(matchers);
     let everything = Selection {
         tenant,
         matchers,
@@ -154,11 +154,6 @@ async fn select(
         return Err(too_many_series(limits.max_series));
     }
     Ok(Loaded::Samples(drafts.into_iter().map(|(labels, draft)| finish(labels, draft)).collect()))
-}
-
-/// The series of an overlay that match.
-fn not_stored<'o>(overlay: &'o [Series], matchers: &[Matcher]) -> Vec<&'o Series> {
-    overlay.iter().filter(|series| matchers.iter().all(|matcher| matcher.matches(&series.labels))).collect()
 }
 
 /// What a store computed, in order of labels.
