@@ -1,0 +1,247 @@
+/* One incident: what happens, what to do, how it came. Everything that somebody needs to take it, end it and learn from it. */
+import { Button, Menu, Modal, SegmentedControl, Tabs, Textarea } from '@mantine/core';
+import { useParams } from '@tanstack/react-router';
+import { lazy, Suspense, useMemo, useState } from 'react';
+import { ApiError, get, request, send, withQuery } from '../api/client';
+import type { AlertView, Deployment, Incident, PromRule, Postmortem, Remediation, RuleGroup, TimelineLine } from '../api/types';
+import { useAddress, useAsk, useCommand, useSetAddress } from '../hooks';
+import { actorName } from '../lib/format';
+import { fieldText } from '../lib/search';
+import { formatSeconds, type Range } from '../lib/time';
+import { Answer, Copy, Empty, Facts, Go, LabelSet, LinkList, PageHead, Panel, SeverityTag, Since, StatusTag, Trouble, When } from '../parts/basics';
+import { ExprPlot } from '../parts/ExprPlot';
+import type { Mark } from '../parts/Plot';
+import { RunCard } from './Remediations';
+
+const Markdown = lazy(() => import('../parts/Markdown'));
+
+interface Shown {
+  incident: Incident;
+  alerts: AlertView[];
+  timeline: TimelineLine[];
+}
+
+/** A quarter of an hour before the start until five minutes after the end. */
+function spanOf(incident: Incident): { id: string; resolve: () => Range; live: boolean } {
+  const over = incident.clocks.resolved ? Date.parse(incident.clocks.resolved) : null;
+  return {
+    id: `${incident.id}${over ?? ''}`,
+    live: over === null,
+    resolve: () => ({ from: Date.parse(incident.clocks.started) - 900_000, to: over === null ? Date.now() : Math.min(over + 300_000, Date.now()) }),
+  };
+}
+
+export function IncidentPage() {
+  const { incident: reference } = useParams({ strict: false }) as { incident: string };
+  const { tab = 'story' } = useAddress();
+  const set = useSetAddress();
+  const found = useAsk(['incident', reference], (signal) => get<Shown>(`/api/watchfire/v1/incidents/${encodeURIComponent(reference)}`, signal), { keep: false });
+  const runs = useAsk(['remediations', 'all'], (signal) => get<{ runs: Remediation[] }>('/api/watchfire/v1/remediations?limit=200', signal));
+  if (found.data === undefined) return found.error ? <Trouble error={found.error} /> : <Answer of={found} height={400}>{() => null}</Answer>;
+  const { incident, alerts, timeline } = found.data;
+  const mine = (runs.data?.runs ?? []).filter((run) => run.incident === incident.id);
+  return (
+    <>
+      <PageHead title={<>#{incident.number} {incident.title}</>}>
+        <Commands incident={incident} />
+      </PageHead>
+      {found.error && <Trouble error={found.error} />}
+      <div className="row" style={{ marginBottom: 12, gap: '6px 14px' }}>
+        <SeverityTag severity={incident.severity} />
+        <StatusTag status={incident.status} />
+        <span className="small">began <When at={incident.clocks.started} both /></span>
+        <span className="small nums">{incident.status === 'open' || incident.status === 'acknowledged' ? 'lasts' : 'lasted'} <b><Since from={incident.clocks.started} to={incident.clocks.resolved} /></b></span>
+        {incident.acknowledged && <span className="small">{actorName(incident.acknowledged.by)} has it</span>}
+        <LabelSet labels={incident.group} />
+      </div>
+      <Tabs value={tab} onChange={(value) => set({ tab: value === 'story' || value === null ? undefined : value }, true)} keepMounted={false}>
+        <Tabs.List mb={14}>
+          <Tabs.Tab value="story">What happens</Tabs.Tab>
+          <Tabs.Tab value="repairs">Remediation{mine.length > 0 ? ` (${mine.length})` : ''}</Tabs.Tab>
+          <Tabs.Tab value="postmortem">Postmortem</Tabs.Tab>
+        </Tabs.List>
+        <Tabs.Panel value="story"><Story incident={incident} alerts={alerts} timeline={timeline} runs={mine} /></Tabs.Panel>
+        <Tabs.Panel value="repairs">
+          {mine.length === 0
+            ? <Panel><Empty title="No remediation ran">A rule names one with <code>remediation:</code>; plans stand in the configuration under <code>remediation.remediations</code>.</Empty></Panel>
+            : <div className="stack">{mine.map((run) => <RunCard key={run.id} run={run} />)}</div>}
+        </Tabs.Panel>
+        <Tabs.Panel value="postmortem"><PostmortemView incident={incident} /></Tabs.Panel>
+      </Tabs>
+    </>
+  );
+}
+
+type Word = 'acknowledge' | 'unacknowledge' | 'mitigate' | 'resolve' | 'close' | 'cancel' | 'note';
+const ASKS: Partial<Record<Word, { title: string; label: string; field: string; button: string }>> = {
+  resolve: { title: 'Resolve the incident', label: 'What ended it?', field: 'reason', button: 'Resolve' },
+  mitigate: { title: 'The harm is contained', label: 'How?', field: 'how', button: 'Mark as mitigated' },
+  cancel: { title: 'Cancel the incident', label: 'Why was it none?', field: 'reason', button: 'Cancel the incident' },
+  note: { title: 'Write into the timeline', label: 'What did you see or do?', field: 'text', button: 'Write' },
+};
+
+function Commands({ incident }: { incident: Incident }) {
+  const [asked, setAsked] = useState<Word | null>(null);
+  const [text, setText] = useState('');
+  const command = useCommand(async ({ word, body }: { word: Word; body?: Record<string, string> }) => {
+    const answer = await send<{ message: string }>('POST', `/api/watchfire/v1/incidents/${incident.number}/${word}`, body);
+    setAsked(null);
+    setText('');
+    return answer;
+  }, 'Done');
+  const open = incident.status === 'open' || incident.status === 'acknowledged';
+  const form = asked ? ASKS[asked] : undefined;
+  return (
+    <div className="row">
+      {incident.status === 'open' && <Button size="sm" loading={command.busy} onClick={() => command.go({ word: 'acknowledge' })}>Acknowledge</Button>}
+      {open && <Button size="sm" variant={incident.status === 'open' ? 'default' : 'filled'} onClick={() => setAsked('resolve')}>Resolve</Button>}
+      {incident.status === 'resolved' && <Button size="sm" variant="default" loading={command.busy} onClick={() => command.go({ word: 'close' })}>Close</Button>}
+      <Button size="sm" variant="default" onClick={() => setAsked('note')}>Add note</Button>
+      {open && (
+        <Menu position="bottom-end">
+          <Menu.Target><Button size="sm" variant="default" aria-label="More commands">More</Button></Menu.Target>
+          <Menu.Dropdown>
+            {!incident.clocks.mitigated && <Menu.Item onClick={() => setAsked('mitigate')}>Harm is contained (mitigated)</Menu.Item>}
+            {incident.status === 'acknowledged' && <Menu.Item onClick={() => command.go({ word: 'unacknowledge' })}>Give it back (unacknowledge)</Menu.Item>}
+            <Menu.Item onClick={() => setAsked('cancel')}>It was none (cancel)</Menu.Item>
+          </Menu.Dropdown>
+        </Menu>
+      )}
+      <Modal opened={form !== undefined} onClose={() => setAsked(null)} title={form?.title}>
+        {form && asked && (
+          <form className="stack" onSubmit={(event) => { event.preventDefault(); command.go({ word: asked, ...(text.trim() === '' ? {} : { body: { [form.field]: text.trim() } }) }); }}>
+            <Textarea label={form.label} value={text} onChange={(event) => setText(event.currentTarget.value)} autosize minRows={3} data-autofocus maxLength={8_000} />
+            <Button type="submit" loading={command.busy} disabled={asked === 'note' && text.trim() === ''}>{form.button}</Button>
+          </form>
+        )}
+      </Modal>
+    </div>
+  );
+}
+
+const DOTS: [RegExp, string][] = [
+  [/fired|opened|failed|gave_up|dead|handed/, 'dot-critical'], [/resolved|verified|cleared|closed|finished/, 'dot-good'], [/repair|undone/, 'dot-high'], [/ladder|acknowledged|notification|chat|page/, 'dot-info'],
+];
+const dotOf = (kind: string): string => DOTS.find(([pattern]) => pattern.test(kind))?.[1] ?? '';
+
+function Story({ incident, alerts, timeline, runs }: Shown & { runs: Remediation[] }) {
+  const [all, setAll] = useState('main');
+  const rules = useAsk(['rules'], (signal) => get<{ data: { groups: RuleGroup[] } }>('/api/v1/rules?exclude_alerts=true', signal), { live: 6 });
+  const span = spanOf(incident);
+  const service = incident.group.service_name ?? incident.group.service;
+  const range = span.resolve();
+  const deployed = useAsk(['deployments', span.id, service ?? ''], (signal) => get<{ deployments: Deployment[] }>(withQuery('/api/watchfire/v1/deployments', { since: new Date(range.from - 7_200_000).toISOString(), until: new Date(range.to).toISOString(), limit: 50 }), signal), { live: 4 });
+  const marks = useMemo((): Mark[] => [
+    { at: Date.parse(incident.clocks.started) / 1_000, name: 'start', color: '#e5484d' },
+    ...(incident.clocks.resolved ? [{ at: Date.parse(incident.clocks.resolved) / 1_000, name: 'resolved', color: '#22a35f' }] : []),
+    ...(deployed.data?.deployments ?? []).map((one) => ({ at: Date.parse(one.at) / 1_000, name: `${one.service} ${one.version}`, color: '#8b5cf6' })),
+    ...runs.flatMap((run) => run.history).filter((past) => past.event.kind === 'repair_acted' || past.event.kind === 'repair_undone').map((past) => ({ at: Date.parse(past.at) / 1_000, name: `${past.event.kind === 'repair_undone' ? 'undone: ' : ''}${String(past.event.rung ?? '')}`, color: '#f76808' })),
+  ], [incident.clocks.started, incident.clocks.resolved, deployed.data, runs]);
+  const ruleOf = (alert: AlertView): PromRule | undefined => rules.data?.data.groups.find((group) => group.name === alert.rule.group)?.rules.find((rule) => rule.name === alert.rule.name && rule.type === 'alerting');
+  const lines = timeline.filter((line) => all === 'all' || !/^(notification_sent|chat_)/.test(line.kind));
+  const plotted = alerts.slice(0, 3);
+  return (
+    <div className="grid">
+      <div className="span-7 stack">
+        {plotted.map((alert) => (
+          <Panel key={alert.id} title={<Go to={`/alerts/${alert.id}`}>{alert.rule.name}</Go>} extra={<StatusTag status={alert.state.state} />}>
+            <div className="small" style={{ marginBottom: 8 }}>{alert.annotations.summary ?? alert.annotations.description ?? ''}</div>
+            <ExprPlot expr={alert.expr} span={span} thresholds={ruleOf(alert)?.thresholds} labels={alert.labels} marks={marks} height={200} legend={false} label={`${alert.rule.name} during the incident`} />
+          </Panel>
+        ))}
+        <Panel title="Timeline" extra={<SegmentedControl size="xs" aria-label="Which events" value={all} onChange={setAll} data={[{ value: 'main', label: 'Main events' }, { value: 'all', label: `All (${timeline.length})` }]} />}>
+          <ol className="timeline">
+            {lines.toReversed().map((line) => (
+              <li key={line.seq} className={dotOf(line.kind)}>
+                <When at={line.at} clock />
+                <span className="wrap">{line.text}<span className="muted small"> · {line.actor}</span></span>
+              </li>
+            ))}
+          </ol>
+        </Panel>
+      </div>
+      <div className="span-5 stack">
+        <Panel title="Look closer">
+          <div className="row">
+            {service && <>
+              <Go to={`/services/${encodeURIComponent(service)}`} search={rangeSearch(range, span.live)}>Service {service}</Go>
+              <Go to="/logs" search={{ q: `${fieldText('service', '=', service)} level>=warn`, ...rangeSearch(range, span.live) }}>Warnings and errors in its logs</Go>
+              <Go to="/traces" search={{ q: `${fieldText('service', '=', service)} status=error`, ...rangeSearch(range, span.live) }}>Failed requests as traces</Go>
+              <Go to="/errors" search={{ service }}>Error issues</Go>
+            </>}
+            <Go to="/logs" search={{ q: 'level>=error', ...rangeSearch(range, span.live) }}>Errors of all services</Go>
+          </div>
+        </Panel>
+        <Panel title="Clocks">
+          <Facts of={[
+            ['Started', <When key="s" at={incident.clocks.started} both />],
+            ['Detected', <When key="d" at={incident.clocks.detected} both />],
+            ['Acknowledged', incident.clocks.acknowledged ? <><When at={incident.clocks.acknowledged} both /> after {formatSeconds(incident.seconds_to_acknowledge ?? NaN)}</> : 'nobody yet'],
+            ['Mitigated', incident.clocks.mitigated ? <><When at={incident.clocks.mitigated} both /> after {formatSeconds(incident.seconds_to_mitigate ?? NaN)}</> : '-'],
+            ['Resolved', incident.clocks.resolved ? <><When at={incident.clocks.resolved} both /> after {formatSeconds(incident.seconds_to_resolve ?? NaN)}, by {actorName(incident.resolved_by)}</> : '-'],
+            ['Channel', incident.chat ? `${incident.chat.name} (${incident.chat.receiver})${incident.chat.archived ? ', archived' : ''}` : '-'],
+            ['Id', <span key="i" className="row" style={{ gap: 4 }}><span className="mono">{incident.id}</span><Copy text={incident.id} label="Copy the id" /></span>],
+          ]} />
+        </Panel>
+        <Panel title={`Alerts (${alerts.length})`} flush>
+          <LinkList label="Alerts of the incident">
+            {alerts.map((alert) => (
+              <li key={alert.id}>
+                <Go to={`/alerts/${alert.id}`} className="item" data-item>
+                  <SeverityTag severity={alert.severity} />
+                  <span className="item-main"><span className="item-title">{alert.rule.name}</span><span className="item-sub"><LabelSet labels={alert.labels} without={['alertname', 'severity']} /></span></span>
+                  <StatusTag status={alert.state.state} />
+                </Go>
+              </li>
+            ))}
+          </LinkList>
+        </Panel>
+        {(deployed.data?.deployments.length ?? 0) > 0 && (
+          <Panel title="Went out shortly before or meanwhile" flush>
+            <ul className="list">{deployed.data?.deployments.map((one) => <li key={one.id} className="item"><span className="item-main"><span className="item-title">{one.service} {one.version}</span><span className="item-sub">{one.environment} · {actorName(one.by)}</span></span><When at={one.at} /></li>)}</ul>
+          </Panel>
+        )}
+      </div>
+    </div>
+  );
+}
+
+const rangeSearch = (range: Range, live: boolean): { from: string; to?: string } => (live ? { from: String(range.from), to: 'now' } : { from: String(range.from), to: String(range.to) });
+
+function PostmortemView({ incident }: { incident: Incident }) {
+  const [raw, setRaw] = useState('preview');
+  const found = useAsk(['postmortem', incident.number, incident.status], async (signal) => {
+    try {
+      return await get<{ postmortem: Postmortem | null }>(`/api/watchfire/v1/incidents/${incident.number}/postmortem`, signal);
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) return { postmortem: null };
+      throw error;
+    }
+  }, { live: 4 });
+  const invite = async (): Promise<void> => {
+    const calendar = await (await request(`/api/watchfire/v1/incidents/${incident.number}/review.ics`)).blob();
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(calendar);
+    link.download = `incident-${incident.number}.ics`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  };
+  return (
+    <Panel>
+      <Answer of={found} height={300}>
+        {({ postmortem }) => postmortem === null ? <Empty title="There is no postmortem yet">It is drafted from the records within seconds when the incident resolves.</Empty> : (
+          <>
+            <div className="panel-head">
+              <SegmentedControl size="xs" aria-label="How the postmortem is shown" value={raw} onChange={setRaw} data={[{ value: 'preview', label: 'Preview' }, { value: 'markdown', label: 'Markdown' }]} />
+              <span className="small muted">drafted <When at={postmortem.created_at} />, review <When at={postmortem.review_at} both /></span>
+              <span className="grow" />
+              <Copy text={postmortem.markdown} label="Copy as Markdown" />
+              <Button size="xs" variant="default" onClick={() => void invite()}>Review invitation (.ics)</Button>
+            </div>
+            {raw === 'markdown' ? <pre className="code" tabIndex={0}>{postmortem.markdown}</pre> : <Suspense fallback={null}><Markdown text={postmortem.markdown} /></Suspense>}
+          </>
+        )}
+      </Answer>
+    </Panel>
+  );
+}
