@@ -3,7 +3,7 @@ import { ActionIcon, Anchor, CopyButton, Skeleton, Tooltip } from '@mantine/core
 import { IconCheck, IconCopy } from '@tabler/icons-react';
 import { Link } from '@tanstack/react-router';
 import type { UseQueryResult } from '@tanstack/react-query';
-import type { ReactNode } from 'react';
+import type { ComponentType, ReactNode } from 'react';
 import type { Labels, Severity } from '../api/types';
 import { useListKeys, useNow } from '../hooks';
 import { formatClock, formatMoment, formatSeconds, relative, zoneName } from '../lib/time';
@@ -168,6 +168,9 @@ export function Facts({ of }: { of: [name: string, value: ReactNode][] }) {
   );
 }
 
+/** The router's link without its types of addresses: ours come from data. */
+const AnyLink = Link as unknown as ComponentType<{ children?: ReactNode; [property: string]: unknown }>;
+
 /** A link inside the console; keeps the time span. `search` adds or replaces parameters. */
 export function Go({ to, search, children, plain, ...rest }: { to: string; search?: Record<string, string | undefined>; children: ReactNode; plain?: boolean; className?: string; title?: string; 'data-item'?: boolean; 'aria-label'?: string }) {
   const props = {
@@ -176,7 +179,7 @@ export function Go({ to, search, children, plain, ...rest }: { to: string; searc
       Object.fromEntries(Object.entries({ from: before.from, to: before.to, ...search }).filter(([, value]) => value !== undefined && value !== '')),
     ...rest,
   };
-  return plain || rest.className ? <Link {...(props as object)}>{children}</Link> : <Anchor renderRoot={(root: object) => <Link {...root} {...(props as object)} />}>{children}</Anchor>;
+  return plain || rest.className ? <AnyLink {...props}>{children}</AnyLink> : <Anchor renderRoot={(root: object) => <AnyLink {...root} {...props} />}>{children}</Anchor>;
 }
 
 /** A series as a small picture; says nothing to screen readers that its neighbours do not say. */
