@@ -6,7 +6,7 @@ const slate: MantineColorsTuple = ['#d5d8df', '#b9bec9', '#a3a9b6', '#7f8694', '
 
 export const theme = createTheme({
   primaryColor: 'ember',
-  primaryShade: { light: 7, dark: 4 },
+  primaryShade: 7,
   autoContrast: true,
   luminanceThreshold: 0.35,
   colors: { ember, dark: slate },

@@ -80,7 +80,7 @@ export function Plot({ lines, range, unit = 'none', height = 220, thresholds = [
     const options: uPlot.Options = {
       width,
       height,
-      padding: [8, 8, 0, 0],
+      padding: [8, 20, 0, 0],
       cursor: { drag: { x: zoom, y: false, setScale: false }, points: { size: 6 }, focus: { prox: 24 } },
       select: { show: zoom, left: 0, top: 0, width: 0, height: 0 },
       legend: { show: false },
@@ -215,7 +215,10 @@ function drawExtras(plot: uPlot, thresholds: readonly Threshold[], marks: readon
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
   ctx.font = `${11 * scale}px system-ui, sans-serif`;
+  ctx.textAlign = 'left';
+  ctx.textBaseline = 'alphabetic';
   ctx.lineWidth = 1.5 * scale;
+  let along = 6 * scale;
   for (const { value, name, color } of thresholds) {
     const y = plot.valToPos(value, 'y', true);
     ctx.strokeStyle = color;
@@ -225,7 +228,9 @@ function drawExtras(plot: uPlot, thresholds: readonly Threshold[], marks: readon
     ctx.moveTo(bbox.left, y);
     ctx.lineTo(bbox.left + bbox.width, y);
     ctx.stroke();
-    ctx.fillText(name, bbox.left + 6 * scale, y - 5 * scale);
+    // Side by side, since conditions often lie close together.
+    ctx.fillText(name, bbox.left + along, y - 5 * scale);
+    along += ctx.measureText(name).width + 14 * scale;
   }
   ctx.setLineDash([2 * scale, 3 * scale]);
   let row = 0;

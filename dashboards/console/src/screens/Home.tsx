@@ -6,6 +6,7 @@ import { useAsk, useNow } from '../hooks';
 import { count, percent, short } from '../lib/format';
 import { formatSeconds } from '../lib/time';
 import { Answer, Empty, firstData, Go, LinkList, PageHead, Panel, SeverityTag, Since, StatusTag, Tag, When } from '../parts/basics';
+import { Skeleton } from '@mantine/core';
 import { IconCircleCheck } from '@tabler/icons-react';
 
 const WORST: Severity[] = ['critical', 'high', 'warning', 'info'];
@@ -21,6 +22,9 @@ export function Home() {
   const open = incidents.data?.incidents ?? [];
   const firing = alerts.data?.alerts ?? [];
   const quiet = incidents.data && alerts.data && open.length === 0 && firing.length === 0;
+  // All that decides the order of the page comes at once, so that nothing moves under a thumb.
+  const first = [status, incidents, alerts, ladders].every((one) => one.data !== undefined || one.error !== null);
+  if (!first) return <><PageHead title="What is wrong now" /><Skeleton height={420} aria-label="Loading" /></>;
   return (
     <>
       <PageHead title="What is wrong now" />
@@ -32,15 +36,36 @@ export function Home() {
           <Panel><Empty title="Nothing has arrived yet" snippet={firstData.otlp}>Send spans, logs or metrics, and this page shows how the services are. Request rate, errors and duration come from spans by themselves.</Empty></Panel>
         )}
         <div className="grid">
-          <Panel className="span-7" flush title={`Open incidents${open.length ? ` (${open.length})` : ''}`} extra={<Go to="/incidents"><span className="small">All incidents</span></Go>}>
-            <Answer of={incidents} height={96}>
-              {() => open.length === 0 ? <Empty title="No open incident" /> : (
-                <LinkList label="Open incidents">
-                  {[...open].sort(bySeverity).map((one) => <IncidentItem key={one.id} incident={one} />)}
-                </LinkList>
-              )}
-            </Answer>
-          </Panel>
+          <div className="span-7 stack">
+            <Panel flush title={`Open incidents${open.length ? ` (${open.length})` : ''}`} extra={<Go to="/incidents"><span className="small">All incidents</span></Go>}>
+              <Answer of={incidents} height={96}>
+                {() => open.length === 0 ? <Empty title="No open incident" /> : (
+                  <LinkList label="Open incidents">
+                    {[...open].sort(bySeverity).map((one) => <IncidentItem key={one.id} incident={one} />)}
+                  </LinkList>
+                )}
+              </Answer>
+            </Panel>
+            <Panel title="Services" extra={<Go to="/services"><span className="small">Map and details</span></Go>}>
+              <Answer of={health} height={150}>
+                {(found) => found.length === 0 ? <Empty title="No requests in the last five minutes">Services show here as soon as they send spans of requests.</Empty> : (
+                  <div className="tiles">
+                    {found.slice(0, 60).map((one) => (
+                      <Go key={one.service} to={`/services/${encodeURIComponent(one.service)}`} className={`tile ${one.errors > 0.05 ? 'bad' : one.errors > 0.01 ? 'warn' : one.rate === 0 ? 'idle' : ''}`}>
+                        <div className="cut" style={{ fontWeight: 600 }} title={one.service}>{one.service}</div>
+                        <div className="row small muted nums" style={{ gap: '0 12px' }}>
+                          <span>{short(one.rate)}/s</span>
+                          <span style={one.errors > 0.01 ? { color: 'var(--wf-critical)', fontWeight: 600 } : undefined}>{percent(one.errors)} fail</span>
+                          <span>p95 {formatSeconds(one.p95)}</span>
+                        </div>
+                      </Go>
+                    ))}
+                  </div>
+                )}
+              </Answer>
+            </Panel>
+            {(health.data !== undefined || health.error !== null) && <Recent />}
+          </div>
           <div className="span-5 stack">
             <Panel flush title={`Firing alerts${firing.length ? ` (${firing.length})` : ''}`} extra={<Go to="/alerts"><span className="small">All alerts</span></Go>}>
               <Answer of={alerts} height={96}>
@@ -51,7 +76,7 @@ export function Home() {
                         <Go to={`/alerts/${one.id}`} className="item" data-item>
                           <SeverityTag severity={one.severity} />
                           <span className="item-main"><span className="item-title">{one.summary ?? one.rule.name}</span><span className="item-sub"><span>{one.rule.name}</span>{one.muted && <span>silenced</span>}{one.acknowledged && <span>acknowledged</span>}{one.unknown && <span>its query fails</span>}</span></span>
-                          <Since from={one.state.fired_at ?? one.state.active_at} />
+                          <span className="small"><Since from={one.state.fired_at ?? one.state.active_at} /></span>
                         </Go>
                       </li>
                     ))}
@@ -60,53 +85,32 @@ export function Home() {
               </Answer>
             </Panel>
             {(ladders.data?.runs.length ?? 0) > 0 && (
-              <Panel flush title="Being paged">
+              <Panel flush title="Being paged" extra={<Go to="/paging" search={{ tab: 'ladders' }}><span className="small">Ladders</span></Go>}>
                 <ul className="list">
                   {ladders.data?.runs.map((run) => (
                     <li key={run.id} className="item">
-                      <span className="item-main"><span className="item-title">{run.title}</span><span className="item-sub"><span>ladder {run.ladder.name}, step {run.step} of {run.ladder.steps.length}</span><span>told: {run.notified.join(', ') || 'nobody yet'}</span></span></span>
+                      <span className="item-main"><span className="item-title">{run.title}</span><span className="item-sub"><span>ladder {run.ladder.name}, step {Math.min(run.step, run.ladder.steps.length)} of {run.ladder.steps.length}</span><span>told: {run.notified.join(', ') || 'nobody yet'}</span></span></span>
                       {run.next_at && <span className="small">next step <When at={run.next_at} /></span>}
                     </li>
                   ))}
                 </ul>
               </Panel>
             )}
+            <Panel title="Data arriving" extra={<Go to="/system"><span className="small">System</span></Go>}>
+              <Answer of={status} height={120}>{(data) => <Freshness status={data} />}</Answer>
+            </Panel>
+            <Panel title="Watchfire itself">
+              <Answer of={status} height={120}>
+                {(data) => (
+                  <div className="stack" style={{ gap: 6 }}>
+                    {data.parts.map((part) => <div key={part.part} className="row"><Tag tone={part.healthy ? 'good' : 'critical'}>{part.part}</Tag><span className="small muted">{part.detail}</span></div>)}
+                    {data.queues.some((one) => one.dead > 0) && <div className="note">Some notifications could not be delivered: <Go to="/paging" search={{ state: 'dead' }}>look at the dead letters</Go></div>}
+                  </div>
+                )}
+              </Answer>
+            </Panel>
           </div>
         </div>
-        <Panel title="Services" extra={<Go to="/services"><span className="small">Map and details</span></Go>}>
-          <Answer of={health} height={84}>
-            {(found) => found.length === 0 ? <Empty title="No requests in the last five minutes">Services show here as soon as they send spans of requests.</Empty> : (
-              <div className="tiles">
-                {found.slice(0, 60).map((one) => (
-                  <Go key={one.service} to={`/services/${encodeURIComponent(one.service)}`} className={`tile ${one.errors > 0.05 ? 'bad' : one.errors > 0.01 ? 'warn' : one.rate === 0 ? 'idle' : ''}`}>
-                    <div className="cut" style={{ fontWeight: 600 }} title={one.service}>{one.service}</div>
-                    <div className="row small muted nums" style={{ gap: 12 }}>
-                      <span>{short(one.rate)}/s</span>
-                      <span style={one.errors > 0.01 ? { color: 'var(--wf-critical)', fontWeight: 600 } : undefined}>{percent(one.errors)} fail</span>
-                      <span>p95 {formatSeconds(one.p95)}</span>
-                    </div>
-                  </Go>
-                ))}
-              </div>
-            )}
-          </Answer>
-        </Panel>
-        <div className="grid">
-          <Panel className="span-6" title="Data arriving" extra={<Go to="/system"><span className="small">System</span></Go>}>
-            <Answer of={status} height={120}>{(data) => <Freshness status={data} />}</Answer>
-          </Panel>
-          <Panel className="span-6" title="Watchfire itself">
-            <Answer of={status} height={120}>
-              {(data) => (
-                <div className="stack" style={{ gap: 6 }}>
-                  {data.parts.map((part) => <div key={part.part} className="row"><Tag tone={part.healthy ? 'good' : 'critical'}>{part.part}</Tag><span className="small muted">{part.detail}</span></div>)}
-                  {data.queues.some((one) => one.dead > 0) && <div className="note">Some notifications could not be delivered: <Go to="/paging" search={{ state: 'dead' }}>look at the dead letters</Go></div>}
-                </div>
-              )}
-            </Answer>
-          </Panel>
-        </div>
-        <Recent />
       </div>
     </>
   );

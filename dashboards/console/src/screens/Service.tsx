@@ -37,6 +37,7 @@ export function ServicePage() {
   const marks: Mark[] = (deployments.data?.deployments ?? []).map((one) => ({ at: Date.parse(one.at) / 1_000, name: one.version, color: '#8b5cf6' }));
   const mine = (alerts.data?.alerts ?? []).filter((one) => one.labels.service_name === service || one.labels.service === service);
   const only = fieldText('service', '=', service);
+  if (alerts.data === undefined && alerts.error === null) return <Answer of={alerts} height={420}>{() => null}</Answer>;
   return (
     <>
       <PageHead title={service}>

@@ -37,7 +37,7 @@ export function Services() {
       <Answer of={red} height={400}>
         {(data) => data.services.length === 0 ? <Panel><Empty title="No service sent spans in this time" snippet={firstData.otlp}>Every span of a request counts: rate, errors and duration come from them by themselves.</Empty></Panel> : (
           <div className="stack">
-            <Panel title="Who calls whom"><Answer of={calls} height={220}>{(found) => <ServiceMap health={data.services} calls={found.calls} />}</Answer></Panel>
+            <Panel title="Who calls whom"><Answer of={calls} height={220}>{(found) => found.calls.length === 0 ? <span className="small muted">In the traces of this time no service called another: the parent of a span must be of the service that called it.</span> : <ServiceMap health={data.services} calls={found.calls} />}</Answer></Panel>
             <Panel flush>
               <div className="scroll-x" tabIndex={0} role="region" aria-label="Services">
                 <table className="data">
@@ -100,7 +100,7 @@ export function ServiceMap({ health, calls }: { health: ServiceHealth[]; calls: 
           const now = of.get(one.name);
           const tone = toneOf(now?.errors ?? 0, now?.rate ?? 0);
           return (
-            <Go key={one.name} to={`/services/${encodeURIComponent(one.name)}`} plain aria-label={one.name}>
+            <Go key={one.name} to={`/services/${encodeURIComponent(one.name)}`} plain>
               <rect x={one.x} y={one.y} width={WIDE} height={HIGH} rx="9" style={tone === 'bad' ? { stroke: 'var(--wf-critical)' } : tone === 'warn' ? { stroke: '#e0a100' } : tone === 'idle' ? { stroke: 'var(--wf-muted)' } : undefined} />
               <text x={one.x + 12} y={one.y + 19} fontWeight="600">{one.name.length > 22 ? `${one.name.slice(0, 21)}…` : one.name}</text>
               <text className="edge-label" x={one.x + 12} y={one.y + 36}>{now ? `${short(now.rate)}/s · ${percent(now.errors)} fail · ${formatSeconds(now.p95)}` : 'only in traces'}</text>

@@ -126,7 +126,7 @@ function View({ trace, spans, cut }: { trace: string; spans: Full[]; cut: boolea
         <Panel flush>
           <div style={{ display: 'grid', gridTemplateColumns: 'minmax(150px, 34%) 1fr', borderBottom: '1px solid var(--wf-edge)' }} className="small muted nums">
             <span style={{ padding: '6px 12px' }}>{count(rows.length)} rows</span>
-            <span style={{ display: 'flex', justifyContent: 'space-between', padding: '6px 8px 6px 4px' }}>{[0, 0.25, 0.5, 0.75, 1].map((part) => <span key={part}>{formatSeconds((length * part) / 1e9)}</span>)}</span>
+            <span style={{ display: 'flex', justifyContent: 'space-between', padding: '6px 8px 6px 4px' }}>{[0, 0.25, 0.5, 0.75, 1].map((part) => <span key={part} className={part === 0.25 || part === 0.75 ? 'hide-small' : undefined}>{formatSeconds((length * part) / 1e9)}</span>)}</span>
           </div>
           <div ref={scroller} className="trace" style={{ height: Math.min(Math.max(rows.length * 28 + 4, 200), 640) }} tabIndex={0} role="listbox" aria-label="Spans. Arrows move and fold." aria-activedescendant={picked ? `span-${picked.id}` : undefined} onKeyDown={onKeyDown}>
             <div role="presentation" style={{ height: virtual.getTotalSize(), position: 'relative' }}>

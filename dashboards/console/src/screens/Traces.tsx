@@ -52,7 +52,7 @@ INNER JOIN (SELECT trace_id, min(start) AS start, max(end) AS end, sum(spans) AS
             {found.data && <span className="muted nums">{found.data.traces.length === 100 ? 'the first 100' : found.data.traces.length} traces · {Math.round(found.data.elapsed * 1_000)} ms</span>}
           </div>
         </form>
-        {found.data && found.data.traces.length > 1 && <Panel title="When, and how long"><Dots traces={found.data.traces} /></Panel>}
+        {(found.data === undefined || found.data.traces.length > 1) && <Panel title="When, and how long"><div style={{ height: 110 }}>{found.data && <Dots traces={found.data.traces} />}</div></Panel>}
         <Panel flush>
           <Answer of={found} height={400}>
             {({ traces }) => traces.length === 0
@@ -71,7 +71,7 @@ function TraceItem({ one, longest }: { one: Found; longest: number }) {
       <Go to={`/traces/${one.trace}`} search={{ at: String(one.at) }} className="item" data-item>
         <span className="item-main">
           <span className="item-title">{one.service}: {one.name}</span>
-          <span className="item-sub"><span className="mono">{one.trace.slice(0, 16)}</span><span>{count(one.spans)} spans</span><span><When at={one.at} /></span></span>
+          <span className="item-sub"><span className="mono">{one.trace.slice(0, 16)}</span><span>{count(one.spans)} {one.spans === 1 ? 'span' : 'spans'}</span><span><When at={one.at} /></span></span>
         </span>
         {one.errors > 0 && <Tag tone="critical">{one.errors} failed</Tag>}
         <span style={{ width: 130 }} className="hide-small"><span className="meter" style={{ display: 'block' }}><i style={{ width: `${Math.max((one.duration / Math.max(longest, 1e-9)) * 100, 1)}%` }} /></span></span>

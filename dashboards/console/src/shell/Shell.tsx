@@ -18,7 +18,7 @@ import { TimePicker } from './TimePicker';
 const Palette = lazy(() => import('./Palette'));
 
 /** Screens that show a time span. */
-const TIMED = /^\/(services|metrics-explorer|logs|traces|incidents\/|alerts\/)/;
+const TIMED = /^\/(services|metrics-explorer|logs|traces|alerts\/)/;
 
 export function Shell() {
   const locked = useSyncExternalStore(onLockChange, isLocked);
@@ -47,8 +47,8 @@ export function Shell() {
             <span className="hide-small">Watchfire</span>
           </Go>
           <span className="grow" />
-          <UnstyledButton onClick={openPalette} visibleFrom="md" aria-label="Find a page, service, metric or id" style={{ display: 'flex', gap: 8, alignItems: 'center', border: '1px solid var(--wf-edge)', borderRadius: 8, padding: '5px 10px', minWidth: 230 }} className="muted small">
-            <IconSearch size={15} /> Find anything <span className="grow" /> <Kbd size="xs">Ctrl K</Kbd>
+          <UnstyledButton onClick={openPalette} visibleFrom="md" style={{ display: 'flex', gap: 8, alignItems: 'center', border: '1px solid var(--wf-edge)', borderRadius: 8, padding: '5px 10px', minWidth: 230 }} className="muted small">
+            <IconSearch size={15} /> Find anything <span className="grow" /> <Kbd size="xs" aria-hidden="true">Ctrl K</Kbd>
           </UnstyledButton>
           <ActionIcon hiddenFrom="md" variant="subtle" color="gray" onClick={openPalette} aria-label="Find a page, service, metric or id"><IconSearch size={18} /></ActionIcon>
           {TIMED.test(location.pathname) && <TimePicker />}
@@ -96,7 +96,7 @@ function Live({ bad }: { bad: boolean }) {
   return (
     <Menu position="bottom-end" width={190}>
       <Menu.Target>
-        <Button variant="default" size="xs" px={9} aria-label={`Refresh: ${bad ? 'the server does not answer' : name}`} leftSection={<span className={`live-dot${bad ? ' bad' : every === 0 ? ' off' : ''}`} />}>
+        <Button variant="default" size="xs" px={9} aria-label={`${bad ? 'No answer' : every === 0 ? 'Paused' : 'Live'}: look again ${name}`} leftSection={<span className={`live-dot${bad ? ' bad' : every === 0 ? ' off' : ''}`} />}>
           <span className="hide-small">{bad ? 'No answer' : every === 0 ? 'Paused' : 'Live'}</span>
           <IconRefresh size={14} style={{ marginLeft: 4, opacity: busy ? 1 : 0.55 }} aria-hidden="true" />
         </Button>
