@@ -1,12 +1,15 @@
 //! The settings of the intake: limits, retention, memory. In: the `collector` part of the YAML file. Fails: unknown keys
 //! are refused while parsing, values that cannot work by [`Config::check`].
 
+mod sockets;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::time::Span;
 use model::units::ByteCount;
 use serde::{Deserialize, Serialize};
+pub use sockets::{FluentConfig, StatsdConfig, SyslogConfig, UtcOffset};
 
 /// Settings of the intake. Every key has a default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +65,12 @@ pub struct Config {
     pub max_age: Option<Span>,
     /// Records further ahead of arrival than this are rejected. Default 1d.
     pub max_ahead: Span,
+    /// Syslog over UDP and TCP. Default: off.
+    pub syslog: SyslogConfig,
+    /// Fluentd's and Fluent Bit's forward protocol over TCP. Default: off.
+    pub fluent: FluentConfig,
+    /// StatsD over UDP and TCP. Default: off.
+    pub statsd: StatsdConfig,
 }
 
 /// What Sentry's SDKs send.
@@ -134,6 +143,9 @@ impl Default for Config {
             retention_days: RetentionDays::default(),
             max_age: None,
             max_ahead: Span::secs(86_400),
+            syslog: SyslogConfig::default(),
+            fluent: FluentConfig::default(),
+            statsd: StatsdConfig::default(),
         }
     }
 }
@@ -203,7 +215,12 @@ impl Config {
         if self.body_timeout.0 == Duration::ZERO {
             return wrong("body_timeout", "is 0: no body could ever arrive; set for example 30s");
         }
-        Ok(())
+        if self.fluent.max_message.0 > self.max_decoded_bytes.0 && self.fluent.listen.is_some() {
+            return wrong("fluent.max_message", "is larger than max_decoded_bytes: such a message could never be stored");
+        }
+        self.syslog.check()?;
+        self.fluent.check()?;
+        self.statsd.check()
     }
     /// How many threads decode.
     pub(crate) fn threads(&self) -> usize {

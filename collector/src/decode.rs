@@ -7,9 +7,13 @@ pub(crate) mod protobuf;
 pub(crate) mod remote_write;
 mod weight;
 
-use crate::admission::Full;
+use bytes::Bytes;
+
+use crate::admission::{Full, Reservation};
+use crate::failure::Failure;
 use crate::rows::Builder;
 use crate::sentry;
+use crate::{fluent, loki, ndjson, syslog, zipkin};
 use model::sink::RequestHash;
 use remote_write::Version;
 use weight::{weight, weight_of_maps};
@@ -76,6 +80,12 @@ pub(crate) enum DecodeError {
     /// A histogram whose buckets alone would take the memory.
     #[error("a histogram has more than {} buckets", protobuf::MAX_BUCKETS)]
     TooManyBuckets,
+    /// Labels of a Loki stream that are none.
+    #[error(transparent)]
+    LokiLabels(loki::LabelError),
+    /// Bytes of a Fluent message that are no MessagePack.
+    #[error(transparent)]
+    Fluent(fluent::msgpack::Broken),
     /// Not an envelope of Sentry's, or not its items.
     #[error(transparent)]
     Sentry(sentry::Broken),
@@ -95,6 +105,19 @@ impl From<Full> for DecodeError {
 pub(crate) enum Protocol {
     /// OTLP's Export requests.
     Otlp(Signal, Format),
+    /// Loki's push.
+    Loki(Format),
+    /// A JSON value a line.
+    Ndjson,
+    /// A batch of syslog messages; senders that name no zone are so many seconds east of UTC.
+    Syslog(i32),
+    /// Messages of Fluent's forward protocol; those that ask for an acknowledgement are sent again without one.
+    Fluent {
+        /// Whether this one asks.
+        resends: bool,
+    },
+    /// Zipkin v2.
+    Zipkin,
     /// What Sentry's SDKs send, for a project of this number.
     Sentry(sentry::Endpoint, u64),
     /// Prometheus remote write.
@@ -106,6 +129,8 @@ impl Protocol {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Protocol::Otlp(signal, _) => signal.label(),
+            Protocol::Loki(_) | Protocol::Ndjson | Protocol::Syslog(_) | Protocol::Fluent { .. } => Signal::Logs.label(),
+            Protocol::Zipkin => Signal::Traces.label(),
             Protocol::Sentry(endpoint, _) => endpoint.label(),
             Protocol::RemoteWrite(_) => "metrics",
         }
@@ -114,6 +139,8 @@ impl Protocol {
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Protocol::Otlp(signal, _) => signal.noun(),
+            Protocol::Loki(_) | Protocol::Ndjson | Protocol::Syslog(_) | Protocol::Fluent { .. } => Signal::Logs.noun(),
+            Protocol::Zipkin => Signal::Traces.noun(),
             Protocol::Sentry(..) => "items",
             Protocol::RemoteWrite(_) => "samples",
         }
@@ -122,6 +149,10 @@ impl Protocol {
     pub(crate) fn resends(self) -> Option<&'static str> {
         match self {
             Protocol::Otlp(signal, _) => Some(signal.protocol()),
+            Protocol::Loki(_) => Some("loki"),
+            Protocol::Fluent { resends } => resends.then_some("fluent"),
+            Protocol::Zipkin => Some("zipkin"),
+            Protocol::Ndjson | Protocol::Syslog(_) => None,
             Protocol::RemoteWrite(Version::V1) => Some("remote_write/v1"),
             Protocol::RemoteWrite(Version::V2) => Some("remote_write/v2"),
             Protocol::Sentry(..) => Some("sentry"),
@@ -131,7 +162,13 @@ impl Protocol {
     pub(crate) fn request(self, body: &[u8]) -> Option<RequestHash> {
         match self {
             Protocol::Sentry(endpoint, project) => Some(sentry::request_hash(endpoint, project, body)),
-            Protocol::Otlp(..) | Protocol::RemoteWrite(_) => self.resends().map(|name| RequestHash::of(name, body)),
+            Protocol::Otlp(..)
+            | Protocol::RemoteWrite(_)
+            | Protocol::Loki(_)
+            | Protocol::Ndjson
+            | Protocol::Syslog(_)
+            | Protocol::Fluent { .. }
+            | Protocol::Zipkin => self.resends().map(|name| RequestHash::of(name, body)),
         }
     }
     /// How much memory reading takes beside the rows: formats that are held whole while they are read, in bytes.
@@ -139,7 +176,22 @@ impl Protocol {
         match self {
             Protocol::Otlp(_, Format::Protobuf) | Protocol::RemoteWrite(_) => 0,
             Protocol::Otlp(_, Format::Json) => weight(body),
+            // One record of these is in memory at a time.
+            Protocol::Loki(_) | Protocol::Ndjson | Protocol::Syslog(_) | Protocol::Fluent { .. } | Protocol::Zipkin => 0,
             Protocol::Sentry(..) => weight_of_maps(body),
+        }
+    }
+    /// Inflates what the format itself compresses, at most `limit` bytes.
+    pub(crate) fn unpack(self, body: Bytes, limit: u64, reservation: &mut Reservation) -> Result<Bytes, Failure> {
+        match self {
+            Protocol::Fluent { .. } => fluent::unpack(body, limit, reservation),
+            Protocol::Otlp(..)
+            | Protocol::Sentry(..)
+            | Protocol::RemoteWrite(_)
+            | Protocol::Loki(_)
+            | Protocol::Ndjson
+            | Protocol::Syslog(_)
+            | Protocol::Zipkin => Ok(body),
         }
     }
     /// Reads a body into the builder's rows.
@@ -151,6 +203,11 @@ impl Protocol {
             Protocol::Otlp(Signal::Traces, Format::Json) => json::traces(body, to),
             Protocol::Otlp(Signal::Metrics, Format::Json) => json::metrics(body, to),
             Protocol::Otlp(Signal::Logs, Format::Json) => json::logs(body, to),
+            Protocol::Loki(format) => loki::read(format, body, to),
+            Protocol::Ndjson => ndjson::read(body, to),
+            Protocol::Syslog(offset) => syslog::read(offset, body, to),
+            Protocol::Fluent { .. } => fluent::read(body, to),
+            Protocol::Zipkin => zipkin::read(body, to),
             Protocol::Sentry(endpoint, project) => sentry::read(endpoint, project, body, to),
             Protocol::RemoteWrite(Version::V1) => remote_write::v1(body, to),
             Protocol::RemoteWrite(Version::V2) => remote_write::v2(body, to),

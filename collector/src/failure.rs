@@ -33,6 +33,12 @@ pub(crate) enum Failure {
     /// Neither protobuf nor JSON.
     #[error("content type `{0}` is not supported: send application/x-protobuf or application/json")]
     ContentType(String),
+    /// Another compression around Loki's protobuf, which is snappy in itself.
+    #[error("content encoding: protobuf is packed with snappy, and with nothing around it")]
+    AroundSnappy,
+    /// Not JSON, where nothing else is taken.
+    #[error("content type `{0}` is not supported: send application/json")]
+    NotJson(String),
     /// None that is known.
     #[error("content encoding `{0}` is not supported: send gzip, zstd, deflate, br or no compression")]
     ContentEncoding(String),
@@ -96,7 +102,9 @@ impl From<DecodeError> for Failure {
             | DecodeError::Json(_)
             | DecodeError::Utf8(_)
             | DecodeError::TooManyBuckets
-            | DecodeError::Sentry(_) => Failure::Decode(error),
+            | DecodeError::Sentry(_)
+            | DecodeError::LokiLabels(_)
+            | DecodeError::Fluent(_) => Failure::Decode(error),
         }
     }
 }
@@ -119,9 +127,12 @@ impl Failure {
         match self {
             Failure::Unauthenticated => StatusCode::UNAUTHORIZED,
             Failure::Forbidden(_) => StatusCode::FORBIDDEN,
-            Failure::ContentType(_) | Failure::ContentEncoding(_) | Failure::RemoteWriteType(_) | Failure::RemoteWriteEncoding(_) => {
-                StatusCode::UNSUPPORTED_MEDIA_TYPE
-            }
+            Failure::ContentType(_)
+            | Failure::NotJson(_)
+            | Failure::AroundSnappy
+            | Failure::ContentEncoding(_)
+            | Failure::RemoteWriteType(_)
+            | Failure::RemoteWriteEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Failure::TooLarge(..) | Failure::TooHeavy(..) => StatusCode::PAYLOAD_TOO_LARGE,
             Failure::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             Failure::Body(_) | Failure::Frame(_) | Failure::Compression(..) | Failure::Decode(_) => StatusCode::BAD_REQUEST,
@@ -140,9 +151,13 @@ impl Failure {
             Failure::ContentEncoding(_) | Failure::RemoteWriteEncoding(_) | Failure::RemoteWriteType(_) => Code::Unimplemented,
             Failure::TooLarge(..) | Failure::TooHeavy(..) => Code::ResourceExhausted,
             Failure::Slow(_) => Code::DeadlineExceeded,
-            Failure::ContentType(_) | Failure::Body(_) | Failure::Frame(_) | Failure::Compression(..) | Failure::Decode(_) => {
-                Code::InvalidArgument
-            }
+            Failure::ContentType(_)
+            | Failure::NotJson(_)
+            | Failure::AroundSnappy
+            | Failure::Body(_)
+            | Failure::Frame(_)
+            | Failure::Compression(..)
+            | Failure::Decode(_) => Code::InvalidArgument,
             Failure::Full(_)
             | Failure::Refused(
                 Refusal::Busy { .. } | Refusal::LogFull { .. } | Refusal::DiskFull { .. } | Refusal::Stopping | Refusal::Io(_),
@@ -159,6 +174,8 @@ impl Failure {
             Failure::Unauthenticated
             | Failure::Forbidden(_)
             | Failure::ContentType(_)
+            | Failure::NotJson(_)
+            | Failure::AroundSnappy
             | Failure::ContentEncoding(_)
             | Failure::RemoteWriteType(_)
             | Failure::RemoteWriteEncoding(_)

@@ -23,6 +23,12 @@ use crate::inflate::Encoding;
 use crate::intake::{Accepted, Collector, Payload};
 
 impl Collector {
+    /// The formats of others than OpenTelemetry: Loki's push, newline JSON, Zipkin v2. Takes the [`Principal`] from the request's
+    /// extensions; without one they answer 401.
+    pub fn formats_router(&self) -> Router {
+        self.loki_router().merge(self.ndjson_router()).merge(self.zipkin_router())
+    }
+
     /// `POST /v1/{traces,metrics,logs}`. Takes the [`Principal`] from the request's extensions; without one it answers 401.
     pub fn http_router(&self) -> Router {
         Router::new()

@@ -38,8 +38,8 @@ pub(crate) struct Inner {
     pub(crate) meters: Meters,
     limits: Limits,
     sink: Arc<dyn TelemetrySink>,
-    clock: Arc<dyn Clock>,
-    admission: Arc<Admission>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) admission: Arc<Admission>,
     decoders: Arc<Semaphore>,
     series: SeriesCache,
     targets: TargetInfoCache,
@@ -78,10 +78,14 @@ pub(crate) struct Payload {
 /// What became of an accepted request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Accepted {
+    /// Records in the request, kept or not.
+    pub(crate) records: u64,
     /// Records that can never be stored.
     pub(crate) rejected: u64,
     /// Why.
     pub(crate) message: Option<String>,
+    /// The first few of them by number, in formats that number them.
+    pub(crate) details: Vec<(u64, String)>,
     /// Of Prometheus's records, how many are stored.
     pub(crate) written: Written,
     /// Rows of the request, by table.
@@ -167,8 +171,10 @@ impl Collector {
                     self.inner.meters.series.set(i64::try_from(known).unwrap_or(i64::MAX));
                     self.count(protocol, appended, &rows, &tally);
                     return Ok(Accepted {
+                        records: tally.records,
                         rejected: tally.rejected_total(),
                         message: tally.message(protocol.noun()),
+                        details: tally.details,
                         written: tally.written,
                         rows,
                         id: tally.sentry.id,
@@ -284,6 +290,7 @@ fn prepare(config: &Config, payload: Payload, arrival: Arrival<'_>, mut reservat
         })?;
         Bytes::from(inflated)
     };
+    let body = payload.protocol.unpack(body, limit, &mut reservation)?;
     let payload = Payload { encoding: Encoding::Identity, body, ..payload };
     let weight = payload.protocol.weight(&payload.body);
     if weight > config.max_request_memory.0 {

@@ -4,6 +4,7 @@ use model::time::Stopwatch;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::rows::tally::Tally;
+use crate::sockets::SocketMeters;
 
 /// The metrics of the intake.
 pub(crate) struct Meters {
@@ -27,6 +28,8 @@ pub(crate) struct Meters {
     pub(crate) in_flight: IntGauge,
     /// Series described in the store, as far as this process knows.
     pub(crate) series: IntGauge,
+    /// What the receivers with sockets of their own say.
+    pub(crate) sockets: SocketMeters,
 }
 
 impl Meters {
@@ -73,6 +76,7 @@ impl Meters {
             sentry_items,
             decode_seconds,
             in_flight: gauge("watchfire_collector_inflight_bytes", "Memory reserved by requests in flight.")?,
+            sockets: SocketMeters::new(registry)?,
             series: gauge("watchfire_collector_known_series", "Series that this process knows to be described in the store.")?,
         })
     }

@@ -221,6 +221,11 @@ impl<'a, 'r> Builder<'a, 'r> {
         self.metric.kind()
     }
 
+    /// Whether a log record of this time, in nanoseconds since 1970, would be kept.
+    pub(crate) fn keeps_log_of(&self, unix_nano: u64) -> bool {
+        self.windows.logs.check(unix_nano).is_ok()
+    }
+
     /// What all rows of the request share.
     pub(crate) fn arrival(&self) -> Arrival<'r> {
         self.arrival
@@ -240,6 +245,12 @@ impl<'a, 'r> Builder<'a, 'r> {
     /// What was rejected and cut so far.
     pub(crate) fn tally(&mut self) -> &mut Tally {
         &mut self.tally
+    }
+
+    /// Counts a record that cannot be kept.
+    pub(crate) fn reject(&mut self, reason: tally::Reason) -> Result<(), Full> {
+        self.tally.reject(reason, 1);
+        self.count()
     }
 
     /// The limits.

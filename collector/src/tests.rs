@@ -2,9 +2,11 @@
 
 mod bad_input;
 pub(crate) mod fixtures;
+mod formats;
 mod kinds;
 mod mapping;
 mod remote_write;
 mod sentry;
 mod sentry_bad_input;
 pub(crate) mod services;
+mod sockets;

@@ -2,6 +2,7 @@
 //! every route goes through `model::access::Principal`.
 
 pub mod answer;
+mod browser;
 pub mod health;
 pub mod metrics;
 pub mod parameters;

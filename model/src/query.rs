@@ -1,5 +1,6 @@
 //! The ports that questions go through: PromQL over series, SQL over everything. `store` implements both.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -40,11 +41,62 @@ pub enum QueryValue {
     Matrix(Vec<Series>),
 }
 
+/// Which edges of a histogram's bucket belong to it; the number is Prometheus's in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BucketEdges {
+    /// `(lower, upper]`: positive values.
+    OpenLeft = 0,
+    /// `[lower, upper)`: negative values.
+    OpenRight = 1,
+    /// `(lower, upper)`.
+    OpenBoth = 2,
+    /// `[lower, upper]`: the zero bucket.
+    ClosedBoth = 3,
+}
+
+/// One bucket that holds something.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HistogramBucket {
+    /// Which edges belong to it.
+    pub edges: BucketEdges,
+    /// The lower edge.
+    pub lower: f64,
+    /// The upper edge.
+    pub upper: f64,
+    /// How many observations.
+    pub count: f64,
+}
+
+/// A native histogram, as an answer shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistogramValue {
+    /// All observations.
+    pub count: f64,
+    /// Their sum.
+    pub sum: f64,
+    /// The buckets that hold something, in order of their values.
+    pub buckets: Vec<HistogramBucket>,
+}
+
+/// The native histograms of a series over time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistogramSeries {
+    /// Its labels.
+    pub labels: Labels,
+    /// In order of time.
+    pub samples: Vec<(Timestamp, Arc<HistogramValue>)>,
+}
+
 /// A value with what the evaluator had to say about it (Prometheus's `warnings` and `infos`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// The value.
     pub value: QueryValue,
+    /// Samples of `value` (a vector or a matrix) that are native histograms; a series may have numbers in `value` and histograms
+    /// here, never both at one moment.
+    pub histograms: Vec<HistogramSeries>,
+    /// How many stored samples were read for it.
+    pub samples_read: usize,
     /// What may be wrong with it.
     pub warnings: Vec<String>,
     /// What to know about it.
@@ -130,6 +182,60 @@ pub trait MetricCatalog: Send + Sync {
     async fn label_values(&self, tenant: &TenantId, name: &str, range: &SeriesRange) -> Result<Vec<String>, QueryError>;
     /// Metric name -> (type in Prometheus's words, help, unit).
     async fn metadata(&self, tenant: &TenantId, limit: usize) -> Result<Vec<MetricMetadata>, QueryError>;
+    /// The newest number of each series that any of the selectors matches, with its own time; none where the series ended or its
+    /// newest sample is older than `lookback` before `at`. Sorted by labels.
+    async fn newest(
+        &self,
+        tenant: &TenantId,
+        selectors: &[String],
+        at: Timestamp,
+        lookback: Duration,
+    ) -> Result<Vec<(Labels, SeriesSample)>, QueryError>;
+    /// The exemplars of every series that a selector of the expression matches, from `start` to `end`, both inclusive.
+    async fn exemplars(&self, tenant: &TenantId, expr: &str, start: Timestamp, end: Timestamp) -> Result<Vec<SeriesExemplars>, QueryError>;
+    /// How many series there are and what makes them many; at most `limit` entries a list, greatest first.
+    async fn cardinality(&self, tenant: &TenantId, limit: usize) -> Result<Cardinality, QueryError>;
+    /// The expression in Prometheus's standard layout.
+    fn format(&self, expr: &str) -> Result<String, QueryError>;
+    /// The expression as a tree: JSON text in the form of Prometheus's `parse_query`.
+    fn syntax_tree(&self, expr: &str) -> Result<String, QueryError>;
+}
+
+/// One measurement of a series with what was noted about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    /// `trace_id`, `span_id` and the attributes that the series lacks.
+    pub labels: Labels,
+    /// When and what.
+    pub sample: SeriesSample,
+}
+
+/// The exemplars of one series, in order of time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesExemplars {
+    /// Its labels, `__name__` included.
+    pub labels: Labels,
+    /// At least one.
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// What makes series many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cardinality {
+    /// Stored series.
+    pub series: u64,
+    /// Different pairs of label name and value.
+    pub label_pairs: u64,
+    /// Series by metric name.
+    pub by_metric: Vec<(String, u64)>,
+    /// Different values by label name.
+    pub values_by_label: Vec<(String, u64)>,
+    /// Bytes of all different values by label name.
+    pub bytes_by_label: Vec<(String, u64)>,
+    /// Series by `name=value`.
+    pub by_pair: Vec<(String, u64)>,
+    /// When the first of them was first seen and the last of them last, if there is any.
+    pub seen: Option<(Timestamp, Timestamp)>,
 }
 
 /// What is known of a metric.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -120,6 +121,9 @@ impl<'de> Deserialize<'de> for Timestamp {
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The present moment.
     fn now(&self) -> Timestamp;
+    /// Time since a moment that is the same as long as the process runs. Somebody who sets the clock does not move it: for "remember
+    /// this for ten minutes".
+    fn steady(&self) -> Duration;
 }
 
 /// The machine's wall clock.
@@ -131,30 +135,42 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp(Utc::now().timestamp_nanos_opt().unwrap_or(i64::MAX))
     }
+    fn steady(&self) -> Duration {
+        static SINCE: LazyLock<Stopwatch> = LazyLock::new(Stopwatch::start);
+        SINCE.elapsed()
+    }
 }
 
 /// A clock that stands still until it is moved: for simulated tests.
 #[derive(Debug)]
-pub struct SimulatedClock(AtomicI64);
+pub struct SimulatedClock {
+    shown: AtomicI64,
+    passed: AtomicI64,
+}
 
 impl SimulatedClock {
     /// A clock that shows `start`.
     pub fn new(start: Timestamp) -> Self {
-        SimulatedClock(AtomicI64::new(start.nanos()))
+        SimulatedClock { shown: AtomicI64::new(start.nanos()), passed: AtomicI64::new(0) }
     }
-    /// Moves the clock forward.
+    /// Lets time pass.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        let nanos = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
+        self.shown.fetch_add(nanos, Ordering::SeqCst);
+        self.passed.fetch_add(nanos, Ordering::SeqCst);
     }
-    /// Sets the clock, backwards too.
+    /// Sets the clock, backwards too. No time passes.
     pub fn set(&self, to: Timestamp) {
-        self.0.store(to.nanos(), Ordering::SeqCst);
+        self.shown.store(to.nanos(), Ordering::SeqCst);
     }
 }
 
 impl Clock for SimulatedClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.shown.load(Ordering::SeqCst))
+    }
+    fn steady(&self) -> Duration {
+        Duration::from_nanos(self.passed.load(Ordering::SeqCst).unsigned_abs())
     }
 }
 

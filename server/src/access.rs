@@ -182,6 +182,10 @@ pub async fn guard(State(access): State<Access>, mut request: Request, next: Nex
     if collector::sentry::is_intake(request.uri().path()) {
         return guard_sender(&access, request, authority.as_deref(), peer, next).await;
     }
+    // A browser's question before the question to the Prometheus API carries no key, and its answer tells nothing.
+    if request.method() == Method::OPTIONS && request.uri().path().starts_with("/api/v1/") {
+        return next.run(request).await;
+    }
     let outcome = access.principal(request.headers(), authority.as_deref(), peer).and_then(|principal| {
         // The exposition has no route of its own to check: it is read, like everything else.
         if request.uri().path() == "/metrics" && principal.require(Permission::Read).is_err() {
@@ -210,7 +214,8 @@ pub async fn guard(State(access): State<Access>, mut request: Request, next: Nex
 /// The span of a request. Intake has none: a span about spans would cause the next one.
 fn span(request: &Request) -> Span {
     let Some(route) = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) else { return Span::none() };
-    if route.starts_with("/v1/") || route == "/api/v1/write" || route.starts_with("/opentelemetry.proto.collector.") {
+    let intake = ["/api/v1/write", "/loki/api/v1/push", "/api/watchfire/v1/logs", "/api/v2/spans"].contains(&route);
+    if intake || route.starts_with("/v1/") || route.starts_with("/opentelemetry.proto.collector.") {
         return Span::none();
     }
     let method = request.method().as_str();

@@ -54,6 +54,8 @@ pub struct ServerConfig {
     pub otlp_grpc: SocketAddr,
     /// OTLP over HTTP.
     pub otlp_http: SocketAddr,
+    /// Zipkin's spans on an address of their own; none: `listen` takes them all the same.
+    pub zipkin: Option<SocketAddr>,
     /// Where telemetry, state, log segments and postmortems lie; none: a folder of the user's.
     pub data_dir: Option<PathBuf>,
     /// How links in notifications begin; none: `http://<listen>`.
@@ -73,6 +75,7 @@ impl Default for ServerConfig {
             listen: loopback(7700),
             otlp_grpc: loopback(4317),
             otlp_http: loopback(4318),
+            zipkin: None,
             data_dir: None,
             public_url: None,
             first_key_file: None,
@@ -115,7 +118,7 @@ pub struct WalSettings {
     pub max_bytes: ByteCount,
     /// Intake is refused while the disk has less than this left.
     pub disk_reserve: ByteCount,
-    /// A segment is closed once it is larger than this.
+    /// A segment is closed once it is larger than this, or than a quarter of `max_bytes`.
     pub segment_bytes: ByteCount,
     /// Intake is refused while this many encoded bytes wait for the disk.
     pub waiting_bytes: ByteCount,
@@ -150,7 +153,8 @@ impl WalSettings {
     pub fn for_node(&self, dir: PathBuf, node: &str) -> store::wal::WalConfig {
         let defaults = store::wal::WalConfig::new(dir, node);
         store::wal::WalConfig {
-            segment_bytes: self.segment_bytes.0,
+            // The open segment counts however much of it is stored: it must not fill a small log alone.
+            segment_bytes: self.segment_bytes.0.min(self.max_bytes.0 / 4),
             max_bytes: self.max_bytes.0,
             disk_reserve_bytes: self.disk_reserve.0,
             waiting_bytes: self.waiting_bytes.0,

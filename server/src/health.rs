@@ -35,7 +35,7 @@ impl Probe for WalProbe {
     async fn health(&self) -> PartHealth {
         let health = self.0.health();
         // Rows that wait longer than this are late, whatever the writer says of itself.
-        let late = health.lag.is_some_and(|lag| lag.as_secs() > 30);
+        let late = health.lag.is_some_and(|lag| lag.as_secs() > 20);
         let lag = health.lag.map_or("nothing waits".to_owned(), |lag| format!("oldest row waits {:.1} s", lag.as_secs_f64()));
         let mut detail = format!("{lag}, {} bytes", health.bytes);
         if !health.is_ok() {

@@ -1,6 +1,7 @@
 //! The server: configuration, wiring, listeners, command line. A library and a binary, so that tests start it in-process.
 
 pub mod access;
+pub mod arrival;
 pub mod cli;
 pub mod config;
 pub mod demo;

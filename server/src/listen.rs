@@ -18,6 +18,8 @@ pub struct Listeners {
     pub otlp_grpc: TcpListener,
     /// OTLP over HTTP.
     pub otlp_http: TcpListener,
+    /// Zipkin; none unless `server.zipkin` names one.
+    pub zipkin: Option<TcpListener>,
 }
 
 /// The addresses that were bound (port 0 in the configuration takes a free one).
@@ -29,13 +31,16 @@ pub struct Addresses {
     pub otlp_grpc: SocketAddr,
     /// OTLP over HTTP.
     pub otlp_http: SocketAddr,
+    /// Zipkin; none unless `server.zipkin` names one.
+    pub zipkin: Option<SocketAddr>,
     /// SQL for ClickHouse's clients, served by the embedded engine; none unless `storage.clickhouse.sql_listen` names one.
     pub sql: Option<SocketAddr>,
 }
 
 /// Binds all sockets. Off loopback only when a key exists.
 pub async fn bind(config: &ServerConfig, keys_exist: bool) -> anyhow::Result<Listeners> {
-    for (key, address) in [("listen", config.listen), ("otlp_grpc", config.otlp_grpc), ("otlp_http", config.otlp_http)] {
+    let always = [("listen", config.listen), ("otlp_grpc", config.otlp_grpc), ("otlp_http", config.otlp_http)];
+    for (key, address) in always.into_iter().chain(config.zipkin.map(|address| ("zipkin", address))) {
         if !address.ip().is_loopback() && !keys_exist {
             bail!(
                 "server.{key} is {address}, which other machines can reach, and no API key exists: make one with `watchfire keys create NAME`, or name a file in server.first_key_file"
@@ -46,6 +51,10 @@ pub async fn bind(config: &ServerConfig, keys_exist: bool) -> anyhow::Result<Lis
         http: bind_one("listen", config.listen).await?,
         otlp_grpc: bind_one("otlp_grpc", config.otlp_grpc).await?,
         otlp_http: bind_one("otlp_http", config.otlp_http).await?,
+        zipkin: match config.zipkin {
+            Some(address) => Some(bind_one("zipkin", address).await?),
+            None => None,
+        },
     })
 }
 
@@ -62,6 +71,7 @@ impl Listeners {
             http: self.http.local_addr()?,
             otlp_grpc: self.otlp_grpc.local_addr()?,
             otlp_http: self.otlp_http.local_addr()?,
+            zipkin: self.zipkin.as_ref().map(TcpListener::local_addr).transpose()?,
             sql: None,
         })
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use alerting::delivery::DeliveryWorker;
 use alerting::{Alerting, AlertingDeps, RuleSet};
 use anyhow::Context;
-use collector::Collector;
 use collector::scrape::Scraper;
+use collector::{Collector, Sockets};
 use dashboards::Sources;
 use incidents::Incidents;
 use incidents::issues::Issues;
@@ -42,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::keys::{self, KeyRing, NewKey};
 use crate::access::visitors::UsersFile;
 use crate::access::{Access, guard};
+use crate::arrival::Arrival;
 use crate::config::Config;
 use crate::health::{EngineProbe, StateProbe, WalProbe};
 use crate::listen::{self, Addresses};
@@ -232,6 +233,10 @@ pub async fn start(
     ring.refresh(&*state).await?;
     let listeners = listen::bind(&config.server, !ring.snapshot().is_empty()).await?;
     let mut addresses = listeners.addresses()?;
+    let sockets = Sockets::bind(&config.collector).await?;
+    for (name, address) in sockets.addresses()? {
+        tracing::info!(%address, "listening for {name}");
+    }
     let visitors = visitors(&config, &data_dir);
     if let Some(file) = &visitors {
         file.keep(&ring.snapshot()).with_context(|| format!("{} cannot be written", file.path.display()))?;
@@ -244,6 +249,7 @@ pub async fn start(
     let promql = Arc::new(PromQl::new(Arc::new(ClickHouseSource::new(clickhouse.client()))).with_metrics(&registry)?);
     let metrics: Arc<dyn MetricQuery> = Arc::new(Traced(promql.clone()));
     let series = Arc::new(WalSeries::new(Arc::new(wal.clone()), clock.clone(), WalSeriesConfig::default()));
+    let arrival = Arrival::new(&node, series.clone(), clickhouse.clone(), clock.clone(), &registry)?;
 
     // Intake, rules, incidents, repair: in the order of the data.
     let collector = Collector::new(config.collector.clone(), Arc::new(wal.clone()), clock.clone(), &registry)?;
@@ -308,7 +314,8 @@ pub async fn start(
     // What people and tools read.
     let catalog: Arc<dyn MetricCatalog> = promql;
     let freshness: Arc<dyn Freshness> = Arc::new(wal.clone());
-    let mut probes: Vec<Arc<dyn dashboards::health::Probe>> = vec![Arc::new(WalProbe(wal.clone())), Arc::new(StateProbe(state.clone()))];
+    let mut probes: Vec<Arc<dyn dashboards::health::Probe>> =
+        vec![Arc::new(WalProbe(wal.clone())), Arc::new(StateProbe(state.clone())), arrival.clone()];
     probes.extend(engine.clone().map(|engine| Arc::new(EngineProbe(engine)) as Arc<dyn dashboards::health::Probe>));
     let reading = dashboards::router(Sources {
         metrics: metrics.clone(),
@@ -326,6 +333,7 @@ pub async fn start(
         .merge(collector.http_router())
         .merge(collector.sentry_router())
         .merge(collector.remote_write_router())
+        .merge(collector.formats_router())
         .merge(scraper.router())
         .merge(alerting.router())
         .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
@@ -356,13 +364,16 @@ pub async fn start(
         tokio::spawn(runtime::deliver(context.clone(), delivery.clone())),
         tokio::spawn(alerting.evaluator().run(fence.clone(), loops.clone().cancelled_owned())),
         tokio::spawn(scraper.clone().run(fence, loops.clone())),
+        tokio::spawn(arrival.run(loops.clone())),
     ];
     tasks.extend(workers.into_iter().map(|worker| tokio::spawn(runtime::work(context.clone(), worker))));
-    let listeners = vec![
+    let mut intake_tasks = collector.serve_sockets(sockets, ids.clone(), &intake);
+    intake_tasks.extend(listeners.zipkin.map(|zipkin| listen::serve(zipkin, guarded(collector.zipkin_router()), intake.clone())));
+    intake_tasks.extend([
         listen::serve(listeners.http, guarded(api), intake.clone()),
         listen::serve(listeners.otlp_grpc, guarded(collector.grpc_router()), intake.clone()),
         listen::serve(listeners.otlp_http, guarded(collector.http_router()), intake.clone()),
-    ];
+    ]);
     let intake_router = collector.http_router();
     let stop = Stop { intake, loops, leading };
     let parts = Parts { alerting, delivery: delivery.clone(), remediation, collector: collector.clone(), scraper, clock };
@@ -381,7 +392,7 @@ pub async fn start(
         stop,
         leader,
         tasks,
-        listeners,
+        listeners: intake_tasks,
     })
 }
 

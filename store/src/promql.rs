@@ -12,6 +12,7 @@ pub mod histogram;
 pub mod load;
 pub mod memory;
 mod metrics;
+pub mod native;
 pub mod notes;
 pub mod parse;
 pub mod plan;
@@ -24,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue, Series, SeriesSample};
+use model::query::{Answer, HistogramSeries, MetricQuery, QueryError, QueryOptions, QueryValue, Series, SeriesSample};
 use model::tenant::TenantId;
 use model::time::{Stopwatch, Timestamp};
 use tokio::sync::Semaphore;
@@ -34,7 +35,7 @@ use load::{LoadLimits, load};
 use metrics::Metrics;
 use plan::{Node, Plan, Root};
 use source::SeriesSource;
-use value::{Column, Frame, Value, present};
+use value::{Column, Frame, Value, is_number};
 
 /// What a query may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +79,15 @@ impl Drop for CancelOnDrop {
 /// What an evaluation gives.
 enum Outcome {
     Value(Value),
-    Matrix(Vec<Series>),
+    Matrix(Vec<Series>, Vec<HistogramSeries>),
+}
+
+/// What an evaluation gives with what there is to say about it.
+struct Ran {
+    outcome: Outcome,
+    notes: notes::Notes,
+    matched: bool,
+    samples: usize,
 }
 
 type Evaluated = Result<(Outcome, notes::Notes), QueryError>;
@@ -103,13 +112,7 @@ impl PromQl {
         Ok(self)
     }
 
-    async fn run(
-        &self,
-        tenant: &TenantId,
-        plan: Plan,
-        query: Frame,
-        options: &QueryOptions,
-    ) -> Result<(Outcome, notes::Notes, bool), QueryError> {
+    async fn run(&self, tenant: &TenantId, plan: Plan, query: Frame, options: &QueryOptions) -> Result<Ran, QueryError> {
         let stopwatch = Stopwatch::start();
         let outcome = tokio::time::timeout(options.timeout, self.load_and_evaluate(tenant, plan, query, options))
             .await
@@ -120,13 +123,7 @@ impl PromQl {
         outcome
     }
 
-    async fn load_and_evaluate(
-        &self,
-        tenant: &TenantId,
-        plan: Plan,
-        query: Frame,
-        options: &QueryOptions,
-    ) -> Result<(Outcome, notes::Notes, bool), QueryError> {
+    async fn load_and_evaluate(&self, tenant: &TenantId, plan: Plan, query: Frame, options: &QueryOptions) -> Result<Ran, QueryError> {
         let _permit = self.permits.acquire().await.map_err(|_| QueryError::Unavailable("the server is stopping".to_owned()))?;
         let setting = Setting {
             query,
@@ -138,13 +135,14 @@ impl PromQl {
         let limits = LoadLimits { max_series: self.limits.max_series, max_samples: self.limits.max_samples, timeout: options.timeout };
         let data = load(self.source.as_ref(), tenant, &plan.selectors, &spans, &options.overlay, limits).await?;
         let matched = data.iter().any(|series| !series.is_empty());
+        let samples = data.iter().flat_map(|all| all.iter()).map(|series| series.times.len()).sum();
         let cancel = CancelOnDrop(Arc::new(AtomicBool::new(false)));
         let flag = Arc::clone(&cancel.0);
         let evaluated = tokio::task::spawn_blocking(move || evaluate(&plan, &setting, &data, &flag))
             .await
             .map_err(|error| QueryError::Execution(format!("the evaluation died: {error}")))?;
         drop(cancel);
-        evaluated.map(|(outcome, notes)| (outcome, notes, matched))
+        evaluated.map(|(outcome, notes)| Ran { outcome, notes, matched, samples })
     }
 }
 
@@ -153,16 +151,19 @@ fn evaluate(plan: &Plan, setting: &Setting, data: &[Arc<Vec<LoadedSeries>>], can
     let outcome = match &plan.root {
         Root::Node(node) => Outcome::Value(evaluator.node(node, &setting.query)?),
         Root::Range(range) => {
-            let series = evaluator.matrix(range, &setting.query)?.into_iter();
             let sample = |(at, value)| SeriesSample { at: Timestamp::from_millis(at), value };
-            Outcome::Matrix(
-                series
-                    .map(|(labels, samples)| Series {
-                        labels: model::labels::Labels::clone(&labels),
-                        samples: samples.into_iter().map(sample).collect(),
-                    })
-                    .collect(),
-            )
+            let (mut numbers, mut histograms) = (Vec::new(), Vec::new());
+            for series in evaluator.matrix(range, &setting.query)? {
+                if !series.numbers.is_empty() {
+                    let labels = model::labels::Labels::clone(&series.labels);
+                    numbers.push(Series { labels, samples: series.numbers.into_iter().map(sample).collect() });
+                }
+                if !series.histograms.is_empty() {
+                    let samples = series.histograms.iter().map(|(at, one)| (Timestamp::from_millis(*at), Arc::new(one.shown()))).collect();
+                    histograms.push(HistogramSeries { labels: Arc::unwrap_or_clone(series.labels), samples });
+                }
+            }
+            Outcome::Matrix(numbers, histograms)
         }
     };
     Ok((outcome, evaluator.notes))
@@ -172,14 +173,24 @@ fn as_millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
 }
 
-fn answer(value: QueryValue, notes: notes::Notes, matched_any_series: bool) -> Answer {
+fn answer(value: QueryValue, histograms: Vec<HistogramSeries>, notes: notes::Notes, ran: (bool, usize)) -> Answer {
     let (warnings, infos) = notes.into_parts();
-    Answer { value, warnings, infos, matched_any_series }
+    Answer { value, histograms, samples_read: ran.1, warnings, infos, matched_any_series: ran.0 }
+}
+
+/// The histograms of columns.
+fn histograms(columns: &[Column], frame: &Frame) -> Vec<HistogramSeries> {
+    let series = |column: &Column| {
+        let shown = |(step, at)| column.histogram(step).map(|one| (Timestamp::from_millis(at), Arc::new(one.shown())));
+        let samples: Vec<_> = frame.times().enumerate().filter_map(shown).collect();
+        (!samples.is_empty()).then(|| HistogramSeries { labels: model::labels::Labels::clone(&column.labels), samples })
+    };
+    columns.iter().filter(|column| column.has_histograms()).filter_map(series).collect()
 }
 
 /// A column as a series of the answer.
 fn as_series(column: Column, frame: &Frame) -> Series {
-    let samples = frame.times().zip(column.cells).filter(|(_, value)| present(*value));
+    let samples = frame.times().zip(column.cells).filter(|(_, value)| is_number(*value));
     let samples = samples.map(|(at, value)| SeriesSample { at: Timestamp::from_millis(at), value }).collect();
     Series { labels: Arc::unwrap_or_clone(column.labels), samples }
 }
@@ -189,21 +200,26 @@ impl MetricQuery for PromQl {
     async fn instant(&self, tenant: &TenantId, expr: &str, at: Timestamp, options: &QueryOptions) -> Result<Answer, QueryError> {
         let plan = parse::parse(expr)?;
         let frame = Frame { start: at.millis(), end: at.millis(), step: 1 };
-        let (outcome, notes, matched) = self.run(tenant, plan, frame, options).await?;
+        let Ran { outcome, notes, matched, samples } = self.run(tenant, plan, frame, options).await?;
+        let mut native = Vec::new();
         let sample = |value: f64| SeriesSample { at: Timestamp::from_millis(frame.start), value };
         let value = match outcome {
-            Outcome::Matrix(series) => QueryValue::Matrix(series),
+            Outcome::Matrix(series, histograms) => {
+                native = histograms;
+                QueryValue::Matrix(series)
+            }
             Outcome::Value(Value::Text(text)) => QueryValue::Text(Timestamp::from_millis(frame.start), text),
             Outcome::Value(Value::Scalar(numbers)) => QueryValue::Scalar(sample(numbers.first().copied().unwrap_or(f64::NAN))),
             Outcome::Value(Value::Vector(columns)) => {
+                native = histograms(&columns, &frame);
                 let one = |column: Column| {
-                    let value = column.cells.first().copied().filter(|value| present(*value))?;
+                    let value = column.cells.first().copied().filter(|value| is_number(*value))?;
                     Some((Arc::unwrap_or_clone(column.labels), sample(value)))
                 };
                 QueryValue::Vector(columns.into_iter().filter_map(one).collect())
             }
         };
-        Ok(answer(value, notes, matched))
+        Ok(answer(value, native, notes, (matched, samples)))
     }
 
     async fn range(
@@ -238,17 +254,23 @@ impl MetricQuery for PromQl {
                 self.limits.max_steps
             )));
         }
-        let (outcome, notes, matched) = self.run(tenant, plan, frame, options).await?;
+        let Ran { outcome, notes, matched, samples } = self.run(tenant, plan, frame, options).await?;
+        let mut native = Vec::new();
         let mut series = match outcome {
-            Outcome::Matrix(series) => series,
+            Outcome::Matrix(series, histograms) => {
+                native = histograms;
+                series
+            }
             Outcome::Value(Value::Text(_)) => Vec::new(),
             Outcome::Value(Value::Scalar(numbers)) => vec![as_series(Column::new(model::labels::Labels::empty(), numbers), &frame)],
             Outcome::Value(Value::Vector(columns)) => {
+                native = histograms(&columns, &frame);
                 columns.into_iter().map(|column| as_series(column, &frame)).filter(|series| !series.samples.is_empty()).collect()
             }
         };
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(answer(QueryValue::Matrix(series), notes, matched))
+        native.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(answer(QueryValue::Matrix(series), native, notes, (matched, samples)))
     }
 
     fn check(&self, expr: &str) -> Result<(), QueryError> {

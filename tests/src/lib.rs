@@ -5,6 +5,7 @@
 
 pub mod alone;
 pub mod catchers;
+pub mod clock;
 pub mod crash;
 pub mod node;
 pub mod process;

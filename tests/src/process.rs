@@ -18,6 +18,8 @@ pub struct Watchfire {
     executable: PathBuf,
     folder: tempfile::TempDir,
     child: Option<Child>,
+    /// What the process finds in its environment besides.
+    pub environment: Vec<(String, String)>,
     /// Everything over HTTP.
     pub http: SocketAddr,
     /// OTLP over gRPC.
@@ -41,12 +43,23 @@ impl Watchfire {
         for (name, text) in rules {
             std::fs::write(folder.path().join("rules").join(name), text).unwrap();
         }
-        Watchfire { executable: executable.into(), folder, child: None, http, grpc, otlp_http, client: reqwest::Client::new(), key: None }
+        Watchfire {
+            executable: executable.into(),
+            folder,
+            child: None,
+            environment: Vec::new(),
+            http,
+            grpc,
+            otlp_http,
+            client: reqwest::Client::new(),
+            key: None,
+        }
     }
     /// A command of the same binary with this configuration and data folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.executable);
         command
+            .envs(self.environment.iter().cloned())
             .args(arguments)
             .arg("--config")
             .arg(self.folder.path().join("watchfire.yaml"))
@@ -141,6 +154,11 @@ impl Watchfire {
     pub async fn post(&self, path: &str, body: &Value) -> Value {
         let answer = self.request(reqwest::Method::POST, format!("http://{}{path}", self.http)).json(body).send().await.unwrap();
         answer.json().await.unwrap_or(Value::Null)
+    }
+    /// The answer to an SQL question, as `JSONCompact`.
+    pub async fn sql(&self, sql: &str) -> String {
+        let url = format!("http://{}/api/watchfire/v1/sql?format=JSONCompact", self.http);
+        self.request(reqwest::Method::POST, url).body(sql.to_owned()).send().await.unwrap().text().await.unwrap()
     }
     /// One number out of an SQL question; waits where the store is away for a moment (its engine was just killed).
     pub async fn count(&self, sql: &str) -> u64 {

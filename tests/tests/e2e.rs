@@ -2,6 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)] // tests fail by panicking, and read the real world
 
+#[path = "e2e/agents.rs"]
+mod agents;
+#[path = "e2e/agents_syslog.rs"]
+mod agents_syslog;
+#[path = "e2e/arrival.rs"]
+mod arrival;
+#[path = "e2e/bad_formats.rs"]
+mod bad_formats;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
 #[path = "e2e/clickhouse_url.rs"]
@@ -16,6 +24,8 @@ mod deploy;
 mod issues;
 #[path = "e2e/own_spans.rs"]
 mod own_spans;
+#[path = "e2e/prometheus_api.rs"]
+mod prometheus_api;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[path = "e2e/remote_write.rs"]

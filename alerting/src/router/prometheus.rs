@@ -7,7 +7,6 @@ use axum::{Extension, Json};
 use model::access::{Permission, Principal};
 use model::alert::AlertState;
 use model::time::Timestamp;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Api, ApiError};
@@ -19,11 +18,13 @@ use crate::template::format_e_shortest;
 /// Prometheus's zero time, for what never happened.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
-#[derive(Deserialize)]
-pub(super) struct Wanted {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    exclude_alerts: Option<String>,
+/// The parameters of `/api/v1/rules`, in order; `rule_name[]`, `rule_group[]` and `file[]` may repeat.
+pub(super) type Wanted = Vec<(String, String)>;
+
+/// Whether a name is among those that a parameter asks for; all are where it is absent.
+fn asked_for(wanted: &Wanted, parameter: &str, name: &str) -> bool {
+    let mut values = wanted.iter().filter(|(key, _)| key == parameter).map(|(_, value)| value).peekable();
+    values.peek().is_none() || values.any(|value| value == name)
 }
 
 fn moment(at: Option<Timestamp>) -> String {
@@ -64,32 +65,41 @@ pub(super) async fn rules(
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Value>, ApiError> {
     principal.require(Permission::Read)?;
-    let (alerting, recording) = match wanted.kind.as_deref().map(str::to_lowercase).as_deref() {
+    let first = |name: &str| wanted.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let (alerting, recording) = match first("type").map(str::to_lowercase).as_deref() {
         None | Some("") => (true, true),
         Some("alert") => (true, false),
         Some("record") => (false, true),
         Some(other) => return Err(ApiError::bad_data(format!("not supported value {other:?} of `type`: use alert or record"))),
     };
-    let with_alerts = wanted.exclude_alerts.as_deref() != Some("true");
+    let with_alerts = first("exclude_alerts") != Some("true");
     let views = if principal.tenant == api.shared.tenant { api.evaluator.views() } else { Vec::new() };
+    let by_name = wanted.iter().any(|(key, _)| key == "rule_name[]");
+    let of_group = |group: &GroupView| asked_for(&wanted, "rule_group[]", &group.name) && asked_for(&wanted, "file[]", file(group));
     let groups: Vec<Value> = views
         .iter()
-        .map(|group| {
-            let wanted = |rule: &&RuleView| match rule.rule {
-                Rule::Alert(_) => alerting,
-                Rule::Record(_) => recording,
+        .filter(|group| of_group(group))
+        .filter_map(|group| {
+            let of_rule = |rule: &&RuleView| match &rule.rule {
+                Rule::Alert(rule) => alerting && asked_for(&wanted, "rule_name[]", &rule.name),
+                Rule::Record(rule) => recording && asked_for(&wanted, "rule_name[]", &rule.metric),
             };
-            let rules: Vec<Value> = group.rules.iter().filter(wanted).map(|rule| self::rule(rule, with_alerts)).collect();
-            group_view(group, rules)
+            let rules: Vec<Value> = group.rules.iter().filter(of_rule).map(|rule| self::rule(rule, with_alerts)).collect();
+            // A group without any of the named rules is left out.
+            (!by_name || !rules.is_empty()).then(|| group_view(group, rules))
         })
         .collect();
     Ok(Json(json!({"status": "success", "data": {"groups": groups}})))
 }
 
+fn file(group: &GroupView) -> &str {
+    group.source.strip_prefix("file:").unwrap_or(&group.source)
+}
+
 fn group_view(group: &GroupView, rules: Vec<Value>) -> Value {
     json!({
         "name": group.name,
-        "file": group.source.strip_prefix("file:").unwrap_or(&group.source),
+        "file": file(group),
         "rules": rules,
         "interval": group.interval.as_secs_f64(),
         "limit": group.limit,

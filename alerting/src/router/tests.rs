@@ -87,6 +87,18 @@ async fn prometheus_shapes() {
     assert!(alert["activeAt"].is_string() && alert["keepFiringSince"].is_string());
     assert_eq!(get(&world, "/api/v1/rules?type=record").await["data"]["groups"][0]["rules"].as_array().unwrap().len(), 1);
     assert_eq!(get(&world, "/api/v1/rules?type=alert&exclude_alerts=true").await["data"]["groups"][0]["rules"][0]["alerts"], json!([]));
+    for (asked, groups, rules) in [
+        ("rule_name[]=Small", 1, 1),
+        ("rule_name[]=r&rule_name[]=Small", 1, 2),
+        ("rule_name[]=other", 0, 0),
+        ("rule_group[]=g&file[]=a.yaml&type=record", 1, 1),
+        ("rule_group[]=h", 0, 0),
+        ("file[]=b.yaml", 0, 0),
+    ] {
+        let found = get(&world, &format!("/api/v1/rules?{asked}")).await["data"]["groups"].as_array().unwrap().clone();
+        assert_eq!(found.len(), groups, "{asked}");
+        assert_eq!(found.first().map_or(0, |group| group["rules"].as_array().unwrap().len()), rules, "{asked}");
+    }
     let unread = World::new(CONFIG, RULES);
     assert_eq!(get(&unread, "/api/v1/rules").await["data"]["groups"][0]["rules"][1]["health"], "unknown");
 }

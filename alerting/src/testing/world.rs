@@ -55,7 +55,14 @@ impl MetricQuery for Metrics {
         };
         let matched_any_series = !samples.is_empty();
         let vector = samples.into_iter().map(|(labels, value)| (labels, SeriesSample { at, value })).collect();
-        Ok(Answer { value: QueryValue::Vector(vector), warnings: Vec::new(), infos: Vec::new(), matched_any_series })
+        Ok(Answer {
+            value: QueryValue::Vector(vector),
+            histograms: Vec::new(),
+            samples_read: 0,
+            warnings: Vec::new(),
+            infos: Vec::new(),
+            matched_any_series,
+        })
     }
     async fn range(&self, _: &TenantId, _: &str, _: Timestamp, _: Timestamp, _: Duration, _: &QueryOptions) -> Result<Answer, QueryError> {
         Err(QueryError::BadData("rules ask no ranges".to_owned()))

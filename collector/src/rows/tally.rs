@@ -31,6 +31,8 @@ pub(crate) enum Reason {
     TooManyLabels,
     /// A label name or value longer than allowed.
     LabelTooLong,
+    /// A record of a format with many records that is not of that format.
+    Malformed,
     /// A series without `__name__`.
     NoMetricName,
     /// A label without a name.
@@ -50,7 +52,7 @@ pub(crate) enum Reason {
 }
 
 /// All reasons, in the order of the enum.
-const REASONS: [Reason; 21] = [
+const REASONS: [Reason; 22] = [
     Reason::TooOld,
     Reason::TooFarAhead,
     Reason::NoTime,
@@ -64,6 +66,7 @@ const REASONS: [Reason; 21] = [
     Reason::BadBuckets,
     Reason::TooManyLabels,
     Reason::LabelTooLong,
+    Reason::Malformed,
     Reason::NoMetricName,
     Reason::EmptyLabelName,
     Reason::DuplicateLabel,
@@ -91,6 +94,7 @@ impl Reason {
             Reason::BadBuckets => "bad_buckets",
             Reason::TooManyLabels => "too_many_labels",
             Reason::LabelTooLong => "label_too_long",
+            Reason::Malformed => "malformed",
             Reason::NoMetricName => "no_metric_name",
             Reason::EmptyLabelName => "empty_label_name",
             Reason::DuplicateLabel => "duplicate_label",
@@ -117,6 +121,7 @@ impl Reason {
             Reason::BadBuckets => "with bucket counts that do not fit rising bounds (there must be one count more than bounds)",
             Reason::TooManyLabels => "with more labels than collector.max_labels",
             Reason::LabelTooLong => "with a label longer than collector.max_label_name or max_label_value",
+            Reason::Malformed => "that are malformed",
             Reason::NoMetricName => "of a series without the label `__name__`",
             Reason::EmptyLabelName => "of a series with a label without a name",
             Reason::DuplicateLabel => "of a series that has the same label name twice",
@@ -146,10 +151,15 @@ pub(crate) enum Part {
     Link,
     /// An exemplar of a time that is not kept.
     Exemplar,
+    /// The header of a syslog message that is none: the whole text is kept as the body.
+    SyslogHeader,
+    /// The time of a syslog message that is missing or not of this age: the time of arrival is kept.
+    SyslogTime,
 }
 
 /// All parts, in the order of the enum.
-const PARTS: [Part; 7] = [Part::Value, Part::Text, Part::Name, Part::Attribute, Part::Event, Part::Link, Part::Exemplar];
+const PARTS: [Part; 9] =
+    [Part::Value, Part::Text, Part::Name, Part::Attribute, Part::Event, Part::Link, Part::Exemplar, Part::SyslogHeader, Part::SyslogTime];
 
 impl Part {
     /// The value of the metric label `part`.
@@ -162,6 +172,8 @@ impl Part {
             Part::Event => "event",
             Part::Link => "link",
             Part::Exemplar => "exemplar",
+            Part::SyslogHeader => "syslog_header",
+            Part::SyslogTime => "syslog_time",
         }
     }
 }
@@ -188,14 +200,31 @@ pub(crate) struct Tally {
     pub(crate) written: Written,
     /// Spans counted as `overflow` in the derived series.
     pub(crate) red_overflow: u64,
+    /// Which records were rejected, counted from 1, and why: the first few, of formats that number them.
+    pub(crate) details: Vec<(u64, String)>,
+    last: Option<Reason>,
     /// Items of Sentry's envelopes.
     pub(crate) sentry: Seen,
 }
+
+/// How many rejected records are told one by one.
+const DETAILS: usize = 20;
 
 impl Tally {
     /// Counts records that are not kept.
     pub(crate) fn reject(&mut self, reason: Reason, count: u64) {
         self.rejected[reason as usize] += count;
+        self.last = Some(reason);
+    }
+    /// What was wrong with the record that was rejected last.
+    pub(crate) fn last_sentence(&self) -> &'static str {
+        self.last.map_or("", Reason::sentence)
+    }
+    /// Notes why the record of this number was rejected, if not too many were already.
+    pub(crate) fn detail(&mut self, number: u64, why: impl FnOnce() -> String) {
+        if self.details.len() < DETAILS {
+            self.details.push((number, why()));
+        }
     }
     /// Counts parts that were cut.
     pub(crate) fn cut(&mut self, part: Part, count: usize) {

@@ -150,6 +150,9 @@ fn print_screen(addresses: &Addresses, data_dir: &Path) {
         addresses.otlp_grpc,
         addresses.otlp_http
     );
+    if let Some(zipkin) = addresses.zipkin {
+        println!("  Zipkin            http://{zipkin}\n");
+    }
     if let Some(sql) = addresses.sql {
         println!("  SQL, with a key   http://{sql}  (ClickHouse's HTTP interface; any user name, an API key that may read as password)\n");
     }

@@ -1,6 +1,7 @@
 //! Aggregations over columns: groups are formed once, values per step.
 
 mod best;
+mod ratio;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,10 +10,11 @@ use best::Best;
 use model::labels::{Labels, METRIC_NAME};
 use model::query::QueryError;
 
-use super::functions::over_time;
+use super::functions::{native, over_time};
+use super::native::Histogram;
 use super::notes::Notes;
 use super::plan::{Direction, Grouping};
-use super::value::{ABSENT, Column, merge_columns, present};
+use super::value::{ABSENT, Column, present};
 
 /// An aggregation whose parameter is evaluated: one number per step.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +32,7 @@ pub enum Operation<'a> {
     Topk(&'a [f64]),
     Bottomk(&'a [f64]),
     Limitk(&'a [f64]),
+    LimitRatio(&'a [f64]),
     CountValues(&'a str),
 }
 
@@ -67,10 +70,17 @@ pub fn evaluate(
 ) -> Result<Vec<Column>, QueryError> {
     let groups = groups(&columns, grouping);
     match operation {
-        Operation::Topk(k) => Ok(pick(columns, &groups, &counts(k)?, Pick::Best(Direction::Descending))),
-        Operation::Bottomk(k) => Ok(pick(columns, &groups, &counts(k)?, Pick::Best(Direction::Ascending))),
+        Operation::Topk(k) => {
+            let k = counts(k)?;
+            Ok(pick(numbers_of(columns, "topk", notes), &groups, &k, Pick::Best(Direction::Descending)))
+        }
+        Operation::Bottomk(k) => {
+            let k = counts(k)?;
+            Ok(pick(numbers_of(columns, "bottomk", notes), &groups, &k, Pick::Best(Direction::Ascending)))
+        }
+        Operation::LimitRatio(ratios) => ratio::limit(columns, ratios, notes),
         Operation::Limitk(k) => Ok(pick(columns, &groups, &counts(k)?, Pick::First)),
-        Operation::CountValues(label) => count_values(label, &columns, &groups, steps),
+        Operation::CountValues(label) => Ok(count_values(label, grouping, &columns, steps)),
         Operation::Sum
         | Operation::Avg
         | Operation::Min
@@ -83,10 +93,80 @@ pub fn evaluate(
             if let (Operation::Quantile(qs), false) = (operation, groups.is_empty()) {
                 qs.iter().for_each(|q| notes.quantile(*q));
             }
-            let fold = |(labels, members): (Arc<Labels>, Vec<usize>)| Column::new(labels, reduce(operation, &columns, &members, steps));
-            Ok(groups.into_iter().map(fold).filter(|column| !column.is_absent()).collect())
+            let mut fold = |(labels, members): (Arc<Labels>, Vec<usize>)| {
+                if members.iter().any(|member| columns[*member].has_histograms()) {
+                    return reduce_mixed(operation, labels, &columns, &members, steps, notes);
+                }
+                Column::new(labels, reduce(operation, &columns, &members, steps))
+            };
+            Ok(groups.into_iter().map(&mut fold).filter(|column| !column.is_absent()).collect())
         }
     }
+}
+
+/// The numbers alone, with an info if that leaves histograms out.
+fn numbers_of(mut columns: Vec<Column>, name: &str, notes: &mut Notes) -> Vec<Column> {
+    for column in columns.iter_mut().filter(|column| column.has_histograms()) {
+        notes.inform(&format!("ignored histogram in {name} aggregation"));
+        column.drop_histograms();
+    }
+    columns
+}
+
+/// One value per step out of members among which there are histograms.
+fn reduce_mixed(
+    operation: Operation<'_>,
+    labels: Arc<Labels>,
+    columns: &[Column],
+    members: &[usize],
+    steps: usize,
+    notes: &mut Notes,
+) -> Column {
+    let mut out = Column::new(labels, vec![ABSENT; steps]);
+    let numbers: Vec<Column> = members
+        .iter()
+        .map(|member| {
+            let mut column = columns[*member].clone();
+            column.drop_histograms();
+            column
+        })
+        .collect();
+    let everyone: Vec<usize> = (0..numbers.len()).collect();
+    let of_numbers = reduce(operation, &numbers, &everyone, steps);
+    for (step, number) in of_numbers.into_iter().enumerate() {
+        let histograms: Vec<&Histogram> = members.iter().filter_map(|member| columns[*member].histogram(step).map(Arc::as_ref)).collect();
+        let has_numbers = numbers.iter().any(|column| present(column.cells[step]));
+        match operation {
+            _ if histograms.is_empty() => out.cells[step] = number,
+            Operation::Sum | Operation::Avg if has_numbers => {
+                notes.warn("encountered a mix of histograms and floats for aggregation");
+            }
+            Operation::Sum => out.put(step, native::total(&histograms)),
+            Operation::Avg => {
+                let mut mean = native::total(&histograms);
+                if let Some(mean) = &mut mean {
+                    mean.divide(histograms.len() as f64);
+                }
+                out.put(step, mean);
+            }
+            Operation::Count => out.cells[step] = histograms.len() as f64 + if has_numbers { number } else { 0.0 },
+            Operation::Group => out.cells[step] = 1.0,
+            Operation::Min | Operation::Max | Operation::Stddev | Operation::Stdvar | Operation::Quantile(_) => {
+                let name = match operation {
+                    Operation::Min => "min",
+                    Operation::Max => "max",
+                    Operation::Stddev => "stddev",
+                    Operation::Stdvar => "stdvar",
+                    _ => "quantile",
+                };
+                notes.inform(&format!("ignored histogram in {name} aggregation"));
+                out.cells[step] = number;
+            }
+            // These keep series and come here never.
+            Operation::Topk(_) | Operation::Bottomk(_) | Operation::Limitk(_) | Operation::LimitRatio(_) | Operation::CountValues(_) => {}
+        }
+    }
+    out
 }
 
 /// One number per step out of the members that are present.
@@ -108,7 +188,8 @@ fn reduce(operation: Operation<'_>, columns: &[Column], members: &[usize], steps
             Operation::Stddev => spread(&values).sqrt(),
             Operation::Stdvar => spread(&values),
             Operation::Quantile(qs) => over_time::quantile(qs[step], values.iter().copied(), &mut scratch),
-            Operation::Group | Operation::Topk(_) | Operation::Bottomk(_) | Operation::Limitk(_) | Operation::CountValues(_) => 1.0,
+            Operation::Group | Operation::Topk(_) | Operation::Bottomk(_) | Operation::Limitk(_) => 1.0,
+            Operation::LimitRatio(_) | Operation::CountValues(_) => 1.0,
         };
     }
     cells
@@ -183,24 +264,38 @@ fn pick(mut columns: Vec<Column>, groups: &[(Arc<Labels>, Vec<usize>)], k: &[usi
     columns
 }
 
-/// One series per value that occurs, with how many series have it.
-fn count_values(label: &str, columns: &[Column], groups: &[(Arc<Labels>, Vec<usize>)], steps: usize) -> Result<Vec<Column>, QueryError> {
+/// One series per value that occurs, with how many series have it. The label is written before the grouping looks: it may be one of its
+/// labels.
+fn count_values(label: &str, grouping: &Grouping, columns: &[Column], steps: usize) -> Vec<Column> {
+    let grouping = match grouping {
+        Grouping::By(names) => Grouping::By(names.iter().cloned().chain([label.to_owned()]).collect()),
+        Grouping::Without(names) => Grouping::Without(names.clone()),
+    };
     let mut out: Vec<Column> = Vec::new();
-    for (labels, members) in groups {
-        let mut known: HashMap<String, usize> = HashMap::new();
-        for step in 0..steps {
-            for value in members.iter().map(|member| columns[*member].cells[step]).filter(|value| present(*value)) {
-                let text = plain_text(value);
-                let at = *known.entry(text).or_insert_with_key(|text| {
-                    out.push(Column::new(Labels::clone(labels).with(label, text), vec![ABSENT; steps]));
-                    out.len() - 1
-                });
-                let cell = &mut out[at].cells[step];
-                *cell = if present(*cell) { *cell + 1.0 } else { 1.0 };
-            }
+    let mut known: HashMap<Labels, usize> = HashMap::new();
+    for column in columns {
+        // Neighbouring steps often have the same value.
+        let mut last: Option<(u64, usize)> = None;
+        for step in (0..steps).filter(|step| present(column.cells[*step])) {
+            let bits = column.cells[step].to_bits();
+            let histogram = column.histogram(step);
+            let at = match last.filter(|(known, _)| *known == bits && histogram.is_none()) {
+                Some((_, at)) => at,
+                None => {
+                    let text = histogram.map_or_else(|| plain_text(column.cells[step]), |histogram| histogram.text());
+                    let labels = group_labels(&Labels::clone(&column.labels).with(label, &text), &grouping);
+                    *known.entry(labels).or_insert_with_key(|labels| {
+                        out.push(Column::new(labels.clone(), vec![ABSENT; steps]));
+                        out.len() - 1
+                    })
+                }
+            };
+            last = Some((bits, at));
+            let cell = &mut out[at].cells[step];
+            *cell = if present(*cell) { *cell + 1.0 } else { 1.0 };
         }
     }
-    merge_columns(out)
+    out
 }
 
 /// A number without exponent, as Go's `'f', -1` writes it.

@@ -1,6 +1,7 @@
 //! Binary operators: number with number, vector with number, vector with vector. Which series belong together is found once for all
 //! steps; that a match is unique is checked at each step, as Prometheus does.
 
+mod histograms;
 mod set;
 
 use std::collections::HashMap;
@@ -11,8 +12,9 @@ use model::query::QueryError;
 
 pub use set::set;
 
+use super::notes::Notes;
 use super::plan::{Arithmetic, Bool, Cardinality, Comparison, Matching, Operator};
-use super::value::{ABSENT, Column, merge_columns, nameless, present};
+use super::value::{ABSENT, Column, is_histogram, merge_columns, nameless, present};
 
 /// Computes.
 pub fn compute(operator: Arithmetic, left: f64, right: f64) -> f64 {
@@ -75,11 +77,20 @@ pub enum Side {
 }
 
 /// Vector with number. A comparison keeps the vector's value on either side.
-pub fn vector_scalar(operator: Operator, columns: Vec<Column>, numbers: &[f64], number_on: Side) -> Result<Vec<Column>, QueryError> {
+pub fn vector_scalar(
+    operator: Operator,
+    columns: Vec<Column>,
+    numbers: &[f64],
+    number_on: Side,
+    notes: &mut Notes,
+) -> Result<Vec<Column>, QueryError> {
     let mut out = Vec::with_capacity(columns.len());
     for mut column in columns {
+        if column.has_histograms() {
+            histograms::with_numbers(operator, &mut column, numbers, number_on, notes);
+        }
         for (value, number) in column.cells.iter_mut().zip(numbers) {
-            if present(*value) {
+            if present(*value) && !is_histogram(*value) {
                 *value = match number_on {
                     Side::Left => cell(operator, *number, *value, *value),
                     Side::Right => cell(operator, *value, *number, *value),
@@ -110,26 +121,26 @@ struct Join<'a> {
     one: &'a [Column],
     /// At which steps both sides have any series: elsewhere nothing is matched, so nothing can be ambiguous.
     both: Vec<bool>,
+    notes: &'a mut Notes,
 }
 
 /// Vector with vector, arithmetic or comparison.
 pub fn vectors(
     operator: Operator,
-    left: &[Column],
-    right: &[Column],
+    [left, right]: [&[Column]; 2],
     matching: &Matching,
     cardinality: &Cardinality,
     steps: usize,
+    notes: &mut Notes,
 ) -> Result<Vec<Column>, QueryError> {
     let (many, one) = if matches!(cardinality, Cardinality::OneToMany(_)) { (right, left) } else { (left, right) };
     let any = |columns: &[Column], step: usize| columns.iter().any(|column| present(column.cells[step]));
     let both = (0..steps).map(|step| any(many, step) && any(one, step)).collect();
-    let join = Join { operator, matching, cardinality, many, one, both };
-    join.run(steps)
+    Join { operator, matching, cardinality, many, one, both, notes }.run(steps)
 }
 
 impl Join<'_> {
-    fn run(&self, steps: usize) -> Result<Vec<Column>, QueryError> {
+    fn run(mut self, steps: usize) -> Result<Vec<Column>, QueryError> {
         let mut ones: HashMap<Labels, Vec<usize>> = HashMap::new();
         for (index, column) in self.one.iter().enumerate() {
             ones.entry(signature(&column.labels, self.matching)).or_default().push(index);
@@ -148,11 +159,21 @@ impl Join<'_> {
         for (many, matches) in order {
             for one in matches {
                 let (many, one) = (&self.many[many], &self.one[*one]);
-                out.push(Column::new(self.labels(&many.labels, &one.labels), self.cells(many, one)));
+                let labels = self.labels(&many.labels, &one.labels);
+                out.push(self.column(labels, many, one));
             }
         }
         self.check_result(&out, steps)?;
         merge_columns(out)
+    }
+
+    fn column(&mut self, labels: Arc<Labels>, many: &Column, one: &Column) -> Column {
+        if many.has_histograms() || one.has_histograms() {
+            let swapped = matches!(self.cardinality, Cardinality::OneToMany(_));
+            let (left, right) = if swapped { (one, many) } else { (many, one) };
+            return histograms::columns(self.operator, labels, left, right, self.notes);
+        }
+        Column::new(labels, self.cells(many, one))
     }
 
     fn cells(&self, many: &Column, one: &Column) -> Vec<f64> {

@@ -1,23 +1,26 @@
-//! Series in ClickHouse: the tables `series`, `points` and `histograms`. The tenant stands first in every condition and key;
+//! Series in ClickHouse: the tables `series`, `points`, `histograms`, `exp_histograms`, `summaries` and `exemplars`. The tenant stands first in every condition and key;
 //! matchers become bound parameters and are checked again here. Samples come back as arrays per series.
 
 mod sql;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::clickhouse::{Client, Row};
 use async_trait::async_trait;
 use model::labels::{Labels, METRIC_NAME, Matcher};
-use model::query::{MetricMetadata, QueryError};
+use model::query::{Cardinality, Exemplar, MetricMetadata, QueryError, SeriesExemplars, SeriesSample};
 use model::tables::{SERIES_KINDS, TEMPORALITIES};
 use model::tenant::TenantId;
+use model::time::Timestamp;
 use serde::Deserialize;
 
-use self::sql::Statement;
+use self::sql::{Counted, Statement};
+use super::native::Histogram;
 use super::source::{
-    BucketPoint, Listing, Part, Samples, Selection, SeriesHead, SeriesKind, SeriesSource, Shape, StoredData, StoredSeries, Temporality,
-    too_many_samples, too_many_series,
+    BucketPoint, Listing, NativePoint, Part, QuantilePoint, Samples, Selection, SeriesHead, SeriesKind, SeriesSource, Shape, StoredData,
+    StoredSeries, SummaryPart, Temporality, too_many_samples, too_many_series,
 };
 use crate::clickhouse::ClickHouseError;
 
@@ -58,6 +61,70 @@ struct BucketRow {
 }
 
 #[derive(Row, Deserialize)]
+struct NativeRow {
+    fingerprint: u64,
+    at: i64,
+    total: f64,
+    summed: f64,
+    fine: i32,
+    zeros: f64,
+    threshold: f64,
+    above_from: i32,
+    above: Vec<f64>,
+    below_from: i32,
+    below: Vec<f64>,
+    flags: u32,
+}
+
+impl NativeRow {
+    /// How much it counts against the limit of samples.
+    fn size(&self) -> usize {
+        1 + (self.above.len() + self.below.len()) / 16
+    }
+
+    fn point(self) -> NativePoint {
+        let histogram = || {
+            let (zero, total) = ((self.threshold, self.zeros), (self.total, self.summed));
+            Histogram::from_exponential(self.fine, zero, total, (self.above_from, &self.above), (self.below_from, &self.below))
+        };
+        NativePoint { at: self.at, histogram: if self.flags & 1 == 1 { None } else { histogram().map(Arc::new) } }
+    }
+}
+
+#[derive(Row, Deserialize)]
+struct QuantileRow {
+    fingerprint: u64,
+    at: i64,
+    shares: Vec<f64>,
+    numbers: Vec<f64>,
+    flags: u32,
+}
+
+#[derive(Row, Deserialize)]
+struct ExemplarRow {
+    fingerprint: u64,
+    at: i64,
+    seen: f64,
+    trace: String,
+    span: String,
+    noted: Vec<(String, String)>,
+}
+
+#[derive(Row, Deserialize)]
+struct TotalsRow {
+    number: u64,
+    pairs: u64,
+    since: i64,
+    last: i64,
+}
+
+#[derive(Row, Deserialize)]
+struct CountedRow {
+    name: String,
+    number: u64,
+}
+
+#[derive(Row, Deserialize)]
 struct BoundsRow {
     fingerprint: u64,
     all_bounds: Vec<f64>,
@@ -91,7 +158,7 @@ impl ClickHouseSource {
         shape: Shape,
         timeout: Duration,
         wanted: impl Fn(u64) -> bool,
-    ) -> Result<HashMap<u64, (Labels, SeriesKind, Temporality)>, QueryError> {
+    ) -> Result<HashMap<u64, Head>, QueryError> {
         let mut cursor = self.query(sql::series(tenant, matchers, shape), timeout).fetch::<SeriesRow>().map_err(|e| failure(e, timeout))?;
         let mut found = HashMap::new();
         while let Some(row) = cursor.next().await.map_err(|e| failure(e, timeout))? {
@@ -102,7 +169,13 @@ impl ClickHouseSource {
             if matchers.iter().all(|matcher| matcher.matches(&labels)) {
                 let delta = named(TEMPORALITIES, row.temporality_code) == "delta";
                 let temporality = if delta { Temporality::Delta } else { Temporality::Cumulative };
-                found.insert(row.fingerprint, (labels, kind_of(row.kind_code, row.is_monotonic), temporality));
+                let kind = if shape == Shape::Summaries(SummaryPart::Quantile) {
+                    SeriesKind::Gauge
+                } else {
+                    kind_of(row.kind_code, row.is_monotonic)
+                };
+                let gauge = shape == Shape::Native && named(TEMPORALITIES, row.temporality_code) == "unspecified";
+                found.insert(row.fingerprint, Head { labels, kind, temporality, gauge });
             }
         }
         Ok(found)
@@ -126,17 +199,40 @@ impl ClickHouseSource {
                 let size = row.counts.len().max(1);
                 let stale = row.flags & 1 == 1;
                 let point = BucketPoint { at: row.at, bounds: row.bounds, counts: row.counts, count: row.total, stale };
-                match found.entry(row.fingerprint).or_insert_with(|| StoredData::Buckets(Vec::new())) {
-                    StoredData::Buckets(points) => points.push(point),
-                    StoredData::Numbers(_) => {}
+                if let StoredData::Buckets(points) = found.entry(row.fingerprint).or_insert_with(|| StoredData::Buckets(Vec::new())) {
+                    points.push(point);
                 }
                 room(size, found.len())?;
             }
-            for data in found.values_mut() {
-                if let StoredData::Buckets(points) = data {
-                    points.sort_by_key(|point| point.at);
+        } else if selection.shape == Shape::Native {
+            let mut cursor = self.query(sql::natives(selection), selection.timeout).fetch::<NativeRow>().map_err(fail)?;
+            while let Some(row) = cursor.next().await.map_err(fail)? {
+                let (size, data) = (row.size(), found.entry(row.fingerprint).or_insert_with(|| StoredData::Native(Vec::new())));
+                if let StoredData::Native(points) = data {
+                    points.push(row.point());
                 }
+                room(size, found.len())?;
             }
+        } else if selection.shape == Shape::Summaries(SummaryPart::Quantile) {
+            let mut cursor = self.query(sql::quantiles(selection), selection.timeout).fetch::<QuantileRow>().map_err(fail)?;
+            while let Some(row) = cursor.next().await.map_err(fail)? {
+                let size = row.numbers.len().max(1);
+                let point = QuantilePoint { at: row.at, quantiles: row.shares, values: row.numbers, stale: row.flags & 1 == 1 };
+                if let StoredData::Quantiles(points) = found.entry(row.fingerprint).or_insert_with(|| StoredData::Quantiles(Vec::new())) {
+                    points.push(point);
+                }
+                room(size, found.len())?;
+            }
+        }
+        for data in found.values_mut() {
+            match data {
+                StoredData::Buckets(points) => points.sort_by_key(|point| point.at),
+                StoredData::Native(points) => points.sort_by_key(|point| point.at),
+                StoredData::Quantiles(points) => points.sort_by_key(|point| point.at),
+                StoredData::Numbers(_) => {}
+            }
+        }
+        if selection.shape.virtual_label().is_some() || selection.shape == Shape::Native {
             return Ok(found);
         }
         let mut cursor = self.query(sql::numbers(selection), selection.timeout).fetch::<SampleRow>().map_err(fail)?;
@@ -161,8 +257,12 @@ impl SeriesSource for ClickHouseSource {
         }
         let wanted = |fingerprint: u64| samples.contains_key(&fingerprint);
         let heads = self.heads(selection.tenant, selection.matchers, selection.shape, selection.timeout, wanted).await?;
-        let join = |(fingerprint, (labels, kind, temporality))| {
-            samples.remove(&fingerprint).map(|data| StoredSeries { labels, kind, temporality, data })
+        let join = |(fingerprint, head): (u64, Head)| {
+            let mut data = samples.remove(&fingerprint)?;
+            if let (true, StoredData::Native(points)) = (head.gauge, &mut data) {
+                points.iter_mut().filter_map(|point| point.histogram.as_mut()).for_each(|histogram| Arc::make_mut(histogram).gauge = true);
+            }
+            Some(StoredSeries { labels: head.labels, kind: head.kind, temporality: head.temporality, data })
         };
         Ok(heads.into_iter().filter_map(join).collect())
     }
@@ -177,7 +277,7 @@ impl SeriesSource for ClickHouseSource {
                 heads.push((row.fingerprint, SeriesHead { labels, bounds: Vec::new() }));
             }
         }
-        if listing.shape == Shape::Histograms(Part::Bucket) && !heads.is_empty() {
+        if listing.shape.virtual_label().is_some() && !heads.is_empty() {
             let rows: Vec<BoundsRow> = self.query(sql::bounds(listing), CATALOG_TIMEOUT).fetch_all().await.map_err(fail)?;
             let mut bounds: HashMap<u64, Vec<f64>> = rows.into_iter().map(|row| (row.fingerprint, row.all_bounds)).collect();
             for (fingerprint, head) in &mut heads {
@@ -206,6 +306,55 @@ impl SeriesSource for ClickHouseSource {
         };
         Ok(rows.into_iter().map(row).collect())
     }
+
+    async fn exemplars(&self, listing: &Listing<'_>) -> Result<Vec<SeriesExemplars>, QueryError> {
+        let fail = |error| failure(error, CATALOG_TIMEOUT);
+        let rows: Vec<ExemplarRow> = self.query(sql::exemplars(listing), CATALOG_TIMEOUT).fetch_all().await.map_err(fail)?;
+        let mut found: HashMap<u64, Vec<Exemplar>> = HashMap::new();
+        for row in rows {
+            let mut labels: Labels = row.noted.into_iter().collect();
+            for (name, id) in [("trace_id", &row.trace), ("span_id", &row.span)] {
+                if id.bytes().any(|digit| digit != b'0') {
+                    labels.set(name, id);
+                }
+            }
+            let sample = SeriesSample { at: Timestamp::from_millis(row.at), value: row.seen };
+            found.entry(row.fingerprint).or_default().push(Exemplar { labels, sample });
+        }
+        let wanted = |fingerprint: u64| found.contains_key(&fingerprint);
+        let heads = self.heads(listing.tenant, listing.matchers, listing.shape, CATALOG_TIMEOUT, wanted).await?;
+        let join = |(fingerprint, head): (u64, Head)| {
+            found.remove(&fingerprint).map(|exemplars| SeriesExemplars { labels: head.labels, exemplars })
+        };
+        Ok(heads.into_iter().filter_map(join).collect())
+    }
+
+    async fn cardinality(&self, tenant: &TenantId, limit: usize) -> Result<Cardinality, QueryError> {
+        let fail = |error| failure(error, CATALOG_TIMEOUT);
+        let totals: TotalsRow = self.query(sql::totals(tenant), CATALOG_TIMEOUT).fetch_one().await.map_err(fail)?;
+        let list = async |what: Counted| -> Result<Vec<(String, u64)>, QueryError> {
+            let rows = self.query(sql::counted(what, tenant, limit), CATALOG_TIMEOUT).fetch_all::<CountedRow>().await.map_err(fail)?;
+            Ok(rows.into_iter().map(|row| (row.name, row.number)).collect())
+        };
+        Ok(Cardinality {
+            series: totals.number,
+            label_pairs: totals.pairs,
+            by_metric: list(Counted::Metrics).await?,
+            values_by_label: list(Counted::Values).await?,
+            bytes_by_label: list(Counted::Bytes).await?,
+            by_pair: list(Counted::Pairs).await?,
+            seen: (totals.number > 0).then(|| (Timestamp::from_millis(totals.since), Timestamp::from_millis(totals.last))),
+        })
+    }
+}
+
+/// What is known of a series without its samples.
+struct Head {
+    labels: Labels,
+    kind: SeriesKind,
+    temporality: Temporality,
+    /// Of a native histogram: it is no running total.
+    gauge: bool,
 }
 
 fn labels_of(name: &str, shape: Shape, pairs: Vec<(String, String)>) -> Labels {
@@ -221,7 +370,7 @@ fn kind_of(code: i8, monotonic: u8) -> SeriesKind {
     match named(SERIES_KINDS, code) {
         "gauge" => SeriesKind::Gauge,
         "sum" if monotonic != 0 => SeriesKind::Counter,
-        "histogram" => SeriesKind::Histogram,
+        "histogram" | "exp_histogram" | "summary" => SeriesKind::Histogram,
         _ => SeriesKind::Untyped,
     }
 }

@@ -2,6 +2,7 @@
 //! the cancel flag is set.
 
 mod extent;
+mod info;
 mod over;
 mod select;
 
@@ -18,9 +19,9 @@ use super::binary::{self, Side};
 use super::functions::{label, math, sort};
 use super::histogram;
 use super::notes::Notes;
-use super::plan::{Aggregate, Aggregator, Binary, Node, Operator, Pick, QueryTime};
+use super::plan::{Aggregate, Aggregator, Binary, Node, Operator, Pick, QueryTime, SortBy};
 use super::source::too_many_samples;
-use super::value::{ABSENT, Column, Frame, Value, merge_columns, nameless, present};
+use super::value::{ABSENT, Column, Frame, Histograms, Value, is_number, merge_columns, nameless, present};
 
 /// A series as the evaluator sees it: samples in order of time.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct LoadedSeries {
     pub times: Vec<i64>,
     /// As many; staleness markers included.
     pub values: Vec<f64>,
+    /// The histogram of each sample that is one: none at all, or as many as times.
+    pub histograms: Histograms,
 }
 
 /// What does not change during an evaluation.
@@ -102,10 +105,22 @@ impl Evaluator<'_> {
                 let of = histogram::Of::Fraction(&lower, &upper);
                 histogram::evaluate(of, &columns, frame.len(), &mut self.notes).map(Value::Vector)
             }
+            Node::HistogramQuantiles(of, label, qs) => self.histogram_quantiles(of, label, qs, frame).map(Value::Vector),
+            Node::HistogramPart(part, of) => {
+                let mut columns = self.vector(of, frame)?;
+                for column in &mut columns {
+                    histogram::part(*part, column);
+                }
+                merge_columns(columns).map(Value::Vector)
+            }
+            Node::Info(of, info) => self.info(of, info, frame).map(Value::Vector),
             Node::LabelReplace(of, with) => self.relabel(of, frame, |labels| label::replace(labels, with)),
             Node::LabelJoin(of, with) => self.relabel(of, frame, |labels| label::join(labels, with)),
             Node::Sort(of, by, direction) => {
                 let mut columns = self.vector(of, frame)?;
+                if *by == SortBy::Value {
+                    columns.iter_mut().for_each(Column::drop_histograms);
+                }
                 if frame.len() == 1 {
                     // A value without one sorts nowhere: drop it first.
                     columns.retain(|column| !column.is_absent());
@@ -148,10 +163,11 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Maps every value and drops the metric name.
+    /// Maps every number and drops the metric name; histograms are left out.
     fn map(&mut self, of: &Node, frame: &Frame, function: impl Fn(f64, usize) -> f64) -> Result<Value, QueryError> {
         let mut columns = self.vector(of, frame)?;
         for column in &mut columns {
+            column.drop_histograms();
             for (step, value) in column.cells.iter_mut().enumerate() {
                 if present(*value) {
                     *value = function(*value, step);
@@ -167,7 +183,10 @@ impl Evaluator<'_> {
             Value::Scalar(numbers) => Ok(Value::Scalar(numbers.into_iter().map(|number| -number).collect())),
             Value::Vector(mut columns) => {
                 for column in &mut columns {
-                    column.cells.iter_mut().filter(|value| present(**value)).for_each(|value| *value = -*value);
+                    column.cells.iter_mut().filter(|value| is_number(**value)).for_each(|value| *value = -*value);
+                    for histogram in column.histograms.iter_mut().flatten() {
+                        Arc::make_mut(histogram).scale(-1.0);
+                    }
                     column.labels = nameless(&column.labels);
                 }
                 merge_columns(columns).map(Value::Vector)
@@ -215,7 +234,7 @@ impl Evaluator<'_> {
     fn only_value(&mut self, of: &Node, frame: &Frame) -> Result<Value, QueryError> {
         let columns = self.vector(of, frame)?;
         let only = |step: usize| {
-            let mut here = columns.iter().map(|column| column.cells[step]).filter(|value| present(*value));
+            let mut here = columns.iter().map(|column| column.cells[step]).filter(|value| is_number(*value));
             match (here.next(), here.next()) {
                 (Some(value), None) => value,
                 _ => f64::NAN,
@@ -236,24 +255,49 @@ impl Evaluator<'_> {
         let operator = binary.operator;
         match (left, right) {
             (Value::Scalar(left), Value::Scalar(right)) => Ok(Value::Scalar(binary::scalars(operator, &left, &right))),
-            (Value::Vector(left), Value::Scalar(right)) => binary::vector_scalar(operator, left, &right, Side::Right).map(Value::Vector),
-            (Value::Scalar(left), Value::Vector(right)) => binary::vector_scalar(operator, right, &left, Side::Left).map(Value::Vector),
+            (Value::Vector(left), Value::Scalar(right)) => {
+                binary::vector_scalar(operator, left, &right, Side::Right, &mut self.notes).map(Value::Vector)
+            }
+            (Value::Scalar(left), Value::Vector(right)) => {
+                binary::vector_scalar(operator, right, &left, Side::Left, &mut self.notes).map(Value::Vector)
+            }
             (Value::Vector(left), Value::Vector(right)) => match operator {
                 Operator::Set(set) => binary::set(set, left, right, &binary.matching, frame.len()).map(Value::Vector),
                 Operator::Arithmetic(_) | Operator::Compare(..) => {
                     let (matching, cardinality) = (&binary.matching, &binary.cardinality);
-                    binary::vectors(operator, &left, &right, matching, cardinality, frame.len()).map(Value::Vector)
+                    binary::vectors(operator, [&left, &right], matching, cardinality, frame.len(), &mut self.notes).map(Value::Vector)
                 }
             },
             (Value::Text(_), _) | (_, Value::Text(_)) => Err(QueryError::Execution("a text is no operand".to_owned())),
         }
     }
 
+    /// One series per quantile, with the quantile in a label.
+    fn histogram_quantiles(&mut self, of: &Node, label: &str, qs: &[Node], frame: &Frame) -> Result<Vec<Column>, QueryError> {
+        let columns = self.vector(of, frame)?;
+        let mut out = Vec::new();
+        for q in qs {
+            let q = self.scalar(q, frame)?;
+            // A quantile that changes from step to step belongs to another series at each.
+            let mut values: Vec<f64> = q.clone();
+            values.sort_by(f64::total_cmp);
+            values.dedup();
+            let found = histogram::evaluate(histogram::Of::Quantile(&q), &columns, frame.len(), &mut self.notes)?;
+            for value in values {
+                let text = model::units::Value(value).to_string();
+                out.extend(found.iter().map(|column| {
+                    let here = |(cell, q): (&f64, &f64)| if q.total_cmp(&value).is_eq() { *cell } else { ABSENT };
+                    Column::new(Labels::clone(&column.labels).with(label, &text), column.cells.iter().zip(&q).map(here).collect())
+                }));
+            }
+        }
+        merge_columns(out)
+    }
+
     fn aggregate(&mut self, aggregate: &Aggregate, frame: &Frame) -> Result<Vec<Column>, QueryError> {
         let parameter = match &aggregate.aggregator {
-            Aggregator::Quantile(node) | Aggregator::Topk(node) | Aggregator::Bottomk(node) | Aggregator::Limitk(node) => {
-                self.scalar(node, frame)?
-            }
+            Aggregator::Quantile(node) | Aggregator::Topk(node) | Aggregator::Bottomk(node) => self.scalar(node, frame)?,
+            Aggregator::Limitk(node) | Aggregator::LimitRatio(node) => self.scalar(node, frame)?,
             Aggregator::Sum | Aggregator::Avg | Aggregator::Min | Aggregator::Max | Aggregator::Count | Aggregator::Group => Vec::new(),
             Aggregator::Stddev | Aggregator::Stdvar | Aggregator::CountValues(_) => Vec::new(),
         };
@@ -270,6 +314,7 @@ impl Evaluator<'_> {
             Aggregator::Topk(_) => Operation::Topk(&parameter),
             Aggregator::Bottomk(_) => Operation::Bottomk(&parameter),
             Aggregator::Limitk(_) => Operation::Limitk(&parameter),
+            Aggregator::LimitRatio(_) => Operation::LimitRatio(&parameter),
             Aggregator::CountValues(label) => Operation::CountValues(label),
         };
         let columns = self.vector(&aggregate.of, frame)?;

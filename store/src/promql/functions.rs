@@ -3,6 +3,7 @@
 pub mod date;
 pub mod label;
 pub mod math;
+pub mod native;
 pub mod over_time;
 pub mod rate;
 pub mod regression;

@@ -1,4 +1,4 @@
-//! Classic histograms: one stored point into virtual `le` series, and quantiles and fractions out of buckets.
+//! Classic histograms: one stored point into virtual `le` series; quantiles and fractions of classic and native ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,9 +6,11 @@ use std::sync::Arc;
 use model::labels::{Labels, METRIC_NAME};
 use model::query::QueryError;
 
+use super::native::{Histogram, Quantile};
 use super::notes::Notes;
-use super::source::{BUCKET_LABEL, BucketPoint, Samples};
-use super::value::{ABSENT, Column, merge_columns, nameless, present};
+use super::plan::HistogramPart;
+use super::source::{BUCKET_LABEL, BucketPoint, QuantilePoint, Samples};
+use super::value::{ABSENT, Column, is_number, merge_columns, nameless};
 
 /// The text of a bucket's bound: `0.005`, `1`, `+Inf`.
 pub fn bound_text(bound: f64) -> String {
@@ -35,6 +37,26 @@ pub fn split_buckets(points: &[BucketPoint]) -> Vec<(f64, Samples)> {
         total += point.counts.get(point.bounds.len()).copied().unwrap_or(0);
         let all = if point.counts.is_empty() { point.count } else { total };
         push(&mut series, hint, f64::INFINITY, point.at, all as f64);
+    }
+    series.sort_by(|a, b| a.0.total_cmp(&b.0));
+    series
+}
+
+/// Splits quantile points (in order of time) into one series per quantile. A stale point ends every series seen so far.
+pub fn split_quantiles(points: &[QuantilePoint]) -> Vec<(f64, Samples)> {
+    let mut series: Vec<(f64, Samples)> = Vec::new();
+    for point in points {
+        if point.stale {
+            for (_, samples) in &mut series {
+                samples.times.push(point.at);
+                samples.values.push(ABSENT);
+            }
+            continue;
+        }
+        let mut hint = 0;
+        for (quantile, value) in point.quantiles.iter().zip(&point.values) {
+            hint = push(&mut series, hint, *quantile, point.at, *value) + 1;
+        }
     }
     series.sort_by(|a, b| a.0.total_cmp(&b.0));
     series
@@ -173,38 +195,110 @@ pub enum Of<'a> {
     Fraction(&'a [f64], &'a [f64]),
 }
 
-/// The labels of a histogram and its bucket columns by upper bound.
-type Group<'c> = (Arc<Labels>, Vec<(f64, &'c Column)>);
+/// One histogram: its labels, its bucket columns by upper bound, and the column of native ones.
+struct Group<'c> {
+    labels: Arc<Labels>,
+    buckets: Vec<(f64, &'c Column)>,
+    native: Option<&'c Column>,
+}
 
-/// Groups bucket columns by everything but `le` and computes one column a histogram.
-pub fn evaluate(of: Of<'_>, columns: &[Column], steps: usize, notes: &mut Notes) -> Result<Vec<Column>, QueryError> {
-    let mut groups: Vec<Group<'_>> = Vec::new();
+/// The groups: bucket columns by everything but `le`.
+fn groups<'c>(columns: &'c [Column], notes: &mut Notes) -> Vec<Group<'c>> {
+    let mut groups: Vec<Group<'c>> = Vec::new();
     let mut known: HashMap<Labels, usize> = HashMap::new();
     for column in columns {
+        let mut place = |groups: &mut Vec<Group<'c>>, labels: Labels| {
+            *known.entry(labels).or_insert_with_key(|labels| {
+                groups.push(Group { labels: Arc::new(labels.clone()), buckets: Vec::new(), native: None });
+                groups.len() - 1
+            })
+        };
+        if column.has_histograms() {
+            let at = place(&mut groups, Labels::clone(&column.labels));
+            groups[at].native = Some(column);
+            if !column.cells.iter().copied().any(is_number) {
+                continue;
+            }
+        }
         let text = column.labels.get(BUCKET_LABEL).unwrap_or("");
         let Some(bound) = parse_bound(text) else {
             let name = column.labels.get(METRIC_NAME).unwrap_or("");
             notes.warn(&format!("bucket label \"le\" is missing or has a malformed value of {text:?} for metric name {name:?}"));
             continue;
         };
-        let labels = column.labels.filtered(|name| name != BUCKET_LABEL);
-        let at = *known.entry(labels).or_insert_with_key(|labels| {
-            groups.push((Arc::new(labels.clone()), Vec::new()));
-            groups.len() - 1
-        });
-        groups[at].1.push((bound, column));
+        // The buckets of `x_bucket` and the native `x` differ in name only by that ending: names do not tell histograms apart.
+        let at = place(&mut groups, column.labels.filtered(|name| name != BUCKET_LABEL));
+        groups[at].buckets.push((bound, column));
     }
+    groups
+}
+
+/// A number that describes each native histogram of a column; its numbers vanish.
+pub fn part(part: HistogramPart, column: &mut Column) {
+    for step in 0..column.cells.len() {
+        column.cells[step] = match column.histogram(step) {
+            None => ABSENT,
+            Some(histogram) => match part {
+                HistogramPart::Count => histogram.count,
+                HistogramPart::Sum => histogram.sum,
+                HistogramPart::Avg => histogram.sum / histogram.count,
+                HistogramPart::Stddev => histogram.variance().sqrt(),
+                HistogramPart::Stdvar => histogram.variance(),
+            },
+        };
+    }
+    column.histograms.clear();
+    column.labels = nameless(&column.labels);
+}
+
+/// The value of a native histogram, with what there is to say about NaN observations.
+fn of_native(of: Of<'_>, step: usize, histogram: &Histogram, name: &str, notes: &mut Notes) -> f64 {
+    match of {
+        Of::Quantile(qs) => {
+            let quantile = histogram.quantile(qs[step]);
+            let said = match quantile {
+                Quantile::Value(_) => return quantile.value(),
+                Quantile::Skewed(_) => "skewed higher",
+                Quantile::AmongNan => "NaN",
+            };
+            notes.inform(&format!("input to histogram_quantile has NaN observations, result is {said} for metric name {name:?}"));
+            quantile.value()
+        }
+        Of::Fraction(lower, upper) => {
+            if histogram.sum.is_nan() && histogram.count > histogram.buckets().iter().map(|bucket| bucket.count).sum() {
+                notes.inform(&format!(
+                    "input to histogram_fraction has NaN observations, which are excluded from all fractions for metric name {name:?}"
+                ));
+            }
+            histogram.fraction(lower[step], upper[step])
+        }
+    }
+}
+
+/// Computes one column a histogram, classic or native.
+pub fn evaluate(of: Of<'_>, columns: &[Column], steps: usize, notes: &mut Notes) -> Result<Vec<Column>, QueryError> {
+    let groups = groups(columns, notes);
     if let Of::Quantile(qs) = of {
         qs.iter().for_each(|q| notes.quantile(*q));
     }
     let mut out = Vec::with_capacity(groups.len());
     let mut buckets = Vec::new();
-    for (labels, members) in groups {
+    for Group { labels, buckets: members, native } in groups {
         let mut cells = vec![ABSENT; steps];
+        let name = labels.get(METRIC_NAME).unwrap_or("");
         for (step, cell) in cells.iter_mut().enumerate() {
             buckets.clear();
             let here = members.iter().map(|(upper, column)| Bucket { upper: *upper, count: column.cells[step] });
-            buckets.extend(here.filter(|bucket| present(bucket.count)));
+            buckets.extend(here.filter(|bucket| is_number(bucket.count)));
+            let native = native.and_then(|column| column.histogram(step));
+            if let (Some(_), false) = (native, buckets.is_empty()) {
+                notes.warn(&format!("vector contains a mix of classic and native histograms for metric name {name:?}"));
+                continue;
+            }
+            if let Some(histogram) = native {
+                *cell = of_native(of, step, histogram, name, notes);
+                continue;
+            }
             if buckets.is_empty() {
                 continue;
             }
@@ -212,7 +306,9 @@ pub fn evaluate(of: Of<'_>, columns: &[Column], steps: usize, notes: &mut Notes)
                 Of::Quantile(qs) => {
                     let (value, fell) = bucket_quantile(qs[step], &mut buckets);
                     if fell {
-                        notes.inform("input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)");
+                        notes.inform(&format!(
+                            "input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) for metric name {name:?}"
+                        ));
                     }
                     value
                 }

@@ -10,14 +10,15 @@ use model::query::{QueryError, Series};
 use model::tenant::TenantId;
 
 use super::eval::{Extent, LoadedSeries};
-use super::histogram::{bound_text, split_buckets};
+use super::histogram::{bound_text, split_buckets, split_quantiles};
 use super::plan::Selector;
 use super::source::{
-    BUCKET_LABEL, Samples, Selection, SeriesKind, SeriesSource, Shape, StoredData, StoredSeries, Temporality, stored_matchers,
-    too_many_samples, too_many_series,
+    BUCKET_LABEL, QUANTILE_LABEL, Samples, Selection, SeriesKind, SeriesSource, Shape, StoredData, StoredSeries, Temporality,
+    stored_matchers, too_many_samples, too_many_series,
 };
+use super::value::{ABSENT, HISTOGRAM, Histograms};
 
-/// How many selectors of one query are asked at the same time.
+/// How many selectors of one query, and how many kinds of rows of one selector, are asked at the same time.
 const AT_ONCE: usize = 3;
 
 /// What a load may take.
@@ -70,6 +71,20 @@ struct Draft {
     delta: bool,
     counter: bool,
     samples: Samples,
+    histograms: Histograms,
+}
+
+impl Draft {
+    /// Adds samples; `histograms` is empty or as long.
+    fn append(&mut self, mut samples: Samples, mut histograms: Histograms) {
+        if !histograms.is_empty() || !self.histograms.is_empty() {
+            self.histograms.resize(self.samples.times.len(), None);
+            histograms.resize(samples.times.len(), None);
+            self.histograms.append(&mut histograms);
+        }
+        self.samples.times.append(&mut samples.times);
+        self.samples.values.append(&mut samples.values);
+    }
 }
 
 async fn select(
@@ -81,11 +96,10 @@ async fn select(
     limits: LoadLimits,
 ) -> Result<Vec<LoadedSeries>, QueryError> {
     let mut drafts: BTreeMap<Labels, Draft> = BTreeMap::new();
-    for shape in Shape::ALL.into_iter().filter(|shape| shape.may_match(matchers)) {
-        let stored = stored_matchers(matchers, shape);
+    let ask = |shape: Shape| async move {
         let selection = Selection {
             tenant,
-            matchers: &stored,
+            matchers: &stored_matchers(matchers, shape),
             shape,
             after: extent.after,
             until: extent.until,
@@ -93,19 +107,20 @@ async fn select(
             max_samples: limits.max_samples,
             timeout: limits.timeout,
         };
-        for series in source.select(&selection).await? {
-            take(&mut drafts, series, matchers);
-        }
+        source.select(&selection).await
+    };
+    // The kinds of rows that may match are asked side by side: most of them hold nothing of that name.
+    let asked = Shape::ALL.into_iter().filter(|shape| shape.may_match(matchers)).map(ask);
+    let found: Vec<Vec<StoredSeries>> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+    for series in found.into_iter().flatten() {
+        take(&mut drafts, series, matchers);
     }
     for series in overlay.iter().filter(|series| matchers.iter().all(|matcher| matcher.matches(&series.labels))) {
         let within = |at: i64| at > extent.after && at <= extent.until;
         let mut samples = series.samples.iter().map(|sample| (sample.at.millis(), sample.value)).filter(|(at, _)| within(*at)).peekable();
         if samples.peek().is_some() {
-            let draft = drafts.entry(series.labels.clone()).or_default();
-            for (at, value) in samples {
-                draft.samples.times.push(at);
-                draft.samples.values.push(value);
-            }
+            let (times, values) = samples.unzip();
+            drafts.entry(series.labels.clone()).or_default().append(Samples { times, values }, Histograms::new());
         }
     }
     if drafts.len() > limits.max_series {
@@ -114,24 +129,36 @@ async fn select(
     Ok(drafts.into_iter().map(|(labels, draft)| finish(labels, draft)).collect())
 }
 
-/// Adds a stored series to the drafts: buckets as one series per bound.
+/// Adds a stored series to the drafts: buckets and quantiles as one series each.
 fn take(drafts: &mut BTreeMap<Labels, Draft>, series: StoredSeries, matchers: &[Matcher]) {
     let delta = series.temporality == Temporality::Delta;
     let counter = matches!(series.kind, SeriesKind::Counter | SeriesKind::Histogram);
-    let mut add = |labels: Labels, mut samples: Samples| {
+    let mut add = |labels: Labels, samples: Samples, histograms: Histograms| {
         let draft = drafts.entry(labels).or_default();
         draft.delta |= delta;
         draft.counter |= counter;
-        draft.samples.times.append(&mut samples.times);
-        draft.samples.values.append(&mut samples.values);
+        draft.append(samples, histograms);
     };
     match series.data {
-        StoredData::Numbers(samples) => add(series.labels, samples),
+        StoredData::Numbers(samples) => add(series.labels, samples, Histograms::new()),
+        StoredData::Native(points) => {
+            let times = points.iter().map(|point| point.at).collect();
+            let values = points.iter().map(|point| if point.histogram.is_some() { HISTOGRAM } else { ABSENT }).collect();
+            add(series.labels, Samples { times, values }, points.into_iter().map(|point| point.histogram).collect());
+        }
+        StoredData::Quantiles(points) => {
+            for (quantile, samples) in split_quantiles(&points) {
+                let text = bound_text(quantile);
+                if matchers.iter().filter(|m| m.name == QUANTILE_LABEL).all(|m| m.matches_value(&text)) {
+                    add(series.labels.clone().with(QUANTILE_LABEL, &text), samples, Histograms::new());
+                }
+            }
+        }
         StoredData::Buckets(points) => {
             for (bound, samples) in split_buckets(&points) {
                 let text = bound_text(bound);
                 if matchers.iter().filter(|m| m.name == BUCKET_LABEL).all(|m| m.matches_value(&text)) {
-                    add(series.labels.clone().with(BUCKET_LABEL, &text), samples);
+                    add(series.labels.clone().with(BUCKET_LABEL, &text), samples, Histograms::new());
                 }
             }
         }
@@ -140,27 +167,32 @@ fn take(drafts: &mut BTreeMap<Labels, Draft>, series: StoredSeries, matchers: &[
 
 /// Puts samples in order of time. Of two at the same moment the later one counts; in a delta series both do.
 fn finish(labels: Labels, draft: Draft) -> LoadedSeries {
-    let Samples { mut times, mut values } = draft.samples;
+    let (Samples { mut times, mut values }, mut histograms) = (draft.samples, draft.histograms);
     if !times.is_sorted() {
         let mut order: Vec<usize> = (0..times.len()).collect();
         order.sort_by_key(|index| times[*index]);
         values = order.iter().map(|index| values[*index]).collect();
+        if !histograms.is_empty() {
+            histograms = order.iter().map(|index| histograms[*index].take()).collect();
+        }
         times = order.iter().map(|index| times[*index]).collect();
     }
     if !draft.delta && times.windows(2).any(|pair| pair[0] == pair[1]) {
         let mut kept = 0;
         for index in 0..times.len() {
-            if kept > 0 && times[kept - 1] == times[index] {
-                values[kept - 1] = values[index];
-            } else {
-                (times[kept], values[kept]) = (times[index], values[index]);
+            if kept == 0 || times[kept - 1] != times[index] {
                 kept += 1;
+            }
+            (times[kept - 1], values[kept - 1]) = (times[index], values[index]);
+            if !histograms.is_empty() {
+                histograms.swap(kept - 1, index);
             }
         }
         times.truncate(kept);
         values.truncate(kept);
+        histograms.truncate(kept);
     }
-    LoadedSeries { labels: Arc::new(labels), delta: draft.delta, counter: draft.counter, times, values }
+    LoadedSeries { labels: Arc::new(labels), delta: draft.delta, counter: draft.counter, times, values, histograms }
 }
 
 #[cfg(test)]
@@ -170,9 +202,9 @@ mod tests {
     #[test]
     fn samples_come_into_order_and_one_moment_counts_once_unless_delta() {
         let samples = || Samples { times: vec![3, 1, 2, 1], values: vec![3.0, 1.0, 2.0, 1.5] };
-        let total = finish(Labels::empty(), Draft { delta: false, counter: false, samples: samples() });
+        let total = finish(Labels::empty(), Draft { samples: samples(), ..Draft::default() });
         assert_eq!((total.times, total.values), (vec![1, 2, 3], vec![1.5, 2.0, 3.0]));
-        let delta = finish(Labels::empty(), Draft { delta: true, counter: false, samples: samples() });
+        let delta = finish(Labels::empty(), Draft { delta: true, samples: samples(), ..Draft::default() });
         assert_eq!((delta.times, delta.values), (vec![1, 1, 2, 3], vec![1.0, 1.5, 2.0, 3.0]));
     }
 }

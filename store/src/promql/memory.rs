@@ -1,17 +1,19 @@
 //! Series in memory: for tests and for the unit tests of rules.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use model::labels::{Labels, METRIC_NAME};
-use model::query::{MetricMetadata, QueryError};
+use model::query::{Cardinality, Exemplar, MetricMetadata, QueryError, SeriesExemplars};
 use model::tenant::TenantId;
+use model::time::Timestamp;
 
 use super::source::{
-    BucketPoint, Listing, Part, Samples, Selection, SeriesHead, SeriesKind, SeriesSource, Shape, StoredData, StoredSeries, Temporality,
-    too_many_samples, too_many_series,
+    BucketPoint, Listing, NativePoint, Part, QuantilePoint, Samples, Selection, SeriesHead, SeriesKind, SeriesSource, Shape, StoredData,
+    StoredSeries, SummaryPart, Temporality, too_many_samples, too_many_series,
 };
+use super::value::ABSENT;
 
 /// One point of a histogram as intake stores it.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +24,17 @@ pub struct HistogramPoint {
     pub sum: f64,
 }
 
+/// One point of a summary as intake stores it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SummaryPoint {
+    /// The quantiles.
+    pub quantiles: QuantilePoint,
+    /// The sum of all observations.
+    pub sum: f64,
+    /// How many they are.
+    pub count: u64,
+}
+
 /// What a series in memory holds.
 #[derive(Clone, Debug)]
 pub enum MemoryRows {
@@ -29,6 +42,22 @@ pub enum MemoryRows {
     Numbers(Samples),
     /// Histogram points.
     Histograms(Vec<HistogramPoint>),
+    /// Native histograms.
+    Native(Vec<NativePoint>),
+    /// Summary points.
+    Summaries(Vec<SummaryPoint>),
+}
+
+impl MemoryRows {
+    /// When its points were, in milliseconds.
+    pub fn times(&self) -> Vec<i64> {
+        match self {
+            MemoryRows::Numbers(rows) => rows.times.clone(),
+            MemoryRows::Histograms(rows) => rows.iter().map(|row| row.buckets.at).collect(),
+            MemoryRows::Native(rows) => rows.iter().map(|row| row.at).collect(),
+            MemoryRows::Summaries(rows) => rows.iter().map(|row| row.quantiles.at).collect(),
+        }
+    }
 }
 
 use MemoryRows as Rows;
@@ -46,6 +75,8 @@ pub struct MemorySeries {
     pub temporality: Temporality,
     /// Its samples.
     pub rows: MemoryRows,
+    /// Its exemplars.
+    pub exemplars: Vec<Exemplar>,
 }
 
 /// A source that holds what it is given.
@@ -67,23 +98,40 @@ impl MemorySource {
                 rows.times.extend(&samples.times);
                 rows.values.extend(&samples.values);
             }
-            Some(Rows::Histograms(_)) | None => {
+            Some(Rows::Histograms(_) | Rows::Native(_) | Rows::Summaries(_)) | None => {
                 let rows = Rows::Numbers(samples.clone());
-                all.push(MemorySeries { tenant: tenant.clone(), labels: labels.clone(), kind, temporality, rows });
+                all.push(MemorySeries { tenant: tenant.clone(), labels: labels.clone(), kind, temporality, rows, exemplars: Vec::new() });
             }
         }
     }
 
     /// Adds a histogram series; `labels` include `__name__`.
     pub fn add_histogram(&self, tenant: &TenantId, labels: &Labels, temporality: Temporality, points: Vec<HistogramPoint>) {
-        let series = MemorySeries {
-            tenant: tenant.clone(),
-            labels: labels.clone(),
-            kind: SeriesKind::Histogram,
-            temporality,
-            rows: Rows::Histograms(points),
-        };
+        self.add_rows(tenant, labels, temporality, Rows::Histograms(points));
+    }
+
+    /// Adds a series of native histograms; `labels` include `__name__`.
+    pub fn add_native(&self, tenant: &TenantId, labels: &Labels, temporality: Temporality, points: Vec<NativePoint>) {
+        self.add_rows(tenant, labels, temporality, Rows::Native(points));
+    }
+
+    /// Adds a summary; `labels` include `__name__`.
+    pub fn add_summary(&self, tenant: &TenantId, labels: &Labels, points: Vec<SummaryPoint>) {
+        self.add_rows(tenant, labels, Temporality::Cumulative, Rows::Summaries(points));
+    }
+
+    fn add_rows(&self, tenant: &TenantId, labels: &Labels, temporality: Temporality, rows: MemoryRows) {
+        let kind = SeriesKind::Histogram;
+        let series = MemorySeries { tenant: tenant.clone(), labels: labels.clone(), kind, temporality, rows, exemplars: Vec::new() };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(series);
+    }
+
+    /// Adds exemplars to a series that it has.
+    pub fn add_exemplars(&self, tenant: &TenantId, labels: &Labels, exemplars: Vec<Exemplar>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(series) = all.iter_mut().find(|series| series.tenant == *tenant && series.labels == *labels) {
+            series.exemplars.extend(exemplars);
+        }
     }
 
     /// A copy of everything it holds.
@@ -98,21 +146,22 @@ impl MemorySource {
             let Some(labels) = series.matched(listing.shape, listing.matchers) else { continue };
             let mut bounds = Vec::new();
             let within = |at: i64| (listing.start..=listing.end).contains(&at);
-            let seen = match &series.rows {
-                Rows::Numbers(rows) => rows.times.iter().copied().any(within),
+            match &series.rows {
                 Rows::Histograms(rows) => {
-                    for row in rows.iter().filter(|row| within(row.buckets.at)) {
-                        bounds.extend(row.buckets.bounds.iter().copied());
-                    }
-                    rows.iter().any(|row| within(row.buckets.at))
+                    rows.iter().filter(|row| within(row.buckets.at)).for_each(|row| bounds.extend(row.buckets.bounds.iter().copied()));
                 }
-            };
+                Rows::Summaries(rows) => {
+                    let here = rows.iter().map(|row| &row.quantiles).filter(|row| within(row.at));
+                    here.for_each(|row| bounds.extend(row.quantiles.iter().copied()));
+                }
+                Rows::Numbers(_) | Rows::Native(_) => {}
+            }
             bounds.sort_by(f64::total_cmp);
             bounds.dedup();
-            if listing.shape != Shape::Histograms(Part::Bucket) {
+            if listing.shape.virtual_label().is_none() {
                 bounds.clear();
             }
-            if seen {
+            if series.rows.times().into_iter().any(within) {
                 heads.push(SeriesHead { labels, bounds });
             }
         }
@@ -125,14 +174,17 @@ impl MemorySource {
 impl MemorySeries {
     /// The labels as matchers see them, if this series has the shape and matches.
     fn matched(&self, shape: Shape, matchers: &[model::labels::Matcher]) -> Option<Labels> {
-        let labels = match (&self.rows, shape) {
-            (Rows::Numbers(_), Shape::Numbers) => self.labels.clone(),
-            (Rows::Histograms(_), Shape::Histograms(part)) => {
-                let name = format!("{}{}", self.labels.get(METRIC_NAME).unwrap_or(""), part.suffix());
-                self.labels.clone().with(METRIC_NAME, &name)
-            }
-            (Rows::Numbers(_), Shape::Histograms(_)) | (Rows::Histograms(_), Shape::Numbers) => return None,
+        let fits = match shape {
+            Shape::Numbers => matches!(self.rows, Rows::Numbers(_)),
+            Shape::Histograms(_) => matches!(self.rows, Rows::Histograms(_)),
+            Shape::Native => matches!(self.rows, Rows::Native(_)),
+            Shape::Summaries(_) => matches!(self.rows, Rows::Summaries(_)),
         };
+        if !fits {
+            return None;
+        }
+        let name = format!("{}{}", self.labels.get(METRIC_NAME).unwrap_or(""), shape.suffix());
+        let labels = self.labels.clone().with(METRIC_NAME, &name);
         matchers.iter().all(|matcher| matcher.matches(&labels)).then_some(labels)
     }
 
@@ -147,12 +199,26 @@ impl MemorySeries {
             (Rows::Histograms(rows), Shape::Histograms(Part::Bucket)) => {
                 StoredData::Buckets(rows.iter().filter(|row| within(row.buckets.at)).map(|row| row.buckets.clone()).collect())
             }
-            (Rows::Histograms(rows), Shape::Numbers | Shape::Histograms(_)) => {
+            (Rows::Native(rows), _) => StoredData::Native(rows.iter().filter(|row| within(row.at)).cloned().collect()),
+            (Rows::Summaries(rows), Shape::Summaries(SummaryPart::Quantile)) => {
+                StoredData::Quantiles(rows.iter().map(|row| &row.quantiles).filter(|row| within(row.at)).cloned().collect())
+            }
+            (Rows::Summaries(rows), _) => {
+                let here: Vec<&SummaryPoint> = rows.iter().filter(|row| within(row.quantiles.at)).collect();
+                let value = |row: &SummaryPoint| match shape {
+                    _ if row.quantiles.stale => ABSENT,
+                    Shape::Summaries(SummaryPart::Count) => row.count as f64,
+                    Shape::Numbers | Shape::Histograms(_) | Shape::Native | Shape::Summaries(_) => row.sum,
+                };
+                let (times, values) = here.into_iter().map(|row| (row.quantiles.at, value(row))).unzip();
+                StoredData::Numbers(Samples { times, values })
+            }
+            (Rows::Histograms(rows), _) => {
                 let mut samples = Samples::default();
                 for row in rows.iter().filter(|row| within(row.buckets.at)) {
                     let value = if shape == Shape::Histograms(Part::Sum) { row.sum } else { row.buckets.count as f64 };
                     samples.times.push(row.buckets.at);
-                    samples.values.push(if row.buckets.stale { super::value::ABSENT } else { value });
+                    samples.values.push(if row.buckets.stale { ABSENT } else { value });
                 }
                 StoredData::Numbers(samples)
             }
@@ -171,6 +237,8 @@ impl SeriesSource for MemorySource {
             let size = match &data {
                 StoredData::Numbers(rows) => rows.times.len(),
                 StoredData::Buckets(points) => points.iter().map(|point| point.counts.len().max(1)).sum(),
+                StoredData::Native(points) => points.len(),
+                StoredData::Quantiles(points) => points.iter().map(|point| point.values.len().max(1)).sum(),
             };
             if size == 0 {
                 continue;
@@ -221,5 +289,53 @@ impl SeriesSource for MemorySource {
         metrics.sort_by(|a, b| a.metric.cmp(&b.metric));
         metrics.truncate(limit);
         Ok(metrics)
+    }
+
+    async fn exemplars(&self, listing: &Listing<'_>) -> Result<Vec<SeriesExemplars>, QueryError> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut found, mut room) = (Vec::new(), listing.limit);
+        for series in all.iter().filter(|series| series.tenant == *listing.tenant) {
+            let Some(labels) = series.matched(listing.shape, listing.matchers) else { continue };
+            let within = |one: &&Exemplar| (listing.start..=listing.end).contains(&one.sample.at.millis());
+            let exemplars: Vec<Exemplar> = series.exemplars.iter().filter(within).take(room).cloned().collect();
+            room -= exemplars.len();
+            if !exemplars.is_empty() {
+                found.push(SeriesExemplars { labels, exemplars });
+            }
+        }
+        Ok(found)
+    }
+
+    async fn cardinality(&self, tenant: &TenantId, limit: usize) -> Result<Cardinality, QueryError> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine: Vec<&MemorySeries> = all.iter().filter(|series| series.tenant == *tenant).collect();
+        let (mut by_metric, mut by_pair) = (BTreeMap::new(), BTreeMap::new());
+        let mut values: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        for (name, value) in mine.iter().flat_map(|series| series.labels.iter()) {
+            if name == METRIC_NAME {
+                *by_metric.entry(value.to_owned()).or_insert(0) += 1;
+            }
+            *by_pair.entry(format!("{name}={value}")).or_insert(0) += 1;
+            values.entry(name.to_owned()).or_default().insert(value);
+        }
+        let top = |pairs: BTreeMap<String, u64>| {
+            let mut list: Vec<(String, u64)> = pairs.into_iter().collect();
+            list.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            list.truncate(limit);
+            list
+        };
+        let times = || mine.iter().flat_map(|series| series.rows.times());
+        Ok(Cardinality {
+            series: mine.len() as u64,
+            label_pairs: by_pair.len() as u64,
+            by_metric: top(by_metric),
+            bytes_by_label: top(values
+                .iter()
+                .map(|(name, all)| (name.clone(), all.iter().map(|value| value.len() as u64).sum()))
+                .collect()),
+            values_by_label: top(values.iter().map(|(name, all)| (name.clone(), all.len() as u64)).collect()),
+            by_pair: top(by_pair),
+            seen: times().min().zip(times().max()).map(|(first, last)| (Timestamp::from_millis(first), Timestamp::from_millis(last))),
+        })
     }
 }

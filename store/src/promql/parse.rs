@@ -14,6 +14,7 @@ use promql_parser::parser::value::ValueType;
 use promql_parser::parser::{
     AggregateExpr, AtModifier, BinModifier, BinaryExpr, Expr, LabelModifier, Offset, SubqueryExpr, VectorMatchCardinality, VectorSelector,
 };
+use regex::Regex;
 
 use super::plan::{
     Aggregate, Aggregator, Arithmetic, At, Binary, Bool, Cardinality, Comparison, Grouping, Matching, Node, Operator, Plan, RangeNode,
@@ -48,6 +49,19 @@ pub fn selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
     }
 }
 
+/// The expression in Prometheus's standard layout.
+pub fn format(text: &str) -> Result<String, QueryError> {
+    parse(text)?;
+    syntax(text).map(|expr| expr.prettify())
+}
+
+/// The expression as a tree: JSON text in the form of Prometheus's `parse_query`.
+pub fn tree(text: &str) -> Result<String, QueryError> {
+    parse(text)?;
+    let expr = syntax(text)?;
+    serde_json::to_string(&expr).map_err(|error| QueryError::Execution(format!("the syntax tree could not be written: {error}")))
+}
+
 fn syntax(text: &str) -> Result<Expr, QueryError> {
     if text.len() > MAX_BYTES {
         return Err(QueryError::BadData(format!("the expression has {} bytes, more than the limit of {MAX_BYTES}", text.len())));
@@ -58,7 +72,24 @@ fn syntax(text: &str) -> Result<Expr, QueryError> {
     // The parser panics on some numbers where it expects a duration (`x[1e30]`).
     let parsed = catch_unwind(AssertUnwindSafe(|| promql_parser::parser::parse(text)))
         .map_err(|_| QueryError::BadData("parse error: a number or duration is out of range".to_owned()))?;
-    parsed.map_err(|message| at_place(text, &message))
+    parsed.map_err(|message| match experimental(text) {
+        Some((at, what)) => placed(text, Some(at), &format!("{what} are experimental in Prometheus and not supported")),
+        None => at_place(text, &message),
+    })
+}
+
+/// Where a text that does not parse uses syntax that Prometheus has behind a feature flag, and what that is.
+fn experimental(text: &str) -> Option<(usize, &'static str)> {
+    let quoted = Regex::new(r#""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`"#).ok()?;
+    // Of the same length, so that places stay where they are.
+    let bare = quoted.replace_all(text, |found: &regex::Captures<'_>| " ".repeat(found[0].len()));
+    [
+        (r"\b(?:anchored|smoothed)\b", "the range modifiers anchored and smoothed"),
+        (r"\[[^\]]*(?:[-+*/%^(]|\bstep\b)[^\]]*\]", "duration expressions"),
+        (r"\boffset\s*-?\s*\(", "duration expressions"),
+    ]
+    .into_iter()
+    .find_map(|(pattern, what)| Some((Regex::new(pattern).ok()?.find(&bare)?.start(), what)))
 }
 
 /// An upper bound of the depth of the tree: operators, opening brackets and words outside of quotes.
@@ -88,7 +119,12 @@ fn operators(text: &str) -> usize {
 /// Puts `line:column` before a message that quotes a part of the text, as Prometheus does.
 fn at_place(text: &str, message: &str) -> QueryError {
     let quoted = message.split(['\'', '"', '`']).nth(1).filter(|quoted| !quoted.is_empty() && *quoted != text);
-    let place = quoted.and_then(|quoted| text.rfind(quoted)).map(|at| {
+    placed(text, quoted.and_then(|quoted| text.rfind(quoted)), message)
+}
+
+/// Puts `line:column` of a byte before a message.
+fn placed(text: &str, at: Option<usize>, message: &str) -> QueryError {
+    let place = at.map(|at| {
         let before = &text[..at];
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
@@ -269,6 +305,7 @@ impl Planner<'_> {
             "topk" => Aggregator::Topk(scalar(self)?),
             "bottomk" => Aggregator::Bottomk(scalar(self)?),
             "limitk" => Aggregator::Limitk(scalar(self)?),
+            "limit_ratio" => Aggregator::LimitRatio(scalar(self)?),
             "count_values" => match expr.param.as_deref().map(unwrap) {
                 Some(Expr::StringLiteral(label)) if !label.val.is_empty() => Aggregator::CountValues(label.val.clone()),
                 Some(Expr::StringLiteral(_)) => return Err(self.bad("invalid label name \"\" in count_values")),

@@ -186,6 +186,8 @@ pub enum Aggregator {
     Bottomk(Node),
     /// `limitk(scalar, ...)`
     Limitk(Node),
+    /// `limit_ratio(scalar, ...)`
+    LimitRatio(Node),
     /// `count_values("label", ...)`
     CountValues(String),
 }
@@ -277,12 +279,40 @@ pub enum Node {
     HistogramQuantile(Box<Node>, Box<Node>),
     /// `histogram_fraction(lower, upper, v)`
     HistogramFraction(Box<Node>, Box<Node>, Box<Node>),
+    /// `histogram_quantiles(v, "label", q, ...)`
+    HistogramQuantiles(Box<Node>, String, Vec<Node>),
+    /// `histogram_count`, `histogram_sum`, ...: of native histograms.
+    HistogramPart(HistogramPart, Box<Node>),
+    /// `info(v, selector)`
+    Info(Box<Node>, Info),
     /// `label_replace`
     LabelReplace(Box<Node>, Box<LabelReplace>),
     /// `label_join`
     LabelJoin(Box<Node>, LabelJoin),
     /// `sort`, `sort_desc`, `sort_by_label`, `sort_by_label_desc`
     Sort(Box<Node>, SortBy, Direction),
+}
+
+/// A number that describes a native histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the names are PromQL's
+pub enum HistogramPart {
+    Count,
+    Sum,
+    Avg,
+    Stddev,
+    Stdvar,
+}
+
+/// What `info` joins with.
+#[derive(Clone, Debug)]
+pub struct Info {
+    /// The selector of the info series.
+    pub selector: usize,
+    /// What their names must match.
+    pub names: Vec<Matcher>,
+    /// The labels to take, with the matchers for each; none means every label.
+    pub wanted: Vec<Matcher>,
 }
 
 /// What `sort*` looks at.

@@ -1,6 +1,7 @@
 //! Moving windows over samples: two pointers per series, so that a range query walks each series once.
 
 use super::functions::Window;
+use super::value::Histograms;
 
 /// The bounds of a left-open window `(end - range, end]` in ascending times, moved forward from step to step.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,6 +25,11 @@ impl Bounds {
     /// The samples inside.
     pub fn window<'s>(&self, times: &'s [i64], values: &'s [f64], end: i64, range: i64, step_time: i64) -> Window<'s> {
         Window { times: &times[self.from..self.to], values: &values[self.from..self.to], end, range, step_time }
+    }
+
+    /// The histograms beside the samples inside.
+    pub fn histograms<'s>(&self, all: &'s Histograms) -> &'s [Option<std::sync::Arc<super::native::Histogram>>] {
+        if all.is_empty() { &[] } else { &all[self.from..self.to] }
     }
 
     /// The position after the last sample at or before the end.

@@ -1,12 +1,15 @@
 //! Where series come from: a small port with two homes, memory (tests, rule tests) and ClickHouse. A source gives raw samples;
 //! everything that PromQL means by them happens in the evaluator.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use model::labels::{Labels, METRIC_NAME, MatchOp, Matcher};
-use model::query::{MetricMetadata, QueryError};
+use model::query::{Cardinality, MetricMetadata, QueryError, SeriesExemplars};
 use model::tenant::TenantId;
+
+use super::native::Histogram;
 
 /// What a series measures, as its `series` row says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,28 @@ impl Part {
     }
 }
 
+/// The virtual series of an OTLP summary, which is stored as one row a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SummaryPart {
+    /// `x`, one series per quantile, with `quantile`.
+    Quantile,
+    /// `x_sum`.
+    Sum,
+    /// `x_count`.
+    Count,
+}
+
+impl SummaryPart {
+    /// What the virtual name ends in.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            SummaryPart::Quantile => "",
+            SummaryPart::Sum => "_sum",
+            SummaryPart::Count => "_count",
+        }
+    }
+}
+
 /// What kind of rows a question is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -59,18 +84,40 @@ pub enum Shape {
     Numbers,
     /// A part of histograms.
     Histograms(Part),
+    /// Exponential histograms, whole: native histograms.
+    Native,
+    /// A part of summaries.
+    Summaries(SummaryPart),
 }
 
 impl Shape {
     /// All of them.
-    pub const ALL: [Shape; 4] =
-        [Shape::Numbers, Shape::Histograms(Part::Bucket), Shape::Histograms(Part::Sum), Shape::Histograms(Part::Count)];
+    pub const ALL: [Shape; 8] = [
+        Shape::Numbers,
+        Shape::Histograms(Part::Bucket),
+        Shape::Histograms(Part::Sum),
+        Shape::Histograms(Part::Count),
+        Shape::Native,
+        Shape::Summaries(SummaryPart::Quantile),
+        Shape::Summaries(SummaryPart::Sum),
+        Shape::Summaries(SummaryPart::Count),
+    ];
 
     /// What is appended to the stored metric name before matchers see it.
     pub fn suffix(self) -> &'static str {
         match self {
-            Shape::Numbers => "",
+            Shape::Numbers | Shape::Native => "",
             Shape::Histograms(part) => part.suffix(),
+            Shape::Summaries(part) => part.suffix(),
+        }
+    }
+
+    /// The label that no row stores: each row becomes a series for each of its values.
+    pub fn virtual_label(self) -> Option<&'static str> {
+        match self {
+            Shape::Histograms(Part::Bucket) => Some(BUCKET_LABEL),
+            Shape::Summaries(SummaryPart::Quantile) => Some(QUANTILE_LABEL),
+            Shape::Numbers | Shape::Native | Shape::Histograms(_) | Shape::Summaries(_) => None,
         }
     }
 
@@ -80,10 +127,13 @@ impl Shape {
     }
 }
 
-/// The matchers that a source checks: `le` of virtual buckets is no stored label and is checked after the split into buckets.
+/// The matchers that a source checks: a virtual label is not stored and is checked after the split into its series.
 pub fn stored_matchers(matchers: &[Matcher], shape: Shape) -> Vec<Matcher> {
-    matchers.iter().filter(|m| shape != Shape::Histograms(Part::Bucket) || m.name != BUCKET_LABEL).cloned().collect()
+    matchers.iter().filter(|m| shape.virtual_label() != Some(&m.name)).cloned().collect()
 }
+
+/// The label that holds a summary's quantile.
+pub const QUANTILE_LABEL: &str = "quantile";
 
 /// The label that holds a bucket's upper bound.
 pub const BUCKET_LABEL: &str = "le";
@@ -131,7 +181,7 @@ pub struct Listing<'a> {
 pub struct SeriesHead {
     /// Its labels, `__name__` with the virtual suffix included.
     pub labels: Labels,
-    /// Of [`Part::Bucket`]: its bounds, without +Inf.
+    /// Of [`Part::Bucket`]: its bounds, without +Inf; of [`SummaryPart::Quantile`]: its quantiles.
     pub bounds: Vec<f64>,
 }
 
@@ -159,13 +209,39 @@ pub struct BucketPoint {
     pub stale: bool,
 }
 
+/// The quantiles of one summary point.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantilePoint {
+    /// Milliseconds.
+    pub at: i64,
+    /// Each from 0 to 1.
+    pub quantiles: Vec<f64>,
+    /// As many.
+    pub values: Vec<f64>,
+    /// No recorded value: the series ended.
+    pub stale: bool,
+}
+
+/// One native histogram.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NativePoint {
+    /// Milliseconds.
+    pub at: i64,
+    /// `None`: no recorded value, the series ended.
+    pub histogram: Option<Arc<Histogram>>,
+}
+
 /// What a stored series holds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoredData {
-    /// Number samples ([`Shape::Numbers`], [`Part::Sum`], [`Part::Count`]).
+    /// Number samples ([`Shape::Numbers`], sums and counts).
     Numbers(Samples),
     /// Bucket points in order of time ([`Part::Bucket`]).
     Buckets(Vec<BucketPoint>),
+    /// Native histograms in order of time ([`Shape::Native`]).
+    Native(Vec<NativePoint>),
+    /// Quantile points in order of time ([`SummaryPart::Quantile`]).
+    Quantiles(Vec<QuantilePoint>),
 }
 
 /// One series with its samples.
@@ -194,6 +270,10 @@ pub trait SeriesSource: Send + Sync {
     async fn label_values(&self, name: &str, listing: &Listing<'_>) -> Result<Vec<String>, QueryError>;
     /// What is known of the metrics, sorted by name; names as stored, without virtual suffixes.
     async fn metadata(&self, tenant: &TenantId, limit: usize) -> Result<Vec<MetricMetadata>, QueryError>;
+    /// Exemplars of the series of a listing, in any order of series, at most `limit` of them all.
+    async fn exemplars(&self, listing: &Listing<'_>) -> Result<Vec<SeriesExemplars>, QueryError>;
+    /// What makes the tenant's series many; stored series, without virtual ones. At most `limit` entries a list.
+    async fn cardinality(&self, tenant: &TenantId, limit: usize) -> Result<Cardinality, QueryError>;
 }
 
 /// The error of a selection that matches too many series.

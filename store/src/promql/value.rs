@@ -7,15 +7,33 @@ use std::sync::Arc;
 use model::labels::{Labels, METRIC_NAME};
 use model::query::QueryError;
 
+use super::native::Histogram;
+
 /// Prometheus's staleness marker, as bits of a NaN.
 pub const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
 /// The cell of a step at which a series has no value.
 pub const ABSENT: f64 = f64::from_bits(STALE_BITS);
 
+/// The cell or sample whose value is a native histogram, found beside it; also bits of a NaN that arithmetic never produces.
+pub const HISTOGRAM: f64 = f64::from_bits(STALE_BITS + 1);
+
 /// Whether a cell or sample is a value (an ordinary NaN is one).
 pub fn present(value: f64) -> bool {
     value.to_bits() != STALE_BITS
 }
+
+/// Whether a cell or sample is a native histogram.
+pub fn is_histogram(value: f64) -> bool {
+    value.to_bits() == STALE_BITS + 1
+}
+
+/// Whether a cell or sample is a number.
+pub fn is_number(value: f64) -> bool {
+    present(value) && !is_histogram(value)
+}
+
+/// The histograms beside cells or samples: none where no cell is one, else as many.
+pub type Histograms = Vec<Option<Arc<Histogram>>>;
 
 /// The moments at which a plan is evaluated: `start`, `start + step`, ... up to `end`, in milliseconds. Empty if `start > end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +73,8 @@ pub struct Column {
     pub labels: Arc<Labels>,
     /// One cell per step; [`ABSENT`] where there is no value.
     pub cells: Vec<f64>,
+    /// The histogram of each [`HISTOGRAM`] cell; only the cell says whether it counts.
+    pub histograms: Histograms,
     /// Whether the values are raw deltas of a series with delta temporality.
     pub delta: bool,
 }
@@ -62,7 +82,32 @@ pub struct Column {
 impl Column {
     /// A column of computed values.
     pub fn new(labels: impl Into<Arc<Labels>>, cells: Vec<f64>) -> Self {
-        Column { labels: labels.into(), cells, delta: false }
+        Column { labels: labels.into(), cells, histograms: Histograms::new(), delta: false }
+    }
+    /// The histogram at a step.
+    pub fn histogram(&self, step: usize) -> Option<&Arc<Histogram>> {
+        if is_histogram(self.cells[step]) { self.histograms.get(step).and_then(Option::as_ref) } else { None }
+    }
+    /// Whether any cell may be a histogram.
+    pub fn has_histograms(&self) -> bool {
+        !self.histograms.is_empty()
+    }
+    /// Writes a histogram into a cell, or takes the cell's value away.
+    pub fn put(&mut self, step: usize, histogram: Option<Histogram>) {
+        if histogram.is_some() && self.histograms.is_empty() {
+            self.histograms = vec![None; self.cells.len()];
+        }
+        self.cells[step] = if histogram.is_some() { HISTOGRAM } else { ABSENT };
+        if let Some(place) = self.histograms.get_mut(step) {
+            *place = histogram.map(Arc::new);
+        }
+    }
+    /// Leaves only numbers.
+    pub fn drop_histograms(&mut self) {
+        if self.has_histograms() {
+            self.cells.iter_mut().filter(|cell| is_histogram(**cell)).for_each(|cell| *cell = ABSENT);
+            self.histograms = Histograms::new();
+        }
     }
     /// Whether no cell holds a value.
     pub fn is_absent(&self) -> bool {
@@ -104,13 +149,17 @@ pub fn merge_columns(columns: Vec<Column>) -> Result<Vec<Column>, QueryError> {
             continue;
         };
         let kept = &mut merged[at];
-        for (cell, value) in kept.cells.iter_mut().zip(&column.cells) {
-            if present(*value) {
-                if present(*cell) {
-                    let message = format!("vector cannot contain metrics with the same labelset: {}", column.labels);
-                    return Err(QueryError::Execution(message));
-                }
-                *cell = *value;
+        if column.has_histograms() && !kept.has_histograms() {
+            kept.histograms = vec![None; kept.cells.len()];
+        }
+        for (step, value) in column.cells.iter().enumerate().filter(|(_, value)| present(**value)) {
+            if present(kept.cells[step]) {
+                let message = format!("vector cannot contain metrics with the same labelset: {}", column.labels);
+                return Err(QueryError::Execution(message));
+            }
+            kept.cells[step] = *value;
+            if let Some(histogram) = column.histogram(step) {
+                kept.histograms[step] = Some(Arc::clone(histogram));
             }
         }
         kept.delta |= column.delta;
@@ -134,6 +183,7 @@ mod tests {
     fn arithmetic_never_gives_the_absent_cell() {
         assert!(!present(ABSENT));
         assert!(present(f64::NAN) && present(ABSENT + 1.0) && present(ABSENT * 0.0) && present(-ABSENT));
+        assert!(present(HISTOGRAM) && is_histogram(HISTOGRAM) && !is_histogram(f64::NAN) && !is_histogram(HISTOGRAM + 1.0));
     }
 
     #[test]

@@ -158,7 +158,7 @@ fn confirm(shared: &Shared, number: u64, mut start: u64, group: Vec<Job>) {
         }
         start += length;
         if let Some(claim) = job.claim {
-            claim.accepted(meta.arrived);
+            claim.accepted(shared.clock.steady());
         }
         drop(job.permit);
         // A sender that went away needs no answer.

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use model::ids::IdSource;
 use model::tables;
@@ -92,15 +93,16 @@ impl Wal {
         let segments = Segments::new(dir.join("segments"), dir.join("aside"), config.request_window, Arc::clone(&clock));
         segments.forget_spares().map_err(io)?;
         let (state, damage) = batchlog::load(&dir.join("batches")).map_err(io)?;
-        let mut found = read_segments(&segments, &state, &dir)?;
+        let mut found = read_segments(&segments, &state, &dir, clock.steady())?;
         found.report.damaged += damage;
         for (number, notes) in segments.kept_requests().map_err(io)? {
             found.next_segment = found.next_segment.max(number + 1);
             found.requests.extend(notes);
         }
         let requests = Requests::new(config.request_window, config.max_requests);
-        found.requests.sort_by_key(|(at, _)| *at);
-        found.requests.drain(..).for_each(|(at, key)| requests.remember(key, at));
+        // The newest last: past the cap the oldest are forgotten.
+        found.requests.sort_by_key(|note| note.arrived);
+        found.requests.drain(..).for_each(|note| requests.remember(note.key, note.accepted));
         let state = batchlog::State { next_segment: found.next_segment, ..live(state, &segments) };
         let unfinished: Vec<_> = state.open.values().cloned().collect();
         found.report.unfinished = unfinished.len() as u64;
@@ -171,7 +173,7 @@ fn prepare(dir: &Path) -> Result<File, OpenError> {
 }
 
 /// Reads all segments; what the batch log does not know goes into the queues as backlog.
-fn read_segments(segments: &Segments, state: &batchlog::State, dir: &Path) -> Result<Found, OpenError> {
+fn read_segments(segments: &Segments, state: &batchlog::State, dir: &Path, now: Duration) -> Result<Found, OpenError> {
     let io = |source| OpenError::Io { dir: dir.to_owned(), source };
     let queue = |table| TableQueue { table, lanes: Mutex::new(Lanes::default()), wake: Notify::new(), in_flight: Mutex::new(None) };
     let queues: BTreeMap<u16, TableQueue> = tables::ALL.iter().map(|table| (table.number, queue(*table))).collect();
@@ -182,7 +184,8 @@ fn read_segments(segments: &Segments, state: &batchlog::State, dir: &Path) -> Re
     }
     for number in segments::numbered(segments.dir(), "wal").map_err(io)? {
         found.next_segment = found.next_segment.max(number + 1);
-        let replayed = replay::read(segments.dir(), number).map_err(|source| OpenError::Segment { dir: dir.to_owned(), number, source })?;
+        let replayed =
+            replay::read(segments.dir(), number, now).map_err(|source| OpenError::Segment { dir: dir.to_owned(), number, source })?;
         let Some(replayed) = replayed else {
             fs::remove_file(segments::path(segments.dir(), number)).map_err(io)?;
             continue;

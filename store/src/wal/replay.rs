@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use model::columns::TableSpec;
 use model::tables;
@@ -44,8 +45,8 @@ pub enum ReplayError {
 }
 
 /// Reads segment `number` whole and checks every checksum. A torn end is cut off; `None` if not even the header was written (then no
-/// record was ever acknowledged in it).
-pub fn read(dir: &Path, number: u64) -> Result<Option<Replayed>, ReplayError> {
+/// record was ever acknowledged in it). Its requests count as accepted at `now` (`Clock::steady`).
+pub fn read(dir: &Path, number: u64, now: Duration) -> Result<Option<Replayed>, ReplayError> {
     let path = segments::path(dir, number);
     let mut file = File::open(&path)?;
     let mut header = [0; HEADER];
@@ -67,7 +68,7 @@ pub fn read(dir: &Path, number: u64) -> Result<Option<Replayed>, ReplayError> {
     let mut scan = Scan::new(io::BufReader::new(file), HEADER as u64, stamp)?;
     loop {
         match scan.next()? {
-            Found::Record { at } => found.take(&scan.payload, number, at)?,
+            Found::Record { at } => found.take(&scan.payload, number, at, now)?,
             Found::Damage { from, to } => {
                 tracing::error!(segment = %path.display(), from, to, "damaged bytes in the write-ahead log: what stood there is lost");
                 found.damage += 1;
@@ -85,7 +86,7 @@ pub fn read(dir: &Path, number: u64) -> Result<Option<Replayed>, ReplayError> {
 }
 
 impl Replayed {
-    fn take(&mut self, payload: &[u8], segment: u64, at: u64) -> Result<(), ReplayError> {
+    fn take(&mut self, payload: &[u8], segment: u64, at: u64, now: Duration) -> Result<(), ReplayError> {
         let meta = match record::parse(payload) {
             Ok(meta) => meta,
             Err(error) => {
@@ -99,7 +100,7 @@ impl Replayed {
             self.blocks.push((table, block));
         }
         if let Some(hash) = meta.request {
-            self.requests.push((meta.arrived, (meta.tenant, hash)));
+            self.requests.push(Note { arrived: meta.arrived, accepted: now, key: (meta.tenant, hash) });
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! The hashes of accepted requests, so that a resend is acknowledged without a second write. A resend that arrives while the first
-//! is still on its way to the disk waits for the first's outcome: if that one fails, it takes its place.
+//! is still on its way to the disk waits for the first's outcome: if that one fails, it takes its place. Times are
+//! [`model::time::Clock::steady`]: a clock that is set makes nothing forgotten.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use model::tenant::TenantId;
-use model::time::Timestamp;
 use tokio::sync::watch;
 
 use super::lock;
@@ -26,7 +26,7 @@ pub struct Requests {
 struct Inner {
     known: HashMap<Key, Entry>,
     /// In the order of acceptance, for forgetting.
-    accepted: VecDeque<(Timestamp, Key)>,
+    accepted: VecDeque<(Duration, Key)>,
 }
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ enum Entry {
     /// On its way to the disk; tells whether it arrived.
     Pending(watch::Receiver<Option<bool>>),
     /// Accepted at this time.
-    Accepted(Timestamp),
+    Accepted(Duration),
 }
 
 /// What to do with a request.
@@ -63,11 +63,11 @@ impl Requests {
     }
 
     /// Whether the request is new.
-    pub fn admit(self: &Arc<Self>, key: Key, now: Timestamp) -> Admission {
+    pub fn admit(self: &Arc<Self>, key: Key, now: Duration) -> Admission {
         let mut inner = lock(&self.inner);
         inner.forget(now, self.window, self.cap);
         match inner.known.get(&key) {
-            Some(Entry::Accepted(at)) if now.since(*at) <= self.window => return Admission::Duplicate,
+            Some(Entry::Accepted(at)) if now.saturating_sub(*at) <= self.window => return Admission::Duplicate,
             Some(Entry::Pending(outcome)) => return Admission::Wait(outcome.clone()),
             Some(Entry::Accepted(_)) | None => {}
         }
@@ -77,7 +77,7 @@ impl Requests {
     }
 
     /// A request that the log itself remembers (at start).
-    pub fn remember(&self, key: Key, at: Timestamp) {
+    pub fn remember(&self, key: Key, at: Duration) {
         let mut inner = lock(&self.inner);
         inner.known.insert(key.clone(), Entry::Accepted(at));
         inner.accepted.push_back((at, key));
@@ -92,9 +92,9 @@ impl Requests {
 }
 
 impl Inner {
-    fn forget(&mut self, now: Timestamp, window: Duration, cap: usize) {
+    fn forget(&mut self, now: Duration, window: Duration, cap: usize) {
         while let Some((at, _)) = self.accepted.front() {
-            if now.since(*at) <= window && self.accepted.len() <= cap {
+            if now.saturating_sub(*at) <= window && self.accepted.len() <= cap {
                 break;
             }
             let Some((at, key)) = self.accepted.pop_front() else { break };
@@ -107,7 +107,7 @@ impl Inner {
 
 impl Claim {
     /// The request is durable.
-    pub fn accepted(mut self, at: Timestamp) {
+    pub fn accepted(mut self, at: Duration) {
         if let Some(key) = self.key.take() {
             self.requests.remember(key, at);
             self.outcome.send_replace(Some(true));
@@ -135,18 +135,18 @@ mod tests {
     #[test]
     fn a_resend_is_known_for_the_window_and_per_tenant() {
         let requests = Requests::new(Duration::from_secs(600), 100);
-        let at = Timestamp::from_secs(1_000);
+        let at = Duration::from_secs(1_000);
         let Admission::First(claim) = requests.admit(key(1), at) else { panic!() };
         claim.accepted(at);
-        assert!(matches!(requests.admit(key(1), Timestamp::from_secs(1_600)), Admission::Duplicate));
+        assert!(matches!(requests.admit(key(1), Duration::from_secs(1_600)), Admission::Duplicate));
         assert!(matches!(requests.admit((TenantId::new("other").unwrap(), 1), at), Admission::First(_)));
-        assert!(matches!(requests.admit(key(1), Timestamp::from_secs(1_601)), Admission::First(_)));
+        assert!(matches!(requests.admit(key(1), Duration::from_secs(1_601)), Admission::First(_)));
     }
 
     #[tokio::test]
     async fn a_resend_waits_for_the_first_and_replaces_it_if_it_fails() {
         let requests = Requests::new(Duration::from_secs(600), 100);
-        let at = Timestamp::from_secs(1_000);
+        let at = Duration::from_secs(1_000);
         let Admission::First(claim) = requests.admit(key(1), at) else { panic!() };
         let Admission::Wait(mut outcome) = requests.admit(key(1), at) else { panic!() };
         drop(claim);
@@ -162,10 +162,10 @@ mod tests {
     fn memory_is_bounded() {
         let requests = Requests::new(Duration::from_secs(600), 10);
         for n in 0..1_000 {
-            let Admission::First(claim) = requests.admit(key(n), Timestamp::from_secs(1)) else { panic!() };
-            claim.accepted(Timestamp::from_secs(1));
+            let Admission::First(claim) = requests.admit(key(n), Duration::from_secs(1)) else { panic!() };
+            claim.accepted(Duration::from_secs(1));
         }
         assert!(requests.len() <= 11);
-        assert!(matches!(requests.admit(key(999), Timestamp::from_secs(1)), Admission::Duplicate));
+        assert!(matches!(requests.admit(key(999), Duration::from_secs(1)), Admission::Duplicate));
     }
 }

@@ -27,8 +27,17 @@ const VERSION: u32 = 2;
 /// Segments that are done and kept to be written over: enough for one that fills while another is being emptied.
 const SPARES: usize = 3;
 
-/// An accepted request: its key and when.
-pub type Note = (Timestamp, Key);
+/// An accepted request.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// When it arrived, for people who read the file.
+    pub arrived: Timestamp,
+    /// When it was accepted ([`Clock::steady`]). One of an earlier process counts from the start of this one: how much time lies between
+    /// them cannot be known where somebody may have set the clock, and remembering for longer does no harm.
+    pub accepted: Duration,
+    /// Whose, and its hash.
+    pub key: Key,
+}
 
 /// All segments that hold something.
 #[derive(Debug)]
@@ -42,6 +51,8 @@ pub struct Segments {
     retiring: Mutex<()>,
     /// Segments that wait to be written over.
     spares: Mutex<Vec<PathBuf>>,
+    /// For each file of request hashes, when the newest of them was accepted.
+    kept: Mutex<BTreeMap<u64, Duration>>,
 }
 
 #[derive(Debug)]
@@ -140,7 +151,16 @@ fn requests_path(dir: &Path, number: u64) -> PathBuf {
 impl Segments {
     /// No segment yet. `dir` and `aside` exist.
     pub fn new(dir: PathBuf, aside: PathBuf, window: Duration, clock: Arc<dyn Clock>) -> Self {
-        Segments { dir, aside, window, clock, inner: Mutex::default(), retiring: Mutex::default(), spares: Mutex::default() }
+        Segments {
+            dir,
+            aside,
+            window,
+            clock,
+            inner: Mutex::default(),
+            retiring: Mutex::default(),
+            spares: Mutex::default(),
+            kept: Mutex::default(),
+        }
     }
 
     /// Removes the spare segments that an earlier run left behind: what makes them cheap is gone.
@@ -195,7 +215,8 @@ impl Segments {
             segment.bytes += bytes;
             segment.pending += record.blocks.len() as u64;
             if let Some(hash) = record.request {
-                segment.requests.push((record.arrived, (record.tenant.clone(), hash)));
+                let key = (record.tenant.clone(), hash);
+                segment.requests.push(Note { arrived: record.arrived, accepted: self.clock.steady(), key });
             }
         }
     }
@@ -273,40 +294,47 @@ impl Segments {
     }
 
     fn keep_requests(&self, number: u64, requests: &[Note]) -> io::Result<()> {
-        let now = self.clock.now();
-        let mut payload = vec![0; frame::HEADER];
-        for (at, (tenant, hash)) in requests.iter().filter(|(at, _)| now.since(*at) <= self.window) {
-            payload.extend_from_slice(&at.nanos().to_le_bytes());
+        let now = self.clock.steady();
+        let (mut payload, mut newest) = (vec![0; frame::HEADER], Duration::ZERO);
+        for note in requests.iter().filter(|note| now.saturating_sub(note.accepted) <= self.window) {
+            let (tenant, hash) = &note.key;
+            payload.extend_from_slice(&note.arrived.nanos().to_le_bytes());
             payload.extend_from_slice(&hash.to_le_bytes());
             put_text(tenant.as_str(), &mut payload);
+            newest = newest.max(note.accepted);
         }
         if payload.len() == frame::HEADER {
             return Ok(());
         }
         frame::seal(&mut payload)?;
-        write_whole(&requests_path(&self.dir, number), &payload)
+        write_whole(&requests_path(&self.dir, number), &payload)?;
+        lock(&self.kept).insert(number, newest);
+        Ok(())
     }
 
     /// Deletes the request files whose newest request no longer counts.
     pub fn forget_requests(&self) -> io::Result<()> {
-        let now = self.clock.now();
-        for (number, notes) in self.kept_requests()? {
-            if notes.iter().all(|(at, _)| now.since(*at) > self.window) {
-                std::fs::remove_file(requests_path(&self.dir, number))?;
-            }
+        let now = self.clock.steady();
+        let late = |newest: Duration| now.saturating_sub(newest) > self.window;
+        let old: Vec<u64> = lock(&self.kept).iter().filter(|(_, newest)| late(**newest)).map(|(number, _)| *number).collect();
+        for number in old {
+            std::fs::remove_file(requests_path(&self.dir, number))?;
+            lock(&self.kept).remove(&number);
         }
         Ok(())
     }
 
-    /// The request hashes that segments which are gone left behind, by the segment's number. A damaged file reads as empty.
+    /// The request hashes that segments which are gone left behind before the start, by the segment's number. A damaged file reads as
+    /// empty.
     pub fn kept_requests(&self) -> io::Result<Vec<(u64, Vec<Note>)>> {
-        let mut all = Vec::new();
+        let (mut all, now) = (Vec::new(), self.clock.steady());
         for number in numbered(&self.dir, "requests")? {
             let mut scan = frame::Scan::new(File::open(requests_path(&self.dir, number))?, 0, Some(frame::NO_STAMP))?;
             let notes = match scan.next()? {
-                frame::Found::Record { .. } => parse_notes(&scan.payload).unwrap_or_default(),
+                frame::Found::Record { .. } => parse_notes(&scan.payload, now).unwrap_or_default(),
                 frame::Found::Damage { .. } | frame::Found::Torn { .. } | frame::Found::End => Vec::new(),
             };
+            lock(&self.kept).insert(number, now);
             all.push((number, notes));
         }
         Ok(all)
@@ -322,14 +350,14 @@ impl Segments {
     }
 }
 
-fn parse_notes(payload: &[u8]) -> Result<Vec<Note>, ShortRecord> {
+fn parse_notes(payload: &[u8], accepted: Duration) -> Result<Vec<Note>, ShortRecord> {
     let mut fields = Fields(payload);
     let mut notes = Vec::new();
     while !fields.0.is_empty() {
-        let at = Timestamp::from_nanos(fields.i64()?);
+        let arrived = Timestamp::from_nanos(fields.i64()?);
         let hash = fields.u128()?;
         let tenant = TenantId::new(fields.text()?).map_err(|_| ShortRecord)?;
-        notes.push((at, (tenant, hash)));
+        notes.push(Note { arrived, accepted, key: (tenant, hash) });
     }
     Ok(notes)
 }

@@ -188,7 +188,7 @@ impl Wal {
     async fn claim(&self, batch: &Batch) -> Result<Option<Claim>, Appended> {
         let Some(hash) = batch.request else { return Ok(None) };
         loop {
-            match self.shared.requests.admit((batch.tenant.clone(), hash.0), self.shared.clock.now()) {
+            match self.shared.requests.admit((batch.tenant.clone(), hash.0), self.shared.clock.steady()) {
                 Admission::First(claim) => return Ok(Some(claim)),
                 Admission::Duplicate => return Err(Appended::Duplicate),
                 Admission::Wait(mut outcome) => {

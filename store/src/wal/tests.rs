@@ -46,7 +46,13 @@ async fn a_request_is_known_after_its_segment_is_gone_and_the_process_was_starte
     wal.stop(Duration::from_secs(20)).await;
     drop(wal);
     assert_eq!((world.files("segments", "wal"), world.files("segments", "requests")), (0, 1));
+    // Somebody sets the clock while it is down, and again while it is up: ten minutes are ten minutes.
+    world.clock.set(fake::START.plus(Duration::from_secs(7_200)));
     let wal = world.reopen().await;
+    assert_eq!(wal.append(batch(&ids(1, 2), Some(1))).await.unwrap(), Appended::Duplicate);
+    world.clock.set(fake::START.plus(Duration::from_secs(86_400)));
+    wal.shared.segments.forget_requests().unwrap();
+    assert_eq!(world.files("segments", "requests"), 1);
     assert_eq!(wal.append(batch(&ids(1, 2), Some(1))).await.unwrap(), Appended::Duplicate);
     world.clock.advance(Duration::from_secs(601));
     wal.shared.segments.forget_requests().unwrap();

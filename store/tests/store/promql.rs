@@ -18,3 +18,5 @@ mod harness;
 mod limits;
 #[path = "promql/properties.rs"]
 mod properties;
+#[path = "promql/scripts.rs"]
+mod scripts;

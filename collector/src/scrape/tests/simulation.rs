@@ -41,6 +41,9 @@ impl Clock for RuntimeClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_nanos(NOW as i64).plus(self.0.elapsed())
     }
+    fn steady(&self) -> Duration {
+        self.0.elapsed()
+    }
 }
 
 const TARGETS: u64 = 60;

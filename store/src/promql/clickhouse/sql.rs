@@ -4,7 +4,7 @@ use clickhouse::query::Query;
 use model::labels::{METRIC_NAME, MatchOp, Matcher};
 use model::tenant::TenantId;
 
-use crate::promql::source::{Listing, Part, Selection, Shape};
+use crate::promql::source::{Listing, Part, Selection, Shape, SummaryPart};
 
 /// How long a `series` row may lag behind the samples of its series: it is written again once a day.
 const SEEN_SLACK_MILLIS: i64 = 26 * 3_600_000;
@@ -143,6 +143,9 @@ pub fn numbers(selection: &Selection<'_>) -> Statement {
         Shape::Numbers => ("points", "value"),
         Shape::Histograms(Part::Sum) => ("histograms", "sum"),
         Shape::Histograms(Part::Count | Part::Bucket) => ("histograms", "toFloat64(count)"),
+        Shape::Summaries(SummaryPart::Sum) => ("summaries", "sum"),
+        Shape::Summaries(SummaryPart::Count | SummaryPart::Quantile) => ("summaries", "toFloat64(count)"),
+        Shape::Native => ("exp_histograms", "count"),
     };
     // 9218868437227405314 is 0x7ff0000000000002.
     let mut all = Statement::new(&format!(
@@ -164,12 +167,97 @@ pub fn buckets(selection: &Selection<'_>) -> Statement {
     all.number(limit(selection))
 }
 
+/// Native histogram rows, in no order.
+pub fn natives(selection: &Selection<'_>) -> Statement {
+    let mut all = Statement::new(
+        "SELECT fingerprint, toUnixTimestamp64Milli(ts) AS at, count AS total, sum AS summed, scale AS fine, zero_count AS zeros, \
+         zero_threshold AS threshold, positive_offset AS above_from, positive_counts AS above, negative_offset AS below_from, \
+         negative_counts AS below, flags FROM exp_histograms WHERE ",
+    );
+    all.append(samples_where(selection));
+    all.push(" LIMIT ?");
+    all.number(limit(selection))
+}
+
+/// Summary rows with their quantiles, in no order.
+pub fn quantiles(selection: &Selection<'_>) -> Statement {
+    let mut all = Statement::new(
+        "SELECT fingerprint, toUnixTimestamp64Milli(ts) AS at, quantiles AS shares, values AS numbers, flags FROM summaries WHERE ",
+    );
+    all.append(samples_where(selection));
+    all.push(" LIMIT ?");
+    all.number(limit(selection))
+}
+
+/// Exemplars of the series of a listing, in order of time within a series.
+pub fn exemplars(listing: &Listing<'_>) -> Statement {
+    let mut all = Statement::new(
+        "SELECT fingerprint, toUnixTimestamp64Milli(ts) AS at, value AS seen, lower(hex(trace_id)) AS trace, lower(hex(span_id)) AS span, \
+         attributes AS noted FROM exemplars WHERE tenant = ?",
+    )
+    .text(listing.tenant.as_str());
+    for column in ["metric", "fingerprint"] {
+        all.push(&format!(" AND {column} IN (SELECT {column} FROM series WHERE "));
+        all.append(listing_where(listing));
+        all.push(")");
+    }
+    all.push(
+        " AND ts >= fromUnixTimestamp64Milli(toInt64(?)) AND ts <= fromUnixTimestamp64Milli(toInt64(?)) ORDER BY fingerprint, ts LIMIT ?",
+    );
+    all.number(listing.start).number(listing.end).number(listing_limit(listing.limit))
+}
+
+/// The tenant's series, each once.
+const EACH_SERIES: &str = "(SELECT metric, any(labels) AS l, min(first_seen) AS since, max(last_seen) AS last FROM series WHERE tenant = ? \
+     GROUP BY metric, fingerprint)";
+
+/// How many series there are, how many different pairs of label and value, and when they were seen (milliseconds).
+pub fn totals(tenant: &TenantId) -> Statement {
+    let pairs = "arrayConcat([('__name__', toString(metric))], arrayZip(mapKeys(l), mapValues(l)))";
+    let text = format!(
+        "SELECT count() AS number, length(groupUniqArrayArray({pairs})) AS pairs, toUnixTimestamp64Milli(min(since)) AS since, \
+         toUnixTimestamp64Milli(max(last)) AS last FROM {EACH_SERIES}"
+    );
+    Statement::new(&text).text(tenant.as_str())
+}
+
+/// A list of what makes series many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Series by metric name.
+    Metrics,
+    /// Different values by label name.
+    Values,
+    /// Bytes of all different values by label name.
+    Bytes,
+    /// Series by `name=value`.
+    Pairs,
+}
+
+/// Name and number, greatest first.
+pub fn counted(what: Counted, tenant: &TenantId, limit: usize) -> Statement {
+    let (name, number) = match what {
+        Counted::Metrics => ("label.2", "count()"),
+        Counted::Values => ("label.1", "uniqExact(label.2)"),
+        Counted::Bytes => ("label.1", "arraySum(x -> length(x), groupUniqArray(label.2))"),
+        Counted::Pairs => ("concat(label.1, '=', label.2)", "count()"),
+    };
+    let only_names = if what == Counted::Metrics { " WHERE label.1 = '__name__'" } else { "" };
+    let text = format!(
+        "SELECT {name} AS name, toUInt64({number}) AS number FROM (SELECT arrayJoin(arrayConcat([('__name__', toString(metric))], \
+         arrayZip(mapKeys(l), mapValues(l)))) AS label FROM {EACH_SERIES}){only_names} GROUP BY name ORDER BY number DESC, name LIMIT ?"
+    );
+    Statement::new(&text).text(tenant.as_str()).number(listing_limit(limit))
+}
+
 /// `series` rows of a listing: kind and time span too.
 fn listing_where(listing: &Listing<'_>) -> Statement {
     let mut all = series_where(listing.tenant, listing.matchers, listing.shape);
     all.push(match listing.shape {
-        Shape::Numbers => " AND kind NOT IN ('histogram', 'exp_histogram')",
+        Shape::Numbers => " AND kind NOT IN ('histogram', 'exp_histogram', 'summary')",
         Shape::Histograms(_) => " AND kind = 'histogram'",
+        Shape::Native => " AND kind = 'exp_histogram'",
+        Shape::Summaries(_) => " AND kind = 'summary'",
     });
     all.push(" AND first_seen <= fromUnixTimestamp64Milli(toInt64(?)) AND last_seen >= fromUnixTimestamp64Milli(toInt64(?))");
     all.number(listing.end).number(listing.start.saturating_sub(SEEN_SLACK_MILLIS))
@@ -187,11 +275,14 @@ pub fn listed(listing: &Listing<'_>) -> Statement {
     all.number(listing_limit(listing.limit))
 }
 
-/// The bucket bounds of the histograms of a listing.
+/// The bucket bounds of the histograms of a listing, or the quantiles of its summaries.
 pub fn bounds(listing: &Listing<'_>) -> Statement {
-    let mut all =
-        Statement::new("SELECT fingerprint, arraySort(groupUniqArrayArray(bounds)) AS all_bounds FROM histograms WHERE tenant = ?")
-            .text(listing.tenant.as_str());
+    let (column, table) = match listing.shape {
+        Shape::Summaries(_) => ("quantiles", "summaries"),
+        Shape::Histograms(_) | Shape::Numbers | Shape::Native => ("bounds", "histograms"),
+    };
+    let text = format!("SELECT fingerprint, arraySort(groupUniqArrayArray({column})) AS all_bounds FROM {table} WHERE tenant = ?");
+    let mut all = Statement::new(&text).text(listing.tenant.as_str());
     for column in ["metric", "fingerprint"] {
         all.push(&format!(" AND {column} IN (SELECT {column} FROM series WHERE "));
         all.append(listing_where(listing));

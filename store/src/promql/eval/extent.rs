@@ -77,7 +77,15 @@ impl Walk<'_> {
             Node::Select(selector, shift) => self.selector(*selector, shift, self.setting.lookback, frame),
             Node::Negate(of) | Node::Scalar(of) | Node::Vector(of) | Node::Timestamp(of) | Node::Map(_, of) => self.node(of, frame),
             Node::Date(_, Some(of)) | Node::Absent(of, _) | Node::LabelReplace(of, _) | Node::LabelJoin(of, _) => self.node(of, frame),
-            Node::Sort(of, _, _) => self.node(of, frame),
+            Node::Sort(of, _, _) | Node::HistogramPart(_, of) => self.node(of, frame),
+            Node::HistogramQuantiles(of, _, qs) => {
+                self.node(of, frame);
+                qs.iter().for_each(|q| self.node(q, frame));
+            }
+            Node::Info(of, info) => {
+                self.node(of, frame);
+                self.selector(info.selector, &Shift::default(), self.setting.lookback, frame);
+            }
             Node::Pick(_, left, right) | Node::Round(left, right) | Node::HistogramQuantile(left, right) => {
                 self.node(left, frame);
                 self.node(right, frame);
@@ -92,10 +100,11 @@ impl Walk<'_> {
                 self.node(&binary.right, frame);
             }
             Node::Aggregate(aggregate) => {
-                if let Aggregator::Quantile(node) | Aggregator::Topk(node) | Aggregator::Bottomk(node) | Aggregator::Limitk(node) =
-                    &aggregate.aggregator
-                {
-                    self.node(node, frame);
+                match &aggregate.aggregator {
+                    Aggregator::Quantile(node) | Aggregator::Topk(node) | Aggregator::Bottomk(node) => self.node(node, frame),
+                    Aggregator::Limitk(node) | Aggregator::LimitRatio(node) => self.node(node, frame),
+                    Aggregator::Sum | Aggregator::Avg | Aggregator::Min | Aggregator::Max | Aggregator::Count | Aggregator::Group => {}
+                    Aggregator::Stddev | Aggregator::Stdvar | Aggregator::CountValues(_) => {}
                 }
                 self.node(&aggregate.of, frame);
             }

@@ -6,10 +6,12 @@ use model::labels::{Labels, METRIC_NAME};
 use model::query::QueryError;
 
 use super::{Evaluator, LoadedSeries};
+use crate::promql::functions::native::{Cell, Mixed};
 use crate::promql::functions::{OnDelta, RangeFunction, rate};
+use crate::promql::native::Histogram;
 use crate::promql::plan::{Node, RangeNode, RangeOf};
 use crate::promql::range::Bounds;
-use crate::promql::value::{ABSENT, Column, Frame, merge_columns, nameless, present};
+use crate::promql::value::{ABSENT, Column, Frame, Histograms, is_histogram, merge_columns, nameless, present};
 
 /// The series of a range vector, without staleness markers.
 enum Ranged<'a> {
@@ -33,11 +35,21 @@ fn without_stale(series: &LoadedSeries) -> Ranged<'_> {
     }
     let kept = series.times.iter().zip(&series.values).filter(|(_, value)| present(**value));
     let (times, values) = kept.map(|(at, value)| (*at, *value)).unzip();
-    Ranged::Owned(LoadedSeries { times, values, labels: Arc::clone(&series.labels), ..*series })
+    let histograms = series.histograms.iter().zip(&series.values).filter(|(_, value)| present(**value));
+    let histograms = histograms.map(|(histogram, _)| histogram.clone()).collect();
+    Ranged::Owned(LoadedSeries { times, values, histograms, labels: Arc::clone(&series.labels), ..*series })
 }
 
-/// Labels and samples (milliseconds, value) of a bare range vector.
-pub type RawSeries = (Arc<Labels>, Vec<(i64, f64)>);
+/// A series of a bare range vector: milliseconds and values.
+#[derive(Clone, Debug)]
+pub struct RawSeries {
+    /// Its labels.
+    pub labels: Arc<Labels>,
+    /// Its numbers.
+    pub numbers: Vec<(i64, f64)>,
+    /// Its histograms.
+    pub histograms: Vec<(i64, Arc<Histogram>)>,
+}
 
 impl<'a> Evaluator<'a> {
     fn ranged(&mut self, range: &RangeNode, frame: &Frame) -> Result<Vec<Ranged<'a>>, QueryError> {
@@ -53,9 +65,15 @@ impl<'a> Evaluator<'a> {
                 }
                 let columns = self.vector(node, &inner)?;
                 let owned = |column: Column| {
+                    let kept = |(_, cell): &(usize, &f64)| present(**cell);
+                    let histograms: Histograms = if column.has_histograms() {
+                        column.cells.iter().enumerate().filter(kept).map(|(step, _)| column.histogram(step).cloned()).collect()
+                    } else {
+                        Histograms::new()
+                    };
                     let kept = inner.times().zip(column.cells).filter(|(_, value)| present(*value));
                     let (times, values) = kept.unzip();
-                    Ranged::Owned(LoadedSeries { labels: column.labels, delta: column.delta, counter: false, times, values })
+                    Ranged::Owned(LoadedSeries { labels: column.labels, delta: column.delta, counter: false, times, values, histograms })
                 };
                 Ok(columns.into_iter().map(owned).collect())
             }
@@ -99,14 +117,18 @@ impl<'a> Evaluator<'a> {
                 self.refuse(function, name, subquery);
                 continue;
             }
-            let cells = self.slide(function, series, range, &params, frame);
             let labels = if function.keeps_name() { Arc::clone(&series.labels) } else { nameless(&series.labels) };
-            let delta = series.delta && function.keeps_name();
-            let column = Column { labels, cells, delta };
+            let mut column = Column::new(labels, Vec::new());
+            column.delta = series.delta && function.keeps_name();
+            if series.histograms.is_empty() {
+                column.cells = self.slide(function, series, range, &params, frame);
+            } else {
+                self.slide_mixed(function, series, range, &params, frame, &mut column)?;
+            }
             if column.is_absent() {
                 continue;
             }
-            if function.wants_counter() && !series.counter && !series.delta {
+            if function.wants_counter() && !series.counter && !series.delta && series.histograms.is_empty() {
                 self.doubt_counter(name);
             }
             columns.push(column);
@@ -140,6 +162,48 @@ impl<'a> Evaluator<'a> {
             cells.push(value.unwrap_or(ABSENT));
         }
         cells
+    }
+
+    /// The same for a series that holds histograms.
+    fn slide_mixed(
+        &mut self,
+        function: RangeFunction,
+        series: &LoadedSeries,
+        range: &RangeNode,
+        params: &[Vec<f64>],
+        frame: &Frame,
+        column: &mut Column,
+    ) -> Result<(), QueryError> {
+        let delta = series.delta && function.on_delta() == OnDelta::AddUp;
+        let name = series.labels.get(METRIC_NAME).unwrap_or("");
+        let (mut bounds, mut scratch) = (Bounds::default(), Vec::new());
+        column.cells = vec![ABSENT; frame.len()];
+        for (step, (step_time, params)) in frame.times().zip(params).enumerate() {
+            self.go_on()?;
+            let end = self.setting.moment(&range.shift, step_time);
+            bounds.advance(&series.times, end, range.range);
+            let window = bounds.window(&series.times, &series.values, end, range.range, step_time);
+            if window.times.is_empty() {
+                continue;
+            }
+            let mixed = Mixed { window, histograms: bounds.histograms(&series.histograms), name, delta };
+            let value = if !window.values.iter().copied().any(is_histogram) {
+                match (delta, function) {
+                    (true, RangeFunction::Rate) => rate::added_up(&window).map(|sum| sum / window.seconds()),
+                    (true, _) => rate::added_up(&window),
+                    (false, _) => function.apply(&window, params, &mut scratch),
+                }
+                .map(Cell::Number)
+            } else {
+                mixed.apply(function, params, &mut scratch, &mut self.notes)
+            };
+            match value {
+                Some(Cell::Number(number)) => column.cells[step] = number,
+                Some(Cell::Histogram(histogram)) => column.put(step, Some(histogram)),
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     fn refuse(&mut self, function: RangeFunction, name: &str, subquery: bool) {
@@ -185,8 +249,17 @@ impl<'a> Evaluator<'a> {
             bounds.advance(&series.times, end, range.range);
             let window = bounds.window(&series.times, &series.values, end, range.range, frame.start);
             if !window.times.is_empty() {
-                let samples: Vec<(i64, f64)> = window.times.iter().copied().zip(window.values.iter().copied()).collect();
-                out.push((Arc::clone(&series.labels), samples));
+                let samples = || window.times.iter().copied().zip(window.values.iter().copied());
+                let beside = bounds.histograms(&series.histograms).iter().cloned();
+                out.push(RawSeries {
+                    labels: Arc::clone(&series.labels),
+                    numbers: samples().filter(|(_, value)| !is_histogram(*value)).collect(),
+                    histograms: samples()
+                        .zip(beside)
+                        .filter(|((_, value), _)| is_histogram(*value))
+                        .filter_map(|((at, _), histogram)| Some((at, histogram?)))
+                        .collect(),
+                });
             }
         }
         Ok(out)

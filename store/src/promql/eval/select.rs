@@ -6,7 +6,7 @@ use model::query::QueryError;
 use super::{Evaluator, LoadedSeries, seconds};
 use crate::promql::plan::{Node, Shift};
 use crate::promql::range::Bounds;
-use crate::promql::value::{ABSENT, Column, Frame, merge_columns, nameless, present};
+use crate::promql::value::{ABSENT, Column, Frame, HISTOGRAM, Histograms, is_histogram, is_number, merge_columns, nameless, present};
 
 impl Evaluator<'_> {
     pub(super) fn select(&mut self, selector: usize, shift: &Shift, frame: &Frame) -> Result<Vec<Column>, QueryError> {
@@ -29,6 +29,7 @@ impl Evaluator<'_> {
                 for column in &mut columns {
                     let cells = column.cells.iter_mut().zip(frame.times()).filter(|(cell, _)| present(**cell));
                     cells.for_each(|(cell, at)| *cell = seconds(at));
+                    column.histograms = Histograms::new();
                 }
                 columns
             }
@@ -37,7 +38,7 @@ impl Evaluator<'_> {
         merge_columns(columns)
     }
 
-    fn newest(
+    pub(super) fn newest(
         &mut self,
         selector: usize,
         shift: &Shift,
@@ -51,14 +52,19 @@ impl Evaluator<'_> {
             self.go_on()?;
             let mut bounds = Bounds::default();
             let mut cells = Vec::with_capacity(frame.len());
+            let mut histograms = if series.histograms.is_empty() { Histograms::new() } else { vec![None; frame.len()] };
             for step_time in frame.times() {
                 let end = self.setting.moment(shift, step_time);
                 bounds.advance(&series.times, end, self.setting.lookback);
                 let to = bounds.to();
                 let fresh = to > 0 && series.times[to - 1] > end.saturating_sub(self.setting.lookback);
-                cells.push(if fresh && present(series.values[to - 1]) { cell(series, to) } else { ABSENT });
+                let value = if fresh && present(series.values[to - 1]) { cell(series, to) } else { ABSENT };
+                if is_histogram(value) {
+                    histograms[cells.len()].clone_from(&series.histograms[to - 1]);
+                }
+                cells.push(value);
             }
-            let column = Column { labels: series.labels.clone(), cells, delta: series.delta };
+            let column = Column { labels: series.labels.clone(), cells, histograms, delta: series.delta };
             if !column.is_absent() {
                 columns.push(column);
             }
@@ -70,10 +76,14 @@ impl Evaluator<'_> {
 /// The last sample; of deltas with the same time, all of them.
 fn newest_value(series: &LoadedSeries, to: usize) -> f64 {
     let last = series.values[to - 1];
+    if is_histogram(last) {
+        // A number that happens to have these bits is none.
+        return if series.histograms.is_empty() { f64::NAN } else { HISTOGRAM };
+    }
     if !series.delta {
         return last;
     }
     let at = series.times[to - 1];
     let others = series.times[..to - 1].iter().zip(&series.values).rev().take_while(|(time, _)| **time == at);
-    last + others.map(|(_, value)| *value).filter(|value| present(*value)).sum::<f64>()
+    last + others.map(|(_, value)| *value).filter(|value| is_number(*value)).sum::<f64>()
 }

@@ -15,12 +15,20 @@ pub enum Meaning {
 /// samples, it is extrapolated to the edge, else by half that distance; a counter never below zero. `None` with less than two samples.
 pub fn extrapolated(window: &Window<'_>, meaning: Meaning) -> Option<f64> {
     let gaps = window.times.len().checked_sub(1).filter(|gaps| *gaps > 0)?;
-    let (first_at, last_at) = (window.times[0], window.times[gaps]);
     let (first, last) = (window.values[0], window.values[gaps]);
     let mut change = last - first;
     if meaning == Meaning::Counter {
         change += window.values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum::<f64>();
     }
+    let to_zero = (meaning == Meaning::Counter && change > 0.0 && first >= 0.0).then(|| first / change);
+    Some(change * stretch(window, to_zero))
+}
+
+/// By how much the change between the first and the last of at least two samples grows towards the edges of the window. `to_zero` is the
+/// share of the sampled time after which a counter, going back, would be at zero.
+pub fn stretch(window: &Window<'_>, to_zero: Option<f64>) -> f64 {
+    let gaps = window.times.len() - 1;
+    let (first_at, last_at) = (window.times[0], window.times[gaps]);
     let sampled = (last_at - first_at) as f64 / 1_000.0;
     let distance = sampled / gaps as f64;
     let threshold = distance * 1.1;
@@ -28,14 +36,14 @@ pub fn extrapolated(window: &Window<'_>, meaning: Meaning) -> Option<f64> {
     if to_start >= threshold {
         to_start = distance / 2.0;
     }
-    if meaning == Meaning::Counter && change > 0.0 && first >= 0.0 {
-        to_start = to_start.min(sampled * (first / change));
+    if let Some(share) = to_zero {
+        to_start = to_start.min(sampled * share);
     }
     let mut to_end = (window.end - last_at) as f64 / 1_000.0;
     if to_end >= threshold {
         to_end = distance / 2.0;
     }
-    Some(change * ((sampled + to_start + to_end) / sampled))
+    (sampled + to_start + to_end) / sampled
 }
 
 /// From the last two samples: per second for a counter, the plain difference for a gauge.

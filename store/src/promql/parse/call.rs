@@ -1,6 +1,6 @@
 //! Function calls: name and arguments to a [`Node`].
 
-use model::labels::{Labels, METRIC_NAME, MatchOp};
+use model::labels::{Labels, METRIC_NAME, MatchOp, Matcher};
 use model::query::QueryError;
 use promql_parser::parser::value::ValueType;
 use promql_parser::parser::{Call, Expr};
@@ -8,7 +8,7 @@ use regex::Regex;
 
 use super::{Planner, unwrap};
 use crate::promql::functions::{self, RangeFunction};
-use crate::promql::plan::{Direction, LabelJoin, LabelReplace, Node, Pick, QueryTime, RangeOf, SortBy};
+use crate::promql::plan::{Direction, HistogramPart, Info, LabelJoin, LabelReplace, Node, Pick, QueryTime, RangeOf, Selector, SortBy};
 
 impl Planner<'_> {
     pub(super) fn call(&mut self, call: &Call) -> Result<Node, QueryError> {
@@ -48,13 +48,27 @@ impl Planner<'_> {
             "histogram_fraction" => {
                 Ok(Node::HistogramFraction(self.scalar(&args, 0, name)?, self.scalar(&args, 1, name)?, self.vector(&args, 2, name)?))
             }
+            "histogram_quantiles" => {
+                let (of, label) = (self.vector(&args, 0, name)?, self.text(&args, 1, name)?.to_owned());
+                if label.is_empty() {
+                    return Err(self.bad("invalid label name \"\" in histogram_quantiles"));
+                }
+                let qs = (2..args.len()).map(|at| self.scalar(&args, at, name).map(|q| *q)).collect::<Result<_, _>>()?;
+                Ok(Node::HistogramQuantiles(of, label, qs))
+            }
+            "histogram_count" => Ok(Node::HistogramPart(HistogramPart::Count, self.vector(&args, 0, name)?)),
+            "histogram_sum" => Ok(Node::HistogramPart(HistogramPart::Sum, self.vector(&args, 0, name)?)),
+            "histogram_avg" => Ok(Node::HistogramPart(HistogramPart::Avg, self.vector(&args, 0, name)?)),
+            "histogram_stddev" => Ok(Node::HistogramPart(HistogramPart::Stddev, self.vector(&args, 0, name)?)),
+            "histogram_stdvar" => Ok(Node::HistogramPart(HistogramPart::Stdvar, self.vector(&args, 0, name)?)),
+            "info" => self.info(&args, name),
             "label_replace" => self.label_replace(&args, name),
             "label_join" => self.label_join(&args, name),
             "sort" => Ok(Node::Sort(self.vector(&args, 0, name)?, SortBy::Value, Direction::Ascending)),
             "sort_desc" => Ok(Node::Sort(self.vector(&args, 0, name)?, SortBy::Value, Direction::Descending)),
             "sort_by_label" => self.sort_by_label(&args, name, Direction::Ascending),
             "sort_by_label_desc" => self.sort_by_label(&args, name, Direction::Descending),
-            other => Err(self.bad(&format!("function '{other}' is not supported: {}", why_not(other)))),
+            other => Err(self.bad(&format!("function '{other}' is not supported: it is experimental in Prometheus"))),
         }
     }
 
@@ -143,6 +157,27 @@ impl Planner<'_> {
         labels
     }
 
+    /// `info(v)` joins with `target_info`; `info(v, {__name__=~"...", label=~"..."})` with what the selector says.
+    fn info(&mut self, args: &[&Expr], name: &str) -> Result<Node, QueryError> {
+        let of = self.vector(args, 0, name)?;
+        let (names, wanted): (Vec<Matcher>, Vec<Matcher>) = match args.get(1) {
+            None => (Vec::new(), Vec::new()),
+            Some(Expr::VectorSelector(selector)) if selector.at.is_none() && selector.offset.is_none() => {
+                self.matchers(selector)?.into_iter().partition(|matcher| matcher.name == METRIC_NAME)
+            }
+            Some(_) => return Err(self.bad("expected label selectors as second argument of info function")),
+        };
+        let mut names = names;
+        if names.is_empty() {
+            names.push(self.matcher(METRIC_NAME, MatchOp::Equal, "target_info", None)?);
+        } else if names.iter().all(|matcher| matches!(matcher.op, MatchOp::NotEqual | MatchOp::NotRegex)) {
+            // What is excluded is excluded from the info metrics, not from everything.
+            names.push(self.matcher(METRIC_NAME, MatchOp::Regex, ".+_info", None)?);
+        }
+        self.selectors.push(Selector { matchers: names.iter().chain(&wanted).cloned().collect() });
+        Ok(Node::Info(of, Info { selector: self.selectors.len() - 1, names, wanted }))
+    }
+
     fn label_replace(&mut self, args: &[&Expr], name: &str) -> Result<Node, QueryError> {
         let of = self.vector(args, 0, name)?;
         let (destination, pattern) = (self.text(args, 1, name)?, self.text(args, 4, name)?);
@@ -174,15 +209,5 @@ impl Planner<'_> {
         let of = self.vector(args, 0, name)?;
         let labels: Vec<String> = (1..args.len()).map(|at| self.text(args, at, name).map(str::to_owned)).collect::<Result<_, _>>()?;
         Ok(Node::Sort(of, SortBy::Labels(labels), direction))
-    }
-}
-
-fn why_not(name: &str) -> &'static str {
-    match name {
-        "histogram_avg" | "histogram_count" | "histogram_sum" | "histogram_stddev" | "histogram_stdvar" => {
-            "it works on native histograms only, which Watchfire does not evaluate yet; use the _sum, _count and _bucket series"
-        }
-        "info" => "join with target_info yourself: x * on (job, instance) group_left (label) target_info",
-        _ => "it is experimental in Prometheus",
     }
 }

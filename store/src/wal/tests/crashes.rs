@@ -189,7 +189,7 @@ fn a_segment_cut_at_every_byte_gives_its_whole_records() {
     let dir = world.dir.path();
     for cut in 0..=bytes.len() {
         std::fs::write(segments::path(dir, 5), &bytes[..cut]).unwrap();
-        let Some(found) = replay::read(dir, 5).unwrap() else {
+        let Some(found) = replay::read(dir, 5, Duration::ZERO).unwrap() else {
             assert!(cut < segments::HEADER);
             continue;
         };
@@ -216,7 +216,7 @@ fn a_segment_written_over_another_gives_its_own_records_wherever_it_was_cut_shor
     for written in segments::HEADER..=new.len() {
         let bytes = [&new[..written], &old[written..]].concat();
         std::fs::write(segments::path(dir, 5), &bytes).unwrap();
-        let found = replay::read(dir, 5).unwrap().unwrap();
+        let found = replay::read(dir, 5, Duration::ZERO).unwrap().unwrap();
         let whole = usize::from(written >= first) + usize::from(written == new.len());
         assert_eq!((found.requests.len(), found.damage, found.torn), (whole, 0, false), "written {written}");
     }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::columns::{Column, TableBlock, TableSpec};
 use model::labels::{Labels, METRIC_NAME};
-use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue};
-use model::tables::{HISTOGRAMS, POINTS, SERIES};
+use model::query::{Answer, Exemplar, HistogramSeries, MetricCatalog, MetricQuery, QueryError, QueryOptions, QueryValue, SeriesSample};
+use model::tables::{EXEMPLARS, EXP_HISTOGRAMS, HISTOGRAMS, POINTS, SERIES, SUMMARIES};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use store::promql::clickhouse::ClickHouseSource;
-use store::promql::memory::{HistogramPoint, MemoryRows, MemorySource};
-use store::promql::source::{BucketPoint, Samples, SeriesKind, Temporality};
+use store::promql::memory::{HistogramPoint, MemoryRows, MemorySource, SummaryPoint};
+use store::promql::native::Histogram;
+use store::promql::source::{BucketPoint, NativePoint, QuantilePoint, Samples, SeriesKind, Temporality};
 use store::promql::value::ABSENT;
 use store::promql::{Limits, PromQl};
 use store::wal::BlockInsert;
@@ -49,6 +50,7 @@ impl Rows {
             Column::UInt16(rows) => rows.push(value as u16),
             Column::UInt32(rows) => rows.push(value as u32),
             Column::UInt64(rows) => rows.push(value as u64),
+            Column::Int32(rows) => rows.push(value as i32),
             Column::Int64(rows) => rows.push(value),
             other => panic!("{name}: {other:?}"),
         }
@@ -67,6 +69,19 @@ impl Rows {
         let before = ends.last().copied().unwrap_or(0);
         ends.push(before + count);
     }
+    fn floats(&mut self, name: &str, values: &[f64]) {
+        self.array(name, |items| {
+            let Column::Float64(items) = items else { panic!() };
+            items.extend(values);
+            values.len()
+        });
+    }
+    /// Hexadecimal digits; none are zeros.
+    fn id(&mut self, name: &str, digits: Option<&str>) {
+        let Column::Fixed { width, bytes } = self.column(name) else { panic!("{name}") };
+        let given = digits.map_or_else(|| vec![0; *width], |digits| hex::decode(digits).unwrap());
+        bytes.extend(given);
+    }
     async fn insert(self, engine: &TestEngine, token: &str) {
         if self.0.rows() == 0 {
             return;
@@ -82,14 +97,20 @@ impl Rows {
 /// Writes what a memory source holds into the tables, as intake does. Each series is described twice: rows repeat.
 async fn store(engine: &TestEngine, source: &MemorySource, token: &str) {
     let (mut series, mut points, mut histograms) = (Rows::new(&SERIES), Rows::new(&POINTS), Rows::new(&HISTOGRAMS));
+    let (mut natives, mut summaries, mut exemplars) = (Rows::new(&EXP_HISTOGRAMS), Rows::new(&SUMMARIES), Rows::new(&EXEMPLARS));
     for one in source.all() {
         let (metric, fingerprint) = (one.labels.get(METRIC_NAME).unwrap().to_owned(), one.labels.fingerprint() as i64);
-        let times: Vec<i64> = match &one.rows {
-            MemoryRows::Numbers(samples) => samples.times.clone(),
-            MemoryRows::Histograms(rows) => rows.iter().map(|row| row.buckets.at).collect(),
-        };
+        let times = one.rows.times();
         for seen in [times.first().copied().unwrap(), times.last().copied().unwrap()] {
-            describe(&mut series, one.tenant.as_str(), &metric, fingerprint, &one.labels, (one.kind, one.temporality), seen);
+            let kind = match &one.rows {
+                MemoryRows::Numbers(_) | MemoryRows::Histograms(_) => kind_code(one.kind),
+                MemoryRows::Native(_) => 3,
+                MemoryRows::Summaries(_) => 4,
+            };
+            let gauge = matches!(&one.rows, MemoryRows::Native(rows) if rows.iter().flat_map(|row| &row.histogram).any(|h| h.gauge));
+            let temporality = if gauge { 0 } else { 1 + i64::from(one.temporality == Temporality::Cumulative) };
+            let monotonic = one.kind == SeriesKind::Counter;
+            describe(&mut series, one.tenant.as_str(), &metric, fingerprint, &one.labels, (kind, temporality, monotonic), seen);
         }
         let key = |rows: &mut Rows, at: i64| {
             rows.text("tenant", one.tenant.as_str());
@@ -115,26 +136,46 @@ async fn store(engine: &TestEngine, source: &MemorySource, token: &str) {
                     histogram_row(&mut histograms, row);
                 }
             }
+            MemoryRows::Native(rows) => {
+                for row in rows {
+                    key(&mut natives, row.at);
+                    native_row(&mut natives, row);
+                }
+            }
+            MemoryRows::Summaries(rows) => {
+                for row in rows {
+                    key(&mut summaries, row.quantiles.at);
+                    summary_row(&mut summaries, row);
+                }
+            }
+        }
+        for exemplar in &one.exemplars {
+            exemplars.text("tenant", one.tenant.as_str());
+            exemplars.text("metric", &metric);
+            exemplars.whole("fingerprint", fingerprint);
+            exemplars.whole("ts", exemplar.sample.at.millis());
+            exemplars.whole("retention_days", 30);
+            exemplars.float("value", exemplar.sample.value);
+            exemplars.id("trace_id", exemplar.labels.get("trace_id"));
+            exemplars.id("span_id", exemplar.labels.get("span_id"));
+            exemplars.map("attributes", exemplar.labels.iter().filter(|(name, _)| !["trace_id", "span_id"].contains(name)));
         }
     }
+    natives.insert(engine, &format!("{token}-natives")).await;
+    summaries.insert(engine, &format!("{token}-summaries")).await;
+    exemplars.insert(engine, &format!("{token}-exemplars")).await;
     series.insert(engine, &format!("{token}-series")).await;
     points.insert(engine, &format!("{token}-points")).await;
     histograms.insert(engine, &format!("{token}-histograms")).await;
 }
 
-fn describe(rows: &mut Rows, tenant: &str, metric: &str, fingerprint: i64, labels: &Labels, kind: (SeriesKind, Temporality), seen: i64) {
+fn describe(rows: &mut Rows, tenant: &str, metric: &str, fingerprint: i64, labels: &Labels, kind: (i64, i64, bool), seen: i64) {
     rows.text("tenant", tenant);
     rows.text("metric", metric);
     rows.whole("fingerprint", fingerprint);
-    let code = match kind.0 {
-        SeriesKind::Gauge => 0,
-        SeriesKind::Counter => 1,
-        SeriesKind::Histogram => 2,
-        SeriesKind::Untyped => 5,
-    };
-    rows.whole("kind", code);
-    rows.whole("temporality", if kind.1 == Temporality::Delta { 1 } else { 2 });
-    rows.whole("monotonic", i64::from(kind.0 == SeriesKind::Counter));
+    rows.whole("kind", kind.0);
+    rows.whole("temporality", kind.1);
+    rows.whole("monotonic", i64::from(kind.2));
     for name in ["otel_name", "unit", "description", "scope_name", "scope_version"] {
         rows.text(name, "");
     }
@@ -144,16 +185,54 @@ fn describe(rows: &mut Rows, tenant: &str, metric: &str, fingerprint: i64, label
     rows.whole("last_seen", seen);
 }
 
+fn kind_code(kind: SeriesKind) -> i64 {
+    match kind {
+        SeriesKind::Gauge => 0,
+        SeriesKind::Counter => 1,
+        SeriesKind::Histogram => 2,
+        SeriesKind::Untyped => 5,
+    }
+}
+
+/// As OTLP sends it: dense counts after an offset.
+fn native_row(rows: &mut Rows, row: &NativePoint) {
+    let h = row.histogram.as_deref();
+    let number = |of: fn(&Histogram) -> f64| h.map_or(0.0, of);
+    let floats: [(&str, f64); 6] = [
+        ("count", number(|h| h.count)),
+        ("sum", number(|h| h.sum)),
+        ("min", f64::NAN),
+        ("max", f64::NAN),
+        ("zero_count", number(|h| h.zero_count)),
+        ("zero_threshold", number(|h| h.zero_threshold)),
+    ];
+    floats.into_iter().for_each(|(name, value)| rows.float(name, value));
+    rows.whole("scale", h.map_or(0, |h| i64::from(h.schema)));
+    for (name, buckets) in [("positive", h.map(|h| &h.positive)), ("negative", h.map(|h| &h.negative))] {
+        let buckets = buckets.cloned().unwrap_or_default();
+        let first = buckets.first().map_or(1, |(index, _)| *index);
+        let mut counts = vec![0.0; buckets.last().map_or(0, |(last, _)| (last - first + 1) as usize)];
+        buckets.iter().for_each(|(index, count)| counts[(index - first) as usize] = *count);
+        rows.whole(&format!("{name}_offset"), i64::from(first - 1));
+        rows.floats(&format!("{name}_counts"), &counts);
+    }
+    rows.whole("flags", i64::from(h.is_none()));
+}
+
+fn summary_row(rows: &mut Rows, row: &SummaryPoint) {
+    rows.whole("count", row.count as i64);
+    rows.float("sum", row.sum);
+    rows.floats("quantiles", &row.quantiles.quantiles);
+    rows.floats("values", &row.quantiles.values);
+    rows.whole("flags", i64::from(row.quantiles.stale));
+}
+
 fn histogram_row(rows: &mut Rows, row: &HistogramPoint) {
     rows.whole("count", row.buckets.count as i64);
     for (name, value) in [("sum", row.sum), ("min", f64::NAN), ("max", f64::NAN)] {
         rows.float(name, value);
     }
-    rows.array("bounds", |items| {
-        let Column::Float64(items) = items else { panic!() };
-        items.extend(&row.buckets.bounds);
-        row.buckets.bounds.len()
-    });
+    rows.floats("bounds", &row.buckets.bounds);
     rows.array("counts", |items| {
         let Column::UInt64(items) = items else { panic!() };
         items.extend(&row.buckets.counts);
@@ -209,9 +288,16 @@ fn agree(expr: &str, memory: Result<Answer, QueryError>, stored: Result<Answer, 
         (Ok(memory), Ok(stored)) => {
             assert_eq!(memory.matched_any_series, stored.matched_any_series, "{expr}");
             assert_eq!((&memory.warnings, &memory.infos), (&stored.warnings, &stored.infos), "{expr}");
+            let sorted = |mut all: Vec<HistogramSeries>| {
+                all.sort_by(|a, b| a.labels.cmp(&b.labels));
+                all
+            };
+            let natives = (sorted(memory.histograms.clone()), sorted(stored.histograms.clone()));
+            let native_samples = natives.0.iter().map(|series| series.samples.len()).sum::<usize>();
             let (memory, stored) = (lines(memory), lines(stored));
+            assert_eq!(natives.0, natives.1, "{expr}");
             assert!(same(&memory, &stored), "{expr}\nmemory {memory:?}\nstored {stored:?}");
-            memory.iter().map(|(_, samples)| samples.len()).sum()
+            memory.iter().map(|(_, samples)| samples.len()).sum::<usize>() + native_samples
         }
         (Err(_), Err(_)) => 0,
         (memory, stored) => panic!("{expr}: {memory:?} {stored:?}"),
@@ -306,4 +392,117 @@ async fn stored_deltas_and_histograms_answer_as_those_in_memory() {
     let samples = compare(&memory, &stored, &exprs.map(str::to_owned)).await;
     assert!(samples > 400, "only {samples} samples compared");
     engine.supervisor.stop().await;
+}
+
+fn native(at: i64, scale: i32, counts: &[f64], below: &[f64]) -> NativePoint {
+    let total = counts.iter().chain(below).sum::<f64>() + 1.0;
+    let histogram = Histogram::from_exponential(scale, (0.001, 1.0), (total, total * 1.5), (-2, counts), (3, below));
+    NativePoint { at, histogram: histogram.map(Arc::new) }
+}
+
+/// Exponential histograms, gauges and deltas among them, summaries and exemplars.
+fn distributions() -> MemorySource {
+    let (source, tenant) = (MemorySource::new(), TenantId::default());
+    let at = |n: i64| ORIGIN + n * 15_000;
+    let growing = |n: i64, scale| native(at(n), scale, &[n as f64, 2.0 * n as f64, 0.0, 3.0], &[n as f64]);
+    let mut points: Vec<NativePoint> = (0..80).map(|n| growing(n, if n < 40 { 3 } else { 2 })).collect();
+    points[70].histogram = None;
+    source.add_native(&tenant, &labels("lat{job=\"a\"}"), Temporality::Cumulative, points);
+    let deltas = (0..80).map(|n| native(at(n), 20, &[1.0, 0.0, 2.0], &[])).collect();
+    source.add_native(&tenant, &labels("lat{job=\"d\"}"), Temporality::Delta, deltas);
+    let gauges = (0..80).map(|n| native(at(n), 0, &[(n % 7) as f64], &[1.0])).map(|mut point| {
+        point.histogram.iter_mut().for_each(|h| Arc::make_mut(h).gauge = true);
+        point
+    });
+    source.add_native(&tenant, &labels("lat{job=\"g\"}"), Temporality::Cumulative, gauges.collect());
+    let summary = |n: i64| SummaryPoint {
+        quantiles: QuantilePoint { at: at(n), quantiles: vec![0.5, 0.99], values: vec![n as f64, n as f64 * 3.0], stale: n == 75 },
+        sum: n as f64 * 10.0,
+        count: n as u64,
+    };
+    source.add_summary(&tenant, &labels("rpc{job=\"a\"}"), (0..80).map(summary).collect());
+    let trace = "0123456789abcdef0123456789abcdef";
+    let exemplar = |n: i64, pairs: &[(&str, &str)]| Exemplar {
+        labels: pairs.iter().copied().collect(),
+        sample: SeriesSample { at: Timestamp::from_millis(at(n)), value: n as f64 },
+    };
+    let noted = vec![exemplar(1, &[("trace_id", trace), ("span_id", "00000000000000ab")]), exemplar(9, &[("user", "7")])];
+    source.add_exemplars(&tenant, &labels("lat{job=\"a\"}"), noted);
+    source
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stored_native_histograms_and_summaries_answer_as_those_in_memory() {
+    let engine = TestEngine::with_schema().await;
+    let source = distributions();
+    store(&engine, &source, "distributions").await;
+    let stored = PromQl::new(Arc::new(ClickHouseSource::new(engine.clickhouse.client())));
+    let memory = PromQl::new(Arc::new(source));
+    let exprs = [
+        "lat",
+        "lat{job=\"a\"}",
+        "rate(lat[5m])",
+        "increase(lat[2m])",
+        "delta(lat{job=\"g\"}[2m])",
+        "sum(rate(lat[5m]))",
+        "histogram_quantile(0.9, sum by (job) (rate(lat[5m])))",
+        "histogram_fraction(0, 1, lat)",
+        "histogram_count(lat)",
+        "histogram_avg(avg_over_time(lat[1m]))",
+        "count(lat)",
+        "lat_count",
+        "rpc",
+        "rpc{quantile=\"0.99\"}",
+        "rpc{quantile!=\"0.99\"}",
+        "max_over_time(rpc{quantile=~\"0.9.*\"}[3m])",
+        "rate(rpc_sum[5m]) / rate(rpc_count[5m])",
+        "{__name__=~\"rpc.*\"}",
+        "{job=\"a\"}",
+        "lat[1m]",
+    ];
+    let samples = compare(&memory, &stored, &exprs.map(str::to_owned)).await;
+    assert!(samples > 1_000, "{samples}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_catalog_knows_summaries_native_histograms_and_exemplars() {
+    let engine = TestEngine::with_schema().await;
+    let source = distributions();
+    store(&engine, &source, "catalog").await;
+    let stored = PromQl::new(Arc::new(ClickHouseSource::new(engine.clickhouse.client())));
+    let memory = PromQl::new(Arc::new(source));
+    let tenant = TenantId::default();
+    let (start, end) = (Timestamp::from_millis(ORIGIN), Timestamp::from_millis(ORIGIN + 3_600_000));
+    for selectors in [vec![], vec!["{__name__=~\"rpc.*\"}"], vec!["lat"], vec!["rpc{quantile=\"0.5\"}", "lat{job=\"g\"}"]] {
+        let selectors: Vec<String> = selectors.into_iter().map(str::to_owned).collect();
+        let range = model::query::SeriesRange { selectors, start, end, limit: 100 };
+        let (here, there) = (memory.series(&tenant, &range).await.unwrap(), stored.series(&tenant, &range).await.unwrap());
+        assert!(!here.is_empty());
+        assert_eq!(here, there, "{:?}", range.selectors);
+        let names = (memory.label_names(&tenant, &range).await.unwrap(), stored.label_names(&tenant, &range).await.unwrap());
+        assert_eq!(names.0, names.1, "{:?}", range.selectors);
+        for name in ["quantile", "__name__", "job"] {
+            let values =
+                (memory.label_values(&tenant, name, &range).await.unwrap(), stored.label_values(&tenant, name, &range).await.unwrap());
+            assert_eq!(values.0, values.1, "{name} {:?}", range.selectors);
+        }
+    }
+    let expr = "histogram_quantile(0.9, rate(lat{job=~\"a|d\"}[5m]))";
+    let found = stored.exemplars(&tenant, expr, start, end).await.unwrap();
+    assert_eq!(found, memory.exemplars(&tenant, expr, start, end).await.unwrap());
+    assert_eq!(found[0].exemplars.len(), 2);
+    assert_eq!(found[0].exemplars[0].labels.get("span_id"), Some("00000000000000ab"));
+    assert_eq!(found[0].exemplars[1].labels, [("user", "7")].into_iter().collect::<Labels>());
+    assert!(stored.exemplars(&tenant, expr, start, start).await.unwrap().is_empty());
+    assert!(stored.exemplars(&tenant, "lat{job=\"d\"}", start, end).await.unwrap().is_empty());
+    for limit in [2, 100] {
+        let counted = (memory.cardinality(&tenant, limit).await.unwrap(), stored.cardinality(&tenant, limit).await.unwrap());
+        assert_eq!(counted.0.series, 4);
+        assert_eq!(counted.0, counted.1);
+    }
+    let newest = stored
+        .newest(&tenant, &["rpc_count".to_owned(), "lat".to_owned()], Timestamp::from_millis(ORIGIN + 31_000), Duration::from_secs(300))
+        .await;
+    let sample = SeriesSample { at: Timestamp::from_millis(ORIGIN + 30_000), value: 2.0 };
+    assert_eq!(newest.unwrap(), [(labels("rpc_count{job=\"a\"}"), sample)]);
 }

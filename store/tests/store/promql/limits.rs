@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::query::{MetricMetadata, MetricQuery, QueryError, QueryOptions, QueryValue, Series, SeriesSample};
+use model::query::{Cardinality, MetricMetadata, MetricQuery, QueryError, QueryOptions, QueryValue, Series, SeriesExemplars, SeriesSample};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use store::promql::memory::MemorySource;
@@ -130,6 +130,12 @@ impl SeriesSource for Silent {
         std::future::pending().await
     }
     async fn metadata(&self, _: &TenantId, _: usize) -> Result<Vec<MetricMetadata>, QueryError> {
+        std::future::pending().await
+    }
+    async fn exemplars(&self, _: &Listing<'_>) -> Result<Vec<SeriesExemplars>, QueryError> {
+        std::future::pending().await
+    }
+    async fn cardinality(&self, _: &TenantId, _: usize) -> Result<Cardinality, QueryError> {
         std::future::pending().await
     }
 }

@@ -1,0 +1,209 @@
+//! Adding samples up between two flushes. In: samples and the time. Out: one export request a flush. Bounded: so many series, so many
+//! values of a set. Pure. Fails: on a value that is no number, and where the bounds are reached.
+
+use std::collections::{HashMap, HashSet};
+
+use model::time::Timestamp;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+
+use super::export::export;
+use super::line::{Kind, Sample};
+use crate::config::StatsdConfig;
+
+/// Why a value was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Lost {
+    /// No number, or none that is finite.
+    #[error("not a finite number")]
+    Malformed,
+    /// A series past the number allowed.
+    #[error("more series than collector.statsd.max_series")]
+    TooManySeries,
+    /// A value of a set past the number allowed.
+    #[error("more values of a set than collector.statsd.max_set_values")]
+    TooManyValues,
+}
+
+/// What a series has added up to.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum State {
+    Counter(f64),
+    Gauge(f64),
+    Histogram(Histogram),
+    Set(HashSet<u64>),
+}
+
+/// A distribution. Measurements weigh one over their rate.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Histogram {
+    /// Weight in each bucket; what is left of it after a flush that writes whole numbers stays for the next.
+    pub(super) weights: Vec<f64>,
+    pub(super) sum: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
+}
+
+/// A series between two flushes.
+#[derive(Clone, Debug)]
+pub(super) struct Series {
+    pub(super) state: State,
+    /// Whether a sample came since the last flush.
+    pub(super) touched: bool,
+    /// When the last sample came.
+    at: Timestamp,
+}
+
+/// All series. The key is kind, name and sorted tags, each behind a control character, which no line can hold.
+pub(crate) struct Aggregator {
+    config: StatsdConfig,
+    series: HashMap<Box<str>, Series>,
+    key: String,
+    since: Timestamp,
+}
+
+impl Aggregator {
+    /// Nothing yet.
+    pub(crate) fn new(config: StatsdConfig, now: Timestamp) -> Self {
+        Aggregator { config, series: HashMap::new(), key: String::new(), since: now }
+    }
+
+    /// How many series there are.
+    pub(crate) fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Adds each value of a sample; `lost` hears of those that are not added. Gives how many were.
+    pub(crate) fn add(&mut self, sample: &Sample<'_>, now: Timestamp, mut lost: impl FnMut(Lost)) -> u64 {
+        self.write_key(sample);
+        let mut added = 0;
+        for value in sample.values.split(':') {
+            match self.add_value(sample, value, now) {
+                Ok(()) => added += 1,
+                Err(why) => lost(why),
+            }
+        }
+        added
+    }
+
+    fn write_key(&mut self, sample: &Sample<'_>) {
+        let mut tags = sample.tags.clone();
+        // Of a key that stands twice the first one counts.
+        tags.sort_by_key(|(key, _)| *key);
+        tags.dedup_by_key(|(key, _)| *key);
+        self.key.clear();
+        self.key.push(match sample.kind {
+            Kind::Counter => 'c',
+            Kind::Gauge => 'g',
+            Kind::Timer => 'm',
+            Kind::Histogram => 'h',
+            Kind::Set => 's',
+        });
+        self.key.push_str(sample.name);
+        for (key, value) in tags {
+            self.key.push('\u{1}');
+            self.key.push_str(key);
+            self.key.push('\u{2}');
+            self.key.push_str(value);
+        }
+    }
+
+    fn add_value(&mut self, sample: &Sample<'_>, text: &str, now: Timestamp) -> Result<(), Lost> {
+        let number = || text.parse::<f64>().ok().filter(|value| value.is_finite()).ok_or(Lost::Malformed);
+        if sample.kind != Kind::Set {
+            number()?;
+        } else if text.is_empty() {
+            return Err(Lost::Malformed);
+        }
+        if !self.series.contains_key(self.key.as_str()) {
+            if self.series.len() >= self.config.max_series {
+                return Err(Lost::TooManySeries);
+            }
+            let state = empty(sample.kind, &self.config);
+            self.series.insert(self.key.as_str().into(), Series { state, touched: false, at: now });
+        }
+        let Some(series) = self.series.get_mut(self.key.as_str()) else { return Ok(()) };
+        // Finite numbers may add up to one that is not.
+        let finite = |sum: f64| if sum.is_finite() { Ok(sum) } else { Err(Lost::Malformed) };
+        match &mut series.state {
+            State::Counter(sum) => *sum = finite(*sum + number()? / sample.rate)?,
+            State::Gauge(value) if text.starts_with(['+', '-']) => *value = finite(*value + number()?)?,
+            State::Gauge(value) => *value = number()?,
+            State::Histogram(histogram) => histogram.add(number()?, 1.0 / sample.rate, &self.config.bounds)?,
+            State::Set(values) => {
+                let hash = xxhash_rust::xxh3::xxh3_64(text.as_bytes());
+                if values.len() >= self.config.max_set_values && !values.contains(&hash) {
+                    return Err(Lost::TooManyValues);
+                }
+                values.insert(hash);
+            }
+        }
+        (series.touched, series.at) = (true, now);
+        Ok(())
+    }
+
+    /// Everything since the last flush as one request, `None` where there is nothing; then all begins anew. Gauges are written again
+    /// until nobody has set them for as long as configured; other series are forgotten after a flush without them.
+    pub(crate) fn flush(&mut self, now: Timestamp) -> Option<ExportMetricsServiceRequest> {
+        let ttl = self.config.gauge_ttl.0;
+        self.series.retain(|_, series| match series.state {
+            State::Gauge(_) => series.touched || now.since(series.at) < ttl,
+            State::Counter(_) | State::Histogram(_) | State::Set(_) => series.touched,
+        });
+        let mut list: Vec<(&str, &Series)> = self.series.iter().map(|(key, series)| (&**key, series)).collect();
+        list.sort_by_key(|(key, _)| *key);
+        let request = (!list.is_empty()).then(|| export(&list, &self.config.bounds, self.since, now));
+        for series in self.series.values_mut() {
+            series.begin_anew();
+        }
+        self.since = now;
+        request
+    }
+}
+
+fn empty(kind: Kind, config: &StatsdConfig) -> State {
+    match kind {
+        Kind::Counter => State::Counter(0.0),
+        Kind::Gauge => State::Gauge(0.0),
+        Kind::Timer | Kind::Histogram => State::Histogram(Histogram {
+            weights: vec![0.0; config.bounds.len() + 1],
+            sum: 0.0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+        }),
+        Kind::Set => State::Set(HashSet::new()),
+    }
+}
+
+impl Series {
+    fn begin_anew(&mut self) {
+        self.touched = false;
+        match &mut self.state {
+            State::Counter(sum) => *sum = 0.0,
+            State::Gauge(_) => {}
+            State::Histogram(histogram) => {
+                histogram.weights.iter_mut().for_each(|weight| *weight -= whole(*weight) as f64);
+                (histogram.sum, histogram.min, histogram.max) = (0.0, f64::INFINITY, f64::NEG_INFINITY);
+            }
+            State::Set(values) => values.clear(),
+        }
+    }
+}
+
+/// How many measurements a weight is written as.
+pub(super) fn whole(weight: f64) -> u64 {
+    // `as` saturates. What rounding up takes too much is taken off the next flush.
+    weight.round().max(0.0) as u64
+}
+
+impl Histogram {
+    fn add(&mut self, value: f64, weight: f64, bounds: &[f64]) -> Result<(), Lost> {
+        let sum = self.sum + value * weight;
+        if !sum.is_finite() {
+            return Err(Lost::Malformed);
+        }
+        self.sum = sum;
+        self.weights[bounds.partition_point(|bound| *bound < value)] += weight;
+        (self.min, self.max) = (self.min.min(value), self.max.max(value));
+        Ok(())
+    }
+}

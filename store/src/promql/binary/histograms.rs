@@ -1,0 +1,119 @@
+//! Binary operators where a side is a native histogram: `+` and `-` of two, `*` and `/` with a number, `==` and `!=` of two. Everything
+//! else has no value, with an info.
+
+use std::sync::Arc;
+
+use model::labels::Labels;
+
+use super::{Side, cell};
+use crate::promql::native::Histogram;
+use crate::promql::notes::Notes;
+use crate::promql::plan::{Arithmetic, Bool, Comparison, Operator};
+use crate::promql::value::{ABSENT, Column, present};
+
+/// What an operator gives.
+enum Outcome {
+    Number(f64),
+    Histogram(Histogram),
+    /// A comparison lets the left side through.
+    Left,
+    Nothing,
+    /// The operator means nothing for these types.
+    Incompatible,
+}
+
+fn symbol(operator: Operator) -> &'static str {
+    match operator {
+        Operator::Arithmetic(Arithmetic::Add) => "+",
+        Operator::Arithmetic(Arithmetic::Subtract) => "-",
+        Operator::Arithmetic(Arithmetic::Multiply) => "*",
+        Operator::Arithmetic(Arithmetic::Divide) => "/",
+        Operator::Arithmetic(Arithmetic::Modulo) => "%",
+        Operator::Arithmetic(Arithmetic::Power) => "^",
+        Operator::Arithmetic(Arithmetic::Atan2) => "atan2",
+        Operator::Compare(Comparison::Equal, _) => "==",
+        Operator::Compare(Comparison::NotEqual, _) => "!=",
+        Operator::Compare(Comparison::Less, _) => "<",
+        Operator::Compare(Comparison::LessOrEqual, _) => "<=",
+        Operator::Compare(Comparison::Greater, _) => ">",
+        Operator::Compare(Comparison::GreaterOrEqual, _) => ">=",
+        Operator::Set(_) => "",
+    }
+}
+
+fn incompatible(operator: Operator, left: &str, right: &str, notes: &mut Notes) {
+    let symbol = symbol(operator);
+    notes.inform(&format!("incompatible sample types encountered for binary operator {symbol:?}: {left} {symbol} {right}"));
+}
+
+fn both(operator: Operator, left: &Histogram, right: &Histogram) -> Outcome {
+    let combined = |with: fn(&mut Histogram, &Histogram)| {
+        let mut out = left.clone();
+        with(&mut out, right);
+        Outcome::Histogram(out)
+    };
+    let compared = |holds: bool, mode: Bool| match mode {
+        Bool::Number => Outcome::Number(f64::from(u8::from(holds))),
+        Bool::Filter if holds => Outcome::Left,
+        Bool::Filter => Outcome::Nothing,
+    };
+    match operator {
+        Operator::Arithmetic(Arithmetic::Add) => combined(Histogram::add),
+        Operator::Arithmetic(Arithmetic::Subtract) => combined(Histogram::subtract),
+        Operator::Compare(Comparison::Equal, mode) => compared(left.same(right), mode),
+        Operator::Compare(Comparison::NotEqual, mode) => compared(!left.same(right), mode),
+        Operator::Arithmetic(_) | Operator::Compare(..) | Operator::Set(_) => Outcome::Incompatible,
+    }
+}
+
+/// A histogram with a number on one side.
+fn with_number(operator: Operator, histogram: &Histogram, number: f64, number_on: Side) -> Outcome {
+    let mut out = histogram.clone();
+    match (operator, number_on) {
+        (Operator::Arithmetic(Arithmetic::Multiply), _) => out.scale(number),
+        (Operator::Arithmetic(Arithmetic::Divide), Side::Right) => out.divide(number),
+        (Operator::Arithmetic(_) | Operator::Compare(..) | Operator::Set(_), _) => return Outcome::Incompatible,
+    }
+    Outcome::Histogram(out)
+}
+
+/// The histograms of a column with the numbers of a scalar; its numbers stay as they are.
+pub(super) fn with_numbers(operator: Operator, column: &mut Column, numbers: &[f64], number_on: Side, notes: &mut Notes) {
+    for (step, number) in numbers.iter().enumerate() {
+        let Some(histogram) = column.histogram(step).cloned() else { continue };
+        match with_number(operator, &histogram, *number, number_on) {
+            Outcome::Histogram(out) => column.put(step, Some(out)),
+            Outcome::Number(_) | Outcome::Left | Outcome::Nothing => column.put(step, None),
+            Outcome::Incompatible => {
+                column.put(step, None);
+                let (left, right) = if number_on == Side::Left { ("float", "histogram") } else { ("histogram", "float") };
+                incompatible(operator, left, right, notes);
+            }
+        }
+    }
+}
+
+/// A matched pair of which a side holds histograms.
+pub(super) fn columns(operator: Operator, labels: Arc<Labels>, left: &Column, right: &Column, notes: &mut Notes) -> Column {
+    let mut out = Column::new(labels, vec![ABSENT; left.cells.len()]);
+    for step in 0..left.cells.len() {
+        let (here, there) = (left.cells[step], right.cells[step]);
+        if !present(here) || !present(there) {
+            continue;
+        }
+        let (outcome, types) = match (left.histogram(step), right.histogram(step)) {
+            (Some(left), Some(right)) => (both(operator, left, right), ("histogram", "histogram")),
+            (Some(left), None) => (with_number(operator, left, there, Side::Right), ("histogram", "float")),
+            (None, Some(right)) => (with_number(operator, right, here, Side::Left), ("float", "histogram")),
+            (None, None) => (Outcome::Number(cell(operator, here, there, here)), ("float", "float")),
+        };
+        match outcome {
+            Outcome::Number(number) => out.cells[step] = number,
+            Outcome::Histogram(histogram) => out.put(step, Some(histogram)),
+            Outcome::Left => out.put(step, left.histogram(step).map(|histogram| Histogram::clone(histogram))),
+            Outcome::Nothing => {}
+            Outcome::Incompatible => incompatible(operator, types.0, types.1, notes),
+        }
+    }
+    out
+}
