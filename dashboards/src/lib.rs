@@ -3,6 +3,7 @@
 
 pub mod answer;
 mod browser;
+pub mod console;
 pub mod health;
 pub mod metrics;
 pub mod parameters;

@@ -370,7 +370,8 @@ pub async fn start(
     let mut intake_tasks = collector.serve_sockets(sockets, ids.clone(), &intake);
     intake_tasks.extend(listeners.zipkin.map(|zipkin| listen::serve(zipkin, guarded(collector.zipkin_router()), intake.clone())));
     intake_tasks.extend([
-        listen::serve(listeners.http, guarded(api), intake.clone()),
+        // Set after the guard: the console's files are for everybody, what they ask for is guarded.
+        listen::serve(listeners.http, guarded(api).fallback(dashboards::console::answer), intake.clone()),
         listen::serve(listeners.otlp_grpc, guarded(collector.grpc_router()), intake.clone()),
         listen::serve(listeners.otlp_http, guarded(collector.http_router()), intake.clone()),
     ]);

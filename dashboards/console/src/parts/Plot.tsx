@@ -245,7 +245,7 @@ function drawExtras(plot: uPlot, thresholds: readonly Threshold[], marks: readon
     ctx.stroke();
     const wide = ctx.measureText(name).width;
     const left = x + wide + 8 * scale > bbox.left + bbox.width ? x - wide - 4 * scale : x + 4 * scale;
-    ctx.fillText(name, left, bbox.top + (12 + 14 * (row % 4)) * scale);
+    ctx.fillText(name, left, bbox.top + (12 + 14 * (row % 6)) * scale);
     row += 1;
   }
   ctx.restore();

@@ -24,10 +24,12 @@ export function AlertPage() {
   const { alert } = found.data;
   const rule = rules.data?.data.groups.find((group) => group.name === alert.rule.group)?.rules.find((one) => one.name === alert.rule.name && one.type === 'alerting');
   const over = alert.state.resolved_at ? Date.parse(alert.state.resolved_at) : null;
+  const start = Date.parse(alert.state.active_at);
+  const margin = Math.min(Math.max((over ?? Date.now()) - start, 300_000), 3_600_000);
   const span = {
     id: `${from ?? ''}${to ?? ''}${over ?? ''}`,
     live: over === null,
-    resolve: () => (from ? resolveRange(from, to, Date.now()) : { from: Date.parse(alert.state.active_at) - 1_800_000, to: over === null ? Date.now() : Math.min(over + 600_000, Date.now()) }),
+    resolve: () => (from ? resolveRange(from, to, Date.now()) : { from: start - margin, to: over === null ? Date.now() : Math.min(over + margin / 2, Date.now()) }),
   };
   const service = alert.labels.service_name ?? alert.labels.service;
   const told = (deliveries.data?.deliveries ?? []).filter((one) => one.alert === alert.id || (alert.incident !== null && one.incident === alert.incident));

@@ -21,13 +21,15 @@ interface Shown {
   timeline: TimelineLine[];
 }
 
-/** A quarter of an hour before the start until five minutes after the end. */
+/** As long before the start as it lasted, and half as long after the end, within bounds that show what is usual. */
 function spanOf(incident: Incident): { id: string; resolve: () => Range; live: boolean } {
   const over = incident.clocks.resolved ? Date.parse(incident.clocks.resolved) : null;
+  const start = Date.parse(incident.clocks.started);
+  const margin = (now: number): number => Math.min(Math.max((over ?? now) - start, 180_000), 1_800_000);
   return {
     id: `${incident.id}${over ?? ''}`,
     live: over === null,
-    resolve: () => ({ from: Date.parse(incident.clocks.started) - 900_000, to: over === null ? Date.now() : Math.min(over + 300_000, Date.now()) }),
+    resolve: () => ({ from: start - margin(Date.now()), to: over === null ? Date.now() : Math.min(over + margin(over) / 2, Date.now()) }),
   };
 }
 
@@ -56,7 +58,7 @@ export function IncidentPage() {
       </div>
       <Tabs value={tab} onChange={(value) => set({ tab: value === 'story' || value === null ? undefined : value }, true)} keepMounted={false}>
         <Tabs.List mb={14}>
-          <Tabs.Tab value="story">What happens</Tabs.Tab>
+          <Tabs.Tab value="story">Story</Tabs.Tab>
           <Tabs.Tab value="repairs">Remediation{mine.length > 0 ? ` (${mine.length})` : ''}</Tabs.Tab>
           <Tabs.Tab value="postmortem">Postmortem</Tabs.Tab>
         </Tabs.List>
