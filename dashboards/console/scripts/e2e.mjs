@@ -155,6 +155,21 @@ if (!process.env.ONLY) {
       await page.screenshot({ path: join(shots, `failed-${what.replace(/\W+/g, '-')}.png`) });
     }
   };
+  if (key) await step('without a key the door is shown, a wrong key is refused, the right one opens', async () => {
+    const stranger = await browser.newPage({ viewport: { width: 390, height: 844 } });
+    await stranger.goto(`${site}/incidents?status=open`);
+    const field = stranger.getByLabel('API key', { exact: false }).first();
+    await field.fill('wf_not_a_key');
+    await stranger.getByRole('button', { name: 'Open the console' }).click();
+    await stranger.getByRole('alert').waitFor();
+    await stranger.screenshot({ path: join(shots, 'key.png') });
+    await field.fill(key);
+    await stranger.getByRole('button', { name: 'Open the console' }).click();
+    await stranger.getByRole('heading', { name: 'Incidents' }).waitFor();
+    if (!stranger.url().includes('status=open')) throw new Error('the address was lost');
+    if (await stranger.evaluate((value) => JSON.stringify(localStorage).includes(value) || document.cookie !== '', key)) throw new Error('the key is kept longer than the tab');
+    await stranger.close();
+  });
   await step('Ctrl-K reaches a page by its words', async () => {
     await page.goto(`${site}/`);
     await page.waitForSelector('h1');
