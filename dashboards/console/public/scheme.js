@@ -8,5 +8,5 @@
   }
   var dark = wish === 'dark' || (wish !== 'light' && matchMedia('(prefers-color-scheme: dark)').matches);
   document.documentElement.setAttribute('data-mantine-color-scheme', dark ? 'dark' : 'light');
-  document.documentElement.style.background = dark ? '#15171c' : '#ffffff';
+  document.documentElement.style.background = dark ? '#15171c' : '#f6f7f9';
 })();

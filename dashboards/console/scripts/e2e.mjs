@@ -26,7 +26,7 @@ const trace = randomBytes(16).toString('hex');
 const auth = key ? { 'x-api-key': key } : {};
 
 async function api(path, body, method = body === undefined ? 'GET' : 'POST') {
-  const answer = await fetch(`${server}${path}`, { method, headers: { 'content-type': 'application/json', ...auth }, ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }) });
+  const answer = await fetch(`${server}${path}`, { signal: AbortSignal.timeout(30_000), method, headers: { 'content-type': 'application/json', ...auth }, ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }) });
   if (!answer.ok) throw new Error(`${path} answered ${answer.status}: ${await answer.text()}`);
   return answer.json().catch(() => ({}));
 }
@@ -45,7 +45,8 @@ async function hostile() {
 }
 
 const wait = async (what, check) => {
-  for (let round = 0; round < 120; round += 1) {
+  const until = Date.now() + 60_000;
+  while (Date.now() < until) {
     const found = await check();
     if (found) return found;
     await new Promise((then) => setTimeout(then, 500));
@@ -73,7 +74,7 @@ const screens = [
   ['paging', '/paging', 'h1'],
   ['paging-ladders', '/paging?tab=ladders', 'h1'],
   ['remediations', '/remediations', 'h1'],
-  ['services', '/services?from=now-15m', '.map'],
+  ['services', '/services?from=now-15m', 'table'],
   ['service', `/services/${enc(`evil ${EVIL}`)}?from=now-15m`, '.plot, .empty'],
   ['metrics', `/metrics-explorer?from=now-15m&q=${enc('sum by (service_name) (rate(traces_span_metrics_calls_total[1m]))')}`, '.plot canvas'],
   ['metrics-start', '/metrics-explorer', 'textarea'],

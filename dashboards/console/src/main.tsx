@@ -14,6 +14,9 @@ const client = new QueryClient({
   defaultOptions: { queries: { retry: worthRetrying, staleTime: 1_000, refetchOnWindowFocus: true, networkMode: 'always' }, mutations: { networkMode: 'always' } },
 });
 
+// From here on the styles decide.
+document.documentElement.style.background = '';
+
 const root = document.getElementById('root');
 if (root) {
   createRoot(root).render(

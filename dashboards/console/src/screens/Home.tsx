@@ -8,6 +8,7 @@ import { formatSeconds } from '../lib/time';
 import { Answer, Empty, firstData, Go, LinkList, PageHead, Panel, SeverityTag, Since, StatusTag, Tag, When } from '../parts/basics';
 import { Skeleton } from '@mantine/core';
 import { IconCircleCheck } from '@tabler/icons-react';
+import { useEffect, useState } from 'react';
 
 const WORST: Severity[] = ['critical', 'high', 'warning', 'info'];
 export const bySeverity = (a: { severity: Severity }, b: { severity: Severity }): number => WORST.indexOf(a.severity) - WORST.indexOf(b.severity);
@@ -18,12 +19,18 @@ export function Home() {
   const alerts = useAsk(['alerts', 'firing'], (signal) => get<{ alerts: AlertView[] }>('/api/watchfire/v1/alerts?state=firing&limit=1000', signal));
   const ladders = useAsk(['ladders', 'running'], (signal) => get<{ runs: LadderRun[] }>('/api/watchfire/v1/ladders?state=running', signal));
   const health = useAsk(['home', 'services'], (signal) => services(Date.now() / 1_000, '5m', signal));
+  // The services are waited for a moment only: who was woken wants to see the incident.
+  const [late, setLate] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setLate(true), 1_200);
+    return () => clearTimeout(timer);
+  }, []);
   const empty = status.data?.newest_rows.every((one) => one.received === null) ?? false;
   const open = incidents.data?.incidents ?? [];
   const firing = alerts.data?.alerts ?? [];
   const quiet = incidents.data && alerts.data && open.length === 0 && firing.length === 0;
   // All that decides the order of the page comes at once, so that nothing moves under a thumb.
-  const first = [status, incidents, alerts, ladders].every((one) => one.data !== undefined || one.error !== null);
+  const first = [status, incidents, alerts, ladders].every((one) => one.data !== undefined || one.error !== null) && (late || health.data !== undefined || health.error !== null);
   if (!first) return <><PageHead title="What is wrong now" /><Skeleton height={420} aria-label="Loading" /></>;
   return (
     <>
@@ -36,8 +43,8 @@ export function Home() {
           <Panel><Empty title="Nothing has arrived yet" snippet={firstData.otlp}>Send spans, logs or metrics, and this page shows how the services are. Request rate, errors and duration come from spans by themselves.</Empty></Panel>
         )}
         <div className="grid">
-          <div className="span-7 stack">
-            <Panel flush title={`Open incidents${open.length ? ` (${open.length})` : ''}`} extra={<Go to="/incidents"><span className="small">All incidents</span></Go>}>
+          <div className="span-7 stack home-side">
+            <Panel className="o1" flush title={`Open incidents${open.length ? ` (${open.length})` : ''}`} extra={<Go to="/incidents"><span className="small">All incidents</span></Go>}>
               <Answer of={incidents} height={96}>
                 {() => open.length === 0 ? <Empty title="No open incident" /> : (
                   <LinkList label="Open incidents">
@@ -46,7 +53,7 @@ export function Home() {
                 )}
               </Answer>
             </Panel>
-            <Panel title="Services" extra={<Go to="/services"><span className="small">Map and details</span></Go>}>
+            <Panel className="o4" title="Services" extra={<Go to="/services"><span className="small">Map and details</span></Go>}>
               <Answer of={health} height={150}>
                 {(found) => found.length === 0 ? <Empty title="No requests in the last five minutes">Services show here as soon as they send spans of requests.</Empty> : (
                   <div className="tiles">
@@ -66,8 +73,8 @@ export function Home() {
             </Panel>
             {(health.data !== undefined || health.error !== null) && <Recent />}
           </div>
-          <div className="span-5 stack">
-            <Panel flush title={`Firing alerts${firing.length ? ` (${firing.length})` : ''}`} extra={<Go to="/alerts"><span className="small">All alerts</span></Go>}>
+          <div className="span-5 stack home-side">
+            <Panel className="o2" flush title={`Firing alerts${firing.length ? ` (${firing.length})` : ''}`} extra={<Go to="/alerts"><span className="small">All alerts</span></Go>}>
               <Answer of={alerts} height={96}>
                 {() => firing.length === 0 ? <Empty title="Nothing fires" /> : (
                   <LinkList label="Firing alerts">
@@ -85,7 +92,7 @@ export function Home() {
               </Answer>
             </Panel>
             {(ladders.data?.runs.length ?? 0) > 0 && (
-              <Panel flush title="Being paged" extra={<Go to="/paging" search={{ tab: 'ladders' }}><span className="small">Ladders</span></Go>}>
+              <Panel className="o3" flush title="Being paged" extra={<Go to="/paging" search={{ tab: 'ladders' }}><span className="small">Ladders</span></Go>}>
                 <ul className="list">
                   {ladders.data?.runs.map((run) => (
                     <li key={run.id} className="item">

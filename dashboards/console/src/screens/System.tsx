@@ -38,22 +38,22 @@ export function System() {
       <div className="stack">
         <div className="grid">
           <Panel className="span-6" title="Parts" extra={status.data && <Tag tone={status.data.ready ? 'good' : 'critical'}>{status.data.ready ? 'ready' : 'not ready'}</Tag>}>
-            <Answer of={status} height={110}>{(data) => <div className="stack" style={{ gap: 6 }}>{data.parts.map((part) => <div key={part.part} className="row"><Tag tone={part.healthy ? 'good' : 'critical'}>{part.part}</Tag><span className="small">{part.detail}</span></div>)}<div className="small muted">Watchfire {data.version}, its clock: <When at={data.now} both /></div></div>}</Answer>
+            <Answer of={status} height={150}>{(data) => <div className="stack" style={{ gap: 6 }}>{data.parts.map((part) => <div key={part.part} className="row"><Tag tone={part.healthy ? 'good' : 'critical'}>{part.part}</Tag><span className="small">{part.detail}</span></div>)}<div className="small muted">Watchfire {data.version}, its clock: <When at={data.now} both /></div></div>}</Answer>
           </Panel>
-          <Panel className="span-6" title="Age of the newest row"><Answer of={status} height={110}>{(data) => <Freshness status={data} />}</Answer></Panel>
+          <Panel className="span-6" title="Age of the newest row"><Answer of={status} height={150}>{(data) => <Freshness status={data} />}</Answer></Panel>
         </div>
         <div className="grid">
           <Panel className="span-6" flush title="Ingest by protocol">
-            <Answer of={shot} height={140}>{(data) => <Table shot={data} name="watchfire_collector_requests_total" columns={['protocol', 'signal', 'code']} empty="No request has come yet" what="Requests" />}</Answer>
+            <Answer of={shot} height={220}>{(data) => <Table shot={data} name="watchfire_collector_requests_total" columns={['protocol', 'signal', 'code']} empty="No request has come yet" what="Requests" />}</Answer>
           </Panel>
           <Panel className="span-6" flush title="Rows taken">
-            <Answer of={shot} height={140}>{(data) => <Table shot={data} name="watchfire_collector_rows_total" columns={['signal']} empty="No rows yet" what="Rows" />}</Answer>
+            <Answer of={shot} height={220}>{(data) => <Table shot={data} name="watchfire_collector_rows_total" columns={['signal']} empty="No rows yet" what="Rows" />}</Answer>
           </Panel>
           <Panel className="span-6" flush title="Refused, cut or rejected">
             <Answer of={shot} height={120}>{(data) => <Refused shot={data} />}</Answer>
           </Panel>
           <Panel className="span-6" title="Log and engine">
-            <Answer of={shot} height={160}>
+            <Answer of={shot} height={320}>
               {({ all }) => {
                 const shown = (value: number | undefined, write: (value: number) => string): string => (value === undefined ? '-' : write(value));
                 const mean = (name: string): string => {

@@ -117,7 +117,7 @@ function Scheme() {
   const label = dark ? 'Light colours' : 'Dark colours';
   return (
     <Tooltip label={label}>
-      <ActionIcon variant="subtle" color="gray" onClick={() => { setColorScheme(dark ? 'light' : 'dark'); document.documentElement.style.background = ''; }} aria-label={label}>
+      <ActionIcon variant="subtle" color="gray" onClick={() => setColorScheme(dark ? 'light' : 'dark')} aria-label={label}>
         {dark ? <IconSun size={18} /> : <IconMoon size={18} />}
       </ActionIcon>
     </Tooltip>
