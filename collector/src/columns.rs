@@ -2,7 +2,7 @@
 //! `model::tables`; a test compares names and types with it.
 
 use model::columns::{Column, Dictionary, StringMaps, Strings, TableBlock};
-use model::tables::{ERROR_EVENTS, EXEMPLARS, EXP_HISTOGRAMS, HISTOGRAMS, LOGS, POINTS, SERIES, SPANS, SUMMARIES};
+use model::tables::{ERROR_EVENTS, EXEMPLARS, EXP_HISTOGRAMS, HISTOGRAMS, LOGS, PATTERNS, POINTS, SERIES, SPANS, SUMMARIES};
 
 /// What can become a [`Column`].
 pub(crate) trait IntoColumn {
@@ -133,7 +133,7 @@ table! {
         flags: Vec<u32>, severity_number: Vec<u8>, severity_text: Dictionary, service: Dictionary, body: Strings,
         event_name: Dictionary, scope_name: Dictionary, scope_version: Dictionary, resource: StringMaps, attributes: StringMaps,
         retention_days: Vec<u16>, scope_attributes: StringMaps, dropped_attributes: Vec<u32>, resource_schema_url: Dictionary,
-        scope_schema_url: Dictionary,
+        scope_schema_url: Dictionary, sample_rate: Vec<u32>,
     }
 }
 
@@ -200,6 +200,14 @@ table! {
     }
 }
 
+table! {
+    /// Rows of `patterns`.
+    PatternColumns of PATTERNS {
+        tenant: Dictionary, service: Dictionary, pattern_id: Vec<u64>, severity_number: Vec<u8>, first_ts: Vec<i64>, last_ts: Vec<i64>,
+        received: Vec<i64>, count: Vec<u64>, template: Strings, sample: Strings, retention_days: Vec<u16>,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +224,7 @@ mod tests {
             (SummaryColumns::default().into_block(), SummaryColumns::NAMES),
             (ExemplarColumns::default().into_block(), ExemplarColumns::NAMES),
             (ErrorColumns::default().into_block(), ErrorColumns::NAMES),
+            (PatternColumns::default().into_block(), PatternColumns::NAMES),
         ] {
             let expected: Vec<&str> = block.table.columns.iter().map(|column| column.name).collect();
             let found: Vec<&str> = names.iter().map(|name| name.trim_start_matches("r#")).collect();

@@ -11,6 +11,7 @@ use tonic::Code;
 
 use crate::admission::Full;
 use crate::decode::DecodeError;
+use crate::pipeline::rates::Over;
 
 /// Where a size limit was passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,9 @@ pub(crate) enum Failure {
         Full::Memory | Full::Alone { .. } => "the requests in flight take all memory that they may (collector.max_request_memory); send again later",
     })]
     Full(Full),
+    /// The tenant sends more than it may.
+    #[error("{}", rate_limited(.0))]
+    RateLimited(Over),
     /// The log refused it.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -117,6 +121,12 @@ fn too_large(stage: Stage, limit: u64) -> String {
     format!("the body is larger than {} {what} (collector.{key}): send smaller batches", ByteCount(limit))
 }
 
+fn rate_limited(over: &Over) -> String {
+    let (limit, what) = if over.bytes { (ByteCount(over.limit).to_string(), "of ") } else { (over.limit.to_string(), "") };
+    let seconds = over.wait.as_secs_f64();
+    format!("more than {limit} {what}{} each second (pipeline.rate_limits): send again in {seconds:.1} s", over.flow.label())
+}
+
 fn mib(bytes: u64) -> String {
     format!("{} MiB", bytes >> 20)
 }
@@ -136,20 +146,20 @@ impl Failure {
             Failure::TooLarge(..) | Failure::TooHeavy(..) => StatusCode::PAYLOAD_TOO_LARGE,
             Failure::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             Failure::Body(_) | Failure::Frame(_) | Failure::Compression(..) | Failure::Decode(_) => StatusCode::BAD_REQUEST,
-            Failure::Full(_) | Failure::Refused(Refusal::Busy { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Failure::Full(_) | Failure::RateLimited(_) | Failure::Refused(Refusal::Busy { .. }) => StatusCode::TOO_MANY_REQUESTS,
             Failure::Refused(Refusal::LogFull { .. } | Refusal::DiskFull { .. } | Refusal::Stopping | Refusal::Io(_)) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Failure::Refused(Refusal::Block(_)) | Failure::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
-    /// The gRPC code. `RESOURCE_EXHAUSTED` goes without `RetryInfo`, so exporters do not send again.
+    /// The gRPC code. Exporters send again after `RESOURCE_EXHAUSTED` only where it goes with `RetryInfo`: for rate limits.
     pub(crate) fn grpc(&self) -> Code {
         match self {
             Failure::Unauthenticated => Code::Unauthenticated,
             Failure::Forbidden(_) => Code::PermissionDenied,
             Failure::ContentEncoding(_) | Failure::RemoteWriteEncoding(_) | Failure::RemoteWriteType(_) => Code::Unimplemented,
-            Failure::TooLarge(..) | Failure::TooHeavy(..) => Code::ResourceExhausted,
+            Failure::TooLarge(..) | Failure::TooHeavy(..) | Failure::RateLimited(_) => Code::ResourceExhausted,
             Failure::Slow(_) => Code::DeadlineExceeded,
             Failure::ContentType(_)
             | Failure::NotJson(_)
@@ -169,6 +179,7 @@ impl Failure {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Failure::Full(_) => Some(Duration::from_secs(1)),
+            Failure::RateLimited(over) => Some(over.wait.max(Duration::from_secs(1))),
             Failure::Refused(Refusal::Block(_)) => None,
             Failure::Refused(refusal) => Some(refusal.retry_after().max(Duration::from_secs(1))),
             Failure::Unauthenticated

@@ -20,6 +20,11 @@ use crate::failure::{Failure, Stage};
 use crate::family::Families;
 use crate::inflate::{Encoding, InflateError, inflate};
 use crate::meters::Meters;
+use crate::pipeline::cardinality::ActiveSeries;
+use crate::pipeline::patterns::Miner;
+use crate::pipeline::rates::{Buckets, Flow, Load, Over};
+use crate::pipeline::stage::Changes;
+use crate::pipeline::{self, Current, Pipeline};
 use crate::rows::red::NameGuard;
 use crate::rows::tally::{Tally, Written};
 use crate::rows::{Arrival, Builder, Built, Limits};
@@ -41,9 +46,13 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) admission: Arc<Admission>,
     decoders: Arc<Semaphore>,
-    series: SeriesCache,
-    targets: TargetInfoCache,
+    pub(crate) series: SeriesCache,
+    pub(crate) targets: TargetInfoCache,
     names: NameGuard,
+    pub(crate) pipeline: Current,
+    active: ActiveSeries,
+    miner: Miner,
+    buckets: Buckets,
     /// Envelopes that each key sent within this minute.
     pub(crate) rates: Rates,
     families: Families,
@@ -51,7 +60,7 @@ pub(crate) struct Inner {
 
 impl Inner {
     /// What rows of a tenant that arrive now need.
-    fn arrival<'r>(&'r self, tenant: &'r TenantId, at: Timestamp) -> Arrival<'r> {
+    pub(crate) fn arrival<'r>(&'r self, tenant: &'r TenantId, at: Timestamp, pipeline: &'r Pipeline) -> Arrival<'r> {
         Arrival {
             tenant,
             at,
@@ -59,6 +68,9 @@ impl Inner {
             series: &self.series,
             targets: &self.targets,
             names: &self.names,
+            pipeline,
+            active: &self.active,
+            miner: &self.miner,
             families: &self.families,
         }
     }
@@ -95,15 +107,18 @@ pub(crate) struct Accepted {
 }
 
 /// A decoded request.
-struct Prepared {
+pub(crate) struct Prepared {
     payload: Payload,
     reservation: Reservation,
     hash: Option<RequestHash>,
-    built: Built,
+    pub(crate) built: Built,
+    /// Bytes after decompression.
+    bytes: u64,
 }
 
 impl Collector {
-    /// An intake that writes through `sink`. Registers its metrics; fails if their names are taken.
+    /// An intake that writes through `sink` and processes as the default [`pipeline::Config`] says. Registers its metrics; fails if
+    /// their names are taken.
     pub fn new(
         config: Config,
         sink: Arc<dyn TelemetrySink>,
@@ -111,6 +126,8 @@ impl Collector {
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
         let meters = Meters::new(registry)?;
+        let pipeline = Pipeline::new(&pipeline::Config::default())
+            .map_err(|problems| prometheus::Error::Msg(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
         let inner = Inner {
             limits: Limits::new(&config),
             sink,
@@ -120,12 +137,23 @@ impl Collector {
             series: SeriesCache::new(config.series_cache),
             targets: TargetInfoCache::new(config.series_cache),
             names: NameGuard::new(&config),
+            pipeline: Current::new(Arc::new(pipeline)),
+            active: ActiveSeries::default(),
+            miner: Miner::default(),
+            buckets: Buckets::default(),
             rates: Rates::new(config.sentry.rate_limit),
             families: Families::default(),
             meters,
             config,
         };
         Ok(Collector { inner: Arc::new(inner) })
+    }
+
+    /// Processes requests that come from now on by another pipeline; those that are at work end with theirs, so nothing is lost.
+    pub fn set_pipeline(&self, pipeline: Arc<Pipeline>) {
+        // Spans that wait without a policy are all kept, so the order does not matter.
+        self.inner.sink.set_tail_policy(pipeline.tail.clone());
+        self.inner.pipeline.set(pipeline);
     }
 
     /// Lets a request in: its principal may send telemetry, and there is room for it.
@@ -152,11 +180,18 @@ impl Collector {
     /// Stores a request whose body is read; its rows are durable once this returns.
     pub(crate) async fn accept(&self, payload: Payload, principal: &Principal, reservation: Reservation) -> Result<Accepted, Failure> {
         let arrived = self.inner.clock.now();
+        let pipeline = self.inner.pipeline.get();
+        let limited = |over| self.limited(principal, over);
+        if let Some(flow) = Flow::of_signal(payload.protocol.label()) {
+            self.inner.buckets.check(&pipeline.rates, &principal.tenant, flow, arrived).map_err(limited)?;
+        }
         let (mut payload, mut reservation, mut held) = (payload, reservation, false);
         loop {
-            let prepared = self.prepare(payload, principal, arrived, reservation).await?;
+            let prepared = self.prepare(payload, principal, arrived, reservation, &pipeline).await?;
             let protocol = prepared.payload.protocol;
-            let Built { blocks, tally, series, targets } = prepared.built;
+            let Built { blocks, tally, series, targets, changes, load, trace: _ } = prepared.built;
+            let charge = Charge { intake: self, pipeline: &pipeline, principal, load, bytes: prepared.bytes };
+            charge.take(arrived).map_err(limited)?;
             let rows: Vec<(&'static str, u64)> = blocks.iter().map(|block| (block.table.name, block.rows() as u64)).collect();
             let appended = if blocks.is_empty() {
                 Ok(Appended::Durable)
@@ -169,7 +204,7 @@ impl Collector {
                     let known = self.inner.series.remember(&series);
                     self.inner.targets.remember(&targets);
                     self.inner.meters.series.set(i64::try_from(known).unwrap_or(i64::MAX));
-                    self.count(protocol, appended, &rows, &tally);
+                    self.count(protocol, appended, &rows, &tally, &changes, &pipeline);
                     return Ok(Accepted {
                         records: tally.records,
                         rejected: tally.rejected_total(),
@@ -182,12 +217,14 @@ impl Collector {
                 }
                 // Some exporters never send again: wait a moment, decode again (the blocks are gone), try once more.
                 Err(failure) if failure.may_pass() && !held => {
+                    charge.give_back();
                     held = true;
                     tracing::debug!(signal = protocol.label(), %failure, "the log refused a request; it is held and tried again");
                     tokio::time::sleep(self.inner.config.hold.0).await;
                     (payload, reservation) = (prepared.payload, prepared.reservation);
                 }
                 Err(failure) => {
+                    charge.give_back();
                     log_failure(protocol, &failure);
                     return Err(failure);
                 }
@@ -202,14 +239,15 @@ impl Collector {
         principal: &Principal,
         arrived: Timestamp,
         reservation: Reservation,
+        pipeline: &Arc<Pipeline>,
     ) -> Result<Prepared, Failure> {
         let turn = Arc::clone(&self.inner.decoders).acquire_owned().await.map_err(|_| Failure::Internal)?;
-        let (inner, tenant) = (Arc::clone(&self.inner), principal.tenant.clone());
+        let (inner, tenant, pipeline) = (Arc::clone(&self.inner), principal.tenant.clone(), Arc::clone(pipeline));
         let work = move || {
             // Held until the work is done, also where the client goes away meanwhile.
             let _turn = turn;
             let (watch, histogram) = inner.meters.time_decode(payload.protocol.label());
-            let arrival = inner.arrival(&tenant, arrived);
+            let arrival = inner.arrival(&tenant, arrived, &pipeline);
             let prepared = prepare(&inner.config, payload, arrival, reservation);
             histogram.observe(watch.elapsed().as_secs_f64());
             prepared
@@ -234,16 +272,17 @@ impl Collector {
         build: impl FnOnce(Arrival<'_>, &mut Reservation) -> (Result<Built, Full>, T) + Send + 'static,
     ) -> Result<(T, Result<(), Failure>), Failure> {
         let turn = Arc::clone(&self.inner.decoders).acquire_owned().await.map_err(|_| Failure::Internal)?;
-        let (inner, arrived, of) = (Arc::clone(&self.inner), self.now(), tenant.clone());
+        let (inner, arrived, of, pipeline) = (Arc::clone(&self.inner), self.now(), tenant.clone(), self.inner.pipeline.get());
+        let by = Arc::clone(&pipeline);
         let work = move || {
             let _turn = turn;
-            build(inner.arrival(&of, arrived), &mut reservation)
+            build(inner.arrival(&of, arrived, &by), &mut reservation)
         };
         let (built, beside) = tokio::task::spawn_blocking(work).await.map_err(|error| {
             tracing::error!(%error, "building rows failed because of a defect");
             Failure::Internal
         })?;
-        let Built { blocks, tally, series, targets: _ } = match built {
+        let Built { blocks, tally, series, changes, .. } = match built {
             Ok(built) => built,
             Err(full) => return Ok((beside, Err(full.into()))),
         };
@@ -257,10 +296,24 @@ impl Collector {
             self.inner.meters.rows.with_label_values(&[table]).inc_by(rows);
         }
         self.inner.meters.tally("metrics", &tally);
+        self.inner.meters.changes("metrics", &changes, &pipeline);
         Ok((beside, Ok(())))
     }
 
-    fn count(&self, protocol: Protocol, appended: Appended, rows: &[(&'static str, u64)], tally: &Tally) {
+    fn limited(&self, principal: &Principal, over: Over) -> Failure {
+        self.inner.meters.limited.with_label_values(&[principal.tenant.as_str(), over.flow.label()]).inc();
+        Failure::RateLimited(over)
+    }
+
+    fn count(
+        &self,
+        protocol: Protocol,
+        appended: Appended,
+        rows: &[(&'static str, u64)],
+        tally: &Tally,
+        changes: &Changes,
+        pipeline: &Pipeline,
+    ) {
         let meters = &self.inner.meters;
         match appended {
             Appended::Durable => {
@@ -268,14 +321,35 @@ impl Collector {
                     meters.rows.with_label_values(&[table]).inc_by(*rows);
                 }
                 meters.tally(protocol.label(), tally);
+                meters.changes(protocol.label(), changes, pipeline);
+                meters.active.set(i64::try_from(self.inner.active.len()).unwrap_or(i64::MAX));
             }
             Appended::Duplicate => meters.duplicates.with_label_values(&[protocol.label()]).inc(),
         }
     }
 }
 
+/// What a request takes of its tenant's rate limits.
+struct Charge<'c> {
+    intake: &'c Collector,
+    pipeline: &'c Pipeline,
+    principal: &'c Principal,
+    load: Load,
+    bytes: u64,
+}
+
+impl Charge<'_> {
+    fn take(&self, now: Timestamp) -> Result<(), Over> {
+        self.intake.inner.buckets.take(&self.pipeline.rates, &self.principal.tenant, self.load, self.bytes, now)
+    }
+    /// The request was not stored.
+    fn give_back(&self) {
+        self.intake.inner.buckets.give_back(&self.pipeline.rates, &self.principal.tenant, self.load, self.bytes);
+    }
+}
+
 /// From the bytes to the rows. Blocking; touches no clock and no network.
-fn prepare(config: &Config, payload: Payload, arrival: Arrival<'_>, mut reservation: Reservation) -> Result<Prepared, Failure> {
+pub(crate) fn prepare(config: &Config, payload: Payload, arrival: Arrival<'_>, mut reservation: Reservation) -> Result<Prepared, Failure> {
     let limit = config.max_decoded_bytes.0;
     let body = if payload.encoding == Encoding::Identity {
         if payload.body.len() as u64 > limit {
@@ -301,8 +375,9 @@ fn prepare(config: &Config, payload: Payload, arrival: Arrival<'_>, mut reservat
     let mut builder = Builder::new(arrival, Some(&mut reservation));
     payload.protocol.read(&payload.body, bounds, &mut builder)?;
     let built = builder.finish().map_err(Failure::from)?;
+    let bytes = payload.body.len() as u64;
     let hash = payload.protocol.request(&payload.body);
-    Ok(Prepared { payload, reservation, hash, built })
+    Ok(Prepared { payload, reservation, hash, built, bytes })
 }
 
 fn log_failure(protocol: Protocol, failure: &Failure) {

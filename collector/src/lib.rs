@@ -1,7 +1,7 @@
 //! The intake: OTLP over gRPC and HTTP, Sentry envelopes in, columnar blocks out to the durable log.
 //!
 //! A request walks: principal -> admission (requests, memory) -> body (limits while reading and inflating) -> decode ->
-//! rows (one block per table, rejected records counted) -> [`model::sink::TelemetrySink`] -> answer. Only an answer of
+//! processing ([`pipeline`]) -> rows (one block per table, rejected records counted) -> [`model::sink::TelemetrySink`] -> answer. Only an answer of
 //! the sink is acknowledged. Everything between the body and the blocks is pure and runs off the async threads.
 
 mod admission;
@@ -12,6 +12,8 @@ pub mod errors;
 mod failure;
 mod family;
 mod fluent;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod grpc;
 mod http;
 mod inflate;
@@ -21,6 +23,7 @@ mod loki;
 mod meters;
 mod naming;
 mod ndjson;
+pub mod pipeline;
 mod push;
 mod record;
 mod remote_write;

@@ -3,6 +3,8 @@
 use model::time::Stopwatch;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use crate::pipeline::Pipeline;
+use crate::pipeline::stage::Changes;
 use crate::rows::tally::Tally;
 use crate::sockets::SocketMeters;
 
@@ -20,6 +22,18 @@ pub(crate) struct Meters {
     pub(crate) duplicates: IntCounterVec,
     /// Spans whose service or name passed the limit of the derived series.
     pub(crate) red_overflow: IntCounter,
+    /// Records that a rule dropped.
+    pub(crate) dropped: IntCounterVec,
+    /// Records that sampling left out.
+    pub(crate) sampled: IntCounterVec,
+    /// Secrets that were redacted.
+    pub(crate) redacted: IntCounterVec,
+    /// Points that are in no series of their own.
+    pub(crate) overflowed: IntCounter,
+    /// Requests over their tenant's rate.
+    pub(crate) limited: IntCounterVec,
+    /// Series that count against the limits.
+    pub(crate) active: IntGauge,
     /// Items of Sentry's envelopes.
     pub(crate) sentry_items: IntCounterVec,
     /// Time to inflate, decode and build the blocks of a request.
@@ -61,6 +75,11 @@ impl Meters {
             "Spans counted as `overflow` in the series derived from spans, because their service or name passed the limit.",
         )?;
         registry.register(Box::new(red_overflow.clone()))?;
+        let overflowed = IntCounter::new(
+            "watchfire_pipeline_overflow_points_total",
+            "Points of series past the limit: in their metric's overflow series, or rejected.",
+        )?;
+        registry.register(Box::new(overflowed.clone()))?;
         let buckets = vec![0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
         let options =
             HistogramOpts::new("watchfire_collector_decode_seconds", "Time to inflate, decode and build the blocks of a request.");
@@ -73,6 +92,16 @@ impl Meters {
             cut,
             duplicates,
             red_overflow,
+            dropped: counters("watchfire_pipeline_dropped_records_total", "Records that a rule dropped.", &["signal", "rule"])?,
+            sampled: counters("watchfire_pipeline_sampled_out_records_total", "Records that sampling left out.", &["signal"])?,
+            redacted: counters("watchfire_pipeline_redactions_total", "Secrets that were redacted.", &["kind"])?,
+            overflowed,
+            limited: counters(
+                "watchfire_pipeline_rate_limited_requests_total",
+                "Requests over their tenant's rate.",
+                &["tenant", "signal"],
+            )?,
+            active: gauge("watchfire_pipeline_active_series", "Series that count against the limits of pipeline.cardinality.")?,
             sentry_items,
             decode_seconds,
             in_flight: gauge("watchfire_collector_inflight_bytes", "Memory reserved by requests in flight.")?,
@@ -92,6 +121,21 @@ impl Meters {
             self.sentry_items.with_label_values(&[kind.label(), kind.outcome()]).inc_by(count);
         }
         self.red_overflow.inc_by(tally.red_overflow);
+    }
+    /// Counts what processing changed and left out in an accepted request.
+    pub(crate) fn changes(&self, signal: &str, changes: &Changes, pipeline: &Pipeline) {
+        for (index, count) in changes.dropped.iter().enumerate().filter(|(_, count)| **count > 0) {
+            self.dropped.with_label_values(&[signal, pipeline.rule_name(index)]).inc_by(*count);
+        }
+        for (signal, count) in
+            [("traces", changes.sampled_spans), ("logs", changes.sampled_logs)].into_iter().filter(|(_, count)| *count > 0)
+        {
+            self.sampled.with_label_values(&[signal]).inc_by(count);
+        }
+        for (kind, count) in pipeline.redactor.iter().flat_map(|redactor| redactor.labels(&changes.redacted)) {
+            self.redacted.with_label_values(&[kind]).inc_by(count);
+        }
+        self.overflowed.inc_by(changes.overflowed);
     }
     /// A stopwatch and the histogram that it ends in.
     pub(crate) fn time_decode(&self, signal: &str) -> (Stopwatch, Histogram) {

@@ -6,12 +6,14 @@ pub(crate) mod attributes;
 mod limits;
 pub(crate) mod logs;
 pub(crate) mod named;
+mod patterns;
 pub(crate) mod points;
 pub(crate) mod red;
 pub(crate) mod tally;
 pub(crate) mod traces;
 
 use model::columns::TableBlock;
+use model::tables::UNDECIDED_SPANS;
 use model::tenant::TenantId;
 use model::time::Timestamp;
 
@@ -19,10 +21,17 @@ use crate::admission::{Full, Reservation};
 use crate::columns::{ExemplarColumns, ExponentialColumns, HistogramColumns, LogColumns, PointColumns, SpanColumns, SummaryColumns};
 use crate::errors::event::{ErrorEvent, ErrorRows};
 use crate::family::Families;
+use crate::pipeline::Pipeline;
+use crate::pipeline::cardinality::ActiveSeries;
+use crate::pipeline::patterns::Miner;
+use crate::pipeline::rates::{Flow, Load};
+use crate::pipeline::stage::{Changes, Stage};
+use crate::pipeline::trace::Trace;
 use crate::record::{Attributes, Kind, Resource, Scope, Text};
 use crate::series::{Known, SeriesBatch, SeriesCache, SeriesKey, TargetInfoCache};
 use attributes::{cut, find, tidy};
 pub(crate) use limits::{Limits, Window, nanos};
+use patterns::PatternRows;
 use points::MetricView;
 use red::{NameGuard, Red};
 use tally::{Part, Tally};
@@ -42,6 +51,12 @@ pub(crate) struct Arrival<'r> {
     pub(crate) targets: &'r TargetInfoCache,
     /// Span names that the derived series know.
     pub(crate) names: &'r NameGuard,
+    /// What happens to records before they are rows.
+    pub(crate) pipeline: &'r Pipeline,
+    /// Series that are active.
+    pub(crate) active: &'r ActiveSeries,
+    /// Templates of log records.
+    pub(crate) miner: &'r Miner,
     /// What Prometheus's senders said about metrics.
     pub(crate) families: &'r Families,
 }
@@ -64,6 +79,12 @@ pub(crate) struct Built {
     pub(crate) series: Vec<(SeriesKey, Known)>,
     /// `target_info` to remember.
     pub(crate) targets: Vec<((u64, u64), i64)>,
+    /// What processing changed and left out.
+    pub(crate) changes: Changes,
+    /// How many records there were of each kind.
+    pub(crate) load: Load,
+    /// What processing did to each record, where that was asked for.
+    pub(crate) trace: Option<Box<Trace>>,
 }
 
 impl Built {
@@ -120,6 +141,9 @@ struct Budget<'r> {
 pub(crate) struct Builder<'a, 'r> {
     arrival: Arrival<'r>,
     budget: Budget<'r>,
+    /// Rules, redaction, sampling; none where there is nothing to do.
+    stage: Option<Stage<'r>>,
+    load: Load,
     tally: Tally,
     windows: Windows,
     resource: ResourceView<'a>,
@@ -131,6 +155,7 @@ pub(crate) struct Builder<'a, 'r> {
     logs: LogColumns,
     log_of: (u64, u64),
     errors: ErrorRows<'r>,
+    patterns: PatternRows<'r>,
     red: Red<'r>,
     series: SeriesBatch<'r>,
     points: PointColumns,
@@ -139,6 +164,10 @@ pub(crate) struct Builder<'a, 'r> {
     summaries: SummaryColumns,
     exemplars: ExemplarColumns,
     targets: Vec<((u64, u64), i64)>,
+    /// Overflow series that have their one point of this request.
+    overflowed: Vec<u64>,
+    /// Points that are in no series of their own.
+    overflowed_points: u64,
     /// Samples of series that Prometheus named.
     seen: named::Seen,
     /// For building keys.
@@ -165,6 +194,8 @@ impl<'a, 'r> Builder<'a, 'r> {
         Builder {
             arrival,
             budget: Budget { reservation, records: 0, reserved: 0 },
+            stage: Stage::new(arrival.pipeline, false),
+            load: Load::default(),
             tally: Tally::default(),
             windows,
             resource: ResourceView { service: UNKNOWN_SERVICE.to_owned(), ..ResourceView::default() },
@@ -175,6 +206,7 @@ impl<'a, 'r> Builder<'a, 'r> {
             logs: LogColumns::default(),
             log_of: (u64::MAX, u64::MAX),
             errors: ErrorRows::new(arrival),
+            patterns: PatternRows::new(arrival),
             red: Red::new(arrival),
             series: SeriesBatch::new(arrival.series, arrival.tenant),
             points: PointColumns::default(),
@@ -183,14 +215,24 @@ impl<'a, 'r> Builder<'a, 'r> {
             summaries: SummaryColumns::default(),
             exemplars: ExemplarColumns::default(),
             targets: Vec::new(),
+            overflowed: Vec::new(),
+            overflowed_points: 0,
             seen: named::Seen::default(),
             scratch: Vec::new(),
         }
     }
 
+    /// Notes from now on what processing does to each record.
+    pub(crate) fn tell(&mut self) {
+        self.stage = Stage::new(self.arrival.pipeline, true);
+    }
+
     /// The records that follow come from this resource.
-    pub(crate) fn enter_resource(&mut self, resource: Resource<'a>) {
+    pub(crate) fn enter_resource(&mut self, mut resource: Resource<'a>) {
         self.leave_resource();
+        if let Some(stage) = &mut self.stage {
+            stage.resource(&mut resource);
+        }
         let limits = self.arrival.limits;
         let mut attributes = resource.attributes;
         tidy(&mut attributes, limits, &mut self.tally);
@@ -201,12 +243,16 @@ impl<'a, 'r> Builder<'a, 'r> {
         let serial = self.resource.serial + 1;
         let identity = points::identity(&attributes.list);
         let schema_url = cut(resource.schema_url, limits.name, Part::Name, &mut self.tally);
+        self.patterns.enter(&service);
         self.resource = ResourceView { attributes, service, schema_url, serial, identity, newest: None };
         self.enter_scope(Scope::default());
     }
 
     /// The records that follow come from this scope of the resource.
-    pub(crate) fn enter_scope(&mut self, scope: Scope<'a>) {
+    pub(crate) fn enter_scope(&mut self, mut scope: Scope<'a>) {
+        if let Some(stage) = &mut self.stage {
+            stage.scope(&mut scope);
+        }
         let limits = self.arrival.limits;
         let mut name = |text: Text<'a>| cut(text, limits.name, Part::Name, &mut self.tally);
         let (scope_name, version, schema_url) = (name(scope.name), name(scope.version), name(scope.schema_url));
@@ -233,8 +279,16 @@ impl<'a, 'r> Builder<'a, 'r> {
 
     /// Adds an error event that was sent as one.
     pub(crate) fn error(&mut self, event: &ErrorEvent<'_>) -> Result<(), Full> {
+        self.load.add(Flow::Errors);
         self.errors.push(event);
         self.count()
+    }
+
+    /// Redacts a text of an error event before its fingerprint is made of it, so that equal errors with different secrets are one.
+    pub(crate) fn redact(&mut self, text: &mut Text<'_>) {
+        if let Some(redactor) = &self.arrival.pipeline.redactor {
+            redactor.text(text, self.errors.redacted());
+        }
     }
 
     /// The time of an error event as stored: that of its arrival where its own cannot be kept.
@@ -300,6 +354,7 @@ impl<'a, 'r> Builder<'a, 'r> {
         2 * (self.spans.bytes()
             + self.logs.bytes()
             + self.errors.bytes()
+            + self.patterns.bytes()
             + self.series.bytes()
             + self.points.bytes()
             + self.histograms.bytes()
@@ -316,9 +371,17 @@ impl<'a, 'r> Builder<'a, 'r> {
         self.reserve()?;
         self.red.finish(&mut self.series, &mut self.points, &mut self.histograms);
         let (series, marks) = self.series.finish();
-        let mut built = Built { tally: self.tally, series: marks, targets: self.targets, ..Built::default() };
+        let (mut changes, trace) = self.stage.map(|stage| (stage.changes, stage.trace)).unwrap_or_default();
+        changes.redacted.join(self.errors.redacted());
+        changes.overflowed = self.overflowed_points;
+        let mut built =
+            Built { tally: self.tally, series: marks, targets: self.targets, changes, load: self.load, trace, ..Built::default() };
+        let mut spans = self.spans.into_block();
+        if self.arrival.pipeline.tail.is_some() {
+            spans.table = &UNDECIDED_SPANS;
+        }
         for block in [
-            self.spans.into_block(),
+            spans,
             self.logs.into_block(),
             series.into_block(),
             self.points.into_block(),
@@ -327,6 +390,7 @@ impl<'a, 'r> Builder<'a, 'r> {
             self.summaries.into_block(),
             self.exemplars.into_block(),
             self.errors.into_block(),
+            self.patterns.into_block(),
         ] {
             built.push(block);
         }

@@ -9,6 +9,8 @@
 pub(crate) mod board;
 mod config;
 mod discovery;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod door;
 mod exposition;
 mod fetch;
 mod memory;

@@ -147,7 +147,7 @@ impl std::hash::Hasher for AsIs {
     }
 }
 
-/// Builds [`AsIs`].
+/// Builds no hash: the keys are hashes.
 pub(crate) type Hashed = std::hash::BuildHasherDefault<AsIs>;
 
 /// Milliseconds of sample time that the store knows for a series.

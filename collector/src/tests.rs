@@ -6,6 +6,7 @@ mod formats;
 mod kinds;
 mod mapping;
 mod remote_write;
+mod seeds;
 mod sentry;
 mod sentry_bad_input;
 pub(crate) mod services;

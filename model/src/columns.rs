@@ -1,6 +1,8 @@
 //! Columns: what the collector fills and the store encodes. A block is one table's rows, column by column, in the layout of
 //! ClickHouse's Native format, so that encoding is little more than copying.
 
+mod select;
+
 use std::fmt;
 use std::hash::BuildHasher;
 use std::io::Write;

@@ -25,6 +25,7 @@ pub mod severity;
 pub mod sink;
 pub mod state;
 pub mod tables;
+pub mod tail;
 pub mod tenant;
 #[cfg(feature = "testing")]
 pub mod testing;

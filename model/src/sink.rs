@@ -1,5 +1,6 @@
 //! The port that intake writes through: acknowledged means durable. `store` implements it with the write-ahead log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,6 +8,7 @@ use async_trait::async_trait;
 use crate::columns::TableBlock;
 use crate::labels::Labels;
 use crate::query::SeriesSample;
+use crate::tail::TailPolicy;
 use crate::tenant::TenantId;
 use crate::time::Timestamp;
 
@@ -102,6 +104,9 @@ impl Refusal {
 pub trait TelemetrySink: Send + Sync {
     /// Returns after the batch is durable, or refuses it whole. A batch without rows is `Durable` at once.
     async fn append(&self, batch: Batch) -> Result<Appended, Refusal>;
+
+    /// Decides about rows of [`crate::tables::UNDECIDED_SPANS`] by this policy from now on; without one, all of them are kept.
+    fn set_tail_policy(&self, _policy: Option<Arc<TailPolicy>>) {}
 }
 
 /// Writes series that Watchfire computes itself: recording rules, `ALERTS`, health checks.

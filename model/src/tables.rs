@@ -63,7 +63,7 @@ pub static SPANS: TableSpec = TableSpec {
     ],
 };
 
-/// Log records. `ts` is the event time, or the observed time where the sender gave none.
+/// Log records. `ts` is the event time, or the observed time where the sender gave none; `sample_rate` is how many records one stands for.
 pub static LOGS: TableSpec = TableSpec {
     number: 2,
     name: "logs",
@@ -89,6 +89,7 @@ pub static LOGS: TableSpec = TableSpec {
         col("dropped_attributes", UInt32),
         col("resource_schema_url", LowCardinality),
         col("scope_schema_url", LowCardinality),
+        col("sample_rate", UInt32),
     ],
 };
 
@@ -249,10 +250,41 @@ pub static EXEMPLARS: TableSpec = TableSpec {
     ],
 };
 
+/// Templates of log records, one row for each template and severity of a request: `count` records (before sampling) from `first_ts` to
+/// `last_ts`, one of which is the `sample`. `pattern_id` is xxh3-64 of `template`; `<*>` in it stands for what varies.
+pub static PATTERNS: TableSpec = TableSpec {
+    number: 10,
+    name: "patterns",
+    columns: &[
+        col("tenant", LowCardinality),
+        col("service", LowCardinality),
+        col("pattern_id", UInt64),
+        col("severity_number", UInt8),
+        col("first_ts", DateTime64Nanos),
+        col("last_ts", DateTime64Nanos),
+        col("received", DateTime64Millis),
+        col("count", UInt64),
+        col("template", ColumnType::String),
+        col("sample", ColumnType::String),
+        col("retention_days", UInt16),
+    ],
+};
+
 /// All of them.
-pub static ALL: [&TableSpec; 9] = [&SPANS, &LOGS, &SERIES, &POINTS, &HISTOGRAMS, &ERROR_EVENTS, &EXP_HISTOGRAMS, &SUMMARIES, &EXEMPLARS];
+pub static ALL: [&TableSpec; 10] =
+    [&SPANS, &LOGS, &SERIES, &POINTS, &HISTOGRAMS, &ERROR_EVENTS, &EXP_HISTOGRAMS, &SUMMARIES, &EXEMPLARS, &PATTERNS];
+
+/// Spans that wait in the log for the decision about their trace: rows of [`SPANS`] that may not be sent yet. Never in ClickHouse.
+pub static UNDECIDED_SPANS: TableSpec = TableSpec { number: 100, name: "spans", columns: SPANS.columns };
+
+/// Blocks of [`UNDECIDED_SPANS`] that are decided: what is kept of them stands in the same record of the log. Never in ClickHouse.
+pub static TAIL_DECISIONS: TableSpec =
+    TableSpec { number: 101, name: "tail_decisions", columns: &[col("segment", UInt64), col("offset", UInt64)] };
+
+/// What stands in the log only.
+pub static LOG_ONLY: [&TableSpec; 2] = [&UNDECIDED_SPANS, &TAIL_DECISIONS];
 
 /// The table with the number that a WAL record holds.
 pub fn by_number(number: u16) -> Option<&'static TableSpec> {
-    ALL.into_iter().find(|table| table.number == number)
+    ALL.into_iter().chain(LOG_ONLY).find(|table| table.number == number)
 }

@@ -6,6 +6,8 @@ pub mod client;
 pub mod deployments;
 pub mod errors;
 pub mod keys;
+mod processing;
+pub mod rules;
 pub mod serve;
 pub mod table;
 pub mod talk;
@@ -70,6 +72,9 @@ pub enum Command {
         #[arg(long)]
         print_defaults: bool,
     },
+    /// Try processing out: rules, redaction, sampling, limits.
+    #[command(subcommand)]
+    Pipeline(PipelineCommand),
     /// How the running server is.
     Status,
     /// The incidents, newest first.
@@ -119,6 +124,9 @@ pub enum Command {
     /// What was sent to whom; dead letters; replay.
     #[command(subcommand)]
     Deliveries(DeliveriesCommand),
+    /// Test rules, take over those of Prometheus and Alertmanager, replay history.
+    #[command(subcommand)]
+    Rules(rules::RulesCommand),
     /// API keys. Works on the data folder, with or without a running server.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -126,6 +134,17 @@ pub enum Command {
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
+    },
+}
+
+/// What to do with processing.
+#[derive(Debug, Subcommand)]
+pub enum PipelineCommand {
+    /// Print what would be stored of a request, and which rule changed what. Stores nothing and asks no server.
+    Test {
+        /// A file with OTLP JSON of spans, log records or metrics, one object or several; `-` is standard input.
+        #[arg(long, value_name = "FILE")]
+        input: PathBuf,
     },
 }
 
@@ -323,9 +342,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Check { print_defaults } => check::check(&common, print_defaults),
+        Command::Pipeline(command) => processing::run(&common, &command),
         Command::Serve => block_on(serve::serve(&common)),
         Command::Demo(demo) => block_on(crate::demo::run(&common, &demo)),
         Command::Keys(keys) => block_on(keys::run(&common, keys)),
+        Command::Rules(command) => block_on(rules::run(&common, command)),
         other => block_on(talk::run(&common, other)),
     }
 }

@@ -26,6 +26,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Intake.
     pub collector: collector::Config,
+    /// What happens to records before they are stored.
+    pub pipeline: collector::pipeline::Config,
     /// Targets that are asked for their metrics.
     pub scrape: collector::scrape::Config,
     /// Rules and ladders.
@@ -95,6 +97,8 @@ pub struct StorageConfig {
     pub postgres_url: Option<Secret>,
     /// The write-ahead log.
     pub wal: WalSettings,
+    /// PromQL.
+    pub queries: QuerySettings,
     /// How long done and cancelled work rows (deliveries, timers) are kept.
     pub finished_work: Span,
 }
@@ -105,8 +109,25 @@ impl Default for StorageConfig {
             clickhouse: ClickHouseConfig::default(),
             postgres_url: None,
             wal: WalSettings::default(),
+            queries: QuerySettings::default(),
             finished_work: Span::secs(30 * 86_400),
         }
+    }
+}
+
+/// What PromQL may take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuerySettings {
+    /// What one question to the store may hold in the store's memory.
+    pub memory: ByteCount,
+    /// Answers of range queries, kept for when they are asked again; 0: none.
+    pub cache: ByteCount,
+}
+
+impl Default for QuerySettings {
+    fn default() -> Self {
+        QuerySettings { memory: ByteCount(1 << 30), cache: ByteCount(64 << 20) }
     }
 }
 
@@ -312,6 +333,7 @@ impl Config {
         problems.extend(self.errors.check());
         problems.extend(self.remediation.check());
         problems.extend(self.collector.check().err().map(|error| format!("collector: {error}")));
+        problems.extend(collector::pipeline::Pipeline::new(&self.pipeline).err().into_iter().flatten().map(|problem| problem.to_string()));
         problems.extend(self.scrape.problems());
         problems.extend(crate::observe::Spans::parse(&self.observe.spans).err());
         problems.extend(self.storage.clickhouse.problems());

@@ -10,6 +10,7 @@ use std::time::Duration;
 use alerting::delivery::DeliveryWorker;
 use alerting::{Alerting, AlertingDeps, RuleSet};
 use anyhow::Context;
+use collector::pipeline::Pipeline;
 use collector::scrape::Scraper;
 use collector::{Collector, Sockets};
 use dashboards::Sources;
@@ -19,6 +20,7 @@ use model::drive::{Follower, Nudge, Worker};
 use model::fingerprint::Rules;
 use model::ids::{IdSource, RandomIds};
 use model::query::{Freshness, MetricCatalog, MetricQuery};
+use model::sink::TelemetrySink;
 use model::state::{Fence, StateStore};
 use model::tenant::TenantId;
 use model::time::{Clock, SystemClock};
@@ -31,6 +33,8 @@ use store::engine::supervisor::{Supervisor, SupervisorConfig};
 use store::errors::ClickHouseErrors;
 use store::evidence::ClickHouseEvidence;
 use store::promql::PromQl;
+use store::promql::arrivals::{Arrivals, Watched};
+use store::promql::cache::Cache;
 use store::promql::clickhouse::ClickHouseSource;
 use store::sql::GuardedSql;
 use store::state::{PostgresState, SqliteState};
@@ -183,6 +187,33 @@ fn node_name(data_dir: &Path, ids: &dyn IdSource) -> anyhow::Result<String> {
     Ok(name)
 }
 
+/// Questions to the store at the same time: of people, and of rules. The embedded engine runs eight statements at once; what is left over
+/// is for inserts.
+const TURNS: (usize, usize) = (3, 2);
+
+/// PromQL for people, PromQL for rules (with turns of its own, so that no dashboard delays an alert), and the way into the log.
+fn queries(
+    config: &Config,
+    clickhouse: &ClickHouse,
+    wal: &Wal,
+    clock: &Arc<dyn Clock>,
+    registry: &Registry,
+) -> anyhow::Result<(PromQl, PromQl, Arc<dyn TelemetrySink>)> {
+    let settings = &config.storage.queries;
+    let source = |turns| Arc::new(ClickHouseSource::new(clickhouse.client()).with_memory(settings.memory.0).with_turns(turns));
+    let promql = PromQl::new(source(TURNS.0)).with_metrics(registry)?;
+    let for_rules = promql.apart(source(TURNS.1), 20);
+    let is_alone = config.storage.postgres_url.is_none() && config.storage.clickhouse.url.is_none();
+    let sink: Arc<dyn TelemetrySink> = Arc::new(wal.clone());
+    if !is_alone || settings.cache.0 == 0 {
+        return Ok((promql, for_rules, sink));
+    }
+    let log = wal.clone();
+    let arrivals = Arrivals::new(clock.clone(), Box::new(move || log.health().lag));
+    let cache = Arc::new(Cache::new(arrivals, usize::try_from(settings.cache.0).unwrap_or(usize::MAX), registry)?);
+    Ok((promql.with_cache(cache.clone()), for_rules, Arc::new(Watched::new(sink, cache))))
+}
+
 async fn first_key(config: &Config, state: &dyn StateStore, ids: &dyn IdSource) -> anyhow::Result<()> {
     let Some(path) = &config.server.first_key_file else { return Ok(()) };
     if !keys::list(state).await?.is_empty() {
@@ -244,15 +275,21 @@ pub async fn start(
     let (clickhouse, engine) =
         open_clickhouse(&config, &data_dir, executable, library, visitors.as_ref(), clock.clone(), &registry).await?;
     addresses.sql = engine.as_ref().and_then(|engine| engine.status().tcp);
-    wal.start_writer(Arc::new(clickhouse.clone()));
     registry.register(Box::new(Processes::new(engine.clone())?))?;
-    let promql = Arc::new(PromQl::new(Arc::new(ClickHouseSource::new(clickhouse.client()))).with_metrics(&registry)?);
+    let (promql, for_rules, sink) = queries(&config, &clickhouse, &wal, &clock, &registry)?;
+    let promql = Arc::new(promql);
     let metrics: Arc<dyn MetricQuery> = Arc::new(Traced(promql.clone()));
-    let series = Arc::new(WalSeries::new(Arc::new(wal.clone()), clock.clone(), WalSeriesConfig::default()));
+    let for_rules: Arc<dyn MetricQuery> = Arc::new(Traced(Arc::new(for_rules)));
+    let series = Arc::new(WalSeries::new(sink.clone(), clock.clone(), WalSeriesConfig::default()));
     let arrival = Arrival::new(&node, series.clone(), clickhouse.clone(), clock.clone(), &registry)?;
 
     // Intake, rules, incidents, repair: in the order of the data.
-    let collector = Collector::new(config.collector.clone(), Arc::new(wal.clone()), clock.clone(), &registry)?;
+    let collector = Collector::new(config.collector.clone(), sink, clock.clone(), &registry)?;
+    let processing = Pipeline::new(&config.pipeline)
+        .map_err(|problems| anyhow::anyhow!(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    collector.set_pipeline(Arc::new(processing));
+    // Not before: spans that wait since before the start are decided as the pipeline says.
+    wal.start_writer(Arc::new(clickhouse.clone()));
     collector.set_error_rules(Rules::new(&config.errors.rules).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?);
     let scraper = Scraper::new(&config.scrape, beside(config_file.as_deref()), &node, collector.clone(), &registry)?;
     let public_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", addresses.http));
@@ -265,7 +302,7 @@ pub async fn start(
         config: alerting_config,
         rules,
         state: state.clone(),
-        metrics: metrics.clone(),
+        metrics: for_rules,
         series: series.clone(),
         clock: clock.clone(),
         ids: ids.clone(),

@@ -1,5 +1,6 @@
-//! Takes up a changed configuration while Watchfire runs: rules of alerts and of grouping, escalations, receivers, remediations and scrape jobs. In: a freshly read
-//! configuration. Out: the parts go on with it, all or none; what needs a restart is named. A configuration with a mistake changes
+//! Takes up a changed configuration while Watchfire runs: rules of alerts and of grouping, escalations, receivers, remediations,
+//! scrape jobs and processing. In: a freshly read configuration. Out: the parts go on with it, all or none; what needs a restart is
+//! named. A configuration with a mistake changes
 //! nothing and is told in the log and by `watchfire_config_last_reload_successful`.
 
 pub mod changes;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use alerting::Alerting;
 use alerting::delivery::DeliveryWorker;
 use collector::Collector;
+use collector::pipeline::Pipeline;
 use collector::scrape::Scraper;
 use model::fingerprint::Rules;
 use model::time::Clock;
@@ -29,7 +31,7 @@ pub struct Parts {
     pub delivery: Arc<DeliveryWorker>,
     /// Remediations.
     pub remediation: Remediation,
-    /// Rules that group errors.
+    /// Processing, and rules that group errors.
     pub collector: Collector,
     /// Jobs and their targets.
     pub scraper: Scraper,
@@ -97,9 +99,12 @@ impl Reloading {
         }
         let grouping = Rules::new(&next.errors.rules).map_err(|problems| problems.join("; "))?;
         let rules = load_rules(&next, self.file.as_deref()).map_err(|problems| problems.join("; "))?;
+        let pipeline =
+            Pipeline::new(&next.pipeline).map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
         let scrape = self.parts.scraper.prepare(&next.scrape).map_err(|error| crate::runtime::chain(&error))?;
         self.parts.delivery.reload(&next.receivers).map_err(|error| crate::runtime::chain(&error))?;
         let count = rules.len();
+        self.parts.collector.set_pipeline(Arc::new(pipeline));
         self.parts.remediation.reload(next.remediation.remediations.clone());
         self.parts.alerting.reload(rules);
         self.parts.collector.set_error_rules(grouping);

@@ -3,7 +3,9 @@
 //! Ranges and lookback are left-open. Fails with the error types of Prometheus; stops when its future is dropped.
 
 pub mod aggregate;
+pub mod arrivals;
 pub mod binary;
+pub mod cache;
 mod catalog;
 pub mod clickhouse;
 pub mod eval;
@@ -30,7 +32,8 @@ use model::tenant::TenantId;
 use model::time::{Stopwatch, Timestamp};
 use tokio::sync::Semaphore;
 
-use eval::{Evaluator, LoadedSeries, Setting, extents};
+use cache::{Cache, Key, join};
+use eval::{Evaluator, Loaded, Setting, needs};
 use load::{LoadLimits, load};
 use metrics::Metrics;
 use plan::{Node, Plan, Root};
@@ -60,11 +63,13 @@ impl Default for Limits {
 }
 
 /// The evaluator behind `model`'s ports.
+#[derive(Clone)]
 pub struct PromQl {
     source: Arc<dyn SeriesSource>,
     limits: Limits,
     permits: Arc<Semaphore>,
-    metrics: Option<Metrics>,
+    metrics: Option<Arc<Metrics>>,
+    cache: Option<Arc<Cache>>,
 }
 
 /// Sets the flag when the future that waits is dropped.
@@ -96,7 +101,7 @@ impl PromQl {
     /// Over a source, with the default limits and without metrics.
     pub fn new(source: Arc<dyn SeriesSource>) -> Self {
         let limits = Limits::default();
-        PromQl { source, limits, permits: Arc::new(Semaphore::new(limits.concurrency)), metrics: None }
+        PromQl { source, limits, permits: Arc::new(Semaphore::new(limits.concurrency)), metrics: None, cache: None }
     }
 
     /// With other limits.
@@ -108,8 +113,80 @@ impl PromQl {
 
     /// Counts and times its queries in a registry (`watchfire_promql_...`). Fails if the registry has these metrics already.
     pub fn with_metrics(mut self, registry: &prometheus::Registry) -> Result<Self, prometheus::Error> {
-        self.metrics = Some(Metrics::register(registry)?);
+        self.metrics = Some(Arc::new(Metrics::register(registry)?));
         Ok(self)
+    }
+
+    /// Keeps the answers of range queries for when they are asked again.
+    pub fn with_cache(mut self, cache: Arc<Cache>) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// The same over another source with turns of its own, so that nobody who waits here keeps those there waiting. Without the cache.
+    pub fn apart(&self, source: Arc<dyn SeriesSource>, concurrency: usize) -> Self {
+        let limits = Limits { concurrency, ..self.limits };
+        PromQl { source, limits, permits: Arc::new(Semaphore::new(concurrency.max(1))), metrics: self.metrics.clone(), cache: None }
+    }
+
+    fn setting(&self, query: Frame, options: &QueryOptions) -> Setting {
+        Setting {
+            query,
+            lookback: as_millis(options.lookback).max(1),
+            subquery_step: as_millis(self.limits.subquery_step),
+            max_samples: self.limits.max_samples,
+        }
+    }
+
+    /// A range query, as far as it is not known from before.
+    async fn matrix(&self, tenant: &TenantId, expr: &str, plan: Plan, frame: Frame, options: &QueryOptions) -> Result<Answer, QueryError> {
+        let setting = self.setting(frame, options);
+        let steady = || options.overlay.is_empty() && needs(&plan.root, plan.selectors.len(), &setting).steady;
+        let Some(cache) = self.cache.as_ref().filter(|_| steady()) else { return self.computed(tenant, plan, frame, options).await };
+        let key = Key {
+            tenant: tenant.clone(),
+            expr: expr.to_owned(),
+            step: frame.step,
+            phase: frame.start.rem_euclid(frame.step),
+            steps: frame.len(),
+            lookback: setting.lookback,
+        };
+        let seen = cache.arrivals().seen(tenant);
+        let answer = match cache.find(&key, &frame) {
+            Some(known) => {
+                let rest = Frame { start: known.end + frame.step, ..frame };
+                cache.count(frame.len() - rest.len(), rest.len());
+                let rest = if rest.is_empty() { None } else { Some(self.computed(tenant, plan, rest, options).await?) };
+                join(&known, &frame, rest)
+            }
+            None => {
+                cache.count(0, frame.len());
+                self.computed(tenant, plan, frame, options).await?
+            }
+        };
+        cache.keep(key, &frame, &answer, seen);
+        Ok(answer)
+    }
+
+    /// A range query: all steps.
+    async fn computed(&self, tenant: &TenantId, plan: Plan, frame: Frame, options: &QueryOptions) -> Result<Answer, QueryError> {
+        let Ran { outcome, notes, matched, samples } = self.run(tenant, plan, frame, options).await?;
+        let mut native = Vec::new();
+        let mut series = match outcome {
+            Outcome::Matrix(series, histograms) => {
+                native = histograms;
+                series
+            }
+            Outcome::Value(Value::Text(_)) => Vec::new(),
+            Outcome::Value(Value::Scalar(numbers)) => vec![as_series(Column::new(model::labels::Labels::empty(), numbers), &frame)],
+            Outcome::Value(Value::Vector(columns)) => {
+                native = histograms(&columns, &frame);
+                columns.into_iter().map(|column| as_series(column, &frame)).filter(|series| !series.samples.is_empty()).collect()
+            }
+        };
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        native.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(answer(QueryValue::Matrix(series), native, notes, (matched, samples)))
     }
 
     async fn run(&self, tenant: &TenantId, plan: Plan, query: Frame, options: &QueryOptions) -> Result<Ran, QueryError> {
@@ -125,17 +202,12 @@ impl PromQl {
 
     async fn load_and_evaluate(&self, tenant: &TenantId, plan: Plan, query: Frame, options: &QueryOptions) -> Result<Ran, QueryError> {
         let _permit = self.permits.acquire().await.map_err(|_| QueryError::Unavailable("the server is stopping".to_owned()))?;
-        let setting = Setting {
-            query,
-            lookback: as_millis(options.lookback).max(1),
-            subquery_step: as_millis(self.limits.subquery_step),
-            max_samples: self.limits.max_samples,
-        };
-        let spans = extents(&plan.root, plan.selectors.len(), &setting);
+        let setting = self.setting(query, options);
+        let spans = needs(&plan.root, plan.selectors.len(), &setting).extents;
         let limits = LoadLimits { max_series: self.limits.max_series, max_samples: self.limits.max_samples, timeout: options.timeout };
         let data = load(self.source.as_ref(), tenant, &plan.selectors, &spans, &options.overlay, limits).await?;
         let matched = data.iter().any(|series| !series.is_empty());
-        let samples = data.iter().flat_map(|all| all.iter()).map(|series| series.times.len()).sum();
+        let samples = data.iter().map(|loaded| loaded.read()).sum();
         let cancel = CancelOnDrop(Arc::new(AtomicBool::new(false)));
         let flag = Arc::clone(&cancel.0);
         let evaluated = tokio::task::spawn_blocking(move || evaluate(&plan, &setting, &data, &flag))
@@ -146,7 +218,7 @@ impl PromQl {
     }
 }
 
-fn evaluate(plan: &Plan, setting: &Setting, data: &[Arc<Vec<LoadedSeries>>], cancelled: &AtomicBool) -> Evaluated {
+fn evaluate(plan: &Plan, setting: &Setting, data: &[Arc<Loaded>], cancelled: &AtomicBool) -> Evaluated {
     let mut evaluator = Evaluator { data, setting, cancelled, notes: notes::Notes::default() };
     let outcome = match &plan.root {
         Root::Node(node) => Outcome::Value(evaluator.node(node, &setting.query)?),
@@ -254,23 +326,7 @@ impl MetricQuery for PromQl {
                 self.limits.max_steps
             )));
         }
-        let Ran { outcome, notes, matched, samples } = self.run(tenant, plan, frame, options).await?;
-        let mut native = Vec::new();
-        let mut series = match outcome {
-            Outcome::Matrix(series, histograms) => {
-                native = histograms;
-                series
-            }
-            Outcome::Value(Value::Text(_)) => Vec::new(),
-            Outcome::Value(Value::Scalar(numbers)) => vec![as_series(Column::new(model::labels::Labels::empty(), numbers), &frame)],
-            Outcome::Value(Value::Vector(columns)) => {
-                native = histograms(&columns, &frame);
-                columns.into_iter().map(|column| as_series(column, &frame)).filter(|series| !series.samples.is_empty()).collect()
-            }
-        };
-        series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        native.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(answer(QueryValue::Matrix(series), native, notes, (matched, samples)))
+        self.matrix(tenant, expr, plan, frame, options).await
     }
 
     fn check(&self, expr: &str) -> Result<(), QueryError> {

@@ -27,7 +27,7 @@ pub use refused::SqlRefused;
 pub use visitors::TenantGuard;
 
 /// Tables with a column `tenant` that statements may read themselves; all other names in [`TABLES`] are views over them.
-pub const BASE_TABLES: [&str; 11] = [
+pub const BASE_TABLES: [&str; 12] = [
     "spans",
     "logs",
     "series",
@@ -36,6 +36,7 @@ pub const BASE_TABLES: [&str; 11] = [
     "exp_histograms",
     "summaries",
     "exemplars",
+    "patterns",
     "error_events",
     "trace_index",
     "error_arrivals",

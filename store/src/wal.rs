@@ -26,6 +26,7 @@ pub(crate) mod requests;
 pub(crate) mod segments;
 pub mod series;
 pub(crate) mod sink;
+pub(crate) mod tail;
 pub mod verdict;
 pub mod writer;
 

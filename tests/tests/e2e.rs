@@ -12,6 +12,8 @@ mod arrival;
 mod bad_formats;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
+#[path = "e2e/bad_requests.rs"]
+mod bad_requests;
 #[path = "e2e/clickhouse_url.rs"]
 mod clickhouse_url;
 #[path = "e2e/command_line.rs"]
@@ -22,14 +24,22 @@ mod deliveries;
 mod deploy;
 #[path = "e2e/issues.rs"]
 mod issues;
+#[path = "e2e/otlp_examples.rs"]
+mod otlp_examples;
+#[path = "e2e/otlp_senders.rs"]
+mod otlp_senders;
 #[path = "e2e/own_spans.rs"]
 mod own_spans;
+#[path = "e2e/processing.rs"]
+mod processing;
 #[path = "e2e/prometheus_api.rs"]
 mod prometheus_api;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[path = "e2e/remote_write.rs"]
 mod remote_write;
+#[path = "e2e/rule_tests.rs"]
+mod rule_tests;
 #[path = "e2e/scrape.rs"]
 mod scrape;
 #[path = "e2e/sentry.rs"]
@@ -38,6 +48,8 @@ mod sentry;
 mod spine;
 #[path = "e2e/sql_listener.rs"]
 mod sql_listener;
+#[path = "e2e/tail_sampling.rs"]
+mod tail_sampling;
 #[path = "e2e/tree.rs"]
 mod tree;
 

@@ -5,12 +5,16 @@ mod metrics;
 mod scalar;
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use opentelemetry_proto::tonic::{logs::v1 as logs, trace::v1 as trace};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::DecodeError;
 use crate::record;
@@ -30,15 +34,34 @@ struct AnyValue {
     bytes_value: Option<Base64>,
 }
 
-#[derive(Deserialize)]
-#[serde(default)]
+/// The values of a list or a map: `{"values": [...]}`, or the bare list that the specification's own example of events has.
 struct Values<T> {
     values: List<T>,
 }
 
-impl<T> Default for Values<T> {
-    fn default() -> Self {
-        Values { values: List::default() }
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Values<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Shapes<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Shapes<T> {
+            type Value = Values<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with `values`")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+                let mut values = List::default();
+                while let Some(name) = fields.next_key::<Cow<'de, str>>()? {
+                    match &*name {
+                        "values" => values = fields.next_value()?,
+                        _ => drop(fields.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(Values { values })
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+                Ok(Values { values: List::deserialize(SeqAccessDeserializer::new(items))? })
+            }
+        }
+        from.deserialize_any(Shapes(PhantomData))
     }
 }
 
@@ -311,8 +334,13 @@ pub(crate) fn logs(body: &[u8], to: &mut Builder<'_, '_>) -> Result<(), DecodeEr
     Ok(())
 }
 
+/// A request is an object; a list would be read as its fields in order.
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, DecodeError> {
-    Ok(serde_json::from_str(std::str::from_utf8(body)?)?)
+    let text = std::str::from_utf8(body)?;
+    if text.trim_ascii_start().starts_with('[') {
+        return Err(DecodeError::Json(serde::de::Error::custom("expected an object, found a list")));
+    }
+    Ok(serde_json::from_str(text)?)
 }
 
 /// `ExportLogsServiceRequest`.

@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{Frame, fingerprint, normalize, parse, raised_kind, raised_message};
 use crate::columns::ErrorColumns;
+use crate::pipeline::redact::Counts;
 use crate::record::{Attribute, Attributes, Text};
 use crate::rows::attributes::{Pairs, cut, find, find_any};
 use crate::rows::tally::{Part, Tally};
@@ -131,6 +132,8 @@ pub(crate) struct ErrorRows<'a> {
     arrival: Arrival<'a>,
     window: Window,
     rows: ErrorColumns,
+    /// Secrets that were not redacted before: in events that came by another way than spans and log records.
+    redacted: Counts,
     /// The configured rules of grouping.
     rules: Arc<Rules>,
     /// How often the same exception stood in the request: equal ones are different events.
@@ -144,7 +147,8 @@ impl<'a> ErrorRows<'a> {
     /// No events yet.
     pub(crate) fn new(arrival: Arrival<'a>) -> Self {
         let window = arrival.window(arrival.limits.retention.errors);
-        ErrorRows { arrival, window, rows: ErrorColumns::default(), rules: arrival.limits.rules(), seen: HashMap::new() }
+        let (rows, redacted) = (ErrorColumns::default(), Counts::default());
+        ErrorRows { arrival, window, rows, redacted, rules: arrival.limits.rules(), seen: HashMap::new() }
     }
 
     /// The block.
@@ -152,13 +156,54 @@ impl<'a> ErrorRows<'a> {
         self.rows.into_block()
     }
 
+    /// What was redacted in events themselves.
+    pub(crate) fn redacted(&mut self) -> &mut Counts {
+        &mut self.redacted
+    }
+
     /// The time of an event as stored; `None` where it is outside what is kept.
     pub(crate) fn time(&self, unix_nano: u64) -> Option<i64> {
         self.window.check(unix_nano).ok()
     }
 
-    /// Adds an event, under the fingerprint that the rules decide on.
+    /// Adds an event. Its texts are redacted here, whatever way they came. Who computes its fingerprint redacts before what that is
+    /// made of ([`crate::rows::Builder::redact`]).
     pub(crate) fn push(&mut self, event: &ErrorEvent<'_>) {
+        let Some(redactor) = &self.arrival.pipeline.redactor else { return self.push_clean(event) };
+        let counts = &mut self.redacted;
+        let mut clean = |text| redactor.redact(text, counts).map_or(Cow::Borrowed(text), Cow::Owned);
+        let [project, kind, message, normalized, level] =
+            [event.project, event.kind, event.message, event.normalized, event.level].map(&mut clean);
+        let [release, environment, user, stack] = [event.release, event.environment, event.user, event.stack].map(&mut clean);
+        let frames: Vec<Frame> = event
+            .frames
+            .iter()
+            .map(|frame| Frame { function: clean(&frame.function).into_owned(), file: clean(&frame.file).into_owned(), ..frame.clone() })
+            .collect();
+        let mut tags: Vec<Attribute<'_>> =
+            event.tags.iter().map(|(key, value)| Attribute::text(Cow::Borrowed(key.as_ref()), Cow::Borrowed(value.as_ref()))).collect();
+        let grouped_by = event.grouped_by.as_deref().map(|words| clean(words).into_owned());
+        redactor.attributes(&mut tags, counts);
+        let tags: Pairs<'_> = tags.into_iter().map(|tag| (tag.key, tag.value.into_text())).collect();
+        self.push_clean(&ErrorEvent {
+            project: &project,
+            kind: &kind,
+            message: &message,
+            normalized: &normalized,
+            level: &level,
+            release: &release,
+            environment: &environment,
+            user: &user,
+            stack: &stack,
+            frames: &frames,
+            tags: &tags,
+            grouped_by,
+            ..*event
+        });
+    }
+
+    /// Adds an event that holds no secrets any more, under the fingerprint that the rules decide on.
+    fn push_clean(&mut self, event: &ErrorEvent<'_>) {
         let grouping = group(&self.rules, event);
         let to = &mut self.rows;
         to.tenant.push(self.arrival.tenant.as_str().as_bytes());

@@ -11,11 +11,13 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::Builder;
 use super::attributes::{Pairs, push_row, tidy};
-use super::points::STALE_NAN;
+use super::points::{Growth, Place, STALE_NAN, overflow};
 use super::tally::{Part, Reason};
 use crate::admission::Full;
 use crate::family::Family;
-use crate::record::{Attribute, Attributes, Data, Exemplar, Exponential, Histogram, Text};
+use crate::pipeline::cardinality::Verdict;
+use crate::pipeline::rates::Flow;
+use crate::record::{Attribute, Attributes, Data, Exemplar, Exponential, Histogram, Resource, Scope, Text};
 use crate::series::{Description, Hashed, LabelSet, SeriesKey, SeriesKind};
 
 /// Bit 0 of a row's flags: no recorded value.
@@ -48,6 +50,9 @@ pub(crate) fn identity(scratch: &mut Vec<u8>, tenant: &TenantId, labels: &[(Cow<
     }
     xxh3_128(scratch)
 }
+
+/// Labels of a series, `__name__` among them.
+pub(crate) type SeriesLabels<'l> = [(Cow<'l, str>, Cow<'l, str>)];
 
 /// What the samples of a series are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,20 +130,48 @@ impl Builder<'_, '_> {
         self.arrival.tenant
     }
 
-    /// [`identity`] with this builder's buffer and tenant.
-    pub(crate) fn identity(&mut self, labels: &[(Cow<'_, str>, Cow<'_, str>)]) -> u128 {
-        identity(&mut self.scratch, self.arrival.tenant, labels)
+    /// Processes the labels of a series before its samples come; its [`identity`], or `None` where a rule drops it with its `records`.
+    pub(crate) fn identity<'l>(&mut self, labels: &mut Vec<(Cow<'l, str>, Cow<'l, str>)>, records: u64) -> Option<u128> {
+        if let Some(stage) = &mut self.stage {
+            if self.resource.serial == 0 {
+                stage.resource(&mut Resource::default());
+                stage.scope(&mut Scope::default());
+                self.resource.serial = 1;
+            }
+            if !stage.series(labels, records) {
+                self.tally.records += records;
+                self.load.add_many(Flow::Metrics, records);
+                return None;
+            }
+        }
+        let sent = identity(&mut self.scratch, self.arrival.tenant, labels);
+        // Another pipeline may give the same labels another name.
+        Some(sent ^ (u128::from(self.arrival.pipeline.generation) << 64))
+    }
+
+    /// As [`Builder::identity`], for labels that are kept from one scrape to the next with the identity that they have as they are;
+    /// `None` where a rule drops the series.
+    pub(crate) fn processed<'l>(&mut self, labels: &'l SeriesLabels<'l>, identity: u128) -> Option<(Cow<'l, SeriesLabels<'l>>, u128)> {
+        let as_they_are = self.stage.as_ref().is_none_or(|stage| stage.leaves(labels));
+        if as_they_are {
+            return Some((Cow::Borrowed(labels), identity ^ (u128::from(self.arrival.pipeline.generation) << 64)));
+        }
+        let mut labels = labels.to_vec();
+        let identity = self.identity(&mut labels, 1)?;
+        Some((Cow::Owned(labels), identity))
     }
 
     /// Counts records of a series that can never be stored.
     pub(crate) fn refuse(&mut self, reason: Reason, count: u64) {
         self.tally.records += count;
+        self.load.add_many(Flow::Metrics, count);
         self.tally.reject(reason, count);
     }
 
     /// Adds a number sample; times in milliseconds, `start` 0 where unknown. Says whether it was kept.
     pub(crate) fn number(&mut self, series: &Named<'_>, at: i64, start: i64, value: f64) -> Result<bool, Full> {
         self.count()?;
+        self.load.add(Flow::Metrics);
         let kept = self.number_row(series, at, start, value);
         self.tally.written.samples += u64::from(kept.is_ok());
         Ok(self.note(kept))
@@ -147,6 +180,7 @@ impl Builder<'_, '_> {
     /// Adds a native histogram sample; times in milliseconds. Says whether it was kept.
     pub(crate) fn native(&mut self, series: &Named<'_>, at: i64, start: i64, sample: &mut Native) -> Result<bool, Full> {
         self.count()?;
+        self.load.add(Flow::Metrics);
         let kept = self.native_row(series, at, start, sample);
         self.tally.written.histograms += u64::from(kept.is_ok());
         Ok(self.note(kept))
@@ -162,10 +196,23 @@ impl Builder<'_, '_> {
     /// A sample that the request holds twice is stored once.
     fn number_row(&mut self, series: &Named<'_>, at: i64, start: i64, value: f64) -> Result<(), Reason> {
         self.windows.metrics.check(nanos_of(at))?;
-        let fingerprint = self.named_fingerprint(series, Class::Numbers, at)?;
-        if !self.seen.first(fingerprint, at, value.to_bits())? {
-            return Ok(());
+        let stale = value.to_bits() == STALE_NAN;
+        match self.named_place(series, Class::Numbers, at, stale)? {
+            Place::Own(fingerprint) => {
+                if self.seen.first(fingerprint, at, value.to_bits())? {
+                    self.push_sample(series, fingerprint, at, start, value);
+                }
+                Ok(())
+            }
+            Place::Zero(zero) => {
+                zero.into_iter().for_each(|fingerprint| self.push_sample(series, fingerprint, at, start, 0.0));
+                Err(Reason::TooManySeries)
+            }
+            Place::Nowhere => Ok(()),
         }
+    }
+
+    fn push_sample(&mut self, series: &Named<'_>, fingerprint: u64, at: i64, start: i64, value: f64) {
         let to = &mut self.points;
         to.tenant.push(self.arrival.tenant.as_str().as_bytes());
         to.metric.push(series.name().as_bytes());
@@ -175,7 +222,6 @@ impl Builder<'_, '_> {
         to.value.push(value);
         to.flags.push(if value.to_bits() == STALE_NAN { NO_RECORDED_VALUE } else { 0 });
         to.retention_days.push(self.arrival.limits.retention.metrics);
-        Ok(())
     }
 
     fn native_row(&mut self, series: &Named<'_>, at: i64, start: i64, sample: &mut Native) -> Result<(), Reason> {
@@ -183,20 +229,40 @@ impl Builder<'_, '_> {
         let gauge = sample.gauge;
         match std::mem::take(&mut sample.data) {
             Data::Exponential(histogram) => {
-                let fingerprint = self.named_fingerprint(series, Class::Native { gauge }, at)?;
                 let counts = histogram.positive.counts.iter().chain(&histogram.negative.counts).copied();
-                if self.seen.first(fingerprint, at, says(counts, histogram.count, histogram.sum))? {
-                    self.exponential_row(series, fingerprint, at, start, &histogram, 0);
+                let says = says(counts, histogram.count, histogram.sum);
+                match self.named_place(series, Class::Native { gauge }, at, false)? {
+                    Place::Own(fingerprint) => {
+                        if self.seen.first(fingerprint, at, says)? {
+                            self.exponential_row(series, fingerprint, at, start, &histogram, 0);
+                        }
+                        Ok(())
+                    }
+                    Place::Zero(zero) => {
+                        let empty = Exponential::default();
+                        zero.into_iter().for_each(|fingerprint| self.exponential_row(series, fingerprint, at, start, &empty, 0));
+                        Err(Reason::TooManySeries)
+                    }
+                    Place::Nowhere => Ok(()),
                 }
-                Ok(())
             }
             Data::Histogram(histogram) => {
-                let fingerprint = self.named_fingerprint(series, Class::Custom { gauge }, at)?;
                 let counts = histogram.counts.iter().map(|count| *count as f64);
-                if self.seen.first(fingerprint, at, says(counts, histogram.count as f64, histogram.sum))? {
-                    self.explicit_row(series, fingerprint, at, start, histogram, 0);
+                let says = says(counts, histogram.count as f64, histogram.sum);
+                match self.named_place(series, Class::Custom { gauge }, at, false)? {
+                    Place::Own(fingerprint) => {
+                        if self.seen.first(fingerprint, at, says)? {
+                            self.explicit_row(series, fingerprint, at, start, histogram, 0);
+                        }
+                        Ok(())
+                    }
+                    Place::Zero(zero) => {
+                        let empty = || Histogram { counts: vec![0], ..Histogram::default() };
+                        zero.into_iter().for_each(|fingerprint| self.explicit_row(series, fingerprint, at, start, empty(), 0));
+                        Err(Reason::TooManySeries)
+                    }
+                    Place::Nowhere => Ok(()),
                 }
-                Ok(())
             }
             Data::None => self.stale_histogram(series, at),
             Data::Number(_) | Data::Summary(_) => Err(Reason::NoValue),
@@ -210,7 +276,7 @@ impl Builder<'_, '_> {
         if classes.is_empty() {
             classes.push(Class::Native { gauge: false });
         }
-        let fingerprint = self.named_fingerprint(series, classes[0], at)?;
+        let Place::Own(fingerprint) = self.named_place(series, classes[0], at, true)? else { return Ok(()) };
         if !self.seen.first(fingerprint, at, STALE_NAN)? {
             return Ok(());
         }
@@ -271,12 +337,15 @@ impl Builder<'_, '_> {
     /// Adds an exemplar of a series; one of another time than rows may have, or of a series that cannot be, is left out.
     pub(crate) fn named_exemplar(&mut self, series: &Named<'_>, at: i64, value: f64, labels: Pairs<'_>) {
         let limits = self.arrival.limits;
-        let Ok(fingerprint) = self.windows.metrics.check(nanos_of(at)).and_then(|_| self.exemplar_series(series, at)) else {
+        let Ok(Place::Own(fingerprint)) = self.windows.metrics.check(nanos_of(at)).and_then(|_| self.exemplar_series(series, at)) else {
             self.tally.cut(Part::Exemplar, 1);
             return;
         };
         self.tally.written.exemplars += 1;
         let mut exemplar = exemplar_of(value, labels);
+        if let (Some(stage), Some(redactor)) = (&mut self.stage, &self.arrival.pipeline.redactor) {
+            redactor.attributes(&mut exemplar.attributes.list, &mut stage.changes.redacted);
+        }
         tidy(&mut exemplar.attributes, limits, &mut self.tally);
         let to = &mut self.exemplars;
         to.tenant.push(self.arrival.tenant.as_str().as_bytes());
@@ -291,19 +360,19 @@ impl Builder<'_, '_> {
     }
 
     /// The series of an exemplar: it may come without samples, so whatever is known of it counts.
-    fn exemplar_series(&mut self, series: &Named<'_>, at: i64) -> Result<u64, Reason> {
+    fn exemplar_series(&mut self, series: &Named<'_>, at: i64) -> Result<Place, Reason> {
         let known = |class: &Class| self.series.find(series.key(*class), at);
         match [Class::Numbers].iter().chain(&Class::HISTOGRAMS).find_map(known) {
-            Some(fingerprint) => Ok(fingerprint),
-            None => self.named_fingerprint(series, Class::Numbers, at),
+            Some(fingerprint) => Ok(Place::Own(fingerprint)),
+            None => self.named_place(series, Class::Numbers, at, true),
         }
     }
 
-    /// The series of these labels; describes it where the store does not know it yet.
-    fn named_fingerprint(&mut self, series: &Named<'_>, class: Class, at: i64) -> Result<u64, Reason> {
+    /// The series of these labels; describes it where the store does not know it yet, without secrets and within the limits.
+    fn named_place(&mut self, series: &Named<'_>, class: Class, at: i64, stale: bool) -> Result<Place, Reason> {
         let key = series.key(class);
         if let Some(fingerprint) = self.series.find(key, at) {
-            return Ok(fingerprint);
+            return Ok(Place::Own(fingerprint));
         }
         let limits = self.arrival.limits;
         let name = series.name();
@@ -311,11 +380,14 @@ impl Builder<'_, '_> {
             return Err(if name.is_empty() { Reason::NoMetricName } else { Reason::BadMetricName });
         }
         check_labels(series.labels)?;
-        let others = || series.labels.iter().filter(|(name, _)| name != METRIC_NAME);
-        if others().any(|(name, value)| name.len() > limits.label_name || value.len() > limits.label_value) {
+        let others = series.labels.iter().filter(|(name, _)| name != METRIC_NAME);
+        let others: Vec<Attribute<'_>> = others.map(|(name, value)| Attribute::text(name.as_ref(), value.as_ref())).collect();
+        let clean = self.stage.as_mut().and_then(|stage| stage.labels(&others));
+        let labels: Pairs<'_> = clean.unwrap_or(others).into_iter().map(|one| (one.key, one.value.into_text())).collect();
+        if labels.iter().any(|(name, value)| name.len() > limits.label_name || value.len() > limits.label_value) {
             return Err(Reason::LabelTooLong);
         }
-        let set = LabelSet::new(name, others().map(|(name, value)| (Cow::Borrowed(name.as_ref()), Cow::Borrowed(value.as_ref()))));
+        let set = LabelSet::new(name, labels);
         if set.len() > limits.labels {
             return Err(Reason::TooManyLabels);
         }
@@ -327,17 +399,23 @@ impl Builder<'_, '_> {
             Class::Native { gauge } => (SeriesKind::ExponentialHistogram, if gauge { 0 } else { CUMULATIVE }, false),
             Class::Custom { gauge } => (SeriesKind::Histogram, if gauge { 0 } else { CUMULATIVE }, false),
         };
-        let about = Description {
-            metric: name,
-            kind,
-            temporality,
-            monotonic,
-            otel_name: name,
-            unit: &series.family.unit,
-            text: &series.family.help,
-            ..Description::default()
-        };
-        Ok(self.series.describe(key, &set, &about, at))
+        let mut help = Cow::Borrowed(series.family.help.as_ref());
+        if let (Some(stage), Some(redactor)) = (&mut self.stage, &self.arrival.pipeline.redactor) {
+            redactor.text(&mut help, &mut stage.changes.redacted);
+        }
+        let unit = &series.family.unit;
+        let about =
+            Description { metric: name, kind, temporality, monotonic, otel_name: name, unit, text: &help, ..Description::default() };
+        let arrival = self.arrival;
+        match arrival.active.admit(&arrival.pipeline.cardinality, arrival.tenant, name, set.fingerprint(), arrival.at) {
+            Verdict::Admitted => Ok(Place::Own(self.series.describe(key, &set, &about, at))),
+            Verdict::Refused => Err(Reason::TooManySeries),
+            Verdict::Overflow => {
+                self.overflowed_points += 1;
+                let growth = if temporality == CUMULATIVE { Growth::Cumulative } else { Growth::None };
+                Ok(if stale { Place::Nowhere } else { overflow(&mut self.series, &mut self.overflowed, &about, growth, at) })
+            }
+        }
     }
 }
 

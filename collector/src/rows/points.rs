@@ -5,12 +5,14 @@ use std::borrow::Cow;
 
 use super::attributes::{cut, find, push_row, tidy};
 use super::tally::{Part, Reason};
-use super::{Builder, ResourceView, nanos};
+use super::{Arrival, Builder, ResourceView, ScopeView, nanos};
 use crate::admission::Full;
 use crate::naming::{MetricKind, label_name, metric_name};
+use crate::pipeline::cardinality::{OVERFLOW_LABEL, Verdict};
+use crate::pipeline::rates::Flow;
 use crate::record::{Attribute, Attributes, Data, Exponential, Histogram, Kind, Metric, Point, Summary, Value};
 use crate::rows::attributes::Pairs;
-use crate::series::{Description, LabelSet, SeriesKey, SeriesKind};
+use crate::series::{Description, LabelSet, SeriesBatch, SeriesKey, SeriesKind};
 
 /// Prometheus's staleness marker: a NaN that no computation makes.
 pub(crate) const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
@@ -28,11 +30,77 @@ pub(crate) struct MetricView<'a> {
     in_points: bool,
 }
 
+/// How the points of a series add up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// Not at all: gauges.
+    None,
+    /// Each is what came since the one before.
+    Delta,
+    /// Each is all that came.
+    Cumulative,
+}
+
+/// Where a point of a metric goes that has too many series; `overflowed` are the overflow series that have their one point of this
+/// request.
+pub(super) fn overflow(series: &mut SeriesBatch<'_>, overflowed: &mut Vec<u64>, about: &Description<'_>, growth: Growth, at: i64) -> Place {
+    let set = LabelSet::new(about.metric, [(Cow::Borrowed(OVERFLOW_LABEL), Cow::Borrowed("true"))]);
+    let fingerprint = series.note(&set, about, at);
+    if growth == Growth::Delta {
+        return Place::Own(fingerprint);
+    }
+    let first = !overflowed.contains(&fingerprint);
+    if first {
+        overflowed.push(fingerprint);
+    }
+    match (growth, first) {
+        (Growth::None, true) => Place::Own(fingerprint),
+        (Growth::None, false) => Place::Nowhere,
+        (Growth::Cumulative | Growth::Delta, first) => Place::Zero(first.then_some(fingerprint)),
+    }
+}
+
+/// OTLP's number of the delta temporality.
+const DELTA: i32 = 1;
+
 impl MetricView<'_> {
     /// Its type.
     pub(crate) fn kind(&self) -> Kind {
         self.metric.kind
     }
+
+    /// What its series are, beside their labels; `name` is its Prometheus name.
+    fn about<'v>(&'v self, name: &'v str, resource: &'v ResourceView<'_>, scope: &'v ScopeView<'_>) -> Description<'v> {
+        let metric = &self.metric;
+        Description {
+            metric: name,
+            kind: match metric.kind {
+                Kind::Gauge => SeriesKind::Gauge,
+                Kind::Sum => SeriesKind::Sum,
+                Kind::Histogram => SeriesKind::Histogram,
+                Kind::ExponentialHistogram => SeriesKind::ExponentialHistogram,
+                Kind::Summary => SeriesKind::Summary,
+            },
+            temporality: u8::try_from(metric.temporality).unwrap_or(0),
+            monotonic: metric.monotonic,
+            otel_name: &metric.name,
+            unit: &metric.unit,
+            text: &metric.description,
+            resource: &resource.attributes.list,
+            scope_name: &scope.name,
+            scope_version: &scope.version,
+        }
+    }
+}
+
+/// Where a point goes.
+pub(super) enum Place {
+    /// Into this series.
+    Own(u64),
+    /// A zero into this series, where it has none of this request yet; the point itself is rejected.
+    Zero(Option<u64>),
+    /// Nowhere: what is to be kept of it is kept.
+    Nowhere,
 }
 
 impl Default for MetricView<'_> {
@@ -55,6 +123,9 @@ pub(super) fn identity(resource: &[Attribute<'_>]) -> (String, String) {
 impl<'a> Builder<'a, '_> {
     /// The points that follow are of this metric.
     pub(crate) fn enter_metric(&mut self, mut metric: Metric<'a>) {
+        if let Some(stage) = &mut self.stage {
+            stage.metric(&mut metric);
+        }
         let limits = self.arrival.limits;
         let naming = match (metric.kind, metric.monotonic) {
             (Kind::Gauge, _) => MetricKind::Gauge,
@@ -73,16 +144,27 @@ impl<'a> Builder<'a, '_> {
         metric.name = cut(metric.name, limits.name, Part::Name, &mut self.tally);
         metric.unit = cut(metric.unit, limits.name, Part::Name, &mut self.tally);
         metric.description = cut(metric.description, limits.value, Part::Value, &mut self.tally);
-        let seed = seed(&mut self.scratch, self.arrival.tenant.as_str(), &metric, &self.resource);
+        let seed = seed(&mut self.scratch, self.arrival, &metric, &self.resource);
         self.metric = MetricView { metric, name, seed, in_points: false };
     }
 
     /// Adds a point of the metric that was entered.
     pub(crate) fn point(&mut self, point: &mut Point<'a>) -> Result<(), Full> {
         self.count()?;
+        self.load.add(Flow::Metrics);
+        if let Some(stage) = &mut self.stage
+            && !stage.point(&self.metric.metric.name, point)
+        {
+            return Ok(());
+        }
         match self.point_row(point) {
             Ok(at) => self.resource.newest = self.resource.newest.max(Some(at)),
-            Err(reason) => self.tally.reject(reason, 1),
+            Err(reason) => {
+                self.tally.reject(reason, 1);
+                if let Some(stage) = &mut self.stage {
+                    stage.rejected("metric point", String::new, reason.label());
+                }
+            }
         }
         Ok(())
     }
@@ -102,26 +184,51 @@ impl<'a> Builder<'a, '_> {
                     Data::Number(value) => *value,
                     Data::None | Data::Histogram(_) | Data::Exponential(_) | Data::Summary(_) => return Err(Reason::NoValue),
                 };
-                let fingerprint = self.fingerprint(&point.attributes, at)?;
-                self.push_number(fingerprint, at, point, value);
+                match self.place(&point.attributes, at, stale)? {
+                    Place::Own(fingerprint) => self.push_number(fingerprint, at, point, value),
+                    Place::Zero(zero) => {
+                        zero.into_iter().for_each(|fingerprint| self.push_number(fingerprint, at, point, 0.0));
+                        return Err(Reason::TooManySeries);
+                    }
+                    Place::Nowhere => {}
+                }
             }
             (Kind::Histogram, Data::Histogram(histogram)) => {
                 if !stale {
                     check_buckets(histogram)?;
                 }
                 let histogram = std::mem::take(histogram);
-                let fingerprint = self.fingerprint(&point.attributes, at)?;
-                self.push_histogram(fingerprint, at, point, histogram, stale);
+                match self.place(&point.attributes, at, stale)? {
+                    Place::Own(fingerprint) => self.push_histogram(fingerprint, at, point, histogram, stale),
+                    Place::Zero(zero) => {
+                        zero.into_iter().for_each(|fingerprint| self.push_histogram(fingerprint, at, point, Histogram::default(), false));
+                        return Err(Reason::TooManySeries);
+                    }
+                    Place::Nowhere => {}
+                }
             }
             (Kind::ExponentialHistogram, Data::Exponential(exponential)) => {
                 let exponential = std::mem::take(exponential);
-                let fingerprint = self.fingerprint(&point.attributes, at)?;
-                self.push_exponential(fingerprint, at, point, &exponential, stale);
+                match self.place(&point.attributes, at, stale)? {
+                    Place::Own(fingerprint) => self.push_exponential(fingerprint, at, point, &exponential, stale),
+                    Place::Zero(zero) => {
+                        zero.into_iter()
+                            .for_each(|fingerprint| self.push_exponential(fingerprint, at, point, &Exponential::default(), false));
+                        return Err(Reason::TooManySeries);
+                    }
+                    Place::Nowhere => {}
+                }
             }
             (Kind::Summary, Data::Summary(summary)) => {
                 let summary = std::mem::take(summary);
-                let fingerprint = self.fingerprint(&point.attributes, at)?;
-                self.push_summary(fingerprint, at, point, &summary, stale);
+                match self.place(&point.attributes, at, stale)? {
+                    Place::Own(fingerprint) => self.push_summary(fingerprint, at, point, &summary, stale),
+                    Place::Zero(zero) => {
+                        zero.into_iter().for_each(|fingerprint| self.push_summary(fingerprint, at, point, &Summary::default(), false));
+                        return Err(Reason::TooManySeries);
+                    }
+                    Place::Nowhere => {}
+                }
             }
             (Kind::Histogram | Kind::ExponentialHistogram | Kind::Summary, _) => return Err(Reason::NoValue),
         }
@@ -131,18 +238,20 @@ impl<'a> Builder<'a, '_> {
 
     /// The series of these attributes; describes it where the store does not know it yet. A series that is known costs one hash
     /// of its attributes as they were sent.
-    fn fingerprint(&mut self, attributes: &Attributes<'a>, at: i64) -> Result<u64, Reason> {
+    fn place(&mut self, attributes: &Attributes<'a>, at: i64, stale: bool) -> Result<Place, Reason> {
         if attributes.cut > 0 {
             return Err(Reason::TooManyLabels);
         }
         let key = key(&mut self.scratch, &self.metric.seed, &attributes.list);
         if let Some(fingerprint) = self.series.find(key, at) {
-            return Ok(fingerprint);
+            return Ok(Place::Own(fingerprint));
         }
+        let clean = self.stage.as_mut().and_then(|stage| stage.labels(&attributes.list));
+        let list = clean.as_deref().unwrap_or(&attributes.list);
         let (Ok(name), limits) = (&self.metric.name, self.arrival.limits) else {
             return Err(Reason::BadMetricName);
         };
-        let mut labels = attribute_labels(&attributes.list)?;
+        let mut labels = attribute_labels(list)?;
         if labels.iter().any(|(name, value)| name.len() > limits.label_name || value.len() > limits.label_value) {
             return Err(Reason::LabelTooLong);
         }
@@ -156,26 +265,36 @@ impl<'a> Builder<'a, '_> {
         if set.len() > limits.labels {
             return Err(Reason::TooManyLabels);
         }
-        let metric = &self.metric.metric;
-        let about = Description {
-            metric: name,
-            kind: match metric.kind {
-                Kind::Gauge => SeriesKind::Gauge,
-                Kind::Sum => SeriesKind::Sum,
-                Kind::Histogram => SeriesKind::Histogram,
-                Kind::ExponentialHistogram => SeriesKind::ExponentialHistogram,
-                Kind::Summary => SeriesKind::Summary,
-            },
-            temporality: u8::try_from(metric.temporality).unwrap_or(0),
-            monotonic: metric.monotonic,
-            otel_name: &metric.name,
-            unit: &metric.unit,
-            text: &metric.description,
-            resource: &self.resource.attributes.list,
-            scope_name: &self.scope.name,
-            scope_version: &self.scope.version,
+        let arrival = self.arrival;
+        let limit = &arrival.pipeline.cardinality;
+        match arrival.active.admit(limit, arrival.tenant, name, set.fingerprint(), arrival.at) {
+            Verdict::Admitted => {}
+            Verdict::Overflow => return Ok(self.overflow(at, stale)),
+            Verdict::Refused => return Err(Reason::TooManySeries),
+        }
+        let about = self.metric.about(name, &self.resource, &self.scope);
+        Ok(Place::Own(self.series.describe(key, &set, &about, at)))
+    }
+
+    /// The overflow series of the metric. Delta points add up there; of gauges one a request is shown; of cumulative points no value
+    /// would be right, so a zero is all that is kept of them.
+    fn overflow(&mut self, at: i64, stale: bool) -> Place {
+        self.overflowed_points += 1;
+        if let Some(stage) = &mut self.stage {
+            stage.overflowed();
+        }
+        let Ok(name) = &self.metric.name else { return Place::Nowhere };
+        if stale {
+            return Place::Nowhere;
+        }
+        let about =
+            Description { resource: &[], scope_name: "", scope_version: "", ..self.metric.about(name, &self.resource, &self.scope) };
+        let growth = match self.metric.metric.kind {
+            Kind::Gauge => Growth::None,
+            Kind::Sum | Kind::Histogram | Kind::ExponentialHistogram if self.metric.metric.temporality == DELTA => Growth::Delta,
+            Kind::Sum | Kind::Histogram | Kind::ExponentialHistogram | Kind::Summary => Growth::Cumulative,
         };
-        Ok(self.series.describe(key, &set, &about, at))
+        overflow(&mut self.series, &mut self.overflowed, &about, growth, at)
     }
 
     fn push_number(&mut self, fingerprint: u64, at: i64, point: &Point<'_>, value: f64) {
@@ -313,6 +432,12 @@ impl<'a> Builder<'a, '_> {
         if self.targets.iter().any(|(key, _)| *key == mark.0) {
             return;
         }
+        let arrival = self.arrival;
+        let limit = &arrival.pipeline.cardinality;
+        if arrival.active.admit(limit, arrival.tenant, "target_info", labels.fingerprint(), arrival.at) != Verdict::Admitted {
+            self.overflowed_points += 1;
+            return;
+        }
         self.targets.push(mark);
         let about = Description {
             metric: "target_info",
@@ -345,12 +470,14 @@ fn put(scratch: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// What all series of a metric of a resource have in common.
-fn seed(scratch: &mut Vec<u8>, tenant: &str, metric: &Metric<'_>, resource: &ResourceView<'_>) -> [u8; 16] {
+fn seed(scratch: &mut Vec<u8>, arrival: Arrival<'_>, metric: &Metric<'_>, resource: &ResourceView<'_>) -> [u8; 16] {
     scratch.clear();
-    for text in [tenant, &metric.name, &metric.unit, &resource.identity.0, &resource.identity.1] {
+    for text in [arrival.tenant.as_str(), &metric.name, &metric.unit, &resource.identity.0, &resource.identity.1] {
         put(scratch, text.as_bytes());
     }
     scratch.extend_from_slice(&[metric.kind as u8, metric.temporality as u8, u8::from(metric.monotonic)]);
+    // Another pipeline may give the same attributes another name.
+    scratch.extend_from_slice(&arrival.pipeline.generation.to_le_bytes());
     xxhash_rust::xxh3::xxh3_128(scratch).to_le_bytes()
 }
 

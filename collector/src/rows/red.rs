@@ -82,13 +82,14 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, duration: u64) {
+    /// Adds a span that stands for `weight` of them.
+    fn add(&mut self, duration: u64, weight: u64) {
         let at = BOUNDS.partition_point(|bound| *bound < duration as f64 / 1e9);
-        self.counts[at] += 1;
+        self.counts[at] += weight;
         self.least = if self.calls == 0 { duration } else { self.least.min(duration) };
         self.most = self.most.max(duration);
-        self.nanos += u128::from(duration);
-        self.calls += 1;
+        self.nanos += u128::from(duration) * u128::from(weight);
+        self.calls += weight;
     }
 }
 
@@ -116,8 +117,9 @@ impl<'r> Red<'r> {
     pub(crate) fn new(arrival: Arrival<'r>) -> Self {
         Red { arrival, index: HashMap::default(), groups: Vec::new(), overflow: 0 }
     }
-    /// Adds a span; `duration` in nanoseconds.
-    pub(crate) fn add(&mut self, service: &str, name: &str, kind: u8, status: u8, duration: u64) {
+    /// Adds a span; `duration` in nanoseconds; `weight` is how many spans it stands for since its sender sampled.
+    pub(crate) fn add(&mut self, service: &str, name: &str, kind: u8, status: u8, duration: u64, weight: u32) {
+        let weight = u64::from(weight);
         let at = match self.index.get(service).and_then(|names| names.get(name)) {
             Some(at) => *at,
             None => self.admit(service, name),
@@ -125,10 +127,10 @@ impl<'r> Red<'r> {
         let Some(group) = self.groups.get_mut(at) else { return };
         self.overflow += u64::from(group.over);
         match group.cells.iter_mut().find(|cell| (cell.0, cell.1) == (kind, status)) {
-            Some(cell) => cell.2.add(duration),
+            Some(cell) => cell.2.add(duration, weight),
             None => {
                 let mut sums = Sums::default();
-                sums.add(duration);
+                sums.add(duration, weight);
                 group.cells.push((kind, status, sums));
             }
         }
@@ -234,7 +236,7 @@ mod tests {
     fn a_duration_falls_into_the_bucket_whose_bound_it_does_not_pass() {
         let mut sums = Sums::default();
         for nanos in [0, 2_000_000, 2_000_001, 15_000_000_000, 15_000_000_001] {
-            sums.add(nanos);
+            sums.add(nanos, 1);
         }
         assert_eq!((sums.counts[0], sums.counts[1], sums.counts[15], sums.counts[16]), (2, 1, 1, 1));
         assert_eq!((sums.calls, sums.least, sums.most), (5, 0, 15_000_000_001));

@@ -31,6 +31,8 @@ pub(crate) enum Reason {
     TooManyLabels,
     /// A label name or value longer than allowed.
     LabelTooLong,
+    /// A cumulative series past the limit of its metric, or a metric past the limit of its tenant.
+    TooManySeries,
     /// A record of a format with many records that is not of that format.
     Malformed,
     /// A series without `__name__`.
@@ -52,7 +54,7 @@ pub(crate) enum Reason {
 }
 
 /// All reasons, in the order of the enum.
-const REASONS: [Reason; 22] = [
+const REASONS: [Reason; 23] = [
     Reason::TooOld,
     Reason::TooFarAhead,
     Reason::NoTime,
@@ -66,6 +68,7 @@ const REASONS: [Reason; 22] = [
     Reason::BadBuckets,
     Reason::TooManyLabels,
     Reason::LabelTooLong,
+    Reason::TooManySeries,
     Reason::Malformed,
     Reason::NoMetricName,
     Reason::EmptyLabelName,
@@ -94,6 +97,7 @@ impl Reason {
             Reason::BadBuckets => "bad_buckets",
             Reason::TooManyLabels => "too_many_labels",
             Reason::LabelTooLong => "label_too_long",
+            Reason::TooManySeries => "too_many_series",
             Reason::Malformed => "malformed",
             Reason::NoMetricName => "no_metric_name",
             Reason::EmptyLabelName => "empty_label_name",
@@ -121,6 +125,7 @@ impl Reason {
             Reason::BadBuckets => "with bucket counts that do not fit rising bounds (there must be one count more than bounds)",
             Reason::TooManyLabels => "with more labels than collector.max_labels",
             Reason::LabelTooLong => "with a label longer than collector.max_label_name or max_label_value",
+            Reason::TooManySeries => "of series past the limit of the metric or tenant (send fewer series, or raise pipeline.cardinality)",
             Reason::Malformed => "that are malformed",
             Reason::NoMetricName => "of a series without the label `__name__`",
             Reason::EmptyLabelName => "of a series with a label without a name",

@@ -1,10 +1,14 @@
 //! Spans: rows of `spans`, derived series, and the errors of their exception events.
 
+use std::borrow::Cow;
+
 use super::attributes::{cut, push_row, tidy};
 use super::tally::{Part, Reason};
 use super::{Builder, Window, nanos};
 use crate::admission::Full;
 use crate::errors::event::{Exception, Raised, Source};
+use crate::pipeline::rates::Flow;
+use crate::pipeline::sampling::{State, whole};
 use crate::record::Span;
 
 /// The start of a span that can be stored.
@@ -22,20 +26,56 @@ impl<'a> Builder<'a, '_> {
     /// Adds a span.
     pub(crate) fn span(&mut self, span: &mut Span<'a>) -> Result<(), Full> {
         self.count()?;
+        self.load.add(Flow::Spans);
         match check(span, self.windows.spans) {
-            Err(reason) => self.tally.reject(reason, 1),
-            Ok(ts) => self.span_row(span, ts),
+            Err(reason) => {
+                self.tally.reject(reason, 1);
+                if let Some(stage) = &mut self.stage {
+                    stage.rejected("span", || span.name.to_string(), reason.label());
+                }
+            }
+            Ok(ts) => {
+                if self.stage.as_mut().is_none_or(|stage| stage.span(span)) {
+                    self.span_row(span, ts);
+                }
+            }
         }
         Ok(())
     }
 
+    /// What is stored is decided first; what is derived is derived of all spans.
     fn span_row(&mut self, span: &mut Span<'a>, ts: i64) {
-        let (limits, tally, to) = (self.arrival.limits, &mut self.tally, &mut self.spans);
+        let before = if span.sample_rate > 0 { f64::from(span.sample_rate) } else { State::of(&span.trace_state).weight() };
+        let came_for = whole(before, &span.trace_id);
+        let (stored, weight) = match self.stage.as_mut().map_or(Some(None), |stage| stage.sample_span(span, before)) {
+            None => (false, 0),
+            Some(None) => (true, came_for),
+            Some(Some(kept)) => {
+                span.trace_state = Cow::Owned(kept.trace_state);
+                (true, kept.weight)
+            }
+        };
+        let (limits, tally) = (self.arrival.limits, &mut self.tally);
         let name = cut(std::mem::take(&mut span.name), limits.name, Part::Name, tally);
         let kind = u8::try_from(span.kind).ok().filter(|kind| *kind <= 5).unwrap_or(0);
         let status = u8::try_from(span.status).ok().filter(|status| *status <= 2).unwrap_or(0);
         let duration = span.end.saturating_sub(span.start);
         tidy(&mut span.attributes, limits, tally);
+        self.red.add(&self.resource.service, &name, kind, status, duration, came_for);
+        let cut_events = span.events.len().saturating_sub(limits.events);
+        span.events.truncate(limits.events);
+        span.cut_events = span.cut_events.saturating_add(cut_events as u32);
+        tally.cut(Part::Event, span.cut_events as usize);
+        self.span_errors(span, &name, ts);
+        if stored {
+            self.push_span(span, &name, (kind, status, duration), ts, weight);
+            self.span_events(span);
+            self.span_links(span);
+        }
+    }
+
+    fn push_span(&mut self, span: &Span<'a>, name: &str, (kind, status, duration): (u8, u8, u64), ts: i64, weight: u32) {
+        let (limits, tally, to) = (self.arrival.limits, &mut self.tally, &mut self.spans);
         to.ts.push(ts);
         to.received.push(self.arrival.at.millis());
         to.trace_id.push(&span.trace_id);
@@ -49,7 +89,7 @@ impl<'a> Builder<'a, '_> {
         to.status_message.push(cut(span.status_message.as_ref(), limits.text, Part::Text, tally).as_bytes());
         push_row(&mut to.attributes, &span.attributes.list);
         to.flags.push(span.flags);
-        to.sample_rate.push(if span.sample_rate > 0 { span.sample_rate } else { sample_rate(&span.trace_state) });
+        to.sample_rate.push(weight);
         to.retention_days.push(limits.retention.spans);
         let of = (self.resource.serial, self.scope.serial);
         if self.span_of == of {
@@ -69,22 +109,14 @@ impl<'a> Builder<'a, '_> {
             self.span_of = of;
         }
         to.dropped_attributes.push(span.dropped_attributes.saturating_add(span.attributes.cut));
-        self.red.add(&self.resource.service, &name, kind, status, duration);
-        self.span_events(span, &name, ts);
-        self.span_links(span);
     }
 
-    fn span_events(&mut self, span: &mut Span<'a>, name: &str, ts: i64) {
-        let (limits, tally, to) = (self.arrival.limits, &mut self.tally, &mut self.spans);
-        let kept = span.events.len().min(limits.events);
-        let cut_events = span.cut_events as usize + span.events.len() - kept;
-        tally.cut(Part::Event, cut_events);
-        for (index, event) in span.events[..kept].iter_mut().enumerate() {
+    /// Tidies the events of a span and adds the errors among them, also where the span itself is not stored: errors are never sampled.
+    fn span_errors(&mut self, span: &mut Span<'a>, name: &str, ts: i64) {
+        let (limits, tally) = (self.arrival.limits, &mut self.tally);
+        for (index, event) in span.events.iter_mut().enumerate() {
             let raised = Raised::in_event(&event.name, &event.attributes);
             tidy(&mut event.attributes, limits, tally);
-            to.event_ts.items.push(nanos(event.time));
-            to.event_name.items.push(cut(event.name.as_ref(), limits.name, Part::Name, tally).as_bytes());
-            push_row(&mut to.event_attributes.items, &event.attributes.list);
             if let Some(raised) = raised {
                 let exception = Exception {
                     source: Source::Span { index, name },
@@ -103,10 +135,19 @@ impl<'a> Builder<'a, '_> {
                 self.errors.exception(&exception, &raised, tally);
             }
         }
-        to.event_ts.end_row(kept);
-        to.event_name.end_row(kept);
-        to.event_attributes.end_row(kept);
-        to.dropped_events.push(span.dropped_events.saturating_add(cut_events as u32));
+    }
+
+    fn span_events(&mut self, span: &Span<'a>) {
+        let (limits, tally, to) = (self.arrival.limits, &mut self.tally, &mut self.spans);
+        for event in &span.events {
+            to.event_ts.items.push(nanos(event.time));
+            to.event_name.items.push(cut(event.name.as_ref(), limits.name, Part::Name, tally).as_bytes());
+            push_row(&mut to.event_attributes.items, &event.attributes.list);
+        }
+        to.event_ts.end_row(span.events.len());
+        to.event_name.end_row(span.events.len());
+        to.event_attributes.end_row(span.events.len());
+        to.dropped_events.push(span.dropped_events.saturating_add(span.cut_events));
     }
 
     fn span_links(&mut self, span: &mut Span<'a>) {
@@ -126,44 +167,5 @@ impl<'a> Builder<'a, '_> {
         to.link_trace_state.end_row(kept);
         to.link_attributes.end_row(kept);
         to.dropped_links.push(span.dropped_links.saturating_add(cut_links as u32));
-    }
-}
-
-/// How many spans this one stands for, from the sampling threshold `ot=th:...` of its trace state (OpenTelemetry's
-/// consistent probability sampling: 56 bits, trailing zeros left out); 1 where there is none.
-fn sample_rate(trace_state: &str) -> u32 {
-    let threshold = trace_state
-        .split(',')
-        .find_map(|member| member.trim().strip_prefix("ot="))
-        .and_then(|value| value.split(';').find_map(|field| field.strip_prefix("th:")));
-    let Some(digits) = threshold.filter(|digits| (1..=14).contains(&digits.len())) else {
-        return 1;
-    };
-    let Ok(rejected) = u64::from_str_radix(&format!("{digits:0<14}"), 16) else {
-        return 1;
-    };
-    let all = 1u64 << 56;
-    // `as` saturates: a sender that keeps fewer than one in four billion counts as that.
-    (all as f64 / (all - rejected).max(1) as f64).round() as u32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_sampling_threshold_becomes_a_rate() {
-        for (state, rate) in [
-            ("", 1),
-            ("ot=th:0", 1),
-            ("ot=th:8", 2),
-            ("vendor=x, ot=rv:abc;th:c", 4),
-            ("ot=th:e6666666666666", 10),
-            ("ot=th:zz", 1),
-            ("ot=th:", 1),
-            ("ot=th:123456789012345", 1),
-        ] {
-            assert_eq!(sample_rate(state), rate, "{state}");
-        }
     }
 }

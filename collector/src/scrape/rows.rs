@@ -12,6 +12,7 @@ use super::exposition::{self, Exposition, ExpositionError, Format, Sample, pairs
 use super::memory::{Alive, Described, Entry, LabelError, Labelling, Live, Memory};
 use crate::admission::Full;
 use crate::family::{Family, FamilyKind};
+use crate::rows::named::Named;
 use crate::rows::points::STALE_NAN;
 use crate::rows::{Builder, Built};
 
@@ -93,7 +94,8 @@ pub(crate) fn fill(
         let own_time = sample.at.filter(|_| wishes.honor_timestamps);
         let moment = own_time.unwrap_or(at.millis());
         let start = if family.kind.of_numbers(name(entry)).1 { starts.get(&entry.group).copied().unwrap_or(0) } else { 0 };
-        let series = entry.named(family);
+        let Some((labels, identity)) = to.processed(&entry.labels, entry.identity) else { continue };
+        let series = Named { labels: &labels, identity, family };
         let stored = to.number(&series, moment, start, sample.value)?;
         if let Some(exemplar) = sample.exemplar.as_ref().filter(|_| stored) {
             to.named_exemplar(&series, exemplar.at.unwrap_or(moment), exemplar.value, pairs(exemplar.labels)?);
@@ -175,7 +177,8 @@ pub(crate) fn end(before: &Live, now: &Live, went: Went, wishes: &Wishes, at: Ti
 }
 
 fn mark(entry: &Entry, family: &Family<'_>, at: Timestamp, to: &mut Builder<'_, '_>) -> Result<(), Full> {
-    to.number(&entry.named(family), at.millis(), 0, f64::from_bits(STALE_NAN)).map(|_| ())
+    let Some((labels, identity)) = to.processed(&entry.labels, entry.identity) else { return Ok(()) };
+    to.number(&Named { labels: &labels, identity, family }, at.millis(), 0, f64::from_bits(STALE_NAN)).map(|_| ())
 }
 
 /// The series that tell how scrapes went.

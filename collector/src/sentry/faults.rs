@@ -35,6 +35,11 @@ struct Kind<'e> {
 /// Adds an event.
 pub(super) fn store<'a>(event: &mut Event<'a>, said: &Said<'_>, payload: &[u8], to: &mut Builder<'a, '_>) -> Result<(), Full> {
     let (arrival, limits) = (to.arrival(), to.arrival().limits);
+    event.exception.0.iter_mut().for_each(|raised| to.redact(&mut raised.value.0));
+    for message in [&mut event.message, &mut event.logentry] {
+        to.redact(&mut message.message);
+        to.redact(&mut message.formatted);
+    }
     let mut attributes = attributes(event, limits);
     tidy(&mut attributes, limits, to.tally());
     let mut tags: Pairs<'_> = attributes.list.iter().map(|tag| (Cow::Borrowed(&*tag.key), tag.value.text())).collect();

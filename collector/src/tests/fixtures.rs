@@ -32,6 +32,9 @@ use proptest::prelude::*;
 
 use crate::decode::{DecodeError, Format, Protocol, Signal};
 use crate::family::Families;
+use crate::pipeline::Pipeline;
+use crate::pipeline::cardinality::ActiveSeries;
+use crate::pipeline::patterns::Miner;
 use crate::rows::red::NameGuard;
 use crate::rows::{Arrival, Builder, Built, Limits};
 use crate::series::{SeriesCache, TargetInfoCache};
@@ -163,7 +166,10 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     pub(crate) series: SeriesCache,
     pub(crate) targets: TargetInfoCache,
-    names: NameGuard,
+    pub(crate) names: NameGuard,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) active: ActiveSeries,
+    pub(crate) miner: Miner,
     pub(crate) families: Families,
 }
 
@@ -181,6 +187,9 @@ impl World {
             series: SeriesCache::new(1_000),
             targets: TargetInfoCache::new(1_000),
             names: NameGuard::new(config),
+            pipeline: Pipeline::new(&crate::pipeline::Config::busy()).unwrap(),
+            active: ActiveSeries::default(),
+            miner: Miner::default(),
             families: Families::default(),
         }
     }
@@ -195,6 +204,9 @@ impl World {
             series: &self.series,
             targets: &self.targets,
             names: &self.names,
+            pipeline: &self.pipeline,
+            active: &self.active,
+            miner: &self.miner,
             families: &self.families,
         }
     }
@@ -391,102 +403,169 @@ prop_compose! {
         start in any_time(), length in 0..1_000_000_000u64, attributes in any_attributes(), code in 0..3i32,
         events in proptest::collection::vec((any_time(), "exception|[a-z]{1,4}", any_attributes()), 0..3),
         links in proptest::collection::vec((any_id(16), any_id(8), any_attributes()), 0..2), flags in any::<u32>(), with_status in any::<bool>(),
+        state in "([a-z]=[0-9])?", (dropped_attributes_count, dropped_events_count, dropped_links_count) in (any::<u32>(), any::<u32>(), 0..9u32),
     ) -> Span {
         Span {
             trace_id, span_id, parent_span_id, name, kind, attributes, flags,
+            trace_state: state.clone(),
+            dropped_attributes_count, dropped_events_count, dropped_links_count,
             start_time_unix_nano: start,
             end_time_unix_nano: start.saturating_add(length),
-            events: events.into_iter().map(|(time_unix_nano, name, attributes)| Event { time_unix_nano, name, attributes, ..Default::default() }).collect(),
-            links: links.into_iter().map(|(trace_id, span_id, attributes)| Link { trace_id, span_id, attributes, ..Default::default() }).collect(),
+            events: events.into_iter().map(|(time_unix_nano, name, attributes)| Event { time_unix_nano, name, attributes, dropped_attributes_count: 3 }).collect(),
+            links: links
+                .into_iter()
+                .map(|(trace_id, span_id, attributes)| Link { trace_id, span_id, attributes, trace_state: state.clone(), dropped_attributes_count: 2, flags })
+                .collect(),
             status: with_status.then(|| Status { code, message: "m".into() }),
-            ..Default::default()
         }
     }
 }
 
 prop_compose! {
-    pub(crate) fn any_traces()(spans in proptest::collection::vec(any_span(), 0..5), attributes in any_attributes()) -> ExportTraceServiceRequest {
+    pub(crate) fn any_traces()(
+        spans in proptest::collection::vec(any_span(), 0..5), attributes in any_attributes(), scope in any_scope(), schema_url in "[a-z/]{0,4}",
+    ) -> ExportTraceServiceRequest {
         let mut request = traces_of(spans);
-        request.resource_spans[0].resource = Some(Resource { attributes, ..Default::default() });
+        let of_resource = &mut request.resource_spans[0];
+        of_resource.resource = Some(Resource { attributes, dropped_attributes_count: 1, ..Default::default() });
+        of_resource.scope_spans[0].scope = scope;
+        of_resource.scope_spans[0].schema_url = schema_url.clone();
+        of_resource.schema_url = schema_url;
         request
     }
+}
+
+/// A scope with attributes, or none.
+fn any_scope() -> impl Strategy<Value = Option<InstrumentationScope>> {
+    let scope =
+        ("[a-z]{0,3}", "[0-9]{0,2}", any_attributes(), any::<u32>()).prop_map(|(name, version, attributes, dropped_attributes_count)| {
+            InstrumentationScope { name, version, attributes, dropped_attributes_count }
+        });
+    proptest::option::of(scope)
 }
 
 prop_compose! {
     fn any_record()(
         time_unix_nano in any_time(), observed_time_unix_nano in any_time(), severity_number in 0..25i32, body in proptest::option::of(any_value()),
         attributes in any_attributes(), (trace_id, span_id) in (any_id(16), any_id(8)), message in proptest::option::of("[a-z0-9 ]{0,8}"),
+        (severity_text, event_name) in ("[A-Za-z]{0,4}", "[a-z.]{0,6}"), (flags, dropped_attributes_count) in (any::<u32>(), any::<u32>()),
     ) -> LogRecord {
-        let mut record =
-            LogRecord { time_unix_nano, observed_time_unix_nano, severity_number, body, attributes, trace_id, span_id, ..Default::default() };
+        let mut record = LogRecord {
+            time_unix_nano, observed_time_unix_nano, severity_number, severity_text, body, attributes, dropped_attributes_count, flags, trace_id,
+            span_id, event_name,
+        };
         record.attributes.extend(message.map(|message| text("exception.message", &message)));
         record
     }
 }
 
 prop_compose! {
-    pub(crate) fn any_logs()(records in proptest::collection::vec(any_record(), 0..5)) -> ExportLogsServiceRequest {
-        logs_of(records)
+    pub(crate) fn any_logs()(
+        records in proptest::collection::vec(any_record(), 0..5), scope in any_scope(), schema_url in "[a-z/]{0,4}",
+    ) -> ExportLogsServiceRequest {
+        let mut request = logs_of(records);
+        request.resource_logs[0].scope_logs[0].scope = scope;
+        request.resource_logs[0].scope_logs[0].schema_url = schema_url.clone();
+        request.resource_logs[0].schema_url = schema_url;
+        request
+    }
+}
+
+/// Up to two exemplars: integers and floats, with ids that may be none.
+fn any_exemplars() -> impl Strategy<Value = Vec<Exemplar>> {
+    let value = prop_oneof![
+        any::<i64>().prop_map(|value| Some(exemplar::Value::AsInt(value))),
+        any::<i32>().prop_map(|value| Some(exemplar::Value::AsDouble(f64::from(value) / 8.0))),
+        Just(None),
+    ];
+    let one = (any_id(16), any_id(8), any_time(), value, any_attributes()).prop_map(
+        |(trace_id, span_id, time_unix_nano, value, filtered_attributes)| Exemplar {
+            trace_id,
+            span_id,
+            time_unix_nano,
+            value,
+            filtered_attributes,
+        },
+    );
+    proptest::collection::vec(one, 0..3)
+}
+
+prop_compose! {
+    fn any_number()(
+        (start_time_unix_nano, time_unix_nano) in (any_time(), any_time()), value in any::<i64>(), kind in 0..3u8, attributes in any_attributes(),
+        flags in 0..2u32, exemplars in any_exemplars(),
+    ) -> NumberDataPoint {
+        let value = match kind {
+            0 => Some(Number::AsInt(value)),
+            1 => Some(Number::AsDouble(value as f64 / 4.0)),
+            _ => None,
+        };
+        NumberDataPoint { start_time_unix_nano, time_unix_nano, value, attributes, flags, exemplars }
     }
 }
 
 prop_compose! {
-    fn any_number()(time_unix_nano in any_time(), value in any::<i32>(), int in any::<bool>(), attributes in any_attributes(), flags in 0..2u32) -> NumberDataPoint {
-        let value = if int { Number::AsInt(i64::from(value)) } else { Number::AsDouble(f64::from(value) / 4.0) };
-        NumberDataPoint { time_unix_nano, value: Some(value), attributes, flags, ..Default::default() }
-    }
-}
-
-prop_compose! {
-    fn any_histogram()(time_unix_nano in any_time(), counts in proptest::collection::vec(0..9u64, 0..4), spare in 0..2usize, sum in any::<i32>(), attributes in any_attributes()) -> HistogramDataPoint {
+    fn any_histogram()(
+        (start_time_unix_nano, time_unix_nano) in (any_time(), any_time()), counts in proptest::collection::vec(0..9u64, 0..4), spare in 0..2usize,
+        (sum, min, max) in (any_half(), any_half(), any_half()),
+        attributes in any_attributes(), flags in 0..2u32, exemplars in any_exemplars(),
+    ) -> HistogramDataPoint {
         let bounds = counts.len().saturating_sub(spare);
         HistogramDataPoint {
+            start_time_unix_nano,
             time_unix_nano,
             attributes,
+            flags,
+            exemplars,
             count: counts.iter().sum(),
-            sum: Some(f64::from(sum) / 2.0),
+            sum,
+            min,
+            max,
             explicit_bounds: (0..bounds).map(|bound| bound as f64).collect(),
             bucket_counts: counts,
-            ..Default::default()
         }
     }
 }
 
+fn any_half() -> impl Strategy<Value = Option<f64>> {
+    proptest::option::of(any::<i32>().prop_map(|value| f64::from(value) / 2.0))
+}
+
 prop_compose! {
     fn any_exponential()(
-        time_unix_nano in any_time(), scale in -4..20i32, offset in -9..9i32, counts in proptest::collection::vec(0..300u64, 0..4),
-        zero_count in 0..9u64, exemplar in proptest::option::of((any_id(16), any_attributes())),
+        (start_time_unix_nano, time_unix_nano) in (any_time(), any_time()), scale in -20..30i32, offset in any::<i16>(),
+        counts in proptest::collection::vec(0..300u64, 0..4), zero_count in 0..9u64, (sum, min, max) in (any_half(), any_half(), any_half()),
+        attributes in any_attributes(), flags in 0..2u32, exemplars in any_exemplars(),
     ) -> ExponentialHistogramDataPoint {
+        let offset = i32::from(offset);
         let buckets = Buckets { offset, bucket_counts: counts.clone() };
         ExponentialHistogramDataPoint {
+            start_time_unix_nano,
             time_unix_nano,
+            attributes,
+            flags,
+            exemplars,
+            min,
+            max,
             count: counts.iter().sum::<u64>() * 2 + zero_count,
-            sum: Some(1.5),
+            sum,
             scale,
             zero_count,
             positive: Some(buckets.clone()),
             negative: (offset > 0).then_some(buckets),
             zero_threshold: 0.25,
-            exemplars: exemplar
-                .into_iter()
-                .map(|(trace_id, filtered_attributes)| Exemplar {
-                    trace_id,
-                    filtered_attributes,
-                    time_unix_nano,
-                    value: Some(exemplar::Value::AsDouble(0.5)),
-                    ..Default::default()
-                })
-                .collect(),
-            ..Default::default()
         }
     }
 }
 
 prop_compose! {
-    fn any_summary()(time_unix_nano in any_time(), quantiles in proptest::collection::vec((0..5u8, any::<i16>()), 0..3), attributes in any_attributes()) -> SummaryDataPoint {
+    fn any_summary()(
+        (start_time_unix_nano, time_unix_nano) in (any_time(), any_time()), quantiles in proptest::collection::vec((0..5u8, any::<i16>()), 0..3),
+        attributes in any_attributes(), count in any::<u64>(), flags in 0..2u32,
+    ) -> SummaryDataPoint {
         let quantile_values =
             quantiles.into_iter().map(|(at, value)| ValueAtQuantile { quantile: f64::from(at) / 4.0, value: f64::from(value) }).collect();
-        SummaryDataPoint { time_unix_nano, count: 3, sum: 0.5, quantile_values, attributes, ..Default::default() }
+        SummaryDataPoint { start_time_unix_nano, time_unix_nano, count, sum: 0.5, quantile_values, attributes, flags }
     }
 }
 

@@ -64,9 +64,9 @@ mod logproto {
     }
 }
 
-type Pairs = Vec<(String, String)>;
+pub(super) type Pairs = Vec<(String, String)>;
 /// Nanoseconds, line, metadata.
-type Line = (u64, String, Pairs);
+pub(super) type Line = (u64, String, Pairs);
 
 /// A push as JSON.
 fn loki_json(streams: &[(Pairs, Vec<Line>)]) -> Vec<u8> {
@@ -83,7 +83,7 @@ fn loki_json(streams: &[(Pairs, Vec<Line>)]) -> Vec<u8> {
 }
 
 /// The same push as snappy protobuf; labels are quoted as Go quotes them.
-fn loki_protobuf(streams: &[(Pairs, Vec<Line>)]) -> Vec<u8> {
+pub(super) fn loki_protobuf(streams: &[(Pairs, Vec<Line>)]) -> Vec<u8> {
     let quoted = |pairs: &Pairs| pairs.iter().map(|(key, value)| format!("{key}={value:?}")).collect::<Vec<_>>().join(", ");
     let streams = streams
         .iter()
@@ -111,7 +111,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Pairs {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-fn push() -> Vec<(Pairs, Vec<Line>)> {
+pub(super) fn push() -> Vec<(Pairs, Vec<Line>)> {
     vec![
         (
             pairs(&[("app", "shop"), ("job", "k8s"), ("level", "warn")]),

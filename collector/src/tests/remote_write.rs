@@ -227,7 +227,7 @@ fn custom() -> Histogram {
 }
 
 /// One of everything.
-fn request() -> WriteRequest {
+pub(super) fn request() -> WriteRequest {
     let ids = [("trace_id", "0102030405060708090a0b0c0d0e0f10"), ("span_id", "0102030405060708"), ("user", "u7")];
     let mut total =
         series(&[("__name__", "http_requests_total"), ("code", "200"), ("empty", ""), ("job", "api")], vec![at(5.0, -15_000), at(7.0, 0)]);
@@ -264,7 +264,7 @@ fn request() -> WriteRequest {
 }
 
 /// The same request in the words of version 2.
-fn as_v2(request: &WriteRequest) -> v2::Request {
+pub(super) fn as_v2(request: &WriteRequest) -> v2::Request {
     let mut symbols = vec![String::new()];
     let mut symbol = |text: &str| -> u32 {
         let at = symbols.iter().position(|symbol| symbol == text).unwrap_or_else(|| {
@@ -582,7 +582,7 @@ async fn bad_requests_are_refused_with_a_sentence_and_nothing_is_stored() {
     }
 }
 
-fn any_series() -> impl Strategy<Value = TimeSeries> {
+pub(super) fn any_series() -> impl Strategy<Value = TimeSeries> {
     let pair = ("[a-zé._]{1,3}", "[a-z\"\\\\]{0,3}").prop_map(|(name, value)| Label { name, value });
     let sample = (any::<f64>(), -5_000i64..5_000).prop_map(|(value, offset)| at(value, offset));
     let histogram =
@@ -647,5 +647,80 @@ proptest! {
                 let _ = builder.finish();
             }
         }
+    }
+}
+
+/// Rules, redaction and limits hold for both versions as they do for OTLP.
+#[test]
+fn samples_are_processed_as_data_points_are() {
+    let config = serde_json::json!({
+        "redaction": {"enabled": true},
+        "rules": [
+            {"drop": true, "match": {"signal": "metric", "name": "go_*"}},
+            {"drop": true, "match": {"signal": "metric", "attributes": {"code": "404"}}},
+            {"set_name": "temperature", "match": {"signal": "metric", "name": "temp"}},
+            {"rename": {"pod": "instance"}, "delete": ["trash"], "set": {"region": "eu"}, "match": {"signal": "metric"}},
+        ],
+        "cardinality": {"max_series_per_metric": 2},
+    });
+    let config: crate::pipeline::Config = serde_json::from_value(config).unwrap();
+    let token = format!("ghp_{}", "aB3dE5".repeat(6));
+    let id = |metric: &str, id: &str| series(&[("__name__", metric), ("id", id)], vec![at(1.0, 0)]);
+    let mut hot = id("hot_total", "1");
+    hot.exemplars = vec![Exemplar { labels: labels(&[("note", token.as_str())]), value: 0.7, timestamp: NOW_MS }];
+    let of_histogram = |id: &str| TimeSeries {
+        labels: labels(&[("__name__", "native"), ("id", id)]),
+        histograms: vec![native()],
+        ..TimeSeries::default()
+    };
+    let mut timeseries = vec![
+        series(&[("__name__", "go_threads")], vec![at(1.0, 0), at(2.0, 1)]),
+        series(&[("__name__", "requests_total"), ("code", "404")], vec![at(1.0, 0)]),
+        series(&[("__name__", "requests_total"), ("code", "200"), ("pod", "a"), ("trash", "x")], vec![at(1.0, 0)]),
+        series(&[("__name__", "temp"), ("password", "hunter22"), ("note", token.as_str())], vec![at(1.0, 0)]),
+        hot,
+        id("hot_total", "2"),
+        id("hot_total", "3"),
+        id("hot_total", "4"),
+        id("level", "1"),
+        id("level", "2"),
+        id("level", "3"),
+        id("level", "4"),
+    ];
+    timeseries.extend(["1", "2", "3"].map(of_histogram));
+    let metadata = vec![described("hot_total", 1, &format!("See {token}"), ""), described("level", 2, "", "")];
+    let request = WriteRequest { timeseries, metadata };
+    for (version, body) in [(Version::V1, request.encode_to_vec()), (Version::V2, as_v2(&request).encode_to_vec())] {
+        let world = World { pipeline: crate::pipeline::Pipeline::new(&config).unwrap(), ..World::default() };
+        let built = read(version, &body, world.arrival());
+        let described: Vec<String> =
+            rows(&built.blocks, "series").iter().map(|row| format!("{}{}", row["metric"], row["labels"])).collect();
+        let overflow = "{otel_metric_overflow=true}";
+        assert_eq!(
+            described,
+            [
+                "requests_total{code=200,instance=a,region=eu}",
+                "temperature{note=[redacted:github],password=[redacted:password],region=eu}",
+                "hot_total{id=1,region=eu}",
+                "hot_total{id=2,region=eu}",
+                &format!("hot_total{overflow}"),
+                "level{id=1,region=eu}",
+                "level{id=2,region=eu}",
+                &format!("level{overflow}"),
+                "native{id=1,region=eu}",
+                "native{id=2,region=eu}",
+                &format!("native{overflow}"),
+            ],
+            "{version:?}"
+        );
+        assert_eq!(column(&built, "points", "value"), ["1", "1", "1", "1", "0", "1", "1", "1"], "a zero, one gauge of two");
+        assert_eq!(column(&built, "exp_histograms", "count"), ["14", "14", "0"]);
+        assert_eq!(built.tally.rejected_total(), 3, "two samples of a counter and a histogram are in no series");
+        assert_eq!((built.changes.dropped.as_slice(), built.changes.overflowed), (&[2, 1][..], 5));
+        assert!(dump(&built.blocks).iter().flat_map(|(_, rows)| rows).flatten().all(|(_, value)| !value.contains(&token)));
+        assert_eq!(built.load.0.iter().sum::<u64>(), 16, "what a sender sent counts for its rate, whatever became of it");
+        world.series.remember(&built.series);
+        let again = read(version, &body, world.arrival());
+        assert_eq!(column(&again, "points", "fingerprint"), column(&built, "points", "fingerprint"));
     }
 }

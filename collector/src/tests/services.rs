@@ -36,14 +36,14 @@ pub(crate) fn with_principal(router: Router, permission: Permission) -> Router {
 }
 
 /// Serves a router on a port of its own; the address.
-async fn serve(router: Router) -> String {
+pub(crate) async fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     format!("http://{address}")
 }
 
-pub(super) fn post(path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Request {
+pub(crate) fn post(path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Request {
     let mut request = Request::builder().method("POST").uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -55,8 +55,8 @@ pub(crate) async fn bytes(response: Response<Body>) -> Vec<u8> {
     response.into_body().collect().await.unwrap().to_bytes().to_vec()
 }
 
-pub(super) const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
-pub(super) const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
+pub(crate) const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
 
 fn full() -> Refusal {
     Refusal::LogFull { used: 9, cap: 8, retry_after: Duration::from_millis(2_500) }

@@ -35,3 +35,11 @@ pub fn check(common: &Common, print_defaults: bool) -> anyhow::Result<ExitCode> 
         }
     }
 }
+
+/// What `watchfire check` would complain of, one sentence each.
+pub fn problems(common: &Common) -> Vec<String> {
+    match serve::read_config(common) {
+        Ok(config) => load_rules(&config, common.config.as_deref()).err().unwrap_or_default(),
+        Err(error) => vec![format!("{error:#}")],
+    }
+}

@@ -39,7 +39,14 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
         Command::Deployments(command) => super::deployments::run(&client, json, command).await?,
         Command::Deliveries(command) => deliveries(&client, json, command).await?,
         Command::Load(command) => return crate::load::run(common, command).await,
-        Command::Serve | Command::Engine(_) | Command::Demo(_) | Command::Check { .. } | Command::Keys(_) | Command::Completions { .. } => {
+        Command::Serve
+        | Command::Engine(_)
+        | Command::Demo(_)
+        | Command::Check { .. }
+        | Command::Pipeline(_)
+        | Command::Keys(_)
+        | Command::Rules(_)
+        | Command::Completions { .. } => {
             bail!("this command does not ask a server")
         }
     }

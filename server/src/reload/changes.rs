@@ -5,13 +5,15 @@ use serde_json::Value;
 use crate::config::Config;
 
 /// What is taken up without a restart.
-const RELOADABLE: [&str; 6] = ["alerting.rules", "alerting.escalations", "errors.rules", "receivers", "remediation.remediations", "scrape"];
+const RELOADABLE: [&str; 7] =
+    ["alerting.rules", "alerting.escalations", "errors.rules", "pipeline", "receivers", "remediation.remediations", "scrape"];
 
 /// The running settings with what can be taken up from the fresh ones.
 pub fn with_reloadable(running: &Config, fresh: &Config) -> Config {
     let mut next = running.clone();
     next.alerting.rules.clone_from(&fresh.alerting.rules);
     next.alerting.escalations.clone_from(&fresh.alerting.escalations);
+    next.pipeline.clone_from(&fresh.pipeline);
     next.errors.rules.clone_from(&fresh.errors.rules);
     next.receivers.clone_from(&fresh.receivers);
     next.scrape.clone_from(&fresh.scrape);
@@ -67,7 +69,7 @@ mod tests {
         let new = parse(
             "server: { listen: 127.0.0.1:1, shutdown_grace: 20s }\nstorage: { postgres_url: \"postgres://a:hunter22@b/c\", clickhouse: { password: hunter22 } }\n\
              alerting: { rules: other, evaluation_interval: 1s, escalations: [{ name: e, steps: [{ after: 0s, notify: [b] }] }] }\n\
-             collector: { retention_days: { spans: 3 } }\n\
+             collector: { retention_days: { spans: 3 } }\npipeline: { sampling: { spans: [{ ratio: 0.5 }] } }\n\
              errors: { rules: [{ name: r, match: { type: X }, fingerprint: [x] }] }\n\
              scrape: { scrape_interval: 5s, scrape_configs: [{ job_name: j, bearer_token: hunter22 }] }\n\
              receivers:\n- { name: b, type: slack_webhook, url: \"https://hooks.example.org/b\" }\n",
@@ -86,6 +88,7 @@ mod tests {
         );
         let next = with_reloadable(&old, &new);
         assert_eq!((next.receivers.as_slice(), &next.alerting.rules), (new.receivers.as_slice(), &new.alerting.rules));
+        assert_eq!(next.pipeline, new.pipeline);
         assert_eq!(next.alerting.escalations, new.alerting.escalations);
         assert_eq!((next.errors.rules.len(), &next.errors.rules), (1, &new.errors.rules));
         assert_eq!(next.scrape, new.scrape);

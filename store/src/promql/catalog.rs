@@ -129,7 +129,7 @@ impl MetricCatalog for PromQl {
             plan.push(Selector { matchers: parse::selector(selector)? });
         }
         let until = at.millis();
-        let extent = Extent { after: until.saturating_sub(super::as_millis(lookback)), until };
+        let extent = Extent { after: until.saturating_sub(super::as_millis(lookback)), until, wish: None };
         let limits = LoadLimits {
             max_series: self.limits.max_series,
             max_samples: self.limits.max_samples,
@@ -137,7 +137,7 @@ impl MetricCatalog for PromQl {
         };
         let data = load(self.source.as_ref(), tenant, &plan, &vec![Some(extent); plan.len()], &[], limits).await?;
         let mut found: BTreeMap<Labels, SeriesSample> = BTreeMap::new();
-        for series in data.iter().flat_map(|all| all.iter()) {
+        for series in data.iter().flat_map(|loaded| loaded.samples()) {
             let last = series.times.last().zip(series.values.last());
             if let Some((time, value)) = last.filter(|(_, value)| is_number(**value)) {
                 found.insert(Labels::clone(&series.labels), SeriesSample { at: Timestamp::from_millis(*time), value: *value });

@@ -1,10 +1,12 @@
 //! Series in ClickHouse: the tables `series`, `points`, `histograms`, `exp_histograms`, `summaries` and `exemplars`. The tenant stands first in every condition and key;
 //! matchers become bound parameters and are checked again here. Samples come back as arrays per series.
 
+mod known;
 mod sql;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::clickhouse::{Client, Row};
@@ -15,12 +17,13 @@ use model::tables::{SERIES_KINDS, TEMPORALITIES};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use serde::Deserialize;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::sql::{Counted, Statement};
 use super::native::Histogram;
 use super::source::{
-    BucketPoint, Listing, NativePoint, Part, QuantilePoint, Samples, Selection, SeriesHead, SeriesKind, SeriesSource, Shape, StoredData,
-    StoredSeries, SummaryPart, Temporality, too_many_samples, too_many_series,
+    BucketPoint, Listing, NativePoint, Numbers, Part, QuantilePoint, Samples, Selection, SeriesHead, SeriesKind, SeriesSource, Shape,
+    StoredData, StoredSeries, SummaryPart, Temporality, Wish, too_many_samples, too_many_series,
 };
 use crate::clickhouse::ClickHouseError;
 
@@ -31,6 +34,14 @@ const CATALOG_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct ClickHouseSource {
     client: Client,
+    /// What one statement may hold in the store's memory, in bytes.
+    memory: Option<u64>,
+    /// Set once the store has said that it does not know the functions of [`sql::grid`].
+    plain: Arc<AtomicBool>,
+    /// How many statements run at the same time; more wait.
+    turns: Option<Arc<Semaphore>>,
+    /// How often a function was computed by the store.
+    computed: Arc<AtomicU64>,
 }
 
 #[derive(Row, Deserialize)]
@@ -142,12 +153,41 @@ struct MetadataRow {
 impl ClickHouseSource {
     /// Over a client that knows its database.
     pub fn new(client: Client) -> Self {
-        ClickHouseSource { client }
+        ClickHouseSource { client, memory: None, plain: Arc::default(), turns: None, computed: Arc::default() }
+    }
+
+    /// The same, with a cap on what one statement may hold in the store's memory.
+    pub fn with_memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
+    /// The same, with at most so many questions at the same time: its clones share them.
+    pub fn with_turns(mut self, at_once: usize) -> Self {
+        self.turns = Some(Arc::new(Semaphore::new(at_once.max(1))));
+        self
+    }
+
+    /// How often a function of a selector was computed by the store instead of from its samples.
+    pub fn computed(&self) -> u64 {
+        self.computed.load(Ordering::Relaxed)
+    }
+
+    async fn turn(&self) -> Result<Option<SemaphorePermit<'_>>, QueryError> {
+        let stopping = |_| QueryError::Unavailable("the server is stopping".to_owned());
+        match &self.turns {
+            Some(turns) => turns.acquire().await.map(Some).map_err(stopping),
+            None => Ok(None),
+        }
     }
 
     fn query(&self, statement: Statement, timeout: Duration) -> ::clickhouse::query::Query {
         let seconds = timeout.as_secs_f64().ceil().max(1.0);
-        statement.bind(self.client.query(&statement.text)).with_setting("max_execution_time", seconds.to_string())
+        let query = statement.bind(self.client.query(&statement.text)).with_setting("max_execution_time", seconds.to_string());
+        match self.memory {
+            Some(bytes) => query.with_setting("max_memory_usage", bytes.to_string()),
+            None => query,
+        }
     }
 
     /// The series that match, by fingerprint.
@@ -244,6 +284,7 @@ impl ClickHouseSource {
     }
 
     async fn texts(&self, statement: Statement) -> Result<Vec<String>, QueryError> {
+        let _turn = self.turn().await?;
         self.query(statement, CATALOG_TIMEOUT).fetch_all::<String>().await.map_err(|error| failure(error, CATALOG_TIMEOUT))
     }
 }
@@ -251,6 +292,7 @@ impl ClickHouseSource {
 #[async_trait]
 impl SeriesSource for ClickHouseSource {
     async fn select(&self, selection: &Selection<'_>) -> Result<Vec<StoredSeries>, QueryError> {
+        let _turn = self.turn().await?;
         let mut samples = self.samples(selection).await?;
         if samples.is_empty() {
             return Ok(Vec::new());
@@ -267,8 +309,14 @@ impl SeriesSource for ClickHouseSource {
         Ok(heads.into_iter().filter_map(join).collect())
     }
 
+    async fn numbers(&self, selection: &Selection<'_>, wish: Option<&Wish>) -> Result<Option<Numbers>, QueryError> {
+        let _turn = self.turn().await?;
+        self.known_numbers(selection, wish).await
+    }
+
     async fn series(&self, listing: &Listing<'_>) -> Result<Vec<SeriesHead>, QueryError> {
         let fail = |error| failure(error, CATALOG_TIMEOUT);
+        let _turn = self.turn().await?;
         let mut cursor = self.query(sql::listed(listing), CATALOG_TIMEOUT).fetch::<SeriesRow>().map_err(fail)?;
         let mut heads: Vec<(u64, SeriesHead)> = Vec::new();
         while let Some(row) = cursor.next().await.map_err(fail)? {
@@ -390,7 +438,10 @@ fn prometheus_type(code: i8, monotonic: u8) -> &'static str {
 
 /// What a failure of the store means to who asked.
 fn failure(error: ::clickhouse::error::Error, timeout: Duration) -> QueryError {
-    let error = ClickHouseError::from(error);
+    meaning(ClickHouseError::from(error), timeout)
+}
+
+fn meaning(error: ClickHouseError, timeout: Duration) -> QueryError {
     match error.code {
         Some(159 | 160) => QueryError::Timeout(timeout),
         // Too much memory, rows or bytes: this query's own fault.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use model::labels::Labels;
 use model::query::QueryError;
 
-pub use extent::{Extent, extents};
+pub use extent::{Extent, Needs, needs};
 
 use super::aggregate::{self, Operation};
 use super::binary::{self, Side};
@@ -40,6 +40,62 @@ pub struct LoadedSeries {
     pub histograms: Histograms,
 }
 
+/// A series of which a store computed what the plan wants of it.
+#[derive(Clone, Debug)]
+pub struct GridColumn {
+    /// Its labels.
+    pub labels: Arc<Labels>,
+    /// Whether the store knows that it is a counter.
+    pub counter: bool,
+    /// One cell per step.
+    pub cells: Vec<f64>,
+    /// How many samples there were.
+    pub samples: usize,
+}
+
+/// What was loaded for a selector, in order of labels.
+#[derive(Clone, Debug)]
+pub enum Loaded {
+    /// Samples.
+    Samples(Vec<LoadedSeries>),
+    /// The only thing that the plan wants of them.
+    Grid(Vec<GridColumn>),
+}
+
+impl Default for Loaded {
+    fn default() -> Self {
+        Loaded::Samples(Vec::new())
+    }
+}
+
+impl Loaded {
+    /// The samples; none where a store kept them.
+    pub fn samples(&self) -> &[LoadedSeries] {
+        match self {
+            Loaded::Samples(series) => series,
+            Loaded::Grid(_) => &[],
+        }
+    }
+    /// How many series there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Loaded::Samples(series) => series.len(),
+            Loaded::Grid(columns) => columns.len(),
+        }
+    }
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// How many samples were read.
+    pub fn read(&self) -> usize {
+        match self {
+            Loaded::Samples(series) => series.iter().map(|series| series.times.len()).sum(),
+            Loaded::Grid(columns) => columns.iter().map(|column| column.samples).sum(),
+        }
+    }
+}
+
 /// What does not change during an evaluation.
 #[derive(Clone, Debug)]
 pub struct Setting {
@@ -56,7 +112,7 @@ pub struct Setting {
 /// Evaluates one plan.
 pub struct Evaluator<'a> {
     /// What was loaded, per selector.
-    pub data: &'a [Arc<Vec<LoadedSeries>>],
+    pub data: &'a [Arc<Loaded>],
     /// What does not change.
     pub setting: &'a Setting,
     /// Set when nobody waits any more.

@@ -9,12 +9,12 @@ use model::labels::{Labels, Matcher};
 use model::query::{QueryError, Series};
 use model::tenant::TenantId;
 
-use super::eval::{Extent, LoadedSeries};
+use super::eval::{Extent, GridColumn, Loaded, LoadedSeries};
 use super::histogram::{bound_text, split_buckets, split_quantiles};
 use super::plan::Selector;
 use super::source::{
-    BUCKET_LABEL, QUANTILE_LABEL, Samples, Selection, SeriesKind, SeriesSource, Shape, StoredData, StoredSeries, Temporality,
-    stored_matchers, too_many_samples, too_many_series,
+    BUCKET_LABEL, GridSeries, Numbers, QUANTILE_LABEL, Samples, Selection, SeriesKind, SeriesSource, Shape, StoredData, StoredSeries,
+    Temporality, stored_matchers, too_many_samples, too_many_series,
 };
 use super::value::{ABSENT, HISTOGRAM, Histograms};
 
@@ -40,7 +40,7 @@ pub async fn load(
     extents: &[Option<Extent>],
     overlay: &[Series],
     limits: LoadLimits,
-) -> Result<Vec<Arc<Vec<LoadedSeries>>>, QueryError> {
+) -> Result<Vec<Arc<Loaded>>, QueryError> {
     // The same selector over the same span is asked once.
     let mut asked: Vec<(&[Matcher], Extent)> = Vec::new();
     let mut known: HashMap<(String, Extent), usize> = HashMap::new();
@@ -58,8 +58,8 @@ pub async fn load(
         let matchers = matchers.to_vec();
         async move { select(source, tenant, &matchers, extent, overlay, limits).await.map(Arc::new) }
     };
-    let found: Vec<Arc<Vec<LoadedSeries>>> = stream::iter(asked.into_iter().map(one)).buffered(AT_ONCE).try_collect().await?;
-    if found.iter().flat_map(|all| all.iter()).map(|series| series.times.len()).sum::<usize>() > limits.max_samples {
+    let found: Vec<Arc<Loaded>> = stream::iter(asked.into_iter().map(one)).buffered(AT_ONCE).try_collect().await?;
+    if found.iter().flat_map(|all| all.samples()).map(|series| series.times.len()).sum::<usize>() > limits.max_samples {
         return Err(too_many_samples(limits.max_samples));
     }
     Ok(place.into_iter().map(|at| at.map_or_else(Arc::default, |at| Arc::clone(&found[at]))).collect())
@@ -94,8 +94,21 @@ async fn select(
     extent: Extent,
     overlay: &[Series],
     limits: LoadLimits,
-) -> Result<Vec<LoadedSeries>, QueryError> {
+) -> Result<Loaded, QueryError> {
     let mut drafts: BTreeMap<Labels, Draft> = BTreeMap::new();
+    let overlay = not_stored(overlay, matchers);
+    let everything = Selection {
+        tenant,
+        matchers,
+        shape: Shape::Numbers,
+        after: extent.after,
+        until: extent.until,
+        max_series: limits.max_series,
+        max_samples: limits.max_samples,
+        timeout: limits.timeout,
+    };
+    // What is not stored yet cannot be computed by a store.
+    let wish = extent.wish.filter(|_| overlay.is_empty());
     let ask = |shape: Shape| async move {
         let selection = Selection {
             tenant,
@@ -109,13 +122,20 @@ async fn select(
         };
         source.select(&selection).await
     };
-    // The kinds of rows that may match are asked side by side: most of them hold nothing of that name.
-    let asked = Shape::ALL.into_iter().filter(|shape| shape.may_match(matchers)).map(ask);
-    let found: Vec<Vec<StoredSeries>> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
-    for series in found.into_iter().flatten() {
+    let found: Vec<StoredSeries> = match source.numbers(&everything, wish.as_ref()).await? {
+        Some(Numbers::Grid(columns)) => return Ok(granted(columns)),
+        Some(Numbers::Samples(found)) => found,
+        None => {
+            // The kinds of rows that may match are asked side by side: most of them hold nothing of that name.
+            let asked = Shape::ALL.into_iter().filter(|shape| shape.may_match(matchers)).map(ask);
+            let found: Vec<Vec<StoredSeries>> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+            found.into_iter().flatten().collect()
+        }
+    };
+    for series in found {
         take(&mut drafts, series, matchers);
     }
-    for series in overlay.iter().filter(|series| matchers.iter().all(|matcher| matcher.matches(&series.labels))) {
+    for series in overlay {
         let within = |at: i64| at > extent.after && at <= extent.until;
         let mut samples = series.samples.iter().map(|sample| (sample.at.millis(), sample.value)).filter(|(at, _)| within(*at)).peekable();
         if samples.peek().is_some() {
@@ -126,7 +146,25 @@ async fn select(
     if drafts.len() > limits.max_series {
         return Err(too_many_series(limits.max_series));
     }
-    Ok(drafts.into_iter().map(|(labels, draft)| finish(labels, draft)).collect())
+    Ok(Loaded::Samples(drafts.into_iter().map(|(labels, draft)| finish(labels, draft)).collect()))
+}
+
+/// The series of an overlay that match.
+fn not_stored<'o>(overlay: &'o [Series], matchers: &[Matcher]) -> Vec<&'o Series> {
+    overlay.iter().filter(|series| matchers.iter().all(|matcher| matcher.matches(&series.labels))).collect()
+}
+
+/// What a store computed, in order of labels.
+fn granted(columns: Vec<GridSeries>) -> Loaded {
+    let column = |of: GridSeries| GridColumn {
+        labels: Arc::new(of.labels),
+        counter: matches!(of.kind, SeriesKind::Counter | SeriesKind::Histogram),
+        cells: of.cells,
+        samples: of.samples,
+    };
+    let mut columns: Vec<GridColumn> = columns.into_iter().map(column).collect();
+    columns.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Loaded::Grid(columns)
 }
 
 /// Adds a stored series to the drafts: buckets and quantiles as one series each.

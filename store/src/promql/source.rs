@@ -10,6 +10,7 @@ use model::query::{Cardinality, MetricMetadata, QueryError, SeriesExemplars};
 use model::tenant::TenantId;
 
 use super::native::Histogram;
+use super::value::Frame;
 
 /// What a series measures, as its `series` row says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +160,58 @@ pub struct Selection<'a> {
     pub timeout: Duration,
 }
 
+/// A function that a store may compute itself, at every step of a frame, from stored numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GridFunction {
+    /// The newest sample within the range, none where it is a staleness marker.
+    Newest,
+    /// `last_over_time`: the same without staleness markers.
+    Last,
+    /// `rate`
+    Rate,
+    /// `increase`
+    Increase,
+    /// `delta`
+    Delta,
+    /// `irate`
+    Irate,
+    /// `idelta`
+    Idelta,
+}
+
+/// A function over the left-open windows that end at the moments of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Wish {
+    /// What to compute.
+    pub function: GridFunction,
+    /// Where windows end, `offset` taken away.
+    pub frame: Frame,
+    /// How long they are, in milliseconds.
+    pub range: i64,
+}
+
+/// What a function gives for one series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GridSeries {
+    /// Its labels, `__name__` included.
+    pub labels: Labels,
+    /// What it measures.
+    pub kind: SeriesKind,
+    /// One cell per moment; [`ABSENT`](super::value::ABSENT) where there is no value.
+    pub cells: Vec<f64>,
+    /// How many samples it was computed from.
+    pub samples: usize,
+}
+
+/// Everything that a selector matches, where all of it is plain numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Numbers {
+    /// The samples.
+    Samples(Vec<StoredSeries>),
+    /// The wish, granted: series with at least one sample in the time span.
+    Grid(Vec<GridSeries>),
+}
+
 /// A question for what series there are.
 #[derive(Clone, Debug)]
 pub struct Listing<'a> {
@@ -262,6 +315,12 @@ pub struct StoredSeries {
 pub trait SeriesSource: Send + Sync {
     /// The series with samples in the time span, in any order. Fails with [`QueryError::Execution`] past a limit.
     async fn select(&self, selection: &Selection<'_>) -> Result<Vec<StoredSeries>, QueryError>;
+    /// The same for all shapes at once, if `selection` (its shape is [`Shape::Numbers`]) matches plain numbers and nothing else; `None`
+    /// where each shape must be asked with [`SeriesSource::select`]. A wish is granted only where the answer is the evaluator's own: the
+    /// samples may come instead.
+    async fn numbers(&self, _selection: &Selection<'_>, _wish: Option<&Wish>) -> Result<Option<Numbers>, QueryError> {
+        Ok(None)
+    }
     /// The series without samples, in any order.
     async fn series(&self, listing: &Listing<'_>) -> Result<Vec<SeriesHead>, QueryError>;
     /// The label names of the series, without `__name__` and `le` of buckets, in any order.

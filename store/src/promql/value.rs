@@ -36,7 +36,7 @@ pub fn is_number(value: f64) -> bool {
 pub type Histograms = Vec<Option<Arc<Histogram>>>;
 
 /// The moments at which a plan is evaluated: `start`, `start + step`, ... up to `end`, in milliseconds. Empty if `start > end`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Frame {
     /// The first moment.
     pub start: i64,

@@ -25,6 +25,8 @@ pub struct Job {
     pub claim: Option<Claim>,
     /// Its share of the memory for what waits.
     pub permit: OwnedSemaphorePermit,
+    /// Whether it frees more than it takes: then the caps do not hold it up.
+    pub frees: bool,
     /// Who waits for the answer.
     pub reply: oneshot::Sender<Result<(), Refusal>>,
 }
@@ -98,14 +100,15 @@ fn admitted(shared: &Shared, group: Vec<Job>) -> Vec<Job> {
     let mut kept = Vec::with_capacity(group.len());
     for job in group {
         let bytes = job.record.frame.len() as u64;
-        match shared.caps.admit(usage, bytes) {
-            Ok(()) => {
+        let refusal = if job.frees { None } else { shared.caps.admit(usage, bytes).err() };
+        match refusal {
+            None => {
                 usage.bytes += bytes;
                 usage.blocks += job.record.meta.blocks.len() as u64;
                 usage.disk_free = usage.disk_free.map(|free| free.saturating_sub(bytes));
                 kept.push(job);
             }
-            Err(refusal) => refuse(job, refusal),
+            Some(refusal) => refuse(job, refusal),
         }
     }
     kept

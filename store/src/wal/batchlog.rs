@@ -257,10 +257,14 @@ impl BatchLog {
         Ok(())
     }
 
-    /// Fsyncs that blocks which never went into a batch are done (they could not be read).
+    /// Fsyncs that blocks which never went into a batch are done (they could not be read, or were decided about).
     pub fn blocks_done(&mut self, blocks: &[BlockRef]) -> io::Result<()> {
+        let mut offsets: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         for block in blocks {
-            self.append(&blocks_payload(BLOCKS_DONE, block.segment, &[block.offset]))?;
+            offsets.entry(block.segment).or_default().push(block.offset);
+        }
+        for (segment, offsets) in offsets {
+            self.append(&blocks_payload(BLOCKS_DONE, segment, &offsets))?;
         }
         self.state.mark_done(blocks);
         Ok(())

@@ -18,6 +18,59 @@ pub struct Metrics {
     pub retries: IntCounterVec,
     pub quarantined: IntCounterVec,
     pub lag: prometheus::Gauge,
+    pub tail: TailMetrics,
+}
+
+/// Tail sampling.
+#[derive(Debug)]
+pub struct TailMetrics {
+    pub traces: IntCounterVec,
+    pub spans: IntCounterVec,
+    pub early: IntCounter,
+    waiting_spans: IntGauge,
+    waiting_traces: IntGauge,
+}
+
+impl TailMetrics {
+    fn new() -> prometheus::Result<Self> {
+        let metrics = TailMetrics {
+            traces: IntCounterVec::new(
+                Opts::new("watchfire_tail_sampling_traces_total", "Traces that tail sampling decided, by why they are kept."),
+                &["decision"],
+            )?,
+            spans: IntCounterVec::new(
+                Opts::new("watchfire_tail_sampling_spans_total", "Spans that were kept and dropped by tail sampling."),
+                &["decision"],
+            )?,
+            early: IntCounter::new(
+                "watchfire_tail_sampling_early_decisions_total",
+                "Decisions before their time, because too many traces or bytes waited.",
+            )?,
+            waiting_spans: IntGauge::new("watchfire_tail_sampling_waiting_spans", "Spans that wait for the decision about their trace.")?,
+            waiting_traces: IntGauge::new("watchfire_tail_sampling_waiting_traces", "Traces that wait for their decision.")?,
+        };
+        for label in super::tail::decide::Fate::LABELS {
+            metrics.traces.with_label_values(&[label]);
+        }
+        for label in ["kept", "dropped"] {
+            metrics.spans.with_label_values(&[label]);
+        }
+        Ok(metrics)
+    }
+
+    /// What waits.
+    pub fn waiting(&self, traces: usize, spans: u64) {
+        self.waiting_traces.set(i64::try_from(traces).unwrap_or(i64::MAX));
+        self.waiting_spans.set(i64::try_from(spans).unwrap_or(i64::MAX));
+    }
+
+    fn register(&self, registry: &Registry) -> prometheus::Result<()> {
+        registry.register(Box::new(self.traces.clone()))?;
+        registry.register(Box::new(self.spans.clone()))?;
+        registry.register(Box::new(self.early.clone()))?;
+        registry.register(Box::new(self.waiting_spans.clone()))?;
+        registry.register(Box::new(self.waiting_traces.clone()))
+    }
 }
 
 impl Metrics {
@@ -54,6 +107,7 @@ impl Metrics {
                 "watchfire_writer_lag_seconds",
                 "Age of the oldest durable row that ClickHouse does not hold yet.",
             )?,
+            tail: TailMetrics::new()?,
         };
         metrics.register(registry)?;
         Ok(metrics)
@@ -72,7 +126,8 @@ impl Metrics {
         registry.register(Box::new(self.insert.clone()))?;
         registry.register(Box::new(self.retries.clone()))?;
         registry.register(Box::new(self.quarantined.clone()))?;
-        registry.register(Box::new(self.lag.clone()))
+        registry.register(Box::new(self.lag.clone()))?;
+        self.tail.register(registry)
     }
 
     /// Counts a refusal.

@@ -24,6 +24,7 @@ use super::replay::{self, ReplayError};
 use super::requests::Requests;
 use super::segments::{self, Note, Segments};
 use super::sink::{Running, Shared, TableQueue, Trouble, permits};
+use super::tail::{self, Settled};
 use super::{Wal, WalConfig, appender, lock, quarantine};
 
 /// Why the log cannot be opened.
@@ -81,6 +82,8 @@ struct Found {
     requests: Vec<Note>,
     next_segment: u64,
     report: OpenReport,
+    /// Blocks of undecided spans that are decided, and the decisions about them, by segment: they are done.
+    settled: Settled,
 }
 
 impl Wal {
@@ -103,7 +106,11 @@ impl Wal {
         // The newest last: past the cap the oldest are forgotten.
         found.requests.sort_by_key(|note| note.arrived);
         found.requests.drain(..).for_each(|note| requests.remember(note.key, note.accepted));
-        let state = batchlog::State { next_segment: found.next_segment, ..live(state, &segments) };
+        let mut state = batchlog::State { next_segment: found.next_segment, ..state };
+        for (segment, offsets) in std::mem::take(&mut found.settled) {
+            state.done.entry(segment).or_default().extend(offsets);
+        }
+        let state = live(state, &segments);
         let unfinished: Vec<_> = state.open.values().cloned().collect();
         found.report.unfinished = unfinished.len() as u64;
         let log = BatchLog::begin(&dir.join("batches"), state).map_err(io)?;
@@ -134,6 +141,7 @@ impl Wal {
             next_batch: AtomicU64::new(0),
             newest: Mutex::default(),
             trouble: Mutex::new(trouble),
+            tail: Mutex::default(),
             stopping: false.into(),
             draining: watch::channel(false).0,
             quarantine,
@@ -176,12 +184,15 @@ fn prepare(dir: &Path) -> Result<File, OpenError> {
 fn read_segments(segments: &Segments, state: &batchlog::State, dir: &Path, now: Duration) -> Result<Found, OpenError> {
     let io = |source| OpenError::Io { dir: dir.to_owned(), source };
     let queue = |table| TableQueue { table, lanes: Mutex::new(Lanes::default()), wake: Notify::new(), in_flight: Mutex::new(None) };
-    let queues: BTreeMap<u16, TableQueue> = tables::ALL.iter().map(|table| (table.number, queue(*table))).collect();
-    let mut found = Found { queues, requests: Vec::new(), next_segment: state.next_segment, report: OpenReport::default() };
+    let queues: BTreeMap<u16, TableQueue> =
+        tables::ALL.iter().chain(&tables::LOG_ONLY).map(|table| (table.number, queue(*table))).collect();
+    let next_segment = state.next_segment;
+    let mut found = Found { queues, requests: Vec::new(), next_segment, report: OpenReport::default(), settled: Settled::new() };
     let mut planned: BTreeMap<u64, HashSet<u64>> = BTreeMap::new();
     for block in state.open.values().flat_map(|planned| &planned.blocks) {
         planned.entry(block.segment).or_default().insert(block.offset);
     }
+    let mut all = Vec::new();
     for number in segments::numbered(segments.dir(), "wal").map_err(io)? {
         found.next_segment = found.next_segment.max(number + 1);
         let replayed =
@@ -190,7 +201,12 @@ fn read_segments(segments: &Segments, state: &batchlog::State, dir: &Path, now: 
             fs::remove_file(segments::path(segments.dir(), number)).map_err(io)?;
             continue;
         };
-        let done: HashSet<u64> = state.done.get(&number).into_iter().flatten().copied().collect();
+        tail::settled(&segments::path(segments.dir(), number), &replayed.blocks, &mut found.settled).map_err(io)?;
+        all.push((number, replayed));
+    }
+    for (number, replayed) in all {
+        let known = state.done.get(&number).into_iter().chain(found.settled.get(&number));
+        let done: HashSet<u64> = known.flatten().copied().collect();
         let planned = planned.remove(&number).unwrap_or_default();
         // What was planned holds the segment until it is settled, even where it can no longer be read.
         let mut pending = planned.len() as u64;

@@ -159,8 +159,8 @@ fn too_large() -> Refusal {
 /// The layout numbers of the known tables, computed once.
 fn layout_of(table: &'static TableSpec) -> u64 {
     static KNOWN: std::sync::OnceLock<Vec<u64>> = std::sync::OnceLock::new();
-    let known = KNOWN.get_or_init(|| tables::ALL.iter().map(|table| native::layout(table)).collect());
-    let at = tables::ALL.iter().position(|one| std::ptr::eq(*one, table));
+    let known = KNOWN.get_or_init(|| tables::ALL.iter().chain(&tables::LOG_ONLY).map(|table| native::layout(table)).collect());
+    let at = tables::ALL.iter().chain(&tables::LOG_ONLY).position(|one| std::ptr::eq(*one, table));
     at.and_then(|at| known.get(at).copied()).unwrap_or_else(|| native::layout(table))
 }
 

@@ -12,6 +12,7 @@ use model::columns::TableSpec;
 use model::query::{Freshness, QueryError};
 use model::sink::{Appended, Batch, Refusal, TelemetrySink};
 use model::tables;
+use model::tail::TailPolicy;
 use model::time::{Clock, Timestamp};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -24,7 +25,7 @@ use super::metrics::Metrics;
 use super::record::{self, BlockRef};
 use super::requests::{Admission, Claim, Requests};
 use super::segments::Segments;
-use super::{WalConfig, lock, writer};
+use super::{WalConfig, lock, tail, writer};
 use crate::native;
 
 /// The write-ahead log. Clones share it.
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     pub next_batch: AtomicU64,
     pub newest: Mutex<BTreeMap<u16, Timestamp>>,
     pub trouble: Mutex<Trouble>,
+    /// Which traces are kept; none: all.
+    pub tail: Mutex<Option<Arc<TailPolicy>>>,
     pub stopping: AtomicBool,
     pub draining: watch::Sender<bool>,
     pub quarantine: PathBuf,
@@ -133,11 +136,15 @@ impl Wal {
             unfinished.entry(planned.table).or_default().push(planned);
         }
         let mut writers = lock(&self.running.writers);
-        for number in self.shared.queues.keys() {
+        let to_send = self.shared.queues.keys().filter(|number| !tables::LOG_ONLY.iter().any(|table| table.number == **number));
+        for number in to_send {
             let (shared, insert) = (Arc::clone(&self.shared), Arc::clone(&insert));
             writers.spawn(writer::run(shared, *number, insert, unfinished.remove(number).unwrap_or_default()));
         }
         writers.spawn(writer::housekeeping(Arc::clone(&self.shared)));
+        if let Some(queue) = lock(&self.running.queue).as_ref() {
+            writers.spawn(tail::run(Arc::clone(&self.shared), queue.downgrade()));
+        }
     }
 
     /// How it is doing.
@@ -216,7 +223,7 @@ impl Wal {
         };
         let queue = lock(&self.running.queue).clone().ok_or(Refusal::Stopping)?;
         let (reply, answer) = oneshot::channel();
-        queue.send(Job { record, claim, permit, reply }).await.map_err(|_| Refusal::Stopping)?;
+        queue.send(Job { record, claim, permit, frees: false, reply }).await.map_err(|_| Refusal::Stopping)?;
         drop(queue);
         match answer.await {
             Ok(Ok(())) => Ok(Appended::Durable),
@@ -249,6 +256,10 @@ impl TelemetrySink for Wal {
             }
         };
         self.write(batch, claim).await.inspect_err(|refusal| self.shared.metrics.refused(refusal))
+    }
+
+    fn set_tail_policy(&self, policy: Option<Arc<TailPolicy>>) {
+        *lock(&self.shared.tail) = policy;
     }
 }
 

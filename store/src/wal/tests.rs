@@ -1,7 +1,7 @@
 //! The whole log against a made-up ClickHouse.
 
 mod crashes;
-mod fake;
+pub(crate) mod fake;
 mod refusals;
 
 use std::sync::Arc;

@@ -104,7 +104,7 @@ async fn next(shared: &Shared, queue: &TableQueue, draining: &mut watch::Receive
 }
 
 /// Runs blocking work of the log until it succeeds: a full or failing disk delays, it loses nothing.
-async fn persist<T: Send + 'static>(
+pub(crate) async fn persist<T: Send + 'static>(
     shared: &Arc<Shared>,
     what: &'static str,
     work: impl Fn(&Shared) -> std::io::Result<T> + Send + Sync + 'static,
@@ -162,7 +162,7 @@ async fn plan(shared: &Arc<Shared>, queue: &TableQueue, blocks: Vec<BlockRef>) -
 }
 
 /// Blocks whose bytes went bad on disk after they were acknowledged: counted, logged, their segments kept.
-async fn lose(shared: &Arc<Shared>, lost: Vec<BlockRef>) {
+pub(crate) async fn lose(shared: &Arc<Shared>, lost: Vec<BlockRef>) {
     for block in &lost {
         tracing::error!(segment = block.segment, offset = block.offset, rows = block.rows, "accepted rows went bad on disk; segment kept");
         shared.segments.damaged(block.segment);
@@ -275,7 +275,7 @@ async fn finish(shared: &Arc<Shared>, queue: &TableQueue, planned: Planned, is_s
 }
 
 /// Lets go of blocks that are done; segments that are done with them go.
-async fn release(shared: &Arc<Shared>, blocks: Vec<BlockRef>) {
+pub(crate) async fn release(shared: &Arc<Shared>, blocks: Vec<BlockRef>) {
     let freed = Arc::clone(shared);
     let freeing = tokio::task::spawn_blocking(move || {
         freed.segments.complete(&blocks);

@@ -1,5 +1,7 @@
 //! PromQL: tables of cases over series in memory, range = instants, Debian's Prometheus side by side, ClickHouse = memory.
 
+#[path = "promql/cache.rs"]
+mod cache;
 #[path = "promql/cases.rs"]
 mod cases;
 #[path = "promql/catalog.rs"]
@@ -12,6 +14,8 @@ mod delta;
 mod differential;
 #[path = "promql/generate.rs"]
 mod generate;
+#[path = "promql/grid.rs"]
+mod grid;
 #[path = "promql/harness.rs"]
 mod harness;
 #[path = "promql/limits.rs"]

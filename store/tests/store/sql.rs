@@ -34,6 +34,9 @@ async fn two_tenants() -> (TestEngine, GuardedSql) {
             format!("summaries (tenant, metric, fingerprint, ts, count, retention_days) SELECT '{tenant}', 'm4', 4, now64(3), 1, 30"),
             format!("exemplars (tenant, metric, fingerprint, ts, value, retention_days) SELECT '{tenant}', 'm1', 1, now64(3), 1, 30"),
             format!(
+                "patterns (tenant, service, pattern_id, last_ts, count, template, retention_days) SELECT '{tenant}', 'shop', 1, now64(9), 1, 'word of <*>', 30"
+            ),
+            format!(
                 "error_events (tenant, project, fingerprint, ts, event_id, type, retention_days) SELECT '{tenant}', 'shop', 7, now64(9), generateUUIDv4(), '{tenant}', 30"
             ),
         ];

@@ -26,6 +26,15 @@ fn lenient_forms_are_read() {
 }
 
 #[test]
+fn maps_and_lists_may_be_bare() {
+    let body = br#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"1772323200000000000",
+        "body":{"kvlistValue":[{"key":"a","value":{"arrayValue":[{"intValue":1},{"kvlistValue":{"more":0,"values":null}}]}}]}}]}]}]}"#;
+    let world = World::default();
+    let built = build(Signal::Logs, Format::Json, body, world.arrival()).unwrap();
+    assert_eq!(fixtures::rows(&built.blocks, "logs")[0]["body"], r#"{"a":[1,{}]}"#);
+}
+
+#[test]
 fn the_data_of_a_metric_is_told_by_its_field() {
     let body = br#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[
         {"name":"g","gauge":{"dataPoints":[{"asInt":"-3","timeUnixNano":"1772323200000000000"},{"asDouble":1.5,"timeUnixNano":"1772323200000000000"}]}},
@@ -64,12 +73,14 @@ fn what_is_no_otlp_json_is_refused_with_its_place() {
         (br#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"bytesValue":"*"}}]}]}]}"#, "base64"),
         (br#"{"resourceLogs":{}}"#, "a list"),
         (br#"{"resourceLogs":[]} x"#, "trailing"),
+        (br#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"kvlistValue":"x"}}]}]}]}"#, "an object with `values`"),
         (br#"{"resourceLogs":["#, "EOF"),
         (br#""#, "EOF"),
     ] {
         let error = logs(body);
         assert!(error.contains(words) && error.contains("line 1"), "{error}");
     }
+    assert!(logs(b" [[]]").contains("expected an object, found a list"));
     let error = logs(b"{\"resourceLogs\":[{\"schemaUrl\":\"\xff\"}]}");
     assert!(error.contains("not UTF-8") && error.contains("index 31"), "{error}");
     let deep = format!(

@@ -72,7 +72,8 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let family = self.family(to);
-        let series = Named { labels: &self.labels.list, identity: to.identity(&self.labels.list), family: &family };
+        let Some(identity) = to.identity(&mut self.labels.list, records) else { return Ok(()) };
+        let series = Named { labels: &self.labels.list, identity, family: &family };
         let mut message = field.message("TimeSeries")?;
         let mut exemplars = false;
         while let Some(field) = message.next()? {

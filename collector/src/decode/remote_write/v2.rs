@@ -58,7 +58,8 @@ impl<'a> Reader<'a> {
             to.refuse(reason, head.records);
             return Ok(());
         }
-        let series = Named { labels: &self.labels.list, identity: to.identity(&self.labels.list), family: &self.family };
+        let Some(identity) = to.identity(&mut self.labels.list, head.records) else { return Ok(()) };
+        let series = Named { labels: &self.labels.list, identity, family: &self.family };
         let mut message = field.message("TimeSeries")?;
         while let Some(field) = message.next()? {
             match field.number {

@@ -237,3 +237,41 @@ fn what_a_target_says_of_its_families_is_remembered() {
     story.scrape("broken", Format::Text);
     assert_eq!(story.memory.described.len(), 2);
 }
+
+/// Scraped series are processed as those that are sent: rules, secrets in labels, limits; staleness markers go where the samples went.
+#[test]
+fn scraped_series_are_processed() {
+    let config = serde_json::json!({
+        "redaction": {"enabled": true},
+        "rules": [
+            {"drop": true, "match": {"signal": "metric", "name": "go_*"}},
+            {"delete": ["pod"], "match": {"signal": "metric", "name": "gone"}},
+        ],
+        "cardinality": {"max_series_per_metric": 1},
+    });
+    let config: crate::pipeline::Config = serde_json::from_value(config).unwrap();
+    let mut story = Story::new(wishes("[]"));
+    story.world.pipeline = crate::pipeline::Pipeline::new(&config).unwrap();
+    let text = "go_threads 1\ngone{pod=\"a\"} 2\nlevel{url=\"http://ann:hunter22@db/\"} 3\nlevel{url=\"b\"} 4\n";
+    let (built, counts, _) = story.scrape(text, Format::Text);
+    assert_eq!(counts.scraped, 4);
+    let labels: Vec<String> = rows(&built.blocks, "series").iter().map(|row| format!("{}{}", row["metric"], row["labels"])).collect();
+    assert_eq!(
+        labels[..3],
+        [
+            "gone{instance=i,job=j}",
+            "level{instance=i,job=j,url=http://ann:[redacted:url_password]@db/}",
+            "level{otel_metric_overflow=true}"
+        ]
+    );
+    assert!(labels[3].starts_with("up{"), "Watchfire's own are of metrics of their own: {labels:?}");
+    assert_eq!((built.changes.dropped.as_slice(), built.changes.overflowed), (&[1][..], 1));
+    let of = |built: &Built| {
+        let row = rows(&built.blocks, "points").into_iter().find(|row| row["metric"] == "gone").unwrap();
+        (row["fingerprint"].clone(), row["flags"].clone())
+    };
+    let (fingerprint, flags) = of(&built);
+    assert_eq!(flags, "0");
+    let (built, ..) = story.scrape("", Format::Text);
+    assert_eq!(of(&built), (fingerprint, "1".to_owned()), "the marker is of the series as it is stored");
+}

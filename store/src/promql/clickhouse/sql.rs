@@ -4,7 +4,7 @@ use clickhouse::query::Query;
 use model::labels::{METRIC_NAME, MatchOp, Matcher};
 use model::tenant::TenantId;
 
-use crate::promql::source::{Listing, Part, Selection, Shape, SummaryPart};
+use crate::promql::source::{GridFunction, Listing, Part, Selection, Shape, SummaryPart, Wish};
 
 /// How long a `series` row may lag behind the samples of its series: it is written again once a day.
 const SEEN_SLACK_MILLIS: i64 = 26 * 3_600_000;
@@ -137,6 +137,78 @@ fn limit(selection: &Selection<'_>) -> i64 {
     i64::try_from(selection.max_samples).unwrap_or(i64::MAX - 1).saturating_add(1)
 }
 
+/// Whatever series have a name, or a name that a part of a distribution appends to: `also`. Conditions on labels that only some kinds of
+/// rows store are left to the caller.
+pub fn index(tenant: &TenantId, name: &str, also: Option<&str>, matchers: &[Matcher]) -> Statement {
+    let mut all = Statement::new(SERIES_COLUMNS);
+    all.push("tenant = ? AND metric IN (?, ?)");
+    all = all.text(tenant.as_str()).text(name).text(also.unwrap_or(name));
+    for matcher in matchers {
+        all.push(" AND ");
+        all.append(condition(matcher, Shape::Numbers));
+    }
+    all.push(" GROUP BY metric, fingerprint");
+    all
+}
+
+/// The rows of `points` of one metric after and up to a moment: of these series, or of all.
+fn points_of(selection: &Selection<'_>, name: &str, only: Option<&[u64]>) -> Statement {
+    let mut all = Statement::new("tenant = ? AND metric = ?").text(selection.tenant.as_str()).text(name);
+    if let Some(fingerprints) = only {
+        let list: Vec<String> = fingerprints.iter().map(u64::to_string).collect();
+        all.push(&format!(" AND fingerprint IN ({})", list.join(",")));
+    }
+    all.push(" AND ts > fromUnixTimestamp64Milli(toInt64(?)) AND ts <= fromUnixTimestamp64Milli(toInt64(?))");
+    all.number(selection.after).number(selection.until)
+}
+
+/// [`numbers`] of series that are known.
+pub fn numbers_of(selection: &Selection<'_>, name: &str, only: Option<&[u64]>) -> Statement {
+    let mut all = Statement::new(&format!(
+        "SELECT fingerprint, groupArray(at) AS times, groupArray(sample) AS samples FROM (SELECT fingerprint, toUnixTimestamp64Milli(ts) AS at, \
+         if(bitTest(flags, 0), {STALE}, value) AS sample FROM points WHERE "
+    ));
+    all.append(points_of(selection, name, only));
+    all.push(" LIMIT ?) GROUP BY fingerprint");
+    all.number(limit(selection))
+}
+
+/// What a function gives at every moment of a frame, for series that are known: `fingerprint, number, odd, cells`. A cell without a value
+/// is the staleness marker; `odd` says how many samples are no finite numbers, of which differences do not mean the same everywhere. Of samples that share a moment the greatest counts.
+pub fn grid(selection: &Selection<'_>, name: &str, only: Option<&[u64]>, wish: &Wish) -> Statement {
+    let function = match wish.function {
+        GridFunction::Newest | GridFunction::Last => "timeSeriesLastToGrid",
+        GridFunction::Rate => "timeSeriesRateToGrid",
+        GridFunction::Increase => "timeSeriesIncreaseToGrid",
+        GridFunction::Delta => "timeSeriesDeltaToGrid",
+        GridFunction::Irate => "timeSeriesInstantRateToGrid",
+        GridFunction::Idelta => "timeSeriesInstantDeltaToGrid",
+    };
+    let is_value = "reinterpretAsUInt64(sample) != 9218868437227405314";
+    let (combinator, condition) = match wish.function {
+        GridFunction::Newest => ("", String::new()),
+        _ => ("If", format!(", {is_value}")),
+    };
+    let odd = match wish.function {
+        GridFunction::Newest | GridFunction::Last => "toUInt64(0)".to_owned(),
+        _ => format!("countIf(NOT isFinite(sample) AND {is_value})"),
+    };
+    let mut all = Statement::new(&format!(
+        "SELECT fingerprint, count() AS number, {odd} AS odd, arrayMap(cell -> ifNull(cell, {STALE}), {function}{combinator}(\
+         fromUnixTimestamp64Milli(toInt64(?)), fromUnixTimestamp64Milli(toInt64(?)), toDecimal64(?, 3), toDecimal64(?, 3))(ts, sample{condition})) \
+         AS cells FROM (SELECT fingerprint, ts, if(bitTest(flags, 0), {STALE}, value) AS sample FROM points WHERE "
+    ));
+    let seconds = |millis: i64| format!("{}.{:03}", millis / 1_000, millis % 1_000);
+    let last = wish.frame.time(wish.frame.len().saturating_sub(1));
+    all = all.number(wish.frame.start).number(last).text(&seconds(wish.frame.step)).text(&seconds(wish.range));
+    all.append(points_of(selection, name, only));
+    all.push(") GROUP BY fingerprint");
+    all
+}
+
+/// The staleness marker, 0x7ff0000000000002.
+const STALE: &str = "reinterpretAsFloat64(toUInt64(9218868437227405314))";
+
 /// Number samples as arrays per series, in no order. A row without a recorded value is the staleness marker.
 pub fn numbers(selection: &Selection<'_>) -> Statement {
     let (table, value) = match selection.shape {
@@ -147,10 +219,9 @@ pub fn numbers(selection: &Selection<'_>) -> Statement {
         Shape::Summaries(SummaryPart::Count | SummaryPart::Quantile) => ("summaries", "toFloat64(count)"),
         Shape::Native => ("exp_histograms", "count"),
     };
-    // 9218868437227405314 is 0x7ff0000000000002.
     let mut all = Statement::new(&format!(
         "SELECT fingerprint, groupArray(at) AS times, groupArray(sample) AS samples FROM (SELECT fingerprint, toUnixTimestamp64Milli(ts) AS at, \
-         if(bitTest(flags, 0), reinterpretAsFloat64(toUInt64(9218868437227405314)), {value}) AS sample FROM {table} WHERE "
+         if(bitTest(flags, 0), {STALE}, {value}) AS sample FROM {table} WHERE "
     ));
     all.append(samples_where(selection));
     all.push(" LIMIT ?) GROUP BY fingerprint");

@@ -1,18 +1,25 @@
 //! Which samples a plan needs: the same frames as in the evaluation, walked without data. Also where `@` and `offset` move a step.
 
+use crate::promql::functions::RangeFunction;
 use crate::promql::plan::{Aggregator, At, Node, RangeNode, RangeOf, Root, Shift};
+use crate::promql::source::{GridFunction, Wish};
 use crate::promql::value::Frame;
 
 use super::Setting;
 
-/// The time span of one selector in milliseconds.
+/// What one selector is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Extent {
-    /// Exclusive.
+    /// From here on (milliseconds, exclusive) ...
     pub after: i64,
-    /// Inclusive.
+    /// ... to here (inclusive).
     pub until: i64,
+    /// The only thing that is done with its samples, if a store may do that.
+    pub wish: Option<Wish>,
 }
+
+/// Frames of fewer steps are evaluated here: their samples are hardly more than their cells.
+const WORTH_A_WISH: usize = 8;
 
 impl Setting {
     /// The moment that a step means after `@` and `offset`.
@@ -37,34 +44,63 @@ impl Setting {
     }
 }
 
-/// The span of each selector, in order of their numbers. `None` for one that is never asked (a subquery without steps).
-pub fn extents(root: &Root, selectors: usize, setting: &Setting) -> Vec<Option<Extent>> {
-    let mut walk = Walk { setting, found: vec![None; selectors] };
+/// What a plan asks of the store.
+#[derive(Clone, Debug)]
+pub struct Needs {
+    /// For each selector, in order of their numbers. `None` for one that is never asked (a subquery without steps).
+    pub extents: Vec<Option<Extent>>,
+    /// Whether the value at a step depends on nothing but that step and on samples that are not after it: not on where the query begins or
+    /// ends, and no `@` or negative offset.
+    pub steady: bool,
+}
+
+/// Walks the plan.
+pub fn needs(root: &Root, selectors: usize, setting: &Setting) -> Needs {
+    let mut walk = Walk { setting, found: vec![None; selectors], steady: true };
     match root {
         Root::Node(node) => walk.node(node, &setting.query),
-        Root::Range(range) => walk.range(range, &setting.query),
+        Root::Range(range) => walk.range(range, &setting.query, None),
     }
-    walk.found
+    Needs { extents: walk.found, steady: walk.steady }
+}
+
+fn is_steady(shift: &Shift) -> bool {
+    shift.at.is_none() && shift.offset >= 0
 }
 
 struct Walk<'a> {
     setting: &'a Setting,
     found: Vec<Option<Extent>>,
+    steady: bool,
 }
 
 impl Walk<'_> {
-    fn selector(&mut self, selector: usize, shift: &Shift, range: i64, frame: &Frame) {
+    fn selector(&mut self, selector: usize, shift: &Shift, range: i64, frame: &Frame, function: Option<GridFunction>) {
+        self.steady &= is_steady(shift);
         if frame.is_empty() {
             return;
         }
         let (first, last) = (self.setting.moment(shift, frame.start), self.setting.moment(shift, frame.time(frame.len() - 1)));
-        self.found[selector] = Some(Extent { after: first.saturating_sub(range), until: last });
+        let moves = shift.at.is_none() && frame.len() >= WORTH_A_WISH;
+        let steps = Frame { start: first, end: last, step: frame.step };
+        let wish = function.filter(|_| moves).map(|function| Wish { function, frame: steps, range });
+        self.found[selector] = Some(Extent { after: first.saturating_sub(range), until: last, wish });
     }
 
-    fn range(&mut self, range: &RangeNode, frame: &Frame) {
+    fn range(&mut self, range: &RangeNode, frame: &Frame, function: Option<RangeFunction>) {
+        let function = function.and_then(|function| match function {
+            RangeFunction::Rate => Some(GridFunction::Rate),
+            RangeFunction::Increase => Some(GridFunction::Increase),
+            RangeFunction::Delta => Some(GridFunction::Delta),
+            RangeFunction::Irate => Some(GridFunction::Irate),
+            RangeFunction::Idelta => Some(GridFunction::Idelta),
+            RangeFunction::LastOverTime => Some(GridFunction::Last),
+            _ => None,
+        });
         match &range.of {
-            RangeOf::Selector(selector) => self.selector(*selector, &range.shift, range.range, frame),
+            RangeOf::Selector(selector) => self.selector(*selector, &range.shift, range.range, frame, function),
             RangeOf::Subquery(node, step) => {
+                self.steady &= is_steady(&range.shift);
                 let inner = self.setting.subquery(range, *step, frame);
                 self.node(node, &inner);
             }
@@ -73,9 +109,14 @@ impl Walk<'_> {
 
     fn node(&mut self, node: &Node, frame: &Frame) {
         match node {
-            Node::Number(_) | Node::Text(_) | Node::Time | Node::QueryTime(_) | Node::Date(_, None) => {}
-            Node::Select(selector, shift) => self.selector(*selector, shift, self.setting.lookback, frame),
-            Node::Negate(of) | Node::Scalar(of) | Node::Vector(of) | Node::Timestamp(of) | Node::Map(_, of) => self.node(of, frame),
+            Node::Number(_) | Node::Text(_) | Node::Time | Node::Date(_, None) => {}
+            Node::QueryTime(_) => self.steady = false,
+            Node::Select(selector, shift) => self.selector(*selector, shift, self.setting.lookback, frame, Some(GridFunction::Newest)),
+            Node::Timestamp(of) => match &**of {
+                Node::Select(selector, shift) => self.selector(*selector, shift, self.setting.lookback, frame, None),
+                other => self.node(other, frame),
+            },
+            Node::Negate(of) | Node::Scalar(of) | Node::Vector(of) | Node::Map(_, of) => self.node(of, frame),
             Node::Date(_, Some(of)) | Node::Absent(of, _) | Node::LabelReplace(of, _) | Node::LabelJoin(of, _) => self.node(of, frame),
             Node::Sort(of, _, _) | Node::HistogramPart(_, of) => self.node(of, frame),
             Node::HistogramQuantiles(of, _, qs) => {
@@ -84,7 +125,7 @@ impl Walk<'_> {
             }
             Node::Info(of, info) => {
                 self.node(of, frame);
-                self.selector(info.selector, &Shift::default(), self.setting.lookback, frame);
+                self.selector(info.selector, &Shift::default(), self.setting.lookback, frame, None);
             }
             Node::Pick(_, left, right) | Node::Round(left, right) | Node::HistogramQuantile(left, right) => {
                 self.node(left, frame);
@@ -108,11 +149,11 @@ impl Walk<'_> {
                 }
                 self.node(&aggregate.of, frame);
             }
-            Node::Over(_, params, range) => {
+            Node::Over(function, params, range) => {
                 params.iter().for_each(|param| self.node(param, frame));
-                self.range(range, frame);
+                self.range(range, frame, Some(*function));
             }
-            Node::AbsentOver(range, _) => self.range(range, frame),
+            Node::AbsentOver(range, _) => self.range(range, frame, None),
         }
     }
 }

@@ -23,7 +23,7 @@ type Candidates = Vec<(Arc<Labels>, Vec<Option<i64>>)>;
 impl Evaluator<'_> {
     pub(super) fn info(&mut self, of: &Node, info: &Info, frame: &Frame) -> Result<Vec<Column>, QueryError> {
         let columns = self.vector(of, frame)?;
-        if let Some(series) = self.data[info.selector].iter().find(|series| !series.histograms.is_empty()) {
+        if let Some(series) = self.data[info.selector].samples().iter().find(|series| !series.histograms.is_empty()) {
             return Err(QueryError::Execution(format!("this should be an info metric, with float samples: {}", series.labels)));
         }
         let newest = self.newest(info.selector, &Shift::default(), frame, |series: &LoadedSeries, to| series.times[to - 1] as f64)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::labels::{Labels, METRIC_NAME};
 use model::query::QueryError;
 
-use super::{Evaluator, LoadedSeries};
+use super::{Evaluator, GridColumn, Loaded, LoadedSeries};
 use crate::promql::functions::native::{Cell, Mixed};
 use crate::promql::functions::{OnDelta, RangeFunction, rate};
 use crate::promql::native::Histogram;
@@ -55,8 +55,8 @@ impl<'a> Evaluator<'a> {
     fn ranged(&mut self, range: &RangeNode, frame: &Frame) -> Result<Vec<Ranged<'a>>, QueryError> {
         match &range.of {
             RangeOf::Selector(selector) => {
-                let data: &'a [Arc<Vec<LoadedSeries>>] = self.data;
-                Ok(data[*selector].iter().map(without_stale).collect())
+                let data: &'a [Arc<Loaded>] = self.data;
+                Ok(data[*selector].samples().iter().map(without_stale).collect())
             }
             RangeOf::Subquery(node, step) => {
                 let inner = self.setting.subquery(range, *step, frame);
@@ -87,6 +87,12 @@ impl<'a> Evaluator<'a> {
         range: &RangeNode,
         frame: &Frame,
     ) -> Result<Vec<Column>, QueryError> {
+        if let RangeOf::Selector(selector) = &range.of {
+            let data: &'a [Arc<Loaded>] = self.data;
+            if let Loaded::Grid(columns) = &*data[*selector] {
+                return self.granted(function, columns, frame);
+            }
+        }
         let mut scalars = Vec::with_capacity(params.len());
         for param in params {
             scalars.push(self.scalar(param, frame)?);
@@ -130,6 +136,24 @@ impl<'a> Evaluator<'a> {
             }
             if function.wants_counter() && !series.counter && !series.delta && series.histograms.is_empty() {
                 self.doubt_counter(name);
+            }
+            columns.push(column);
+        }
+        merge_columns(columns)
+    }
+
+    /// What a store computed.
+    fn granted(&mut self, function: RangeFunction, all: &[GridColumn], frame: &Frame) -> Result<Vec<Column>, QueryError> {
+        self.room(all.len(), frame)?;
+        let mut columns = Vec::with_capacity(all.len());
+        for of in all {
+            let labels = if function.keeps_name() { Arc::clone(&of.labels) } else { nameless(&of.labels) };
+            let column = Column::new(labels, of.cells.clone());
+            if column.is_absent() {
+                continue;
+            }
+            if function.wants_counter() && !of.counter {
+                self.doubt_counter(of.labels.get(METRIC_NAME).unwrap_or(""));
             }
             columns.push(column);
         }

@@ -1,16 +1,25 @@
 //! Instant selectors: the newest sample within the lookback, unless the series ended.
 
+use std::sync::Arc;
+
 use model::labels::METRIC_NAME;
 use model::query::QueryError;
 
-use super::{Evaluator, LoadedSeries, seconds};
+use super::{Evaluator, GridColumn, Loaded, LoadedSeries, seconds};
 use crate::promql::plan::{Node, Shift};
 use crate::promql::range::Bounds;
 use crate::promql::value::{ABSENT, Column, Frame, HISTOGRAM, Histograms, is_histogram, is_number, merge_columns, nameless, present};
 
 impl Evaluator<'_> {
     pub(super) fn select(&mut self, selector: usize, shift: &Shift, frame: &Frame) -> Result<Vec<Column>, QueryError> {
-        let columns = self.newest(selector, shift, frame, newest_value)?;
+        let columns = match &*self.data[selector] {
+            Loaded::Grid(columns) => {
+                self.room(columns.len(), frame)?;
+                let column = |of: &GridColumn| Column::new(Arc::clone(&of.labels), of.cells.clone());
+                columns.iter().map(column).filter(|column| !column.is_absent()).collect()
+            }
+            Loaded::Samples(_) => self.newest(selector, shift, frame, newest_value)?,
+        };
         for column in columns.iter().filter(|column| column.delta) {
             let name = column.labels.get(METRIC_NAME).unwrap_or("");
             self.notes.inform(&format!(
@@ -45,7 +54,7 @@ impl Evaluator<'_> {
         frame: &Frame,
         cell: impl Fn(&LoadedSeries, usize) -> f64,
     ) -> Result<Vec<Column>, QueryError> {
-        let all = &self.data[selector];
+        let all = self.data[selector].samples();
         self.room(all.len(), frame)?;
         let mut columns = Vec::with_capacity(all.len());
         for series in all.iter() {

@@ -76,18 +76,20 @@ pub fn quantile(q: f64, values: impl Iterator<Item = f64>, scratch: &mut Vec<f64
     if q > 1.0 {
         return f64::INFINITY;
     }
-    scratch.sort_by(|a, b| match (a.is_nan(), b.is_nan()) {
+    let order = |a: &f64, b: &f64| match (a.is_nan(), b.is_nan()) {
         (true, true) => std::cmp::Ordering::Equal,
         (true, false) => std::cmp::Ordering::Less,
         (false, true) => std::cmp::Ordering::Greater,
         (false, false) => a.total_cmp(b),
-    });
+    };
     let top = scratch.len() - 1;
     let rank = q * top as f64;
-    let lower = rank.floor().max(0.0) as usize;
-    let upper = (lower + 1).min(top);
+    let lower = (rank.floor().max(0.0) as usize).min(top);
     let weight = rank - rank.floor();
-    scratch[lower.min(top)] * (1.0 - weight) + scratch[upper] * weight
+    // Two neighbours of the sorted order are wanted, not all of it.
+    let (_, at, above) = scratch.select_nth_unstable_by(lower, order);
+    let next = above.iter().copied().min_by(order).unwrap_or(*at);
+    *at * (1.0 - weight) + next * weight
 }
 
 /// The median of the distances to the median.

@@ -1,7 +1,7 @@
 //! The words that the check knows: tables, clauses, keywords. What stands in none of the lists is a name.
 
 /// Tables and views that a statement may name.
-pub const TABLES: [&str; 18] = [
+pub const TABLES: [&str; 19] = [
     "spans",
     "logs",
     "series",
@@ -10,6 +10,7 @@ pub const TABLES: [&str; 18] = [
     "exp_histograms",
     "summaries",
     "exemplars",
+    "patterns",
     "error_events",
     "trace_index",
     "otel_traces",

@@ -45,7 +45,8 @@ pub fn batch(ids: &[u64], request: Option<u64>) -> Batch {
 
 /// The row ids in Native bytes.
 pub fn row_ids(table: &'static TableSpec, bytes: &[u8]) -> Vec<u64> {
-    let at = table.position("fingerprint").unwrap();
+    // Spans are told apart by their duration.
+    let at = table.position("fingerprint").or(table.position("duration")).unwrap();
     let blocks = crate::native::decode(&crate::native::packed::unpack(bytes).unwrap(), table).unwrap();
     blocks
         .iter()
@@ -99,6 +100,22 @@ impl ClickHouse {
     /// How often an insert was sent.
     pub fn calls(&self) -> usize {
         lock(&self.inner).calls
+    }
+    /// What `sample_rate` of all stored spans adds up to.
+    pub fn weight(&self) -> u64 {
+        let inner = lock(&self.inner);
+        let rates = |bytes: &Bytes| -> Option<u64> {
+            let plain = crate::native::packed::unpack(bytes).ok()?;
+            let spans = &model::tables::SPANS;
+            let at = spans.position("sample_rate").unwrap();
+            let blocks = crate::native::decode(&plain, spans).ok()?;
+            let sum = |block: &TableBlock| match &block.columns[at] {
+                Column::UInt32(rates) => rates.iter().map(|rate| u64::from(*rate)).sum::<u64>(),
+                other => panic!("{other:?}"),
+            };
+            Some(blocks.iter().map(sum).sum())
+        };
+        inner.seen.values().filter_map(rates).sum()
     }
     /// The row ids of a table, sorted.
     pub fn stored(&self, table: &str) -> Vec<u64> {

@@ -95,7 +95,7 @@ impl Rows {
 }
 
 /// Writes what a memory source holds into the tables, as intake does. Each series is described twice: rows repeat.
-async fn store(engine: &TestEngine, source: &MemorySource, token: &str) {
+pub async fn store(engine: &TestEngine, source: &MemorySource, token: &str) {
     let (mut series, mut points, mut histograms) = (Rows::new(&SERIES), Rows::new(&POINTS), Rows::new(&HISTOGRAMS));
     let (mut natives, mut summaries, mut exemplars) = (Rows::new(&EXP_HISTOGRAMS), Rows::new(&SUMMARIES), Rows::new(&EXEMPLARS));
     for one in source.all() {
@@ -265,7 +265,7 @@ fn same(a: &Lines, b: &Lines) -> bool {
 }
 
 /// Asks both and compares.
-async fn compare(memory: &PromQl, stored: &PromQl, exprs: &[String]) -> usize {
+pub async fn compare(memory: &PromQl, stored: &PromQl, exprs: &[String]) -> usize {
     let (tenant, options) = (TenantId::default(), QueryOptions::default());
     let mut samples = 0;
     for expr in exprs {
@@ -283,7 +283,7 @@ async fn compare(memory: &PromQl, stored: &PromQl, exprs: &[String]) -> usize {
     samples
 }
 
-fn agree(expr: &str, memory: Result<Answer, QueryError>, stored: Result<Answer, QueryError>) -> usize {
+pub fn agree(expr: &str, memory: Result<Answer, QueryError>, stored: Result<Answer, QueryError>) -> usize {
     match (memory, stored) {
         (Ok(memory), Ok(stored)) => {
             assert_eq!(memory.matched_any_series, stored.matched_any_series, "{expr}");

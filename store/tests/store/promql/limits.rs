@@ -148,6 +148,20 @@ async fn a_store_that_does_not_answer_is_a_timeout() {
     assert!(matches!(error, QueryError::Timeout(after) if after == Duration::from_secs(3)), "{error}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn rules_have_turns_of_their_own() {
+    let people = PromQl::new(Arc::new(Silent)).with_limits(Limits { concurrency: 1, ..Limits::default() });
+    let rules = people.apart(source(), 1);
+    let options = QueryOptions { timeout: Duration::from_secs(3_600), ..QueryOptions::default() };
+    let plain = QueryOptions::default();
+    let stuck = [instant(&people, "x", &options), instant(&people, "x", &options)];
+    let all = futures_util::future::join_all(stuck);
+    tokio::select! {
+        _ = all => panic!("a silent store answered"),
+        answer = instant(&rules, "x", &plain) => assert!(answer.unwrap().matched_any_series),
+    }
+}
+
 #[tokio::test]
 async fn an_evaluation_stops_when_its_time_is_over() {
     // Some seconds of work in one expression: 10 series, 100 samples each, 11,000 steps, nested subqueries.

@@ -1,0 +1,5 @@
+//! Loki's push in JSON.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::body(fuzz::Body::LokiJson, bytes));

@@ -1,0 +1,5 @@
+//! `ExportMetricsServiceRequest` as OTLP's JSON.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::body(fuzz::Body::OtlpMetricsJson, bytes));

@@ -1,0 +1,5 @@
+//! `ExportMetricsServiceRequest`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::body(fuzz::Body::OtlpMetrics, bytes));

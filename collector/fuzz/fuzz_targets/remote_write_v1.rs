@@ -1,0 +1,5 @@
+//! `prometheus.WriteRequest`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::body(fuzz::Body::RemoteWriteV1, bytes));

@@ -1,0 +1,5 @@
+//! Sentry's envelopes.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::body(fuzz::Body::SentryEnvelope, bytes));

@@ -1,0 +1,5 @@
+//! An event of Sentry's older endpoint.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::body(fuzz::Body::SentryStore, bytes));

@@ -1,0 +1,233 @@
+//! What credentials and mail addresses look like: for each kind its anchors (texts of which one stands in every match, so that clean
+//! text is told by looking for anchors alone), a regular expression, and what a match must pass beside it. Pure.
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use regex::{Captures, Match};
+
+use super::Kind;
+
+/// How a kind is found.
+pub(super) struct Finder {
+    /// The kind.
+    pub(super) kind: Kind,
+    /// One of these stands in every match, in this case of letters.
+    pub(super) anchors: &'static [&'static str],
+    /// The expression. Where it has groups, the first one that matched is the secret, else the whole match.
+    pub(super) regex: &'static str,
+    /// Whether a match is one.
+    pub(super) accept: fn(&Captures<'_>, Match<'_>, &str) -> bool,
+}
+
+fn always(_: &Captures<'_>, _: Match<'_>, _: &str) -> bool {
+    true
+}
+
+/// All of them. The anchor `@` is looked for by itself.
+pub(super) const FINDERS: [Finder; 13] = [
+    Finder { kind: Kind::Mail, anchors: &["@"], regex: MAIL, accept: mail },
+    Finder { kind: Kind::UrlPassword, anchors: &["@"], regex: URL_PASSWORD, accept: not_marked },
+    Finder { kind: Kind::Aws, anchors: &["AKIA", "ASIA", "ABIA", "ACCA"], regex: AWS, accept: always },
+    Finder { kind: Kind::Github, anchors: &["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "hub_pat_"], regex: GITHUB, accept: always },
+    Finder { kind: Kind::Slack, anchors: &["xox", "xapp-", "hooks.slack"], regex: SLACK, accept: always },
+    Finder { kind: Kind::Stripe, anchors: &["_live_", "_test_", "whsec_"], regex: STRIPE, accept: always },
+    Finder { kind: Kind::Google, anchors: &["AIza", "ya29.", "GOCSPX-"], regex: GOOGLE, accept: always },
+    Finder { kind: Kind::ApiKey, anchors: &["glpat-", "npm_", "SG.", "sk-", "hf_", "dop_v1_", "shpat_"], regex: API_KEY, accept: api_key },
+    Finder { kind: Kind::Jwt, anchors: &["eyJ"], regex: JWT, accept: always },
+    Finder { kind: Kind::PrivateKey, anchors: &["-----BEGIN "], regex: PRIVATE_KEY, accept: always },
+    Finder { kind: Kind::Authorization, anchors: &["earer", "EARER"], regex: BEARER, accept: bearer },
+    Finder {
+        kind: Kind::Authorization,
+        anchors: &["asic ", "ASIC ", "uthorization", "UTHORIZATION"],
+        regex: AUTHORIZATION,
+        accept: header,
+    },
+    Finder {
+        kind: Kind::Password,
+        anchors: &[
+            "assw", "ASSW", "assW", "assph", "ASSPH", "assPh", "pwd", "PWD", "Pwd", "ecret", "ECRET", "oken", "OKEN", "pi_k", "pi-k",
+            "pik", "pi_K", "pi-K", "piK", "PI_K", "PI-K", "PIK",
+        ],
+        regex: PASSWORD,
+        accept: password,
+    },
+];
+
+/// Where a token may begin: at the edge of a word, behind an escape of JSON (the `n` of a written-out `\n` is no letter of a word), or
+/// behind a colour of a terminal.
+macro_rules! begin {
+    () => {
+        r"(?:(?-u:\b)|\\[bfnrtv]|\\u[0-9a-fA-F]{4}|\[[0-9;]{0,12}m)"
+    };
+}
+
+const MAIL: &str =
+    r#"[^\s@"'`<>()\[\]{}:;,/\\=|&?!#$*]{1,64}@(?:[^\s@"'`<>()\[\]{}:;,/\\=|&?!#$*%.]{1,63}\.){1,8}[A-Za-z\u{80}-\u{10FFFF}]{2,24}"#;
+
+/// `scheme://user:password@`, up to the last `@` of the authority. JSON may write `/` as `\/`, here and below.
+const URL_PASSWORD: &str = r"[A-Za-z][A-Za-z0-9+.-]{0,30}:\\*/\\*/[^\s/?#:@]*:([^\s/?#]+)@";
+
+const AWS: &str = concat!(begin!(), r"((?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16})(?-u:\b)");
+
+const GITHUB: &str = concat!(begin!(), r"(gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255})");
+
+const SLACK: &str = concat!(
+    begin!(),
+    r"(xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{10,255}|xapp-[0-9]-[A-Za-z0-9-]{10,255})",
+    r"|hooks\.slack\.com\\*/([A-Za-z]+\\*/(?:[A-Za-z0-9_-]|\\*/){10,255})"
+);
+
+const STRIPE: &str = concat!(begin!(), r"((?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10,255}|whsec_(?:[A-Za-z0-9+=]|\\*/){16,255})");
+
+const GOOGLE: &str = concat!(begin!(), r"(AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_.-]{20,2048}|GOCSPX-[A-Za-z0-9_-]{28})");
+
+/// GitLab, npm, SendGrid, OpenAI and Anthropic, Hugging Face, DigitalOcean, Shopify.
+const API_KEY: &str = concat!(
+    begin!(),
+    r"(glpat-[A-Za-z0-9_.-]{20,300}|npm_[A-Za-z0-9]{36}|SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{32,64}",
+    r"|sk-[A-Za-z0-9_-]{20,300}|hf_[A-Za-z0-9]{30,40}|dop_v1_[a-f0-9]{64}|shpat_[a-fA-F0-9]{32})"
+);
+
+/// Three parts, five where it is encrypted; the last may be empty or cut off.
+const JWT: &str = concat!(begin!(), r"(eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*){0,3})");
+
+/// A block that is cut off counts up to the end of the text. Ends of lines may be written as `\n`.
+const PRIVATE_KEY: &str =
+    r"(?s)-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----|\z)";
+
+const BEARER: &str = concat!(begin!(), r#"(?i-u:bearer)(?:[ \t]+|%20|["']?[ \t]*[:=][ \t]*["']?)((?:[A-Za-z0-9._~+=-]|\\*/){8,})"#);
+
+const AUTHORIZATION: &str = concat!(
+    begin!(),
+    r#"(?i-u:authorization\b)\\*["']?\]?[ \t]*(?:=>|[:=,])[ \t]*\[?\\*["']?"#,
+    r#"(?:(?i-u:basic|bearer|token|digest|apikey|negotiate|aws4-hmac-sha256)[ \t]+)?((?:[^\s"'\\,;\[\]{}]|\\+/)+)|"#,
+    begin!(),
+    r#"(?i-u:basic)[ \t]+((?:[A-Za-z0-9+_-]|\\*/){6,}={0,2})"#
+);
+
+/// Quotes may be escaped several times: JSON within JSON within an attribute.
+const PASSWORD: &str = concat!(
+    r#"(?:(?i-u:pass(?:word|wd|phrase))|(?:_|"#,
+    begin!(),
+    r#")(?i-u:pwd|secret)|(?i-u:client[_-]?secret|secret[_-]?(?:access[_-]?)?key|api[_-]?(?:key|token)"#,
+    r#"|(?:access|refresh|id|auth|private|session|csrf|security|bot)[_-]?token))"#,
+    r#"\\*["']?\]?[ \t]{0,3}(?:=>|:=|[:=])[ \t]{0,3}"#,
+    r#"(?:\\+"(.*?)\\+"|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|((?:[^\s"'\\,;&(){}\[\]<>]|\\+/)+))"#
+);
+
+/// What already stands for a secret is none.
+pub(super) fn is_mark(text: &str) -> bool {
+    text.starts_with("[redacted") || text.starts_with("redacted:")
+}
+
+fn not_marked(_: &Captures<'_>, secret: Match<'_>, _: &str) -> bool {
+    !is_mark(secret.as_str())
+}
+
+/// No user of an URL: `user:password@host` is the password's kind.
+fn mail(_: &Captures<'_>, found: Match<'_>, text: &str) -> bool {
+    let before = &text[..found.start()];
+    !(before.ends_with(':') && (before.contains("://") || before.contains(":\\")))
+}
+
+/// `sk-` begins words too: a key has digits and letters of both cases, or names its maker.
+fn api_key(_: &Captures<'_>, found: Match<'_>, _: &str) -> bool {
+    let text = found.as_str();
+    let Some(rest) = text.strip_prefix("sk-") else { return true };
+    mixed(rest) || (["ant-", "proj-", "or-", "svcacct-"].iter().any(|maker| rest.starts_with(maker)) && rest.contains(digit))
+}
+
+fn digit(c: char) -> bool {
+    c.is_ascii_digit()
+}
+
+/// Whether it looks made by a machine: letters and digits mixed.
+fn mixed(text: &str) -> bool {
+    text.contains(digit) && text.contains(|c: char| c.is_ascii_alphabetic())
+}
+
+/// `bearer authentication` is no token.
+fn bearer(_: &Captures<'_>, secret: Match<'_>, _: &str) -> bool {
+    let text = secret.as_str();
+    text.contains(digit) || (text.len() >= 20 && !text.contains('-'))
+}
+
+/// A header that says how it authorizes, or whose value looks like a secret; `Basic` with what decodes to `user:password`.
+fn header(all: &Captures<'_>, secret: Match<'_>, _: &str) -> bool {
+    let text = secret.as_str();
+    if is_mark(text) || SCHEMES.contains(&text.to_ascii_lowercase().as_str()) {
+        return false;
+    }
+    let whole = all.get(0).map_or("", |whole| whole.as_str());
+    if all.get(2).is_some() {
+        let bare = text.trim_end_matches('=').replace('\\', "");
+        let decoded = STANDARD_NO_PAD.decode(&bare).or_else(|_| URL_SAFE_NO_PAD.decode(&bare));
+        return decoded.is_ok_and(|bytes| bytes.contains(&b':') && bytes.iter().all(|byte| !byte.is_ascii_control()));
+    }
+    let lead = &whole[..whole.len() - text.len()];
+    lead.ends_with([' ', '\t']) && SCHEMES.iter().any(|scheme| lead.trim_end().to_ascii_lowercase().ends_with(scheme))
+        || text.contains(digit)
+        || text.len() >= 20
+}
+
+const SCHEMES: [&str; 7] = ["basic", "bearer", "token", "digest", "apikey", "negotiate", "aws4-hmac-sha256"];
+
+/// What is said about passwords, rather than one.
+const WORDS: [&str; 46] = [
+    "null",
+    "nil",
+    "none",
+    "undefined",
+    "true",
+    "false",
+    "empty",
+    "missing",
+    "required",
+    "invalid",
+    "incorrect",
+    "wrong",
+    "expired",
+    "failed",
+    "failure",
+    "ok",
+    "yes",
+    "no",
+    "not",
+    "is",
+    "was",
+    "has",
+    "must",
+    "should",
+    "cannot",
+    "can",
+    "too",
+    "changed",
+    "reset",
+    "unset",
+    "set",
+    "unknown",
+    "the",
+    "for",
+    "a",
+    "an",
+    "redacted",
+    "filtered",
+    "hidden",
+    "masked",
+    "secret",
+    "error",
+    "denied",
+    "expected",
+    "valid",
+    "string",
+];
+
+fn password(all: &Captures<'_>, secret: Match<'_>, _: &str) -> bool {
+    let text = secret.as_str();
+    let bare = all.get(4).is_some();
+    // What a template, a mask or a program's text has in its place.
+    let placeholder = text.chars().all(|c| matches!(c, '*' | '.' | '-' | 'x' | 'X' | '•' | '?' | '%' | '_' | '=' | ':'));
+    let lower = text.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+    let word = bare && WORDS.contains(&lower.as_str());
+    !(is_mark(text) || placeholder || word)
+}

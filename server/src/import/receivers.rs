@@ -1,0 +1,154 @@
+//! Alertmanager's receivers as Watchfire's: one for each integration. In: YAML with the global settings. Out: blocks of YAML, and notes.
+
+use super::tree::{Node, Notes};
+
+/// A receiver of Watchfire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Receiver {
+    /// Its name.
+    pub name: String,
+    /// Its keys and values, `type` first, values as YAML.
+    pub keys: Vec<(&'static str, String)>,
+}
+
+/// A receiver of Alertmanager.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    /// Its name.
+    pub name: String,
+    /// The names of what became of it.
+    pub members: Vec<String>,
+}
+
+/// A text as YAML (JSON's texts are YAML's).
+pub(super) fn quoted(text: &str) -> String {
+    serde_json::Value::String(text.to_owned()).to_string()
+}
+
+const NO_TEXTS: &str = "Watchfire writes its own texts";
+const NO_TYPE: &str = "Watchfire has no such receiver; a `webhook` to a relay may do";
+
+type Keys = Vec<(&'static str, String)>;
+
+fn pagerduty(one: &Node, global: Option<&Node>, notes: &mut Notes) -> Option<Keys> {
+    let mut keys = vec![("type", "pagerduty".to_owned())];
+    match one.text("routing_key") {
+        Some(key) => keys.push(("routing_key", quoted(key))),
+        None => {
+            notes.say(
+                one.line,
+                "a pagerduty receiver without `routing_key` is left out: make an Events API v2 integration and give its key",
+            );
+            return None;
+        }
+    }
+    let url = one.text("url").or_else(|| global?.text("pagerduty_url"));
+    keys.extend(url.map(|url| ("url", quoted(url.trim_end_matches('/').trim_end_matches("/v2/enqueue")))));
+    Some(keys)
+}
+
+fn slack(one: &Node, global: Option<&Node>, notes: &mut Notes) -> Option<Keys> {
+    let Some(url) = one.text("api_url").or_else(|| global?.text("slack_api_url")) else {
+        notes.say(
+            one.line,
+            "a slack receiver without `api_url` is left out: give the webhook's URL, or make a receiver of type `slack` with a token",
+        );
+        return None;
+    };
+    if let Some(channel) = one.get("channel") {
+        notes.say(channel.line, "`channel` of a slack receiver is left out: a webhook posts into the channel that it was made for");
+    }
+    Some(vec![("type", "slack_webhook".to_owned()), ("url", quoted(url))])
+}
+
+fn webhook(one: &Node, notes: &mut Notes) -> Option<Keys> {
+    let Some(url) = one.text("url") else {
+        notes.say(one.line, "a webhook receiver without `url` is left out: write the URL into the configuration");
+        return None;
+    };
+    let mut keys = vec![("type", "webhook".to_owned()), ("url", quoted(url))];
+    if let Some(http) = one.get("http_config") {
+        let authorization = http.get("authorization");
+        let bearer = authorization.filter(|one| one.text("type").is_none_or(|kind| kind.eq_ignore_ascii_case("bearer")));
+        let token = bearer.and_then(|one| one.text("credentials")).or_else(|| http.text("bearer_token"));
+        keys.extend(token.map(|token| ("bearer_token", quoted(token))));
+        if let Some(authorization) = authorization {
+            authorization.tell_rest("http_config.authorization", "only a bearer token can be carried over", notes);
+        }
+        http.tell_rest("http_config", "only a bearer token can be carried over", notes);
+    }
+    Some(keys)
+}
+
+fn mail(one: &Node, global: Option<&Node>, notes: &mut Notes) -> Option<Keys> {
+    let get = |key: &str| one.text(key).or_else(|| global?.text(&format!("smtp_{key}")));
+    let (Some(to), Some(from), Some(smarthost)) = (one.text("to"), get("from"), get("smarthost")) else {
+        notes.say(one.line, "an email receiver without `to`, `from` or `smarthost` is left out: write them into the configuration");
+        return None;
+    };
+    let (host, port) = smarthost.rsplit_once(':').unwrap_or((smarthost, "587"));
+    let to: Vec<String> = to.split(',').map(|one| quoted(one.trim())).collect();
+    let mut keys = vec![("type", "mail".to_owned()), ("host", quoted(host)), ("port", port.to_owned()), ("from", quoted(from))];
+    keys.push(("to", format!("[{}]", to.join(", "))));
+    keys.extend(get("auth_username").map(|name| ("username", quoted(name))));
+    keys.extend(get("auth_password").map(|password| ("password", quoted(password))));
+    if get("require_tls") == Some("false") {
+        keys.push(("starttls", "false".to_owned()));
+    }
+    Some(keys)
+}
+
+/// Whether somebody who is told that something is wrong hears of its end: always, here.
+fn resolved(one: &Node, notes: &mut Notes) {
+    if let Some(wanted) = one.get("send_resolved").filter(|wanted| wanted.as_text() == Some("false")) {
+        notes.say(wanted.line, "`send_resolved: false` is left out: whoever hears of an alert hears of its end");
+    }
+}
+
+/// Reads `receivers`.
+pub(super) fn read(root: &Node, notes: &mut Notes) -> (Vec<Receiver>, Vec<Group>) {
+    let global = root.get("global");
+    let (mut receivers, mut groups): (Vec<Receiver>, Vec<Group>) = (Vec::new(), Vec::new());
+    for one in root.list("receivers") {
+        let name = one.text("name").unwrap_or("unnamed").to_owned();
+        let mut made: Vec<(String, Keys)> = Vec::new();
+        for (key, line, list) in one.pairs().filter(|(key, ..)| *key != "name") {
+            let Some(word) = key.strip_suffix("_configs") else {
+                notes.say(line, format!("`{key}` of receiver `{name}` is left out: Watchfire does not know it"));
+                continue;
+            };
+            for integration in list.entries() {
+                resolved(integration, notes);
+                let keys = match word {
+                    "pagerduty" => pagerduty(integration, global, notes),
+                    "slack" => slack(integration, global, notes),
+                    "webhook" => webhook(integration, notes),
+                    "email" => mail(integration, global, notes),
+                    _ => {
+                        notes.say(integration.line, format!("a `{key}` entry of receiver `{name}` is left out: {NO_TYPE}"));
+                        continue;
+                    }
+                };
+                integration.tell_rest(&format!("a {word} receiver"), NO_TEXTS, notes);
+                made.extend(keys.map(|keys| (word.to_owned(), keys)));
+            }
+        }
+        let alone = made.len() == 1;
+        let mut members = Vec::new();
+        for (word, keys) in made {
+            let base = if alone { name.clone() } else { format!("{name}-{word}") };
+            let free = |candidate: &String| !receivers.iter().any(|known| known.name == *candidate);
+            let name = std::iter::once(base.clone()).chain((2u32..).map(|number| format!("{base}-{number}"))).find(free).unwrap_or(base);
+            members.push(name.clone());
+            receivers.push(Receiver { name, keys });
+        }
+        if members.is_empty() {
+            notes.say(one.line, format!("receiver `{name}` tells nobody: alerts that are routed to it keep no ladder, and the default receivers hear of them; use a silence to keep them quiet"));
+        }
+        groups.push(Group { name, members });
+    }
+    if let Some(global) = global {
+        global.tell_rest("`global`", "no receiver here needs it, or Watchfire has no counterpart", notes);
+    }
+    (receivers, groups)
+}

@@ -1,0 +1,202 @@
+//! Replays rules over stored history: when each would have fired, and whom it would have paged. In: rules, configuration, a span of time,
+//! PromQL over the history. Out: alerts with their times, messages. Each group is evaluated at the very ticks at which the server
+//! would, by the real state machine and ladders; nobody acknowledges. Fails where history cannot be asked.
+//!
+//! What rules record here is kept in memory: an expression that reads nothing else is evaluated over that, any other over the store.
+
+mod history;
+mod plot;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use alerting::RuleSet;
+use alerting::evaluate::Rhythm;
+use alerting::rules::Rule;
+use model::event::EventKind;
+use model::ids::AlertId;
+use model::labels::Labels;
+use model::query::MetricQuery;
+use model::severity::Severity;
+use model::time::Timestamp;
+use serde::Serialize;
+use store::promql::memory::MemorySource;
+
+use crate::config::Config;
+use crate::ruletest::Page;
+use crate::simulate::{Known, Setup, Simulation, Sink};
+
+pub use history::{Answers, HttpHistory};
+pub use plot::plot;
+
+/// More evaluations than this are refused: they would run for hours.
+const MOST_TICKS: u128 = 5_000_000;
+
+/// What is replayed.
+pub struct Replay<'a> {
+    /// Ladders, receivers, incidents, remediations.
+    pub config: &'a Config,
+    /// The rules, checked.
+    pub rules: RuleSet,
+    /// The history.
+    pub history: Arc<dyn MetricQuery>,
+    /// From here on alerts are shown; rules run a little earlier, so that `for` is over where it was.
+    pub from: Timestamp,
+    /// Up to here, inclusive.
+    pub to: Timestamp,
+}
+
+/// An alert that would have been.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Raised {
+    /// The rule's name.
+    pub name: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// How bad, when it fired.
+    pub severity: Severity,
+    /// When its expression became true.
+    pub pending: Timestamp,
+    /// When it fired, if it did.
+    pub fired: Option<Timestamp>,
+    /// When it was over; none: it still was there at the end.
+    pub ended: Option<Timestamp>,
+}
+
+/// A message that would have left.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Paged {
+    /// When.
+    pub at: Timestamp,
+    /// To whom.
+    pub receiver: String,
+    /// trigger, acknowledge, resolve, ...
+    pub kind: &'static str,
+    /// The names of its alerts.
+    pub alerts: Vec<String>,
+    /// Which ladder.
+    pub ladder: Option<String>,
+    /// Which step, from 1.
+    pub step: Option<u32>,
+}
+
+/// What a replay comes to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Replayed {
+    /// Alerts, in order of their beginning. Those that never fired are among them.
+    pub alerts: Vec<Raised>,
+    /// Messages, in order.
+    pub pages: Vec<Paged>,
+    /// How often each rule could not be evaluated, with its last reason.
+    pub failures: BTreeMap<String, (u64, String)>,
+    /// How many evaluations of groups there were.
+    pub evaluations: u64,
+}
+
+/// Lets the time pass; `progress` hears how much of it has.
+pub async fn replay(setup: Replay<'_>, mut progress: impl FnMut(Duration)) -> anyhow::Result<Replayed> {
+    let Replay { config, rules, history, from, to } = setup;
+    anyhow::ensure!(from < to, "--from must be before --to");
+    let alerts = rules.groups.iter().flat_map(|group| &group.rules).filter_map(|rule| match rule {
+        Rule::Alert(rule) => Some(rule.hold),
+        Rule::Record(_) => None,
+    });
+    let begin = from.minus(alerts.max().unwrap_or_default());
+    let every = |interval: Option<Duration>| interval.unwrap_or(config.alerting.evaluation_interval.0);
+    let rhythms: Vec<(Rhythm, Duration)> =
+        rules.groups.iter().map(|group| (Rhythm::new(every(group.interval), &group.source, &group.name), every(group.interval))).collect();
+    let ticks: u128 = rhythms.iter().map(|(_, every)| to.since(begin).as_nanos() / every.as_nanos().max(1)).sum();
+    anyhow::ensure!(ticks <= MOST_TICKS, "{ticks} evaluations are more than {MOST_TICKS}: choose a shorter span or fewer rules");
+    let source = Arc::new(MemorySource::new());
+    let known = Arc::new(Known::new(source.clone()));
+    let recorded = rules.groups.iter().flat_map(|group| &group.rules).filter_map(|rule| match rule {
+        Rule::Record(rule) => Some(rule.metric.clone()),
+        Rule::Alert(_) => None,
+    });
+    let own: BTreeSet<String> = recorded.chain(["ALERTS".to_owned(), "ALERTS_FOR_STATE".to_owned()]).collect();
+    let steps =
+        rules.groups.iter().zip(&rhythms).flat_map(|(group, (_, every))| group.rules.iter().map(|rule| (rule.expr().to_owned(), *every)));
+    let answers = Answers::new(history, known.clone(), own, steps.collect(), to);
+    let mut simulation = Simulation::new(Setup {
+        config,
+        rules,
+        metrics: Arc::new(answers),
+        series: Arc::new(Sink(source)),
+        script: Vec::new(),
+        start: begin,
+        known: Some(known),
+    })?;
+    let mut next: Vec<Timestamp> = rhythms.iter().map(|(rhythm, _)| rhythm.next(begin.minus(Duration::from_millis(1)))).collect();
+    let mut replayed = Replayed::default();
+    while let Some(tick) = next.iter().min().copied().filter(|tick| *tick <= to) {
+        // What is due at the tick itself comes after the rules.
+        simulation.pass_to(tick.minus(Duration::from_millis(1)).max(simulation.now())).await?;
+        for group in 0..next.len() {
+            if next[group] == tick {
+                simulation.evaluate(group, tick).await?;
+                next[group] = rhythms[group].0.next(tick);
+                replayed.evaluations += 1;
+                failures(&simulation, group, &mut replayed);
+            }
+        }
+        simulation.settle().await?;
+        progress(tick.since(begin).min(to.since(begin)));
+    }
+    simulation.pass_to(to.max(simulation.now())).await?;
+    replayed.alerts = raised(&simulation, from).await?;
+    let shown = simulation.sent().iter().filter(|sent| sent.at >= from);
+    replayed.pages = shown
+        .map(|sent| {
+            let Page { receiver, kind, alerts, ladder, step, .. } = Page::of(sent, begin);
+            Paged { at: sent.at, receiver, kind, alerts, ladder, step }
+        })
+        .collect();
+    // What leaves at one moment has no order.
+    replayed.pages.sort_by(|a, b| (a.at, &a.receiver, a.kind).cmp(&(b.at, &b.receiver, b.kind)));
+    Ok(replayed)
+}
+
+fn failures(simulation: &Simulation, group: usize, replayed: &mut Replayed) {
+    for view in simulation.views().get(group).iter().flat_map(|view| &view.rules) {
+        if let Some(error) = &view.last_error {
+            let entry = replayed.failures.entry(view.rule.key().name.clone()).or_default();
+            *entry = (entry.0 + 1, error.clone());
+        }
+    }
+}
+
+/// What the journal says of alerts.
+async fn raised(simulation: &Simulation, from: Timestamp) -> anyhow::Result<Vec<Raised>> {
+    let mut found: BTreeMap<AlertId, Raised> = BTreeMap::new();
+    for recorded in simulation.journal().await? {
+        let event = recorded.event;
+        let Some(id) = event.subject.alert else { continue };
+        let begin = |name: &str, labels: &Labels, severity: Severity| {
+            let (name, labels) = (name.to_owned(), labels.clone());
+            Raised { name, labels, severity, pending: event.at, fired: None, ended: None }
+        };
+        match &event.kind {
+            EventKind::AlertPending { rule, labels, .. } => {
+                let severity = labels.get("severity").and_then(|word| word.parse().ok()).unwrap_or(Severity::Warning);
+                found.insert(id, begin(&rule.name, labels, severity));
+            }
+            EventKind::AlertFired { rule, labels, severity, .. } => {
+                let entry = found.entry(id).or_insert_with(|| begin(&rule.name, labels, *severity));
+                (entry.fired, entry.severity) = (Some(event.at), *severity);
+            }
+            EventKind::AlertResolved { .. } | EventKind::AlertCancelled => {
+                if let Some(entry) = found.get_mut(&id) {
+                    entry.ended = Some(event.at);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut all: Vec<Raised> = found.into_values().filter(|one| one.ended.is_none_or(|ended| ended >= from)).collect();
+    all.sort_by(|a, b| (a.pending, &a.name, &a.labels).cmp(&(b.pending, &b.name, &b.labels)));
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests;

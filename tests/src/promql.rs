@@ -1,0 +1,342 @@
+//! PromQL beside Debian's Prometheus: the same samples in both (1,000 counters and 200 buckets over a day at 15 s, inserted by SQL here
+//! and by remote write there), the same dashboard-like questions over HTTP to both in one run, answers compared, wall time and CPU.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use prost::Message;
+use serde_json::Value;
+use store::clickhouse::ClickHouse;
+
+use crate::process::{Watchfire, free_port};
+use crate::usage::{child_of, process};
+use crate::wait::wait_for;
+
+/// Counters.
+const SERIES: u64 = 1_000;
+/// Pods with a histogram of [`BOUNDS`].
+const PODS: u64 = 20;
+const BOUNDS: [&str; 10] = ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "+Inf"];
+/// Milliseconds between samples.
+const STEP: i64 = 15_000;
+/// A day, and a quarter of an hour that lies ahead while the questions are asked.
+const SAMPLES: u64 = 5_760 + 60;
+
+#[derive(Clone, PartialEq, Message)]
+struct Label {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+#[derive(Clone, PartialEq, Message)]
+struct Sample {
+    #[prost(double, tag = "1")]
+    value: f64,
+    #[prost(int64, tag = "2")]
+    timestamp: i64,
+}
+#[derive(Clone, PartialEq, Message)]
+struct TimeSeries {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<Sample>,
+}
+#[derive(Clone, PartialEq, Message)]
+struct WriteRequest {
+    #[prost(message, repeated, tag = "1")]
+    timeseries: Vec<TimeSeries>,
+}
+
+/// What a question is an example of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Small,
+    Heavy,
+    Refresh,
+}
+
+/// A question: class, expression, seconds back from now, step in seconds.
+type Question = (Class, &'static str, i64, i64);
+
+const HOUR: i64 = 3_600;
+const DAY: i64 = 86_400 - 2 * HOUR;
+
+const QUESTIONS: [Question; 24] = [
+    (Class::Small, "x_total{series=\"7\"}", HOUR, 15),
+    (Class::Small, "rate(x_total{series=\"7\"}[5m])", HOUR, 15),
+    (Class::Small, "max_over_time(x_total{series=\"7\"}[10m])", HOUR, 15),
+    (Class::Small, "x_total{job=\"job-3\"}", HOUR, 15),
+    (Class::Small, "count(x_total{job=\"job-3\"})", HOUR, 60),
+    (Class::Small, "sum(rate(x_total{job=\"job-3\"}[5m]))", HOUR, 15),
+    (Class::Small, "topk(5, rate(x_total{job=\"job-3\"}[5m]))", HOUR, 60),
+    (Class::Small, "sum(rate(x_total{job=\"job-3\"}[5m])) / sum(rate(x_total{job=\"job-4\"}[5m]))", HOUR, 15),
+    (Class::Small, "histogram_quantile(0.95, sum by (le) (rate(h_bucket{pod=\"3\"}[5m])))", HOUR, 15),
+    (Class::Small, "sum by (job) (rate(x_total[5m]))", HOUR, 15),
+    (Class::Small, "avg by (zone) (x_total)", HOUR, 15),
+    (Class::Small, "sum(rate(x_total{job=\"job-3\"}[5m]))", 6 * HOUR, 60),
+    (Class::Heavy, "sum by (job) (rate(x_total[5m]))", DAY, 60),
+    (Class::Heavy, "sum by (zone) (increase(x_total[1h]))", DAY, 300),
+    (Class::Heavy, "max by (job) (quantile_over_time(0.9, x_total[1h]))", DAY, 300),
+    (Class::Heavy, "avg by (zone) (x_total)", DAY, 60),
+    (Class::Heavy, "histogram_quantile(0.99, sum by (le, job) (rate(h_bucket[5m])))", DAY, 60),
+    (Class::Heavy, "max by (job) (max_over_time(x_total[30m]))", DAY, 60),
+    (Class::Heavy, "topk(5, rate(x_total[5m]))", DAY, 300),
+    (Class::Heavy, "sum(rate(x_total{zone=~\"a|b\"}[5m])) / sum(rate(x_total[5m]))", DAY, 60),
+    (Class::Heavy, "count(x_total)", DAY, 60),
+    (Class::Heavy, "stddev by (job) (avg_over_time(x_total[15m]))", DAY, 120),
+    (Class::Heavy, "sum by (job) (irate(x_total[5m]))", DAY, 60),
+    (Class::Heavy, "quantile(0.95, rate(x_total[5m]))", DAY, 60),
+];
+
+/// The counter's value at a sample; the SQL below says the same.
+fn counter(series: u64, at: u64) -> f64 {
+    ((at * (1 + series % 7)) % (9_000 + series * 13) * 10 + (series * 7_919 + at * 104_729) % 10) as f64
+}
+
+fn bucket(pod: u64, bound: u64, at: u64) -> f64 {
+    (at * 10 * (bound + 1) * (1 + pod % 3) + (at * 31 + pod) % 5 * (bound + 1)) as f64
+}
+
+fn now_millis() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
+/// Writes everything into the tables; `origin` is the time of the first sample.
+async fn fill_watchfire(world: &Watchfire, origin: i64) {
+    let engine = ClickHouse::unix(&world.data().join("engine.sock")).database("watchfire");
+    let seen =
+        format!("fromUnixTimestamp64Milli(toInt64({origin})), fromUnixTimestamp64Milli(toInt64({}))", origin + STEP * SAMPLES as i64);
+    let describe = |metric: &str, fingerprint: &str, labels: &str, rows: u64| {
+        format!(
+            "INSERT INTO series (tenant, metric, fingerprint, kind, temporality, monotonic, labels, first_seen, last_seen) \
+             SELECT 'default', '{metric}', {fingerprint}, 'sum', 'cumulative', 1, {labels}, {seen} FROM numbers({rows})"
+        )
+    };
+    let bounds = BOUNDS.map(|bound| format!("'{bound}'")).join(",");
+    let labels = "map('job', concat('job-', toString(number % 10)), 'series', toString(number), 'zone', ['a', 'b', 'c'][1 + number % 3])";
+    engine.execute(&describe("x_total", "sipHash64(number)", labels, SERIES)).await.unwrap();
+    let labels = format!(
+        "map('job', concat('job-', toString(intDiv(number, 10) % 4)), 'le', [{bounds}][1 + number % 10], 'pod', toString(intDiv(number, 10)))"
+    );
+    engine.execute(&describe("h_bucket", "sipHash64(number, 'h')", &labels, PODS * 10)).await.unwrap();
+    let columns = "INSERT INTO points (tenant, metric, fingerprint, ts, start_ts, value, flags, retention_days)";
+    for chunk in (0..SAMPLES).step_by(240) {
+        let many = 240.min(SAMPLES - chunk);
+        let time =
+            |per: u64| format!("({chunk} + intDiv(number, {per})) AS i, fromUnixTimestamp64Milli(toInt64({origin} + i * {STEP})) AS ts");
+        let counters = format!(
+            "{columns} WITH number % {SERIES} AS s, {} SELECT 'default', 'x_total', sipHash64(s), ts, ts, \
+             toFloat64((i * (1 + s % 7)) % (9000 + s * 13) * 10 + (s * 7919 + i * 104729) % 10), 0, 30 FROM numbers({})",
+            time(SERIES),
+            many * SERIES
+        );
+        engine.execute(&counters).await.unwrap();
+        let rows = PODS * 10;
+        let buckets = format!(
+            "{columns} WITH number % {rows} AS n, intDiv(n, 10) AS p, n % 10 AS k, {} SELECT 'default', 'h_bucket', sipHash64(n, 'h'), ts, ts, \
+             toFloat64(i * 10 * (k + 1) * (1 + p % 3) + (i * 31 + p) % 5 * (k + 1)), 0, 30 FROM numbers({})",
+            time(rows),
+            many * rows
+        );
+        engine.execute(&buckets).await.unwrap();
+    }
+    crate::alone::settle(world).await;
+}
+
+/// A Prometheus that takes remote writes.
+struct Prometheus {
+    child: Child,
+    base: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Prometheus {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("prometheus.yml"), "{}\n").unwrap();
+        let address = format!("127.0.0.1:{}", free_port());
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .args(["--web.enable-remote-write-receiver", "--log.level=error"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("needs prometheus (apt install prometheus)");
+        let base = format!("http://{address}");
+        wait_for("prometheus", async || {
+            reqwest::get(format!("{base}/-/ready")).await.ok().filter(|answer| answer.status().is_success()).map(drop)
+        })
+        .await;
+        Prometheus { child, base, _folder: folder }
+    }
+
+    async fn fill(&self, origin: i64) {
+        let client = reqwest::Client::new();
+        let label = |name: &str, value: String| Label { name: name.to_owned(), value };
+        for chunk in (0..SAMPLES).step_by(20) {
+            let samples = |value: &dyn Fn(u64) -> f64| -> Vec<Sample> {
+                (chunk..(chunk + 20).min(SAMPLES)).map(|at| Sample { value: value(at), timestamp: origin + STEP * at as i64 }).collect()
+            };
+            let mut timeseries = Vec::new();
+            for number in 0..SERIES {
+                let labels = vec![
+                    label("__name__", "x_total".to_owned()),
+                    label("job", format!("job-{}", number % 10)),
+                    label("series", number.to_string()),
+                    label("zone", ["a", "b", "c"][(number % 3) as usize].to_owned()),
+                ];
+                timeseries.push(TimeSeries { labels, samples: samples(&|at| counter(number, at)) });
+            }
+            for number in 0..PODS * 10 {
+                let (pod, bound) = (number / 10, number % 10);
+                let labels = vec![
+                    label("__name__", "h_bucket".to_owned()),
+                    label("job", format!("job-{}", pod % 4)),
+                    label("le", BOUNDS[bound as usize].to_owned()),
+                    label("pod", pod.to_string()),
+                ];
+                timeseries.push(TimeSeries { labels, samples: samples(&|at| bucket(pod, bound, at)) });
+            }
+            let body = snap::raw::Encoder::new().compress_vec(&WriteRequest { timeseries }.encode_to_vec()).unwrap();
+            let request = client.post(format!("{}/api/v1/write", self.base)).header("content-encoding", "snappy").body(body);
+            let answer = request.send().await.unwrap();
+            assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        }
+    }
+}
+
+/// One answer and how long it took.
+async fn ask(client: &reqwest::Client, base: &str, expr: &str, (start, end, step): (i64, i64, i64)) -> (Duration, bytes::Bytes) {
+    let seconds = |millis: i64| format!("{}.{:03}", millis / 1_000, millis % 1_000);
+    let query = [("query", expr.to_owned()), ("start", seconds(start)), ("end", seconds(end)), ("step", step.to_string())];
+    let url = format!("{base}/api/v1/query_range");
+    let start = Instant::now();
+    let answer = client.get(url).query(&query).send().await.unwrap().bytes().await.unwrap();
+    (start.elapsed(), answer)
+}
+
+/// How many samples both answers have; panics where they differ.
+fn compare(expr: &str, here: &[u8], there: &[u8]) -> usize {
+    let read = |bytes: &[u8]| -> Vec<(String, Vec<(i64, f64)>)> {
+        let json: Value = serde_json::from_slice(bytes).unwrap();
+        assert_eq!(json["status"], "success", "{expr}: {json}");
+        let sample =
+            |pair: &Value| ((pair[0].as_f64().unwrap() * 1e3).round() as i64, pair[1].as_str().unwrap().parse().unwrap_or(f64::NAN));
+        let series = |one: &Value| (one["metric"].to_string(), one["values"].as_array().unwrap().iter().map(sample).collect());
+        let mut all: Vec<_> = json["data"]["result"].as_array().unwrap().iter().map(series).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    };
+    let (here, there) = (read(here), read(there));
+    assert_eq!(here.len(), there.len(), "{expr}: other series");
+    let mut samples = 0;
+    for (a, b) in here.iter().zip(&there) {
+        assert_eq!((&a.0, a.1.len()), (&b.0, b.1.len()), "{expr}");
+        for (x, y) in a.1.iter().zip(&b.1) {
+            let close = x.1 == y.1 || (x.1.is_nan() && y.1.is_nan()) || (x.1 - y.1).abs() <= 1e-6 * x.1.abs().max(y.1.abs());
+            assert!(x.0 == y.0 && close, "{expr} {}: {x:?} here, {y:?} there", a.0);
+        }
+        samples += a.1.len();
+    }
+    samples
+}
+
+/// One line of the table: milliseconds of wall and of CPU, theirs and ours.
+struct Line {
+    class: Class,
+    wall: (f64, f64),
+    cpu: (f64, f64),
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+/// Fills both and prints the table; `rounds` runs of each question, the median counts.
+pub async fn compare_all(executable: &str, rounds: usize) {
+    let mut world = Watchfire::prepare(executable, "", &[]);
+    world.start().await;
+    let prometheus = Prometheus::start().await;
+    let origin = (now_millis() / STEP - 5_760) * STEP + 7_003;
+    let begun = Instant::now();
+    prometheus.fill(origin).await;
+    fill_watchfire(&world, origin).await;
+    println!("{} samples in both after {:?}", SAMPLES * (SERIES + PODS * 10), begun.elapsed());
+    let client = reqwest::Client::new();
+    let own = format!("http://{}", world.http);
+    let (server, engine) = (world.pid(), child_of(world.pid()));
+    let cpu_here = || (process(server).1 + process(engine).1) * 1e3;
+    let cpu_there = || process(prometheus.child.id()).1 * 1e3;
+    println!("class    prometheus ms  watchfire ms   times  | CPU ms theirs  ours | samples  query");
+    let mut lines = Vec::new();
+    for refresh in [false, true] {
+        for (class, expr, back, step) in QUESTIONS {
+            let class = if refresh { Class::Refresh } else { class };
+            let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+            let (mut cpu, mut samples) = ((0.0, 0.0), 0);
+            for round in 0..rounds as i64 {
+                // Every round has another phase, so that no answer is known from the one before, except for what a refresh asks again.
+                let aligned = now_millis() / (step * 1_000) * step * 1_000 - round * 1_000 - if refresh { 500 } else { 0 };
+                let mut span = (aligned - back * 1_000, aligned, step);
+                if refresh {
+                    for base in [&prometheus.base, &own] {
+                        ask(&client, base, expr, span).await;
+                    }
+                    span = (span.0 + step * 1_000, span.1 + step * 1_000, step);
+                }
+                let before = (cpu_there(), cpu_here());
+                let there = ask(&client, &prometheus.base, expr, span).await;
+                let here = ask(&client, &own, expr, span).await;
+                let after = (cpu_there(), cpu_here());
+                cpu = (cpu.0 + after.0 - before.0, cpu.1 + after.1 - before.1);
+                theirs.push(there.0.as_secs_f64() * 1e3);
+                ours.push(here.0.as_secs_f64() * 1e3);
+                samples = compare(expr, &here.1, &there.1);
+            }
+            let line = Line { class, wall: (median(theirs), median(ours)), cpu: (cpu.0 / rounds as f64, cpu.1 / rounds as f64) };
+            println!(
+                "{:<8} {:>13.1} {:>13.1} {:>6.2}x  | {:>13.0} {:>5.0} | {samples:>7}  {expr} {}m by {step}s",
+                format!("{class:?}"),
+                line.wall.0,
+                line.wall.1,
+                line.wall.0 / line.wall.1,
+                line.cpu.0,
+                line.cpu.1,
+                back / 60
+            );
+            lines.push(line);
+        }
+    }
+    for class in [Class::Small, Class::Heavy, Class::Refresh] {
+        let of: Vec<&Line> = lines.iter().filter(|line| line.class == class).collect();
+        let sum = |pick: fn(&Line) -> f64| of.iter().map(|line| pick(line)).sum::<f64>();
+        let geometric = (of.iter().map(|line| (line.wall.0 / line.wall.1).ln()).sum::<f64>() / of.len() as f64).exp();
+        let least = of.iter().map(|line| line.wall.0 / line.wall.1).fold(f64::INFINITY, f64::min);
+        println!(
+            "{class:?}: {} queries, geometric mean {geometric:.2}x, least {least:.2}x, all together {:.2}x (CPU {:.2}x)",
+            of.len(),
+            sum(|line| line.wall.0) / sum(|line| line.wall.1),
+            sum(|line| line.cpu.0) / sum(|line| line.cpu.1)
+        );
+    }
+    let memory = |pid: u32| process(pid).0 / 1024;
+    println!(
+        "memory: prometheus {} MiB, watchfire {} MiB and its engine {} MiB",
+        memory(prometheus.child.id()),
+        memory(server),
+        memory(engine)
+    );
+    world.stop().await;
+}
