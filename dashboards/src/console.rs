@@ -4,8 +4,8 @@
 
 use axum::Json;
 use axum::http::header::{
-    ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH,
-    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName,
+    IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -40,7 +40,11 @@ pub async fn answer(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     }
     match FILES.iter().find(|file| file.path == PAGE) {
         Some(page) if path == "/" || path == PAGE || (!is_for_programs(path) && wants_page(&headers)) => {
-            if reads(&method) { serve(page, &headers) } else { wrong_method(&method, path) }
+            if reads(&method) {
+                serve(page, &headers)
+            } else {
+                wrong_method(&method, path)
+            }
         }
         Some(_) | None => not_found(&method, path),
     }
@@ -88,9 +92,10 @@ fn takes(headers: &HeaderMap, encoding: &str) -> bool {
 
 fn known(headers: &HeaderMap, tag: &str) -> bool {
     let opaque = |text: &str| text.trim().trim_start_matches("W/").to_owned();
-    headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|value| {
-        value.split(',').any(|one| one.trim() == "*" || opaque(one) == opaque(tag))
-    })
+    headers
+        .get(IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.split(',').any(|one| one.trim() == "*" || opaque(one) == opaque(tag)))
 }
 
 fn serve(file: &File, headers: &HeaderMap) -> Response {

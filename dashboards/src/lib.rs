@@ -4,8 +4,10 @@
 pub mod answer;
 mod browser;
 pub mod console;
+pub mod events;
 pub mod health;
 pub mod metrics;
+pub mod openapi;
 pub mod parameters;
 pub mod prometheus_api;
 pub mod sql_api;
@@ -45,4 +47,5 @@ pub fn router(sources: Sources) -> axum::Router {
         .merge(sql_api::router(sources.clone()))
         .merge(health::router(sources.clone()))
         .merge(metrics::router(sources))
+        .merge(openapi::router())
 }

@@ -14,6 +14,7 @@ use collector::pipeline::Pipeline;
 use collector::scrape::Scraper;
 use collector::{Collector, Sockets};
 use dashboards::Sources;
+use dashboards::events::Feed;
 use incidents::Incidents;
 use incidents::issues::Issues;
 use model::drive::{Follower, Nudge, Worker};
@@ -364,6 +365,9 @@ pub async fn start(
         registry: registry.clone(),
         probes,
     });
+    let (intake, loops, leading) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let longest = if config.storage.postgres_url.is_some() { runtime::SHARED } else { runtime::ALONE };
+    let feed = Feed { state: state.clone(), nudge: nudge.clone(), longest, closing: intake.clone() };
     let access = Access::new(ring.clone(), &registry)?;
     let guarded = |router: axum::Router| router.layer(axum::middleware::from_fn_with_state(access.clone(), guard));
     let api = reading
@@ -376,12 +380,11 @@ pub async fn start(
         .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
         .merge(incidents.router())
         .merge(issues.router())
-        .merge(remediation.router());
+        .merge(remediation.router())
+        .merge(dashboards::events::router(feed, &registry)?);
 
     // Loops.
-    let (intake, loops, leading) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let (publish, fence) = watch::channel::<Option<Fence>>(None);
-    let longest = if config.storage.postgres_url.is_some() { runtime::SHARED } else { runtime::ALONE };
     let context = Loop { state: state.clone(), nudge: nudge.clone(), fence: fence.clone(), stop: loops.clone(), longest };
     let mut followers: Vec<Arc<dyn Follower>> = incidents.followers();
     followers.extend(alerting.followers());

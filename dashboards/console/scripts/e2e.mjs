@@ -141,7 +141,7 @@ for (const [look, width, height, colorScheme] of looks) {
   await context.close();
 }
 
-if (!process.env.ONLY) {
+if (!process.env.ONLY || process.env.ONLY.split(',').includes('hands')) {
   // What hands do: the palette, the editor's completion, a jump from a log line to its trace.
   const context = await browser.newContext({ viewport: { width: 1280, height: 850 }, colorScheme: 'light', reducedMotion: 'reduce' });
   if (key) await context.addInitScript((value) => sessionStorage.setItem('watchfire-key', value), key);

@@ -1,8 +1,9 @@
 /* Hooks that screens share: the address's time span, the clock, questions that repeat, commands with their outcome. */
 import { useMutation, useQuery, useQueryClient, keepPreviousData, type UseQueryResult } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
-import { useCallback, useEffect, useState } from 'react';
+import { useCallback, useEffect, useState, useSyncExternalStore } from 'react';
 import { ApiError } from './api/client';
+import { isOfState, isStreaming, onStreamChange } from './api/live';
 import { isLive, resolveRange, type Range } from './lib/time';
 import { usePrefs } from './prefs';
 import { toast } from './parts/Toasts';
@@ -66,11 +67,13 @@ interface AskOptions {
 /** A question to the server. Repeats while the page is visible. */
 export function useAsk<T>(key: readonly unknown[], ask: (signal: AbortSignal) => Promise<T>, options: AskOptions = {}): UseQueryResult<T, Error> {
   const { every } = usePrefs();
+  const streaming = useSyncExternalStore(onStreamChange, isStreaming);
   const factor = options.live === true || options.live === undefined ? 1 : options.live === false ? 0 : options.live;
   return useQuery<T, Error>({
     queryKey: key,
     queryFn: ({ signal }) => ask(signal),
-    refetchInterval: every > 0 && factor > 0 ? every * factor : false,
+    // What changes with events is asked anew when one comes; once a minute all the same.
+    refetchInterval: every > 0 && factor > 0 ? (streaming && isOfState(key) ? Math.max(60_000, every * factor) : every * factor) : false,
     enabled: options.enabled ?? true,
     ...(options.keep === false ? {} : { placeholderData: keepPreviousData }),
   });

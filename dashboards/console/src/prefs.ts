@@ -52,6 +52,9 @@ export function setPrefs(change: Partial<Prefs>): void {
   for (const listener of listeners) listener();
 }
 
+/** Milliseconds between looks; 0: paused. */
+export const paceOf = (): number => current.every;
+
 export function usePrefs(): Prefs {
   return useSyncExternalStore(
     (then) => {

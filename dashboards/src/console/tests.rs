@@ -20,7 +20,15 @@ async fn is_json_404(method: Method, path: &str) {
 
 #[tokio::test]
 async fn a_wrong_path_of_a_program_is_never_a_page() {
-    for path in ["/api/v1/nothing", "/api", "/v1/tracez", "/-/nothing", "/metrics/x", "/assets/gone-12345678.js", "/opentelemetry.proto.collector.x"] {
+    for path in [
+        "/api/v1/nothing",
+        "/api",
+        "/v1/tracez",
+        "/-/nothing",
+        "/metrics/x",
+        "/assets/gone-12345678.js",
+        "/opentelemetry.proto.collector.x",
+    ] {
         is_json_404(Method::GET, path).await;
         is_json_404(Method::POST, path).await;
     }
@@ -52,7 +60,9 @@ mod built {
 
     #[tokio::test]
     async fn the_page_stands_at_the_start_and_at_every_address_of_a_screen() {
-        for path in ["/", "/index.html", "/incidents", "/incidents/42", "/services/a.b%2Fc", "/traces/0123?span=ab", "/metrics-explorer?q=up"] {
+        for path in
+            ["/", "/index.html", "/incidents", "/incidents/42", "/services/a.b%2Fc", "/traces/0123?span=ab", "/metrics-explorer?q=up"]
+        {
             let (status, headers, body) = ask(Method::GET, path, &[PERSON]).await;
             assert_eq!((status, headers[CONTENT_TYPE].as_bytes()), (StatusCode::OK, &b"text/html; charset=utf-8"[..]), "{path}");
             assert_eq!((body.as_slice(), headers[CACHE_CONTROL].as_bytes()), (page().plain, &b"no-cache"[..]), "{path}");
@@ -60,7 +70,11 @@ mod built {
         let (status, _, _) = ask(Method::GET, "/", &[]).await;
         assert_eq!(status, StatusCode::OK, "whoever asks for the start gets it");
         let (status, headers, _) = ask(Method::GET, "/incidents", &[(ACCEPT, "application/json")]).await;
-        assert_eq!((status, headers[CONTENT_TYPE].as_bytes()), (StatusCode::NOT_FOUND, &b"application/json"[..]), "a program wants no page");
+        assert_eq!(
+            (status, headers[CONTENT_TYPE].as_bytes()),
+            (StatusCode::NOT_FOUND, &b"application/json"[..]),
+            "a program wants no page"
+        );
         assert_eq!(ask(Method::POST, "/", &[PERSON]).await.0, StatusCode::METHOD_NOT_ALLOWED);
     }
 
@@ -70,7 +84,8 @@ mod built {
             let (status, headers, _) = ask(Method::GET, file.path, &[]).await;
             assert_eq!(status, StatusCode::OK);
             assert_ne!(headers[CONTENT_TYPE], "application/octet-stream", "{}: name its type in content_type()", file.path);
-            for (name, value) in [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (REFERRER_POLICY, "no-referrer"), (CONTENT_SECURITY_POLICY, POLICY)] {
+            for (name, value) in [(X_CONTENT_TYPE_OPTIONS, "nosniff"), (REFERRER_POLICY, "no-referrer"), (CONTENT_SECURITY_POLICY, POLICY)]
+            {
                 assert_eq!(headers[&name], value, "{}", file.path);
             }
         }
@@ -84,8 +99,11 @@ mod built {
 
     #[tokio::test]
     async fn assets_are_kept_for_good_and_come_packed() {
-        let script = FILES.iter().find(|file| file.path.starts_with("/assets/") && file.path.ends_with(".js") && file.brotli.is_some()).unwrap();
-        for (wish, encoding, bytes) in [("gzip, br", Some("br"), script.brotli.unwrap()), ("gzip", Some("gzip"), script.gzip.unwrap()), ("", None, script.plain)] {
+        let script =
+            FILES.iter().find(|file| file.path.starts_with("/assets/") && file.path.ends_with(".js") && file.brotli.is_some()).unwrap();
+        for (wish, encoding, bytes) in
+            [("gzip, br", Some("br"), script.brotli.unwrap()), ("gzip", Some("gzip"), script.gzip.unwrap()), ("", None, script.plain)]
+        {
             let (_, headers, body) = ask(Method::GET, script.path, &[(ACCEPT_ENCODING, wish)]).await;
             assert_eq!(headers.get(CONTENT_ENCODING).map(|value| value.to_str().unwrap()), encoding);
             assert_eq!((body.as_slice(), headers[VARY].as_bytes()), (bytes, &b"accept-encoding"[..]));

@@ -90,7 +90,7 @@ export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
 }
 
 /** A command. `body` is sent as JSON. */
-export async function send<T>(method: 'POST' | 'DELETE', path: string, body?: unknown): Promise<T> {
+export async function send<T>(method: 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<T> {
   const init: RequestInit = { method, headers: { accept: 'application/json' } };
   if (body !== undefined) {
     init.body = JSON.stringify(body);

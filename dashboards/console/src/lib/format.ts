@@ -90,7 +90,8 @@ export function actorName(actor: Actor | null | undefined): string {
     case 'system': return `watchfire (${actor.part ?? 'system'})`;
     case 'user': return actor.id ?? 'a person';
     case 'key': return `key ${(actor.id ?? '').slice(0, 12)}`;
-    case 'chat': return `${actor.user ?? actor.id ?? 'somebody'} in ${actor.provider ?? 'chat'}`;
+    case 'chat': return `${actor.id ?? 'somebody'} in ${actor.provider ?? 'chat'}`;
+    case 'provider': return actor.name ?? 'another service';
   }
 }
 

@@ -1,9 +1,9 @@
 /* One incident: what happens, what to do, how it came. Everything that somebody needs to take it, end it and learn from it. */
 import { Button, Menu, Modal, SegmentedControl, Tabs, Textarea } from '@mantine/core';
 import { useParams } from '@tanstack/react-router';
-import { lazy, Suspense, useMemo, useState } from 'react';
-import { ApiError, get, request, send, withQuery } from '../api/client';
-import type { AlertView, Deployment, Incident, PromRule, Postmortem, Remediation, RuleGroup, TimelineLine } from '../api/types';
+import { useMemo, useState } from 'react';
+import { get, send, withQuery } from '../api/client';
+import type { AlertView, Deployment, Incident, PromRule, Remediation, RuleGroup, TimelineLine } from '../api/types';
 import { useAddress, useAsk, useCommand, useSetAddress } from '../hooks';
 import { actorName } from '../lib/format';
 import { fieldText } from '../lib/search';
@@ -11,9 +11,8 @@ import { formatSeconds, type Range } from '../lib/time';
 import { Answer, Copy, Empty, Facts, Go, LabelSet, LinkList, PageHead, Panel, SeverityTag, Since, StatusTag, Trouble, When } from '../parts/basics';
 import { ExprPlot } from '../parts/ExprPlot';
 import type { Mark } from '../parts/Plot';
+import { PostmortemView } from './Postmortem';
 import { RunCard } from './Remediations';
-
-const Markdown = lazy(() => import('../parts/Markdown'));
 
 interface Shown {
   incident: Incident;
@@ -209,41 +208,3 @@ function Story({ incident, alerts, timeline, runs }: Shown & { runs: Remediation
 }
 
 const rangeSearch = (range: Range, live: boolean): { from: string; to?: string } => (live ? { from: String(range.from), to: 'now' } : { from: String(range.from), to: String(range.to) });
-
-function PostmortemView({ incident }: { incident: Incident }) {
-  const [raw, setRaw] = useState('preview');
-  const found = useAsk(['postmortem', incident.number, incident.status], async (signal) => {
-    try {
-      return await get<{ postmortem: Postmortem | null }>(`/api/watchfire/v1/incidents/${incident.number}/postmortem`, signal);
-    } catch (error) {
-      if (error instanceof ApiError && error.status === 404) return { postmortem: null };
-      throw error;
-    }
-  }, { live: 4 });
-  const invite = async (): Promise<void> => {
-    const calendar = await (await request(`/api/watchfire/v1/incidents/${incident.number}/review.ics`)).blob();
-    const link = document.createElement('a');
-    link.href = URL.createObjectURL(calendar);
-    link.download = `incident-${incident.number}.ics`;
-    link.click();
-    URL.revokeObjectURL(link.href);
-  };
-  return (
-    <Panel>
-      <Answer of={found} height={300}>
-        {({ postmortem }) => postmortem === null ? <Empty title="There is no postmortem yet">It is drafted from the records within seconds when the incident resolves.</Empty> : (
-          <>
-            <div className="panel-head">
-              <SegmentedControl size="xs" aria-label="How the postmortem is shown" value={raw} onChange={setRaw} data={[{ value: 'preview', label: 'Preview' }, { value: 'markdown', label: 'Markdown' }]} />
-              <span className="small muted">drafted <When at={postmortem.created_at} />, review <When at={postmortem.review_at} both /></span>
-              <span className="grow" />
-              <Copy text={postmortem.markdown} label="Copy as Markdown" />
-              <Button size="xs" variant="default" onClick={() => void invite()}>Review invitation (.ics)</Button>
-            </div>
-            {raw === 'markdown' ? <pre className="code" tabIndex={0}>{postmortem.markdown}</pre> : <Suspense fallback={null}><Markdown text={postmortem.markdown} /></Suspense>}
-          </>
-        )}
-      </Answer>
-    </Panel>
-  );
-}
