@@ -2,6 +2,7 @@
 //! every route goes through `model::access::Principal`.
 
 pub mod answer;
+pub mod boards;
 mod browser;
 pub mod console;
 pub mod events;

@@ -6,6 +6,7 @@
 
 mod alerting;
 mod basics;
+mod boards;
 mod errors;
 mod incidents;
 mod prometheus;
@@ -46,6 +47,7 @@ use utoipa::{Modify, OpenApi};
         errors::list, errors::show, errors::command,
         prometheus::query, prometheus::query_range, prometheus::series, prometheus::labels, prometheus::label_values, prometheus::metadata,
         prometheus::targets, prometheus::sql,
+        boards::list, boards::show,
         system::status, system::events, system::document,
     )
 )]

@@ -381,7 +381,8 @@ pub async fn start(
         .merge(incidents.router())
         .merge(issues.router())
         .merge(remediation.router())
-        .merge(dashboards::events::router(feed, &registry)?);
+        .merge(dashboards::events::router(feed, &registry)?)
+        .merge(dashboards::boards::router(&config.dashboards, beside(config_file.as_deref())));
 
     // Loops.
     let (publish, fence) = watch::channel::<Option<Fence>>(None);

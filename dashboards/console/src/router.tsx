@@ -47,6 +47,8 @@ const tree = root.addChildren([
   createRoute({ ...parent, path: '/errors/$issue', component: lazyRouteComponent(() => import('./screens/Issue'), 'IssuePage') }),
   createRoute({ ...parent, path: '/services', component: lazyRouteComponent(() => import('./screens/Services'), 'Services') }),
   createRoute({ ...parent, path: '/services/$service', component: lazyRouteComponent(() => import('./screens/Service'), 'ServicePage') }),
+  createRoute({ ...parent, path: '/dashboards', component: lazyRouteComponent(() => import('./screens/Boards'), 'Boards') }),
+  createRoute({ ...parent, path: '/dashboards/$board', component: lazyRouteComponent(() => import('./screens/Board'), 'BoardPage') }),
   createRoute({ ...parent, path: '/sql', component: lazyRouteComponent(() => import('./screens/Sql'), 'Sql') }),
   createRoute({ ...parent, path: '/system', component: lazyRouteComponent(() => import('./screens/System'), 'System') }),
 ]);

@@ -299,7 +299,7 @@ pub(super) enum RuleState {
 }
 
 /// Conditions that name a severity.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub(super) struct Thresholds {
     #[schema(nullable = false, example = "> 0.05")]
     critical: Option<String>,

@@ -5,7 +5,7 @@
 import type * as Api from './schema';
 
 export type {
-  Acknowledgement, Actor, Alert as AlertView, Delivery, Deployment, Incident, IncidentStatus, Issue, IssueLine, IssueList, IssueStatus, Ladder, LadderRun,
+  Acknowledgement, Actor, Alert as AlertView, Board, BoardList, BoardPanel, BoardVariable, Delivery, Deployment, Incident, IncidentStatus, Issue, IssueLine, IssueList, IssueStatus, Ladder, LadderRun,
   MetricDescription, Postmortem, PromAlert, PromRule, RuleGroup, ScrapeTarget, Severity, Silence, StackFrame, Status, TimelineLine,
 } from './schema';
 

@@ -233,20 +233,31 @@ function drawExtras(plot: uPlot, thresholds: readonly Threshold[], marks: readon
     along += ctx.measureText(name).width + 14 * scale;
   }
   ctx.setLineDash([2 * scale, 3 * scale]);
-  let row = 0;
-  for (const { at, name, color } of marks) {
+  const taken: { left: number; right: number; row: number }[] = [];
+  const ground = getComputedStyle(plot.root).getPropertyValue('--wf-panel').trim() || 'transparent';
+  for (const { at, name, color } of [...marks].sort((a, b) => a.at - b.at)) {
     const x = plot.valToPos(at, 'x', true);
     if (x < bbox.left || x > bbox.left + bbox.width) continue;
     ctx.strokeStyle = color;
-    ctx.fillStyle = color;
     ctx.beginPath();
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
     const wide = ctx.measureText(name).width;
     const left = x + wide + 8 * scale > bbox.left + bbox.width ? x - wide - 4 * scale : x + 4 * scale;
-    ctx.fillText(name, left, bbox.top + (12 + 14 * (row % 6)) * scale);
-    row += 1;
+    const right = left + wide;
+    // The first row in which it covers no other name.
+    const rows = taken.filter((one) => one.left < right + 4 * scale && one.right > left - 4 * scale).map((one) => one.row);
+    let row = 0;
+    while (rows.includes(row)) row += 1;
+    taken.push({ left, right, row });
+    const y = bbox.top + (12 + 14 * (row % 8)) * scale;
+    ctx.globalAlpha = 0.82;
+    ctx.fillStyle = ground;
+    ctx.fillRect(left - 2 * scale, y - 10 * scale, wide + 4 * scale, 13 * scale);
+    ctx.globalAlpha = 1;
+    ctx.fillStyle = color;
+    ctx.fillText(name, left, y);
   }
   ctx.restore();
 }

@@ -1,5 +1,6 @@
 /* An editor for one PromQL expression: completion of functions, metrics, labels and values; Ctrl-Enter runs it. A combobox for screen readers. */
 import { useEffect, useMemo, useRef, useState, useId } from 'react';
+import { flushSync } from 'react-dom';
 import { prom, withQuery } from '../api/client';
 import type { Metadata } from '../api/types';
 import { useAsk } from '../hooks';
@@ -46,13 +47,13 @@ export function PromEditor({ value, run, invalid, label, describedBy }: Props) {
     const target = area.current;
     if (!option || !target || place.kind === 'none') return;
     const done = apply(text, place, target.selectionStart, option.insert);
-    setText(done.text);
-    requestAnimationFrame(() => {
-      target.focus();
-      target.setSelectionRange(done.cursor, done.cursor);
-      setPlace(option.kind === 'function' || option.kind === 'range' || option.kind === 'value' ? { kind: 'none' } : placeOf(done.text, done.cursor));
+    // At once: who types on must type at the cursor, not at the end.
+    flushSync(() => {
+      setText(done.text);
       setPlace({ kind: 'none' });
     });
+    target.focus();
+    target.setSelectionRange(done.cursor, done.cursor);
   };
   const onKeyDown = (event: React.KeyboardEvent<HTMLTextAreaElement>): void => {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey || (!open && !event.shiftKey))) {

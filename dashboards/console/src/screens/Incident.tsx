@@ -2,13 +2,14 @@
 import { Button, Menu, Modal, SegmentedControl, Tabs, Textarea } from '@mantine/core';
 import { useParams } from '@tanstack/react-router';
 import { useMemo, useState } from 'react';
-import { get, send, withQuery } from '../api/client';
-import type { AlertView, Deployment, Incident, PromRule, Remediation, RuleGroup, TimelineLine } from '../api/types';
+import { get, send, sql, withQuery } from '../api/client';
+import { within } from '../api/red';
+import type { AlertView, Deployment, Incident, IssueList, PromRule, Remediation, RuleGroup, TimelineLine } from '../api/types';
 import { useAddress, useAsk, useCommand, useSetAddress } from '../hooks';
 import { actorName } from '../lib/format';
 import { fieldText } from '../lib/search';
 import { formatSeconds, type Range } from '../lib/time';
-import { Answer, Copy, Empty, Facts, Go, LabelSet, LinkList, PageHead, Panel, SeverityTag, Since, StatusTag, Trouble, When } from '../parts/basics';
+import { Answer, Copy, Empty, Facts, Go, LabelSet, LinkList, PageHead, Panel, SeverityTag, Since, StatusTag, Tag, Trouble, When } from '../parts/basics';
 import { ExprPlot } from '../parts/ExprPlot';
 import type { Mark } from '../parts/Plot';
 import { PostmortemView } from './Postmortem';
@@ -173,6 +174,7 @@ function Story({ incident, alerts, timeline, runs }: Shown & { runs: Remediation
             <Go to="/logs" search={{ q: 'level>=error', ...rangeSearch(range, span.live) }}>Errors of all services</Go>
           </div>
         </Panel>
+        <Causes incident={incident} range={range} live={span.live} />
         <Panel title="Clocks">
           <Facts of={[
             ['Started', <When key="s" at={incident.clocks.started} both />],
@@ -204,6 +206,62 @@ function Story({ incident, alerts, timeline, runs }: Shown & { runs: Remediation
         )}
       </div>
     </div>
+  );
+}
+
+/** What the telemetry of that time says by itself: the commonest errors, those that are new first, and the slowest failed requests. */
+function Causes({ incident, range, live }: { incident: Incident; range: Range; live: boolean }) {
+  const hours = Math.ceil((Date.now() - range.from) / 3_600_000) + 1;
+  const errors = useAsk(['errors', 'incident', incident.id, incident.status], (signal) => get<IssueList>(withQuery('/api/watchfire/v1/errors', { status: 'all', sort: 'events', window: `${Math.min(hours, 2_160)}h`, limit: 50 }), signal), { live: live ? 2 : false });
+  const traces = useAsk(['traces', 'incident', incident.id, incident.status], async (signal) => {
+    const { from, to } = range;
+    const answer = await sql(`SELECT lower(hex(trace_id)), service, name, toString(toUnixTimestamp64Milli(ts)), duration, lower(hex(span_id)) FROM spans WHERE ${within(from, to)} AND status = 'ERROR' AND kind IN ('SERVER', 'CONSUMER') ORDER BY duration DESC LIMIT 1 BY service LIMIT 3`, signal);
+    return answer.data.map((row) => ({ trace: String(row[0]), service: String(row[1]), name: String(row[2]), at: Number(row[3]), duration: Number(row[4]) / 1e9, span: String(row[5]) }));
+  }, { live: live ? 2 : false });
+  const began = Date.parse(incident.clocks.started);
+  const end = incident.clocks.resolved ? Date.parse(incident.clocks.resolved) : Infinity;
+  const fresh = (one: IssueList['issues'][number]): boolean => one.first_seen !== null && Date.parse(one.first_seen) > began - 1_800_000;
+  const shown = (errors.data?.issues ?? [])
+    .filter((one) => one.last_seen !== null && Date.parse(one.last_seen) >= began - 600_000 && (one.first_seen === null || Date.parse(one.first_seen) <= end))
+    .sort((a, b) => Number(fresh(b)) - Number(fresh(a)) || (b.events ?? 0) - (a.events ?? 0))
+    .slice(0, 4);
+  return (
+    <>
+      <Panel title="Errors of this time" flush extra={<Go to="/errors"><span className="small">All errors</span></Go>}>
+        <Answer of={errors} height={110}>
+          {() => shown.length === 0 ? <Empty title="No error event in this time" /> : (
+            <LinkList label="Errors of this time">
+              {shown.map((one) => (
+                <li key={one.number}>
+                  <Go to={`/errors/${one.number}`} className="item" data-item>
+                    <span className="item-main"><span className="item-title">{one.title}</span><span className="item-sub"><span>{one.services.join(', ')}</span>{one.last_release && <span>release {one.last_release}</span>}<span>first <When at={one.first_seen} /></span></span></span>
+                    {fresh(one) && <Tag tone="critical">new</Tag>}
+                  </Go>
+                </li>
+              ))}
+            </LinkList>
+          )}
+        </Answer>
+      </Panel>
+      {(traces.data === undefined || traces.data.length > 0) && (
+        <Panel title="Failed requests" flush>
+          <Answer of={traces} height={110}>
+            {(found) => (
+              <LinkList label="Failed requests">
+                {found.map((one) => (
+                  <li key={one.span}>
+                    <Go to={`/traces/${one.trace}`} search={{ span: one.span, at: String(one.at) }} className="item" data-item>
+                      <span className="item-main"><span className="item-title">{one.service}: {one.name}</span><span className="item-sub"><When at={one.at} both /></span></span>
+                      <span className="small nums">{formatSeconds(one.duration)}</span>
+                    </Go>
+                  </li>
+                ))}
+              </LinkList>
+            )}
+          </Answer>
+        </Panel>
+      )}
+    </>
   );
 }
 

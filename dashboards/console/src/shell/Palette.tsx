@@ -3,7 +3,7 @@ import { Modal, TextInput } from '@mantine/core';
 import { useNavigate } from '@tanstack/react-router';
 import { useMemo, useState } from 'react';
 import { get, prom } from '../api/client';
-import type { Incident } from '../api/types';
+import type { BoardList, Incident } from '../api/types';
 import { useAsk } from '../hooks';
 import { rank } from '../lib/promql';
 import { fieldText } from '../lib/search';
@@ -23,6 +23,7 @@ export default function Palette({ close }: { close: () => void }) {
   const incidents = useAsk(['incidents', 'palette'], (signal) => get<{ incidents: Incident[] }>('/api/watchfire/v1/incidents?limit=50', signal), { live: false });
   const services = useAsk(['services', 'names'], (signal) => prom<string[]>('/api/v1/label/service_name/values', signal), { live: false });
   const metrics = useAsk(['metrics', 'names'], (signal) => prom<string[]>('/api/v1/label/__name__/values', signal), { live: false });
+  const boards = useAsk(['boards'], (signal) => get<BoardList>('/api/watchfire/v1/dashboards', signal), { live: false });
   const commands = useMemo(() => {
     const text = typed.trim();
     const found: Command[] = [];
@@ -40,11 +41,12 @@ export default function Palette({ close }: { close: () => void }) {
         found.push({ name, detail: 'service', to: `/services/${encodeURIComponent(name)}` }, { name: `Logs of ${name}`, detail: 'service', to: '/logs', search: { q: fieldText('service', '=', name) } });
       }
       for (const one of (incidents.data?.incidents ?? []).filter((one) => one.title.toLowerCase().includes(wanted)).slice(0, 5)) found.push({ name: `#${one.number} ${one.title}`, detail: `incident, ${one.status}`, to: `/incidents/${one.number}` });
+      for (const one of (boards.data?.dashboards ?? []).filter((one) => `${one.title} ${one.name}`.toLowerCase().includes(wanted)).slice(0, 5)) found.push({ name: one.title, detail: 'dashboard', to: `/dashboards/${encodeURIComponent(one.name)}` });
       for (const name of rank(metrics.data ?? [], wanted, 6)) found.push({ name, detail: 'metric', to: '/metrics-explorer', search: { q: name } });
       found.push({ name: `Search logs for “${text}”`, detail: 'logs', to: '/logs', search: { q: text.includes(' ') ? `"${text.replaceAll('"', '')}"` : text } });
     }
     return found.slice(0, 40);
-  }, [typed, incidents.data, services.data, metrics.data]);
+  }, [typed, incidents.data, services.data, metrics.data, boards.data]);
   const chosen = Math.min(at, commands.length - 1);
   const go = (command: Command | undefined): void => {
     if (!command) return;

@@ -7,7 +7,7 @@ import { Outlet, useLocation } from '@tanstack/react-router';
 import { lazy, Suspense, useEffect, useSyncExternalStore } from 'react';
 import { get, hasKey, isLocked, lock, onLockChange } from '../api/client';
 import type { Status } from '../api/types';
-import { useAsk } from '../hooks';
+import { useAddress, useAsk } from '../hooks';
 import { Go } from '../parts/basics';
 import { Toasts } from '../parts/Toasts';
 import { setPrefs, usePrefs } from '../prefs';
@@ -18,13 +18,14 @@ import { TimePicker } from './TimePicker';
 const Palette = lazy(() => import('./Palette'));
 
 /** Screens that show a time span. */
-const TIMED = /^\/(services|metrics-explorer|logs|traces|alerts\/)/;
+const TIMED = /^\/(services|dashboards\/|metrics-explorer|logs|traces|alerts\/)/;
 
 export function Shell() {
   const locked = useSyncExternalStore(onLockChange, isLocked);
   const [menu, { toggle, close }] = useDisclosure(false);
   const [palette, { open: openPalette, close: closePalette }] = useDisclosure(false);
   const location = useLocation();
+  const { kiosk } = useAddress();
   useHotkeys([['mod+K', openPalette], ['/', openPalette]]);
   useEffect(close, [location.pathname, close]);
   useEffect(() => {
@@ -35,6 +36,8 @@ export function Shell() {
   const status = useAsk(['status'], (signal) => get<Status>('/api/watchfire/v1/status', signal), { enabled: !locked });
 
   if (locked) return <KeyGate />;
+  // A screen on a wall: only what the page shows.
+  if (kiosk === '1') return <main id="main" style={{ padding: 14 }}><Suspense fallback={null}><Outlet /></Suspense></main>;
   const counts: Record<string, number> = { '/incidents': status.data?.open_incidents ?? 0, '/alerts': status.data?.firing_alerts ?? 0, '/paging': status.data?.queues.reduce((sum, one) => sum + one.dead, 0) ?? 0 };
   return (
     <AppShell header={{ height: 54 }} navbar={{ width: 214, breakpoint: 'sm', collapsed: { mobile: !menu } }} padding={{ base: 12, sm: 18 }}>

@@ -1,5 +1,5 @@
 /* The pages by their names, for the navigation and the palette. */
-import { IconActivity, IconAlertTriangle, IconBell, IconBug, IconChartLine, IconDatabase, IconFlame, IconHome, IconListSearch, IconRoute, IconServer, IconStairsUp, IconTool, IconTopologyStar3, IconVolumeOff, type Icon } from '@tabler/icons-react';
+import { IconActivity, IconAlertTriangle, IconBell, IconBug, IconChartLine, IconDatabase, IconFlame, IconHome, IconLayoutDashboard, IconListSearch, IconRoute, IconServer, IconStairsUp, IconTool, IconTopologyStar3, IconVolumeOff, type Icon } from '@tabler/icons-react';
 
 export interface Page {
   to: string;
@@ -20,6 +20,7 @@ export const PAGES: { group: string; pages: Page[] }[] = [
   ] },
   { group: 'Explore', pages: [
     { to: '/services', name: 'Services', icon: IconTopologyStar3, words: 'map red requests errors latency dependencies' },
+    { to: '/dashboards', name: 'Dashboards', icon: IconLayoutDashboard, words: 'boards grafana import kiosk panels' },
     { to: '/metrics-explorer', name: 'Metrics', icon: IconChartLine, words: 'promql plot query' },
     { to: '/logs', name: 'Logs', icon: IconListSearch, words: 'search lines' },
     { to: '/traces', name: 'Traces', icon: IconRoute, words: 'spans waterfall' },
