@@ -42,6 +42,8 @@ pub struct Config {
     pub errors: incidents::issues::Config,
     /// Repairs.
     pub remediation: remediation::Config,
+    /// Boards of the console.
+    pub dashboards: dashboards::boards::Config,
     /// Watchfire's own logs and spans.
     pub observe: ObserveConfig,
 }

@@ -14,6 +14,7 @@ use collector::pipeline::Pipeline;
 use collector::scrape::Scraper;
 use collector::{Collector, Sockets};
 use dashboards::Sources;
+use dashboards::events::Feed;
 use incidents::Incidents;
 use incidents::issues::Issues;
 use model::drive::{Follower, Nudge, Worker};
@@ -393,6 +394,9 @@ pub async fn start(
         registry: registry.clone(),
         probes,
     });
+    let (intake, loops, leading) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let longest = if config.storage.postgres_url.is_some() { runtime::SHARED } else { runtime::ALONE };
+    let feed = Feed { state: state.clone(), nudge: nudge.clone(), longest, closing: intake.clone() };
     let access = Access::new(ring.clone(), &registry)?;
     let guarded = |router: axum::Router| router.layer(axum::middleware::from_fn_with_state(access.clone(), guard));
     let api = reading
@@ -405,12 +409,12 @@ pub async fn start(
         .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
         .merge(incidents.router())
         .merge(issues.router())
-        .merge(remediation.router());
+        .merge(remediation.router())
+        .merge(dashboards::events::router(feed, &registry)?)
+        .merge(dashboards::boards::router(&config.dashboards, beside(config_file.as_deref())));
 
     // Loops.
-    let (intake, loops, leading) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let (publish, fence) = watch::channel::<Option<Fence>>(None);
-    let longest = if config.storage.postgres_url.is_some() { runtime::SHARED } else { runtime::ALONE };
     let context = Loop { state: state.clone(), nudge: nudge.clone(), fence: fence.clone(), stop: loops.clone(), longest };
     let mut followers: Vec<Arc<dyn Follower>> = incidents.followers();
     followers.extend(alerting.followers());
@@ -437,7 +441,8 @@ pub async fn start(
     let mut intake_tasks = collector.serve_sockets(sockets, ids.clone(), &intake);
     intake_tasks.extend(listeners.zipkin.map(|zipkin| listen::serve(zipkin, guarded(collector.zipkin_router()), intake.clone())));
     intake_tasks.extend([
-        listen::serve(listeners.http, guarded(api), intake.clone()),
+        // Set after the guard: the console's files are for everybody, what they ask for is guarded.
+        listen::serve(listeners.http, guarded(api).fallback(dashboards::console::answer), intake.clone()),
         listen::serve(listeners.otlp_grpc, guarded(collector.grpc_router()), intake.clone()),
         listen::serve(listeners.otlp_http, guarded(collector.http_router()), intake.clone()),
     ]);

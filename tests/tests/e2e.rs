@@ -18,6 +18,9 @@ mod bad_requests;
 mod clickhouse_url;
 #[path = "e2e/command_line.rs"]
 mod command_line;
+#[cfg(feature = "console")]
+#[path = "e2e/console.rs"]
+mod console;
 #[path = "e2e/deliveries.rs"]
 mod deliveries;
 #[path = "e2e/deploy.rs"]
