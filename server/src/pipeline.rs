@@ -100,6 +100,10 @@ pub async fn open_state(config: &Config, data_dir: &Path, node: &str) -> anyhow:
 /// The rules of the configured folder and the configured ladders, checked against the configuration. One line for each problem.
 pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet, Vec<String>> {
     let Some(folder) = &config.alerting.rules else {
+        let problems = config.alerting.check_routed_ladders(&[]);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         return Ok(RuleSet { escalations: config.alerting.escalations.clone(), ..RuleSet::default() });
     };
     let folder = config_file.and_then(Path::parent).map_or_else(|| folder.clone(), |beside| beside.join(folder));
@@ -119,6 +123,7 @@ pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet
             ));
         }
     }
+    problems.extend(config.alerting.check_routed_ladders(&rules.escalations));
     // The configured ladders travel with the rules, so that both are exchanged at once.
     rules.escalations.splice(0..0, config.alerting.escalations.iter().cloned());
     if problems.is_empty() { Ok(rules) } else { Err(problems) }
@@ -374,6 +379,7 @@ pub async fn start(
         .merge(scraper.router())
         .merge(alerting.router())
         .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
+        .merge(alerting::delivery::voice::router(delivery.clone(), state.clone(), ids.clone(), nudge.clone(), tenant.clone()))
         .merge(incidents.router())
         .merge(issues.router())
         .merge(remediation.router());

@@ -162,9 +162,11 @@ async fn read(mut response: reqwest::Response, limit: usize) -> (Vec<u8>, bool) 
 /// `Retry-After`: seconds, or an HTTP date; at most an hour, at least a second.
 pub fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
+    // Discord writes fractions.
+    let seconds = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
+    let wait = match seconds {
+        Some(seconds) => Duration::try_from_secs_f64(seconds.ceil()).unwrap_or(LONGEST_WAIT),
+        None => {
             let at = DateTime::parse_from_rfc2822(text).ok()?;
             Timestamp::from_millis(at.timestamp_millis()).since(now)
         }
@@ -185,6 +187,7 @@ mod tests {
             ("999999999", Some(3600)),
             ("Sun, 01 Mar 2026 09:30:30 GMT", Some(30)),
             ("Sun, 01 Mar 2026 09:00:00 GMT", Some(1)),
+            ("1.2", Some(2)),
             ("soon", None),
             ("-3", None),
             ("", None),

@@ -25,6 +25,8 @@ use crate::silence::{MatcherText, Silence};
 
 /// The longest comment, in bytes.
 const LONGEST_COMMENT: usize = 8 * 1024;
+/// The longest name of a maintenance window, in bytes.
+const LONGEST_NAME: usize = 200;
 /// The most matchers of one silence.
 const MOST_MATCHERS: usize = 64;
 /// How often a change is decided again when somebody else was first.
@@ -194,6 +196,22 @@ pub(super) struct NewSilence {
     duration: Option<Span>,
     #[serde(default)]
     comment: String,
+    /// Set by the route of maintenance windows.
+    #[serde(skip)]
+    maintenance: Option<String>,
+}
+
+/// The body of a new maintenance window: a silence with a name.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewMaintenance {
+    name: String,
+    matchers: Vec<AnyMatcher>,
+    starts_at: Option<Timestamp>,
+    ends_at: Option<Timestamp>,
+    duration: Option<Span>,
+    #[serde(default)]
+    comment: String,
 }
 
 impl NewSilence {
@@ -231,6 +249,9 @@ impl NewSilence {
             created_by: principal.actor.clone(),
             comment: self.comment,
             over: false,
+            maintenance: self.maintenance,
+            author: None,
+            updated_at: None,
         })
     }
 }
@@ -242,15 +263,62 @@ pub(super) async fn create_silence(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     principal.require(Permission::Respond)?;
     let Json(body) = body.map_err(|error| ApiError::bad_data(error.body_text()))?;
+    let (silence, now) = make(&api, &principal, body).await?;
+    Ok((StatusCode::CREATED, Json(json!({"silence": silence_view(&silence, now)}))))
+}
+
+async fn make(api: &Api, principal: &Principal, body: NewSilence) -> Result<(Silence, Timestamp), ApiError> {
     let now = api.shared.clock.now();
-    let silence = body.into_silence(&api, &principal, now)?;
+    let silence = body.into_silence(api, principal, now)?;
     let mut commit = Commit::at(now);
     commit.put(&silence, Expect::New)?;
-    let kind = EventKind::SilenceCreated { silence: silence.id, comment: silence.comment.clone(), ends_at: silence.ends_at };
-    commit.event(event(&api, &principal, now, Subject::default(), kind));
+    let what = silence.maintenance.as_ref().map_or(String::new(), |name| format!("maintenance {name}: "));
+    let comment = format!("{what}{}", silence.comment);
+    let kind = EventKind::SilenceCreated { silence: silence.id, comment, ends_at: silence.ends_at };
+    commit.event(event(api, principal, now, Subject::default(), kind));
     api.shared.state.commit(commit).await?;
     api.shared.nudge.nudge();
-    Ok((StatusCode::CREATED, Json(json!({"silence": silence_view(&silence, now)}))))
+    Ok((silence, now))
+}
+
+/// Plans a maintenance window: what matches is recorded and shown while it lasts, and pages nobody.
+pub(super) async fn create_maintenance(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    body: Result<Json<NewMaintenance>, JsonRejection>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    principal.require(Permission::Respond)?;
+    let Json(NewMaintenance { name, matchers, starts_at, ends_at, duration, comment }) =
+        body.map_err(|error| ApiError::bad_data(error.body_text()))?;
+    if name.trim().is_empty() || name.len() > LONGEST_NAME {
+        return Err(ApiError::bad_data(format!("a maintenance window needs a `name` of at most {LONGEST_NAME} bytes")));
+    }
+    let body = NewSilence { matchers, starts_at, ends_at, duration, comment, maintenance: Some(name.trim().to_owned()) };
+    let (window, now) = make(&api, &principal, body).await?;
+    Ok((StatusCode::CREATED, Json(json!({"maintenance": silence_view(&window, now)}))))
+}
+
+/// Planned windows, and the recurring ones of the configuration with whether they hold now.
+pub(super) async fn maintenance(State(api): State<Arc<Api>>, Extension(principal): Extension<Principal>) -> Result<Json<Value>, ApiError> {
+    principal.require(Permission::Read)?;
+    let now = api.shared.clock.now();
+    let found = crate::evaluate::everything::<Silence>(&*api.shared.state, &principal.tenant, &["live"]).await?;
+    let planned: Vec<Value> = found
+        .iter()
+        .map(|one| &one.entity)
+        .filter(|silence| silence.maintenance.is_some() && silence.state(now) != "expired")
+        .map(|silence| silence_view(silence, now))
+        .collect();
+    let routing = api.shared.routing();
+    let recurring: Vec<Value> = routing
+        .maintenance
+        .iter()
+        .map(|window| {
+            let active = routing.calendar.within(&window.time_intervals, now).map(|(_, until)| until);
+            json!({"name": window.name, "matchers": window.matchers.texts(), "time_intervals": window.time_intervals, "active_until": active})
+        })
+        .collect();
+    Ok(Json(json!({"planned": planned, "recurring": recurring})))
 }
 
 pub(super) async fn end_silence(
