@@ -6,6 +6,7 @@
 pub(crate) mod catcher;
 pub mod config;
 pub mod discord;
+pub mod heartbeat;
 mod http;
 pub mod mail;
 pub mod msteams;

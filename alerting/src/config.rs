@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use model::secret::Secret;
 use model::time::Span;
 use serde::{Deserialize, Serialize};
 
+use crate::channels::config::http_url;
 use crate::machine::Flapping;
 use crate::routing::config::{Known, check_intervals, check_tree};
 use crate::routing::{MaintenanceConfig, NamedIntervals, Route, RouteConfig};
@@ -55,6 +57,10 @@ pub struct Config {
     pub failing_for: Span,
     /// A ladder step that is later than this raises `WatchfireLadderOverdue`.
     pub ladder_overdue: Span,
+    /// A URL that is asked for every `heartbeat_interval` while Watchfire is well; none: no heartbeat.
+    pub heartbeat_url: Option<Secret>,
+    /// How often.
+    pub heartbeat_interval: Span,
     /// The ladder of Watchfire's own alerts; none: the default receivers.
     pub own_escalation: Option<String>,
 }
@@ -81,6 +87,8 @@ impl Default for Config {
             failing_after: 3,
             failing_for: Span::secs(30),
             ladder_overdue: Span::secs(60),
+            heartbeat_url: None,
+            heartbeat_interval: Span::secs(60),
             own_escalation: None,
         }
     }
@@ -123,6 +131,10 @@ impl Config {
         }
         if self.flapping.changes >= self.flapping.evaluations && self.flapping.changes > 0 {
             problems.push("alerting.flapping.changes must be smaller than evaluations, or 0 to turn it off".to_owned());
+        }
+        problems.extend(self.heartbeat_url.as_ref().and_then(|url| http_url("alerting.heartbeat_url", url.reveal(), false)));
+        if self.heartbeat_interval < Span::secs(1) {
+            problems.push("alerting.heartbeat_interval must be at least 1s".to_owned());
         }
         if self.failing_after == 0 {
             problems.push("alerting.failing_after must be at least 1".to_owned());
@@ -216,6 +228,8 @@ mod tests {
             ("own_escalation: b", "own_escalation names `b`"),
             ("route: { receivers: [pd] }\ndefault_receivers: [pd]", "say the same"),
             ("route: { receivers: [x] }", "`x` is not configured"),
+            ("heartbeat_url: nowhere", "heartbeat_url is not a URL"),
+            ("heartbeat_interval: 0s", "heartbeat_interval"),
             ("route: { group_wait: 1s }", "needs `receivers` or `escalation`"),
             ("route: { receivers: [pd], matchers: [a=b] }", "for every alert"),
             ("route: { receivers: [pd], routes: [{ mute_time_intervals: [n] }] }", "route.routes[0]: `n` is not under"),

@@ -32,6 +32,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/watchfire/v1/alerts", get(own::alerts))
         .route("/api/watchfire/v1/alerts/{id}", get(own::alert))
         .route("/api/watchfire/v1/alerts/{id}/acknowledge", post(own::acknowledge))
+        .route("/api/watchfire/v1/alerts/{id}/unacknowledge", post(own::unacknowledge))
+        .route("/api/watchfire/v1/alerts/{id}/snooze", post(own::snooze))
         .route("/api/watchfire/v1/silences", get(own::silences).post(own::create_silence))
         .route("/api/watchfire/v1/silences/{id}", delete(own::end_silence))
         .route("/api/watchfire/v1/maintenance", get(own::maintenance).post(own::create_maintenance))

@@ -180,6 +180,19 @@ pub enum IncidentCommand {
         /// Number or id.
         incident: String,
     },
+    /// Give it back: ladders climb again.
+    Unack {
+        /// Number or id.
+        incident: String,
+    },
+    /// Take it for a time; if it goes on then, ladders climb again.
+    Snooze {
+        /// Number or id.
+        incident: String,
+        /// For how long.
+        #[arg(long = "for", default_value = "1h")]
+        duration: model::time::Span,
+    },
     /// It is over.
     Resolve {
         /// Number or id.

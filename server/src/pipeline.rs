@@ -49,6 +49,7 @@ use crate::access::{Access, guard};
 use crate::arrival::Arrival;
 use crate::config::Config;
 use crate::health::{EngineProbe, StateProbe, WalProbe};
+use crate::heartbeat::{self, Pulse};
 use crate::listen::{self, Addresses};
 use crate::maintenance::{self, Maintenance};
 use crate::observe::queries::Traced;
@@ -124,6 +125,12 @@ pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet
         }
     }
     problems.extend(config.alerting.check_routed_ladders(&rules.escalations));
+    let receivers: BTreeSet<String> = config.receivers.iter().map(|receiver| receiver.name().to_owned()).collect();
+    for problem in alerting::config::check_ladders(rules.escalations.iter(), &receivers) {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
     // The configured ladders travel with the rules, so that both are exchanged at once.
     rules.escalations.splice(0..0, config.alerting.escalations.iter().cloned());
     if problems.is_empty() { Ok(rules) } else { Err(problems) }
@@ -359,6 +366,13 @@ pub async fn start(
     let mut probes: Vec<Arc<dyn dashboards::health::Probe>> =
         vec![Arc::new(WalProbe(wal.clone())), Arc::new(StateProbe(state.clone())), arrival.clone()];
     probes.extend(engine.clone().map(|engine| Arc::new(EngineProbe(engine)) as Arc<dyn dashboards::health::Probe>));
+    let heartbeat = match &config.alerting.heartbeat_url {
+        Some(url) => {
+            let heartbeat = alerting::channels::heartbeat::Heartbeat::new(url, &alerting::channels::client()?);
+            Some(Pulse::new(heartbeat, config.alerting.heartbeat_interval.0, probes.clone(), &registry)?)
+        }
+        None => None,
+    };
     let reading = dashboards::router(Sources {
         metrics: metrics.clone(),
         catalog,
@@ -409,6 +423,7 @@ pub async fn start(
         tokio::spawn(scraper.clone().run(fence, loops.clone())),
         tokio::spawn(arrival.run(loops.clone())),
     ];
+    tasks.extend(heartbeat.map(|pulse| tokio::spawn(heartbeat::run(context.clone(), pulse))));
     tasks.extend(workers.into_iter().map(|worker| tokio::spawn(runtime::work(context.clone(), worker))));
     let mut intake_tasks = collector.serve_sockets(sockets, ids.clone(), &intake);
     intake_tasks.extend(listeners.zipkin.map(|zipkin| listen::serve(zipkin, guarded(collector.zipkin_router()), intake.clone())));

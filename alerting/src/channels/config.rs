@@ -464,7 +464,7 @@ fn wanted(found: &mut Vec<String>, key: &str, value: &str) {
 }
 
 /// The URL's text never appears: it may hold a token.
-fn http_url(key: &str, text: &str, secret: bool) -> Option<String> {
+pub(crate) fn http_url(key: &str, text: &str, secret: bool) -> Option<String> {
     let Ok(url) = url::Url::parse(text) else {
         return Some(format!("{key} is not a URL: write it as https://host/path"));
     };

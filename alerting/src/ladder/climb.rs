@@ -32,6 +32,20 @@ pub(super) enum Job {
     Step { run: LadderRunId, generation: u32, round: u32, step: u32 },
     /// No incident has appeared: start the ladder without one.
     Start { alert: AlertId },
+    /// Somebody put an alert off, and the time is over: if that acknowledgement still holds, it ends.
+    Wake { alert: AlertId, acknowledged_at: Timestamp },
+}
+
+/// The row that ends an acknowledgement at a moment.
+pub(crate) fn wake_row(alert: AlertId, acknowledged_at: Timestamp, until: Timestamp) -> Result<NewWork, StateError> {
+    let key = format!("wake/{alert}/{}/{}", acknowledged_at.micros(), until.micros());
+    let body = serde_json::to_value(Job::Wake { alert, acknowledged_at }).map_err(|source| StateError::Body {
+        kind: "ladder job".to_owned(),
+        id: key.clone(),
+        source,
+    })?;
+    let subject = Subject::alert(alert, None);
+    Ok(NewWork { queue: Queue::Ladder, key, lane: Lane::Page, subject, due_at: until, body })
 }
 
 /// A decision in the making.

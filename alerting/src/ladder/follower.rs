@@ -60,6 +60,13 @@ impl Follower for LadderFollower {
                     climb.acknowledge(run, &event.actor.to_string()).await?;
                 }
             }
+            (EventKind::AlertUnacknowledged { .. }, Some(alert), _) => {
+                for run in climb.runs().await?.into_iter().filter(|run| about_alert(&run.entity, alert)) {
+                    if run.entity.status == (LadderStatus::Stopped { reason: StopReason::Acknowledged }) {
+                        climb.again(run, true).await?;
+                    }
+                }
+            }
             (EventKind::AlertResolved { .. }, Some(alert), _) => {
                 climb.cancel_start(alert);
                 for run in climb.runs().await?.into_iter().filter(|run| about_alert(&run.entity, alert)) {

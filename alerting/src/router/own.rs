@@ -19,12 +19,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Api, ApiError};
-use crate::ladder::LadderRun;
+use crate::ladder::{LadderRun, wake_row};
 use crate::machine::Instance;
 use crate::silence::{MatcherText, Silence};
 
 /// The longest comment, in bytes.
 const LONGEST_COMMENT: usize = 8 * 1024;
+/// The longest time for which an alert can be put off.
+const LONGEST_SNOOZE: Span = Span::secs(7 * 24 * 3600);
 /// The longest name of a maintenance window, in bytes.
 const LONGEST_NAME: usize = 200;
 /// The most matchers of one silence.
@@ -115,34 +117,96 @@ fn event(api: &Api, principal: &Principal, at: Timestamp, subject: Subject, kind
     Event { id, tenant: principal.tenant.clone(), at, actor: principal.actor.clone(), subject, kind }
 }
 
+/// What a person does about an alert.
+enum Act {
+    Acknowledge,
+    Unacknowledge,
+    Snooze { until: Timestamp },
+}
+
 /// Takes an alert: its ladder stops, and so does its incident's. Taking it twice changes nothing.
 pub(super) async fn acknowledge(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
+    act(&api, &principal, &id, &Act::Acknowledge).await
+}
+
+/// Gives it back: its ladder climbs again from the first step, and so does its incident's.
+pub(super) async fn unacknowledge(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    act(&api, &principal, &id, &Act::Unacknowledge).await
+}
+
+/// How long to put an alert off.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Snooze {
+    duration: Span,
+}
+
+/// Takes it for a time: if it still fires then and nobody else took it, its ladder climbs again.
+pub(super) async fn snooze(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<String>,
+    body: Result<Json<Snooze>, JsonRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Json(Snooze { duration }) = body.map_err(|error| ApiError::bad_data(error.body_text()))?;
+    if !(Span::secs(60)..=LONGEST_SNOOZE).contains(&duration) {
+        return Err(ApiError::bad_data(format!("`duration` must be from 1m to {LONGEST_SNOOZE}: use a silence for longer")));
+    }
+    let until = api.shared.clock.now().plus(duration.0);
+    act(&api, &principal, &id, &Act::Snooze { until }).await
+}
+
+async fn act(api: &Api, principal: &Principal, id: &str, act: &Act) -> Result<Json<Value>, ApiError> {
     principal.require(Permission::Respond)?;
     let mut tries = 0;
     loop {
         tries += 1;
-        let Versioned { entity: mut instance, version } = find_alert(&api, &principal, &id).await?;
+        let Versioned { entity: mut instance, version } = find_alert(api, principal, id).await?;
         let alert: &Alert = &instance.alert;
         if !alert.is_firing() {
             return Err(ApiError::conflict(format!("alert {id} is {}: only a firing alert can be acknowledged", alert.state.name())));
         }
-        if alert.acknowledged.is_some() {
-            return Ok(Json(json!({"alert": alert_view(&instance, &newest(&api))})));
-        }
         let at = api.shared.clock.now();
-        instance.alert.acknowledged = Some(Acknowledgement { at, by: principal.actor.clone() });
+        let (subject, taken) = (Subject::alert(alert.id, alert.incident), alert.acknowledged.clone());
         let mut commit = Commit::at(at);
+        match (act, &taken) {
+            (Act::Acknowledge, Some(_)) | (Act::Unacknowledge, None) => {
+                return Ok(Json(json!({"alert": alert_view(&instance, &newest(api))})));
+            }
+            (Act::Unacknowledge, Some(_)) => {
+                instance.alert.acknowledged = None;
+                let kind = EventKind::AlertUnacknowledged { reason: "given back".to_owned() };
+                commit.event(event(api, principal, at, subject, kind));
+            }
+            (Act::Acknowledge | Act::Snooze { .. }, None) => {
+                instance.alert.acknowledged = Some(Acknowledgement { at, by: principal.actor.clone() });
+                commit.event(event(api, principal, at, subject, EventKind::AlertAcknowledged));
+            }
+            (Act::Snooze { .. }, Some(_)) => {
+                // From now on it is this acknowledgement that holds, and that ends: an earlier wake-up finds another one.
+                instance.alert.acknowledged = Some(Acknowledgement { at, by: principal.actor.clone() });
+            }
+        }
+        if let (Act::Snooze { until }, Some(taken)) = (act, &instance.alert.acknowledged) {
+            commit.schedule(&principal.tenant, wake_row(instance.alert.id, taken.at, *until)?);
+            let details = [("until".to_owned(), until.to_string())].into();
+            let kind = EventKind::Noted { text: format!("snoozed until {until}"), details };
+            let subject = Subject::alert(instance.alert.id, instance.alert.incident);
+            commit.event(event(api, principal, at, subject, kind));
+        }
         commit.put(&instance, Expect::Version(version))?;
-        let subject = Subject::alert(instance.alert.id, instance.alert.incident);
-        commit.event(event(&api, &principal, at, subject, EventKind::AlertAcknowledged));
         match api.shared.state.commit(commit).await {
             Ok(_) => {
                 api.shared.nudge.nudge();
-                return Ok(Json(json!({"alert": alert_view(&instance, &newest(&api))})));
+                return Ok(Json(json!({"alert": alert_view(&instance, &newest(api))})));
             }
             Err(error) if error.is_conflict() && tries < TRIES => {}
             Err(error) => return Err(error.into()),

@@ -140,10 +140,28 @@ async fn incident(client: &Client, json: bool, command: IncidentCommand) -> anyh
     };
     match command {
         IncidentCommand::Ack { incident } => act(&incident, "acknowledge", json!({}), "is yours: its ladders have stopped").await,
+        IncidentCommand::Unack { incident } => act(&incident, "unacknowledge", json!({}), "is nobody's: its ladders climb again").await,
+        IncidentCommand::Snooze { incident, duration } => snooze(client, json, &incident, duration).await,
         IncidentCommand::Resolve { incident, reason } => act(&incident, "resolve", json!({"reason": reason}), "is resolved").await,
         IncidentCommand::Note { incident, text } => act(&incident, "note", json!({"text": text}), "has a note more").await,
         IncidentCommand::Show { incident } => show(client, json, &incident).await,
     }
+}
+
+/// An incident is put off by one of its firing alerts: the acknowledgement and its end hold for the incident.
+async fn snooze(client: &Client, json: bool, reference: &str, duration: Span) -> anyhow::Result<()> {
+    let answer = client.get(&format!("{API}/incidents/{reference}"), &[]).await?;
+    let incident = answer.get("incident").unwrap_or(&answer);
+    let Some(alert) = list(incident, "firing").first().and_then(Value::as_str) else {
+        bail!("nothing fires in incident {reference}: there is nothing to put off")
+    };
+    let answer = client.post(Method::POST, &format!("{API}/alerts/{alert}/snooze"), &json!({"duration": duration})).await?;
+    if json {
+        println!("{answer}");
+    } else {
+        println!("Incident {reference} is yours for {duration}; if it goes on then, its ladders climb again.");
+    }
+    Ok(())
 }
 
 async fn show(client: &Client, json: bool, reference: &str) -> anyhow::Result<()> {

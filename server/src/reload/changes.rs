@@ -43,7 +43,9 @@ pub fn needs_restart(running: &Config, fresh: &Config) -> Vec<String> {
     // Secrets show nothing of themselves above.
     let storage = |config: &Config| config.storage.clone();
     let (old, new) = (storage(running), storage(fresh));
+    let heartbeat = running.alerting.heartbeat_url != fresh.alerting.heartbeat_url;
     let secrets = [
+        ("alerting.heartbeat_url", heartbeat),
         ("storage.clickhouse.password", old.clickhouse.password != new.clickhouse.password),
         ("storage.postgres_url", old.postgres_url != new.postgres_url),
     ];

@@ -271,3 +271,36 @@ async fn pagerduty_events_trigger_acknowledge_and_resolve() {
     assert_eq!(send(json!({"routing_key": "k", "event_action": "close", "dedup_key": "x"})).await.0, 400);
     assert_eq!(send(json!({"routing_key": "k", "event_action": "resolve", "dedup_key": "never-seen"})).await.0, 202);
 }
+
+/// Who has it is asked for by the ladder's next step; a snooze ends by itself, and only if it is still the one that holds.
+#[tokio::test]
+async fn a_snoozed_alert_climbs_again_when_its_time_is_over() {
+    let world = World::new(
+        "incident_wait: 0s\nescalations: [{ name: page, steps: [{ after: 0s, notify: [pd] }, { after: 10m, notify: [sms] }] }]\nroute: { escalation: page }",
+        "groups: []\n",
+    );
+    post(&world, json!([{"labels": {"alertname": "Down", "severity": "critical"}}])).await;
+    let again = async || post(&world, json!([{"labels": {"alertname": "Down", "severity": "critical"}}])).await;
+    let id = world.alerts().await[0].alert.id;
+    let act = async |act: &str, body: Value| ask(&world, Method::POST, &format!("/api/watchfire/v1/alerts/{id}/{act}"), Some(body)).await.0;
+    let triggers = || world.outbox().into_iter().filter(|line| line.ends_with("trigger")).collect::<Vec<_>>();
+    assert_eq!(act("snooze", json!({"duration": "2m"})).await, 200);
+    world.pass(110).await;
+    again().await;
+    assert_eq!(triggers(), ["0s pd trigger"], "somebody has it");
+    world.pass(15).await;
+    assert_eq!(triggers(), ["0s pd trigger", "120s pd trigger"], "it goes on: the ladder climbs again from its first step");
+    assert_eq!(act("snooze", json!({"duration": "1m"})).await, 200);
+    assert_eq!(act("snooze", json!({"duration": "4m"})).await, 200);
+    world.pass(100).await;
+    again().await;
+    assert_eq!(triggers().len(), 2, "the longer one holds");
+    assert_eq!(act("unacknowledge", json!({})).await, 200);
+    world.pass(1).await;
+    assert_eq!(triggers().len(), 3, "given back");
+    assert_eq!(act("acknowledge", json!({})).await, 200);
+    world.pass(200).await;
+    assert_eq!(triggers().len(), 3, "the wake-up of the snooze is not about this acknowledgement");
+    assert_eq!(act("snooze", json!({"duration": "1s"})).await, 400);
+    assert_eq!(act("snooze", json!({"duration": "8d"})).await, 400);
+}
