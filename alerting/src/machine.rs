@@ -36,6 +36,24 @@ pub struct Memory {
     pub thresholds: Option<Thresholds>,
     /// Label templates of the rule.
     pub rule_labels: BTreeMap<String, String>,
+    /// What is known of an alert that somebody else's rules made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<Foreign>,
+}
+
+/// An alert that came through an API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Foreign {
+    /// Without news it counts as over from then on.
+    pub ends_at: Timestamp,
+    /// When there was news.
+    pub updated_at: Timestamp,
+    /// Where its rule is shown.
+    #[serde(default)]
+    pub generator_url: String,
+    /// The sender's own key for it (PagerDuty's `dedup_key`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedup_key: Option<String>,
 }
 
 /// An alert with the machine's memory. It is what stands in the record of kind `alert`; everybody else reads the [`Alert`] in it.

@@ -55,6 +55,7 @@ use crate::access::{Access, guard};
 use crate::arrival::Arrival;
 use crate::config::Config;
 use crate::health::{EngineProbe, StateProbe, WalProbe};
+use crate::heartbeat::{self, Pulse};
 use crate::listen::{self, Addresses};
 use crate::maintenance::{self, Maintenance};
 use crate::observe::queries::Traced;
@@ -106,6 +107,10 @@ pub async fn open_state(config: &Config, data_dir: &Path, node: &str) -> anyhow:
 /// The rules of the configured folder and the configured ladders, checked against the configuration. One line for each problem.
 pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet, Vec<String>> {
     let Some(folder) = &config.alerting.rules else {
+        let problems = config.alerting.check_routed_ladders(&[]);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         return Ok(RuleSet { escalations: config.alerting.escalations.clone(), ..RuleSet::default() });
     };
     let folder = config_file.and_then(Path::parent).map_or_else(|| folder.clone(), |beside| beside.join(folder));
@@ -123,6 +128,13 @@ pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet
                 "{file}: `remediation` of rule `{}` names `{name}`, which is not under remediation.remediations",
                 alert.name
             ));
+        }
+    }
+    problems.extend(config.alerting.check_routed_ladders(&rules.escalations));
+    let receivers: BTreeSet<String> = config.receivers.iter().map(|receiver| receiver.name().to_owned()).collect();
+    for problem in alerting::config::check_ladders(rules.escalations.iter(), &receivers) {
+        if !problems.contains(&problem) {
+            problems.push(problem);
         }
     }
     // The configured ladders travel with the rules, so that both are exchanged at once.
@@ -384,6 +396,13 @@ pub async fn start(
     let mut probes: Vec<Arc<dyn dashboards::health::Probe>> =
         vec![Arc::new(WalProbe(wal.clone())), Arc::new(StateProbe(state.clone())), arrival.clone()];
     probes.extend(engine.clone().map(|engine| Arc::new(EngineProbe(engine)) as Arc<dyn dashboards::health::Probe>));
+    let heartbeat = match &config.alerting.heartbeat_url {
+        Some(url) => {
+            let heartbeat = alerting::channels::heartbeat::Heartbeat::new(url, &alerting::channels::client()?);
+            Some(Pulse::new(heartbeat, config.alerting.heartbeat_interval.0, probes.clone(), &registry)?)
+        }
+        None => None,
+    };
     let reading = dashboards::router(Sources {
         metrics: metrics.clone(),
         catalog,
@@ -407,6 +426,7 @@ pub async fn start(
         .merge(scraper.router())
         .merge(alerting.router())
         .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
+        .merge(alerting::delivery::voice::router(delivery.clone(), state.clone(), ids.clone(), nudge.clone(), tenant.clone()))
         .merge(incidents.router())
         .merge(issues.router())
         .merge(remediation.router())
@@ -437,6 +457,7 @@ pub async fn start(
         tokio::spawn(arrival.run(loops.clone())),
         tokio::spawn(fill(filler, loops.clone())),
     ];
+    tasks.extend(heartbeat.map(|pulse| tokio::spawn(heartbeat::run(context.clone(), pulse))));
     tasks.extend(workers.into_iter().map(|worker| tokio::spawn(runtime::work(context.clone(), worker))));
     let mut intake_tasks = collector.serve_sockets(sockets, ids.clone(), &intake);
     intake_tasks.extend(listeners.zipkin.map(|zipkin| listen::serve(zipkin, guarded(collector.zipkin_router()), intake.clone())));

@@ -107,6 +107,7 @@ impl Reloading {
         self.parts.collector.set_pipeline(Arc::new(pipeline));
         self.parts.remediation.reload(next.remediation.remediations.clone());
         self.parts.alerting.reload(rules);
+        self.parts.alerting.reroute(alerting::routing::Routing::of(&next.alerting));
         self.parts.collector.set_error_rules(grouping);
         self.parts.scraper.take_up(scrape);
         *running = next;

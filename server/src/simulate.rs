@@ -35,7 +35,7 @@ pub use hands::{Script, ScriptedHands};
 pub use series::{Known, Sink};
 
 /// The queues that anybody works here, in order.
-const QUEUES: [Queue; 4] = [Queue::Ladder, Queue::Incident, Queue::Remediation, Queue::Delivery];
+const QUEUES: [Queue; 5] = [Queue::Ladder, Queue::Alerting, Queue::Incident, Queue::Remediation, Queue::Delivery];
 /// More rounds at one moment than this are a defect, not patience.
 const MOST_ROUNDS: usize = 100_000;
 

@@ -6,6 +6,8 @@
 mod agents;
 #[path = "e2e/agents_syslog.rs"]
 mod agents_syslog;
+#[path = "e2e/alertmanager.rs"]
+mod alertmanager;
 #[path = "e2e/arrival.rs"]
 mod arrival;
 #[path = "e2e/bad_formats.rs"]

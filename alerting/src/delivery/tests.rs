@@ -1,6 +1,7 @@
 //! The delivery worker in a small world: a state, a clock that is moved by hand, and catchers for providers.
 
 mod api;
+mod channels;
 mod crash;
 mod flow;
 mod order;

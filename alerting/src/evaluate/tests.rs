@@ -269,6 +269,9 @@ fn silence(world: &World, matcher: &str, seconds: u64) -> Silence {
         created_by: Actor::system("test"),
         comment: String::new(),
         over: false,
+        maintenance: None,
+        author: None,
+        updated_at: None,
     }
 }
 

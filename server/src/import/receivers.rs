@@ -18,6 +18,8 @@ pub(super) struct Group {
     pub name: String,
     /// The names of what became of it.
     pub members: Vec<String>,
+    /// Whether anybody in it hears of ends.
+    pub send_resolved: bool,
 }
 
 /// A text as YAML (JSON's texts are YAML's).
@@ -98,11 +100,9 @@ fn mail(one: &Node, global: Option<&Node>, notes: &mut Notes) -> Option<Keys> {
     Some(keys)
 }
 
-/// Whether somebody who is told that something is wrong hears of its end: always, here.
-fn resolved(one: &Node, notes: &mut Notes) {
-    if let Some(wanted) = one.get("send_resolved").filter(|wanted| wanted.as_text() == Some("false")) {
-        notes.say(wanted.line, "`send_resolved: false` is left out: whoever hears of an alert hears of its end");
-    }
+/// Whether an integration is told of ends: here all of a receiver are told, or none.
+fn resolved(one: &Node) -> Option<u64> {
+    one.get("send_resolved").filter(|wanted| wanted.as_text() == Some("false")).map(|wanted| wanted.line)
 }
 
 /// Reads `receivers`.
@@ -112,13 +112,17 @@ pub(super) fn read(root: &Node, notes: &mut Notes) -> (Vec<Receiver>, Vec<Group>
     for one in root.list("receivers") {
         let name = one.text("name").unwrap_or("unnamed").to_owned();
         let mut made: Vec<(String, Keys)> = Vec::new();
+        let (mut deaf, mut hearing) = (Vec::new(), 0);
         for (key, line, list) in one.pairs().filter(|(key, ..)| *key != "name") {
             let Some(word) = key.strip_suffix("_configs") else {
                 notes.say(line, format!("`{key}` of receiver `{name}` is left out: Watchfire does not know it"));
                 continue;
             };
             for integration in list.entries() {
-                resolved(integration, notes);
+                match resolved(integration) {
+                    Some(line) => deaf.push(line),
+                    None => hearing += 1,
+                }
                 let keys = match word {
                     "pagerduty" => pagerduty(integration, global, notes),
                     "slack" => slack(integration, global, notes),
@@ -142,10 +146,14 @@ pub(super) fn read(root: &Node, notes: &mut Notes) -> (Vec<Receiver>, Vec<Group>
             members.push(name.clone());
             receivers.push(Receiver { name, keys });
         }
-        if members.is_empty() {
-            notes.say(one.line, format!("receiver `{name}` tells nobody: alerts that are routed to it keep no ladder, and the default receivers hear of them; use a silence to keep them quiet"));
+        let send_resolved = deaf.is_empty() || hearing > 0;
+        for line in deaf.into_iter().filter(|_| send_resolved) {
+            notes.say(
+                line,
+                "`send_resolved: false` is left out: others of this receiver hear of ends, and a route tells all of them or none",
+            );
         }
-        groups.push(Group { name, members });
+        groups.push(Group { name, members, send_resolved });
     }
     if let Some(global) = global {
         global.tell_rest("`global`", "no receiver here needs it, or Watchfire has no counterpart", notes);
