@@ -42,6 +42,9 @@ pub struct Config {
     pub failing_after: u32,
     /// See `failing_after`: so that a short outage of the telemetry store is not told for every rule.
     pub failing_for: Span,
+    /// Rules of a group that found nothing to look at for so long raise `WatchfireRuleNoData` (severity info), one for the group;
+    /// `0s` turns it off. A rule's `no_data` can say otherwise.
+    pub no_data_after: Span,
     /// A ladder step that is later than this raises `WatchfireLadderOverdue`.
     pub ladder_overdue: Span,
     /// The ladder of Watchfire's own alerts; none: the default receivers.
@@ -65,6 +68,7 @@ impl Default for Config {
             max_alerts_per_rule: 10_000,
             failing_after: 3,
             failing_for: Span::secs(30),
+            no_data_after: Span::secs(3_600),
             ladder_overdue: Span::secs(60),
             own_escalation: None,
         }

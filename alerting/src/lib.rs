@@ -7,6 +7,7 @@ pub mod channels;
 pub mod config;
 pub mod delivery;
 pub mod evaluate;
+pub mod heartbeat;
 pub mod ladder;
 pub mod links;
 pub mod machine;
@@ -25,7 +26,7 @@ use std::sync::{Arc, RwLock};
 use model::alert::AlertProbe;
 use model::drive::{Follower, Nudge, Worker};
 use model::ids::IdSource;
-use model::query::MetricQuery;
+use model::query::{MetricQuery, RowQuery};
 use model::sink::SeriesSink;
 use model::state::StateStore;
 use model::tenant::TenantId;
@@ -48,6 +49,8 @@ pub struct AlertingDeps {
     pub state: Arc<dyn StateStore>,
     /// PromQL.
     pub metrics: Arc<dyn MetricQuery>,
+    /// SQL.
+    pub rows: Arc<dyn RowQuery>,
     /// Where recorded series and `ALERTS` go.
     pub series: Arc<dyn SeriesSink>,
     /// The time.
@@ -71,10 +74,10 @@ pub struct Alerting {
 impl Alerting {
     /// Builds it. Fails if the registry has its metrics already.
     pub fn new(deps: AlertingDeps) -> Result<Self, prometheus::Error> {
-        let AlertingDeps { config, rules, state, metrics, series, clock, ids, nudge, registry, tenant } = deps;
+        let AlertingDeps { config, rules, state, metrics, rows, series, clock, ids, nudge, registry, tenant } = deps;
         let rules = RwLock::new(Arc::new(rules));
         let meters = meters::Meters::new(&registry)?;
-        let shared = Arc::new(Shared { config, rules, state, metrics, series, clock, ids, nudge, meters, tenant });
+        let shared = Arc::new(Shared { config, rules, state, metrics, rows, series, clock, ids, nudge, meters, tenant });
         let evaluator = Arc::new(Evaluator::new(shared.clone()));
         Ok(Alerting { shared, evaluator })
     }

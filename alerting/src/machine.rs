@@ -17,7 +17,7 @@ use model::time::Timestamp;
 use model::units::Value;
 use serde::{Deserialize, Serialize};
 
-use crate::rules::{AlertRule, Thresholds};
+use crate::rules::{AlertRule, Question, Thresholds};
 
 /// How long a resolved alert is kept in memory and shown (Prometheus: `resolvedRetention`).
 pub const RESOLVED_RETENTION: Duration = Duration::from_secs(15 * 60);
@@ -36,6 +36,9 @@ pub struct Memory {
     pub thresholds: Option<Thresholds>,
     /// Label templates of the rule.
     pub rule_labels: BTreeMap<String, String>,
+    /// What the rule asks, where that is more than the alert's `expr`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub question: Option<Question>,
 }
 
 /// An alert with the machine's memory. It is what stands in the record of kind `alert`; everybody else reads the [`Alert`] in it.
@@ -291,6 +294,7 @@ fn dress(rule: &AlertRule, instance: &mut Instance, sample: &Active) {
     alert.escalation = rule.escalation.ladder(alert.severity).map(str::to_owned);
     alert.remediation.clone_from(&rule.remediation);
     instance.memory.thresholds.clone_from(&rule.thresholds);
+    instance.memory.question = Some(&rule.question).filter(|question| **question != Question::PromQl).cloned();
     instance.memory.rule_labels = rule.labels.iter().map(|(name, template)| (name.clone(), template.text().to_owned())).collect();
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock};
 use model::drive::Nudge;
 use model::event::{Actor, Event, EventKind, Subject};
 use model::ids::{EventId, IdSource};
-use model::query::MetricQuery;
+use model::query::{MetricQuery, RowQuery};
 use model::sink::SeriesSink;
 use model::state::StateStore;
 use model::tenant::TenantId;
@@ -21,6 +21,7 @@ pub struct Shared {
     pub(crate) rules: RwLock<Arc<RuleSet>>,
     pub(crate) state: Arc<dyn StateStore>,
     pub(crate) metrics: Arc<dyn MetricQuery>,
+    pub(crate) rows: Arc<dyn RowQuery>,
     pub(crate) series: Arc<dyn SeriesSink>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn IdSource>,

@@ -19,7 +19,7 @@ use incidents::issues::Issues;
 use model::drive::{Follower, Nudge, Worker};
 use model::fingerprint::Rules;
 use model::ids::{IdSource, RandomIds};
-use model::query::{Freshness, MetricCatalog, MetricQuery};
+use model::query::{Freshness, MetricCatalog, MetricQuery, QueryError};
 use model::sink::TelemetrySink;
 use model::state::{Fence, StateStore};
 use model::tenant::TenantId;
@@ -36,7 +36,7 @@ use store::promql::PromQl;
 use store::promql::arrivals::{Arrivals, Watched};
 use store::promql::cache::Cache;
 use store::promql::clickhouse::ClickHouseSource;
-use store::sql::GuardedSql;
+use store::sql::{GuardedSql, RuleSql, check_question};
 use store::state::{PostgresState, SqliteState};
 use store::wal::{Wal, WalSeries, WalSeriesConfig};
 use tokio::sync::watch;
@@ -107,7 +107,7 @@ pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet
     let files = alerting::rules::read_folder(&folder).map_err(|error| vec![error.to_string()])?;
     let mut rules = RuleSet::load(files).map_err(lines)?;
     let parser = PromQl::new(Arc::new(store::promql::memory::MemorySource::new()));
-    let mut problems = lines(rules.check(|expr| parser.check(expr), &config.alerting.escalations));
+    let mut problems = lines(rules.check(|expr| parser.check(expr), statements(config), &config.alerting.escalations));
     let remediations: BTreeSet<&str> = config.remediation.remediations.iter().map(|plan| plan.name.as_str()).collect();
     for rule in rules.groups.iter().flat_map(|group| &group.rules) {
         let alerting::rules::Rule::Alert(alert) = rule else { continue };
@@ -124,6 +124,12 @@ pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet
     if problems.is_empty() { Ok(rules) } else { Err(problems) }
 }
 
+/// What says whether a statement of a rule may be run.
+pub(crate) fn statements(config: &Config) -> impl Fn(&str) -> Result<(), QueryError> {
+    let database = database(config);
+    move |statement| check_question(statement, &database)
+}
+
 /// The database's name without what would end its quotes.
 fn database(config: &Config) -> String {
     config.storage.clickhouse.database.replace('`', "")
@@ -137,7 +143,7 @@ fn visitors(config: &Config, data_dir: &Path) -> Option<UsersFile> {
 }
 
 /// ClickHouse: the embedded engine, started and supervised, or a server.
-async fn open_clickhouse(
+pub(crate) async fn open_clickhouse(
     config: &Config,
     data_dir: &Path,
     executable: PathBuf,
@@ -303,6 +309,7 @@ pub async fn start(
         rules,
         state: state.clone(),
         metrics: for_rules,
+        rows: Arc::new(RuleSql::new(clickhouse.client(), &config.storage.clickhouse.database)),
         series: series.clone(),
         clock: clock.clone(),
         ids: ids.clone(),
@@ -331,7 +338,7 @@ pub async fn start(
             state: state.clone(),
             arrivals: errors.clone(),
             reads: errors,
-            series,
+            series: series.clone(),
             ids: ids.clone(),
         },
         &registry,
@@ -373,6 +380,7 @@ pub async fn start(
         .merge(collector.formats_router())
         .merge(scraper.router())
         .merge(alerting.router())
+        .merge(alerting::heartbeat::router(series.clone(), clock.clone()))
         .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
         .merge(incidents.router())
         .merge(issues.router())

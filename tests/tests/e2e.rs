@@ -38,6 +38,8 @@ mod prometheus_api;
 mod reload;
 #[path = "e2e/remote_write.rs"]
 mod remote_write;
+#[path = "e2e/rule_sources.rs"]
+mod rule_sources;
 #[path = "e2e/rule_tests.rs"]
 mod rule_tests;
 #[path = "e2e/scrape.rs"]

@@ -9,6 +9,8 @@ use model::time::Span;
 use serde_saphyr::Spanned;
 
 use super::file::{EscalationYaml, FileYaml, GroupYaml, RuleYaml, line, parse};
+use super::question::Question;
+use super::sources::{self, Compiled};
 use super::{AlertRule, Escalation, Group, Place, RecordRule, Rule, RuleError, RuleSet, Thresholds};
 use crate::template::Template;
 
@@ -74,7 +76,9 @@ fn merge_rule(base: &mut GroupYaml, extra: &RuleYaml, errors: &mut Errors) {
         return errors.push(extra.line(), "a sidecar's rule needs `alert`, the name of the alert that it adds to");
     };
     let foreign = extra.record.is_some()
-        || extra.expr.is_some()
+        || extra.sources().iter().any(|(_, line)| line.is_some())
+        || extra.window.is_some()
+        || extra.no_data.is_some()
         || extra.hold.is_some()
         || extra.keep_firing_for.is_some()
         || !extra.labels.is_empty()
@@ -178,9 +182,12 @@ fn is_metric_name(name: &str) -> bool {
 
 fn rule(yaml: &RuleYaml, group_labels: &BTreeMap<String, String>, key: RuleKey, errors: &mut Errors) -> Option<Rule> {
     let place = Place { file: errors.file.clone(), line: yaml.expr_line() };
-    let Some(expr) = yaml.expr.as_ref().map(|expr| expr.value.trim().to_owned()).filter(|expr| !expr.is_empty()) else {
-        errors.push(yaml.line(), format!("rule `{}` has no `expr`: write the PromQL expression", key.name));
-        return None;
+    let asked = match asked(yaml) {
+        Ok(asked) => asked,
+        Err(problem) => {
+            errors.push(yaml.expr_line(), format!("rule `{}` {problem}", key.name));
+            return None;
+        }
     };
     for (label, value) in &yaml.labels {
         if !is_label_name(label) || label == "__name__" {
@@ -190,11 +197,48 @@ fn rule(yaml: &RuleYaml, group_labels: &BTreeMap<String, String>, key: RuleKey, 
     match (&yaml.alert, &yaml.record) {
         (Some(_), Some(_)) => errors.push(yaml.line(), "a rule has either `record` or `alert`: remove one of them"),
         (None, None) => errors.push(yaml.line(), "a rule needs `alert` or `record`: add a name"),
-        (None, Some(record)) => return record_rule(yaml, record, group_labels, key, expr, place, errors),
+        (None, Some(record)) => return record_rule(yaml, record, group_labels, key, asked, place, errors),
         (Some(alert), None) if alert.value.is_empty() => errors.push(line(alert), "`alert` must not be empty: write a name"),
-        (Some(_), None) => return Some(Rule::Alert(Box::new(alert_rule(yaml, group_labels, key, expr, place, errors)))),
+        (Some(_), None) => return Some(Rule::Alert(Box::new(alert_rule(yaml, group_labels, key, asked, place, errors)))),
     }
     None
+}
+
+/// What a rule asks: exactly one of its sources. Fails with the rest of a sentence that begins with the rule.
+fn asked(yaml: &RuleYaml) -> Result<Compiled, String> {
+    let written: Vec<&str> = yaml.sources().iter().filter(|(_, line)| line.is_some()).map(|(key, _)| *key).collect();
+    if let [one, other, ..] = written.as_slice() {
+        return Err(format!("has both `{one}` and `{other}`: a rule asks one thing, write two rules"));
+    }
+    let timed = ["sql", "logs", "spans", "errors"];
+    if yaml.window.is_some() && !written.iter().any(|key| timed.contains(key)) {
+        return Err("has a `window`, which goes with sql, logs, spans and errors: write the range into the expression".to_owned());
+    }
+    let window = sources::window(yaml.window)?;
+    // A recording rule keeps zeros, and so does one with thresholds: they may ask for too few.
+    let found_only = yaml.record.is_none() && yaml.thresholds.is_none();
+    let named = |key: &str, result: Result<Compiled, String>| result.map_err(|problem| format!("`{key}` {problem}"));
+    let compiled = if let Some(sql) = yaml.sql.as_ref().filter(|sql| !sql.value.trim().is_empty()) {
+        sources::sql(&sql.value, window)
+    } else if let Some(logs) = &yaml.logs {
+        named("logs", sources::logs::compile(&logs.value, window, found_only))?
+    } else if let Some(spans) = &yaml.spans {
+        named("spans", sources::spans::compile(&spans.value, window, found_only))?
+    } else if let Some(errors) = &yaml.errors {
+        named("errors", sources::errors::compile(&errors.value, window, found_only))?
+    } else if let Some(absent) = &yaml.absent {
+        named("absent", absent.value.compile())?
+    } else if let Some(heartbeat) = &yaml.heartbeat {
+        named("heartbeat", heartbeat.value.compile())?
+    } else {
+        let expr = yaml.expr.as_ref().map(|expr| expr.value.trim().to_owned()).filter(|expr| !expr.is_empty());
+        let expr = expr.ok_or("has no `expr`: write the PromQL expression, or one of sql, logs, spans, errors, absent, heartbeat")?;
+        Compiled { question: Question::PromQl, expr, needs_thresholds: false }
+    };
+    if compiled.needs_thresholds && found_only {
+        return Err("measures a share or a time, which alone is no alert: add `thresholds`, for example { warning: \"> 0.05\" }".to_owned());
+    }
+    Ok(compiled)
 }
 
 fn record_rule(
@@ -202,11 +246,12 @@ fn record_rule(
     record: &Spanned<String>,
     group_labels: &BTreeMap<String, String>,
     key: RuleKey,
-    expr: String,
+    asked: Compiled,
     place: Place,
     errors: &mut Errors,
 ) -> Option<Rule> {
     let foreign = [
+        ("no_data", yaml.no_data.is_some()),
         ("for", yaml.hold.is_some()),
         ("keep_firing_for", yaml.keep_firing_for.is_some()),
         ("annotations", !yaml.annotations.is_empty()),
@@ -222,7 +267,8 @@ fn record_rule(
     }
     let mut labels = group_labels.clone();
     labels.extend(yaml.labels.iter().map(|(label, value)| (label.clone(), value.value.clone())));
-    Some(Rule::Record(RecordRule { key, metric: record.value.clone(), expr, labels, place }))
+    let Compiled { question, expr, .. } = asked;
+    Some(Rule::Record(Box::new(RecordRule { key, metric: record.value.clone(), question, expr, labels, place })))
 }
 
 fn templates<'a>(
@@ -247,7 +293,7 @@ fn alert_rule(
     yaml: &RuleYaml,
     group_labels: &BTreeMap<String, String>,
     key: RuleKey,
-    expr: String,
+    asked: Compiled,
     place: Place,
     errors: &mut Errors,
 ) -> AlertRule {
@@ -267,7 +313,9 @@ fn alert_rule(
     let annotations = templates("annotation", texts, &name, errors);
     AlertRule {
         key,
-        expr,
+        question: asked.question,
+        expr: asked.expr,
+        no_data: yaml.no_data.unwrap_or_default(),
         hold: yaml.hold.map_or(Duration::ZERO, |span| span.0),
         keep_firing_for: yaml.keep_firing_for.map_or(Duration::ZERO, |span| span.0),
         labels,
