@@ -10,6 +10,7 @@ use std::time::Duration;
 use alerting::delivery::DeliveryWorker;
 use alerting::{Alerting, AlertingDeps, RuleSet};
 use anyhow::Context;
+use collector::checks::Checker;
 use collector::pipeline::Pipeline;
 use collector::scrape::Scraper;
 use collector::{Collector, Sockets};
@@ -298,6 +299,7 @@ pub async fn start(
     wal.start_writer(Arc::new(clickhouse.clone()));
     collector.set_error_rules(Rules::new(&config.errors.rules).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?);
     let scraper = Scraper::new(&config.scrape, beside(config_file.as_deref()), &node, collector.clone(), &registry)?;
+    let checker = Checker::new(&config.checks, &node, series.clone(), clock.clone(), &registry)?;
     let public_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", addresses.http));
     let alerting_config = alerting::Config {
         external_url: config.alerting.external_url.clone().or(Some(public_url.clone())),
@@ -379,6 +381,7 @@ pub async fn start(
         .merge(collector.remote_write_router())
         .merge(collector.formats_router())
         .merge(scraper.router())
+        .merge(checker.router())
         .merge(alerting.router())
         .merge(alerting::heartbeat::router(series.clone(), clock.clone()))
         .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
@@ -408,7 +411,8 @@ pub async fn start(
         tokio::spawn(runtime::issues(context.clone(), issues.follower())),
         tokio::spawn(runtime::deliver(context.clone(), delivery.clone())),
         tokio::spawn(alerting.evaluator().run(fence.clone(), loops.clone().cancelled_owned())),
-        tokio::spawn(scraper.clone().run(fence, loops.clone())),
+        tokio::spawn(scraper.clone().run(fence.clone(), loops.clone())),
+        tokio::spawn(checker.clone().run(fence, loops.clone())),
         tokio::spawn(arrival.run(loops.clone())),
     ];
     tasks.extend(workers.into_iter().map(|worker| tokio::spawn(runtime::work(context.clone(), worker))));
@@ -421,7 +425,7 @@ pub async fn start(
     ]);
     let intake_router = collector.http_router();
     let stop = Stop { intake, loops, leading };
-    let parts = Parts { alerting, delivery: delivery.clone(), remediation, collector: collector.clone(), scraper, clock };
+    let parts = Parts { alerting, delivery: delivery.clone(), remediation, collector: collector.clone(), scraper, checker, clock };
     let reloading = Reloading::new(config, config_file, parts, &registry)?;
     Ok(Running {
         addresses,

@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::config::Config;
 
 /// What is taken up without a restart.
-const RELOADABLE: [&str; 7] =
-    ["alerting.rules", "alerting.escalations", "errors.rules", "pipeline", "receivers", "remediation.remediations", "scrape"];
+const RELOADABLE: [&str; 8] =
+    ["alerting.rules", "alerting.escalations", "errors.rules", "checks", "pipeline", "receivers", "remediation.remediations", "scrape"];
 
 /// The running settings with what can be taken up from the fresh ones.
 pub fn with_reloadable(running: &Config, fresh: &Config) -> Config {
@@ -17,6 +17,7 @@ pub fn with_reloadable(running: &Config, fresh: &Config) -> Config {
     next.errors.rules.clone_from(&fresh.errors.rules);
     next.receivers.clone_from(&fresh.receivers);
     next.scrape.clone_from(&fresh.scrape);
+    next.checks.clone_from(&fresh.checks);
     next.remediation.remediations.clone_from(&fresh.remediation.remediations);
     next
 }

@@ -12,7 +12,6 @@ use model::query::RowQuery;
 use model::time::{Span, SystemClock, Timestamp};
 use prometheus::Registry;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use serde_saphyr::Spanned;
 use store::clickhouse::ClickHouse;
 use store::engine::supervisor::Supervisor;
@@ -45,14 +44,6 @@ pub(super) struct Signals {
     clickhouse: ClickHouse,
     supervisor: Option<Arc<Supervisor>>,
     _folder: tempfile::TempDir,
-}
-
-/// Once, or so often.
-#[derive(Clone, Copy, Debug)]
-struct Times {
-    at: Span,
-    count: u64,
-    every: Span,
 }
 
 /// A log record.
@@ -105,39 +96,37 @@ pub(super) struct ErrorYaml {
     trace_id: String,
 }
 
-fn times(at: Span, count: Option<u64>, every: Span) -> Times {
-    Times { at, count: count.unwrap_or(1), every }
+/// A text as a literal.
+fn text(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-impl Times {
-    fn moments(self, start: Timestamp) -> impl Iterator<Item = (u64, Timestamp)> {
-        let step = move |index: u64| self.every.0.saturating_mul(u32::try_from(index).unwrap_or(u32::MAX));
-        (0..self.count).map(move |index| (index, start.plus(self.at.0).plus(step(index))))
-    }
-}
-
-/// `DateTime64(9)` in JSON.
-fn moment(at: Timestamp) -> Value {
-    json!(format!("{}.{:09}", at.nanos().div_euclid(1_000_000_000), at.nanos().rem_euclid(1_000_000_000)))
+/// A map as a literal.
+fn map(entries: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> = entries.iter().map(|(key, value)| format!("{}, {}", text(key), text(value))).collect();
+    format!("CAST(map({}), 'Map(String, String)')", pairs.join(", "))
 }
 
 /// An id of so many bytes, from hex.
 fn id(hex: &str, bytes: usize) -> Result<String, String> {
-    let wrong = || format!("`trace_id: {hex}` is not {} hexadecimal digits", bytes * 2);
-    if hex.is_empty() {
-        return Ok("unhex('')".to_owned());
-    }
-    if hex.len() != bytes * 2 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(wrong());
+    if !hex.is_empty() && (hex.len() != bytes * 2 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        return Err(format!("`trace_id: {hex}` is not {} hexadecimal digits", bytes * 2));
     }
     Ok(format!("unhex('{hex}')"))
 }
 
-/// Rows of one table with the same trace.
-struct Insert {
-    table: &'static str,
-    trace: String,
-    rows: Vec<Value>,
+/// The statement that makes rows; `number` counts them from 0.
+fn insert(table: &str, start: Timestamp, (at, count, every): (Span, Option<u64>, Span), columns: &[(&str, String)]) -> String {
+    let first = start.plus(at.0).nanos();
+    let moment = format!("fromUnixTimestamp64Nano(toInt64({first} + number * {}))", every.0.as_nanos());
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let values: Vec<&str> = columns.iter().map(|(_, value)| value.as_str()).collect();
+    format!(
+        "INSERT INTO {table} (tenant, ts, retention_days, {}) SELECT 'default', {moment}, {RETENTION_DAYS}, {} FROM numbers({})",
+        names.join(", "),
+        values.join(", "),
+        count.unwrap_or(1)
+    )
 }
 
 fn severity(word: &str) -> Result<u8, String> {
@@ -146,54 +135,65 @@ fn severity(word: &str) -> Result<u8, String> {
     level.ok_or_else(|| format!("`severity: {word}` is not known: use trace, debug, info, warn, error or fatal"))
 }
 
-fn log(yaml: &LogYaml, start: Timestamp) -> Result<Insert, String> {
-    let number = severity(&yaml.severity)?;
-    let row = |(_, at): (u64, Timestamp)| {
-        json!({"tenant": "default", "ts": moment(at), "severity_number": number, "severity_text": yaml.severity, "service": yaml.service, "body": yaml.body,
-            "attributes": yaml.attributes, "resource": yaml.resource, "retention_days": RETENTION_DAYS})
-    };
-    let rows = times(yaml.at, yaml.count, yaml.every).moments(start).map(row).collect();
-    Ok(Insert { table: "logs", trace: id(&yaml.trace_id, 16)?, rows })
+fn log(yaml: &LogYaml, start: Timestamp) -> Result<String, String> {
+    let columns = [
+        ("severity_number", severity(&yaml.severity)?.to_string()),
+        ("severity_text", text(&yaml.severity)),
+        ("service", text(&yaml.service)),
+        ("body", text(&yaml.body)),
+        ("attributes", map(&yaml.attributes)),
+        ("resource", map(&yaml.resource)),
+        ("trace_id", id(&yaml.trace_id, 16)?),
+    ];
+    Ok(insert("logs", start, (yaml.at, yaml.count, yaml.every), &columns))
 }
 
-fn span(yaml: &SpanYaml, start: Timestamp) -> Result<Insert, String> {
+fn span(yaml: &SpanYaml, start: Timestamp) -> Result<String, String> {
     let word = |key: &str, written: &Option<String>, known: &[&str], usual: &str| match written {
-        None => Ok(usual.to_owned()),
+        None => Ok(text(usual)),
         Some(word) => {
             let upper = word.to_ascii_uppercase();
             let wrong = || format!("`{key}: {word}` is not known: use one of {}", known.join(", ").to_ascii_lowercase());
-            if known.contains(&upper.as_str()) { Ok(upper) } else { Err(wrong()) }
+            if known.contains(&upper.as_str()) { Ok(text(&upper)) } else { Err(wrong()) }
         }
     };
-    let kind = word("kind", &yaml.kind, &["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"], "INTERNAL")?;
-    let status = word("status", &yaml.status, &["UNSET", "OK", "ERROR"], "UNSET")?;
-    let row = |(_, at): (u64, Timestamp)| {
-        json!({"tenant": "default", "ts": moment(at), "service": yaml.service, "name": yaml.operation, "kind": kind, "status": status,
-            "duration": u64::try_from(yaml.duration.0.as_nanos()).unwrap_or(u64::MAX), "attributes": yaml.attributes, "resource": yaml.resource,
-            "sample_rate": 1, "retention_days": RETENTION_DAYS})
-    };
-    let rows = times(yaml.at, yaml.count, yaml.every).moments(start).map(row).collect();
-    Ok(Insert { table: "spans", trace: id(&yaml.trace_id, 16)?, rows })
+    let columns = [
+        ("service", text(&yaml.service)),
+        ("name", text(&yaml.operation)),
+        ("kind", word("kind", &yaml.kind, &["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"], "INTERNAL")?),
+        ("status", word("status", &yaml.status, &["UNSET", "OK", "ERROR"], "UNSET")?),
+        ("duration", yaml.duration.0.as_nanos().to_string()),
+        ("attributes", map(&yaml.attributes)),
+        ("resource", map(&yaml.resource)),
+        ("sample_rate", "1".to_owned()),
+        ("trace_id", id(&yaml.trace_id, 16)?),
+    ];
+    Ok(insert("spans", start, (yaml.at, yaml.count, yaml.every), &columns))
 }
 
-fn error(yaml: &ErrorYaml, start: Timestamp, place: usize) -> Result<Insert, String> {
+fn error(yaml: &ErrorYaml, start: Timestamp) -> Result<String, String> {
     if yaml.kind.is_empty() {
         return Err("an error needs a `type`, for example KeyError".to_owned());
     }
     let print = Fingerprint::of_parts([yaml.kind.as_str(), yaml.message.as_str()]);
     let many = yaml.count.is_some_and(|count| count > 1) && !yaml.user.is_empty();
-    let row = |(index, at): (u64, Timestamp)| {
-        let user = if many { format!("{}-{index}", yaml.user) } else { yaml.user.clone() };
-        json!({"tenant": "default", "ts": moment(at), "project": yaml.service, "fingerprint": print.0.to_string(), "type": yaml.kind, "value": yaml.message,
-            "event_id": format!("{place:08x}-0000-0000-0000-{index:012x}"), "release": yaml.release, "environment": yaml.environment, "user": user,
-            "retention_days": RETENTION_DAYS})
-    };
-    let rows = times(yaml.at, yaml.count, yaml.every).moments(start).map(row).collect();
-    Ok(Insert { table: "error_events", trace: id(&yaml.trace_id, 16)?, rows })
+    let user = text(&yaml.user);
+    let columns = [
+        ("project", text(&yaml.service)),
+        ("fingerprint", print.0.to_string()),
+        ("type", text(&yaml.kind)),
+        ("value", text(&yaml.message)),
+        ("event_id", "generateUUIDv4(number)".to_owned()),
+        ("release", text(&yaml.release)),
+        ("environment", text(&yaml.environment)),
+        ("user", if many { format!("concat({user}, '-', toString(number))") } else { user }),
+        ("trace_id", id(&yaml.trace_id, 16)?),
+    ];
+    Ok(insert("error_events", start, (yaml.at, yaml.count, yaml.every), &columns))
 }
 
-/// A test's inputs as rows, or the line and the sentence for what is wrong.
-fn inserts(yaml: &TestYaml, start: Timestamp) -> Result<Vec<Insert>, (&'static str, u64, String)> {
+/// A test's inputs as statements, or the line and the sentence for what is wrong.
+fn inserts(yaml: &TestYaml, start: Timestamp) -> Result<Vec<String>, (&'static str, u64, String)> {
     let mut all = Vec::new();
     let too_many = |key: &'static str, at: u64, count: Option<u64>| match count {
         Some(count) if count > MOST_ROWS => Err((key, at, format!("`count: {count}` is more than {MOST_ROWS}"))),
@@ -207,9 +207,9 @@ fn inserts(yaml: &TestYaml, start: Timestamp) -> Result<Vec<Insert>, (&'static s
         too_many("input_spans", line(one), one.value.count)?;
         all.push(span(&one.value, start).map_err(|error| ("input_spans", line(one), error))?);
     }
-    for (place, one) in yaml.input_errors.iter().flatten().enumerate() {
+    for one in yaml.input_errors.iter().flatten() {
         too_many("input_errors", line(one), one.value.count)?;
-        all.push(error(&one.value, start, place).map_err(|error| ("input_errors", line(one), error))?);
+        all.push(error(&one.value, start).map_err(|error| ("input_errors", line(one), error))?);
     }
     Ok(all)
 }
@@ -259,19 +259,7 @@ impl Signals {
         for table in ["logs", "spans", "error_events"] {
             self.clickhouse.execute(&format!("TRUNCATE TABLE {table}")).await.map_err(failed)?;
         }
-        for insert in inserts(yaml, start)? {
-            let columns = insert.rows.first().and_then(Value::as_object).map(|row| row.keys().cloned().collect::<Vec<_>>());
-            let Some(columns) = columns else { continue };
-            let list = columns.join(", ");
-            let rows: Vec<String> = insert.rows.iter().map(Value::to_string).collect();
-            // Without deduplication: rows that are alike are several rows.
-            let statement = format!(
-                "INSERT INTO {table} ({list}, trace_id) SELECT {list}, {trace} FROM input('{types}') SETTINGS insert_deduplicate = 0 FORMAT JSONEachRow {rows}",
-                table = insert.table,
-                trace = insert.trace,
-                types = types(&columns),
-                rows = rows.join("\n"),
-            );
+        for statement in inserts(yaml, start)? {
             self.clickhouse.execute(&statement).await.map_err(failed)?;
         }
         Ok(())
@@ -288,20 +276,4 @@ impl Signals {
             supervisor.stop().await;
         }
     }
-}
-
-/// The columns of an insert with types that JSON is read as.
-fn types(columns: &[String]) -> String {
-    let kind = |name: &str| match name {
-        "ts" => "DateTime64(9)",
-        "severity_number" => "UInt8",
-        "attributes" | "resource" => "Map(String, String)",
-        "duration" => "UInt64",
-        "fingerprint" => "UInt64",
-        "sample_rate" => "UInt32",
-        "retention_days" => "UInt16",
-        "event_id" => "UUID",
-        _ => "String",
-    };
-    columns.iter().map(|name| format!("{name} {}", kind(name))).collect::<Vec<_>>().join(", ")
 }
