@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use model::time::Span;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
 use super::question::NoData;
-use super::sources::{AbsentYaml, ErrorsYaml, HeartbeatYaml, LogsYaml, SpansYaml};
+use super::sources::{AbsentYaml, ErrorsYaml, HeartbeatYaml, LogsYaml, SloYaml, SpansYaml};
 use super::{Ladder, RuleError};
 
 /// A rule file or a sidecar.
@@ -18,6 +18,8 @@ pub(super) struct FileYaml {
     pub groups: Vec<GroupYaml>,
     #[serde(default)]
     pub escalations: Vec<Spanned<Ladder>>,
+    #[serde(default)]
+    pub slos: Vec<Spanned<SloYaml>>,
 }
 
 /// A group.
@@ -64,7 +66,7 @@ pub(super) struct RuleYaml {
 }
 
 /// A ladder's name, or one per severity.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum EscalationYaml {
     One(String),

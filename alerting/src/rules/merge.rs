@@ -10,7 +10,7 @@ use serde_saphyr::Spanned;
 
 use super::file::{EscalationYaml, FileYaml, GroupYaml, RuleYaml, line, parse};
 use super::question::Question;
-use super::sources::{self, Compiled};
+use super::sources::{self, Compiled, SloYaml};
 use super::{AlertRule, Escalation, Group, Place, RecordRule, Rule, RuleError, RuleSet, Thresholds};
 use crate::template::Template;
 
@@ -60,6 +60,7 @@ pub(super) fn load(files: Vec<(String, String)>) -> Result<RuleSet, Vec<RuleErro
 /// Adds a sidecar's keys to the rules of the same group and name.
 fn merge(target: &mut FileYaml, sidecar: FileYaml, errors: &mut Errors) {
     target.escalations.extend(sidecar.escalations);
+    target.slos.extend(sidecar.slos);
     for group in sidecar.groups {
         let Some(base) = target.groups.iter_mut().find(|base| base.name.value == group.name.value) else {
             errors.push(line(&group.name), format!("the rule file has no group `{}`: correct the name", group.name.value));
@@ -133,6 +134,35 @@ fn file(yaml: FileYaml, set: &mut RuleSet, errors: &mut Errors) {
             errors.push(line(&group.name), format!("`interval` of group `{}` is 0: write a duration such as 15s", group.name.value));
         }
         let built = self::group(&group, &source, errors);
+        set.groups.push(built);
+    }
+    for slo in yaml.slos {
+        objective(&slo, &source, &mut names, set, errors);
+    }
+}
+
+/// The groups of an objective; its rules stand where it stands.
+fn objective(slo: &Spanned<SloYaml>, source: &str, names: &mut BTreeSet<String>, set: &mut RuleSet, errors: &mut Errors) {
+    let (at, name) = (line(slo), &slo.value.name);
+    let expanded = slo.value.expand().map_err(|problem| format!("slo `{name}` {problem}"));
+    let parsed = expanded.and_then(|text| parse(&errors.file, &text).map_err(|error| format!("slo `{name}`: {}", error.message)));
+    let yaml = match parsed {
+        Ok(yaml) => yaml,
+        Err(problem) => return errors.push(at, problem),
+    };
+    for group in yaml.groups {
+        if !names.insert(group.name.value.clone()) {
+            errors.push(at, format!("slo `{name}` exists twice in this file, or a group has the name `{}`: rename one", group.name.value));
+        }
+        let mut found = Errors { file: errors.file.clone(), errors: Vec::new() };
+        let mut built = self::group(&group, source, &mut found);
+        errors.errors.extend(found.errors.into_iter().map(|error| RuleError { line: at, ..error }));
+        for rule in &mut built.rules {
+            match rule {
+                Rule::Alert(rule) => rule.place.line = at,
+                Rule::Record(rule) => rule.place.line = at,
+            }
+        }
         set.groups.push(built);
     }
 }

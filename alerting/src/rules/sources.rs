@@ -4,6 +4,7 @@
 mod absence;
 pub(super) mod errors;
 pub(super) mod logs;
+mod slo;
 pub(super) mod spans;
 mod text;
 
@@ -17,6 +18,7 @@ use super::question::{Question, SqlQuestion};
 pub(super) use absence::{AbsentYaml, HeartbeatYaml};
 pub(super) use errors::ErrorsYaml;
 pub(super) use logs::LogsYaml;
+pub(super) use slo::SloYaml;
 pub(super) use spans::SpansYaml;
 
 /// The window of a rule that names none.

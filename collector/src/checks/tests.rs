@@ -78,6 +78,8 @@ async fn pages_are_judged_by_status_and_body() {
     assert!(broken.starts_with("the answer broke off"), "{broken}");
     let said = asked(&format!("clickhouse: {{ url: 'http://127.0.0.1:{bad}/' }}")).await.unwrap();
     assert!(said.wrong.unwrap().starts_with("ClickHouse answers 503"));
+    let said = asked(&format!("clickhouse: {{ url: 'http://127.0.0.1:{good}/', user: u, password: p }}")).await.unwrap();
+    assert_eq!((said.status, said.wrong), (Some(200), None));
 }
 
 #[tokio::test]

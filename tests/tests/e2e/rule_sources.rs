@@ -298,3 +298,59 @@ fn a_statement_that_is_no_bounded_question_never_gets_in() {
         assert!(output.status.code() != Some(0) && said.contains(&part), "{rule}: {said}");
     }
 }
+
+const OBJECTIVE: &str = r#"
+slos:
+- name: web
+  objective: 99.9
+  errors: sum(rate(bad_total[$window]))
+  total: sum(rate(all_total[$window]))
+- name: young
+  objective: 99.9
+  error_ratio: young_ratio
+"#;
+
+/// Ten percent fail from minute 90 to minute 150: the hour burns 14.4 times from minute 99 on, and until the bad minutes are out of it.
+const OBJECTIVE_TESTS: &str = r#"
+rule_files: [slo.yaml]
+evaluation_interval: 30s
+tests:
+- interval: 30s
+  input_series:
+  - { series: all_total, values: "0+30x480" }
+  - { series: bad_total, values: "0x179 0+3x120 360x180" }
+  - { series: young_ratio, values: "1x80 0x400" }
+  alert_rule_test:
+  - { eval_time: 39m, alertname: SloBudgetBurn }
+  - { eval_time: 95m, alertname: SloBudgetBurn }
+  - eval_time: 102m
+    alertname: SloBudgetBurn
+    exp_alerts:
+    - exp_labels: { slo: web, window: 1h, severity: critical }
+      exp_annotations: { summary: "web burns its error budget 16.25 times as fast as 99.9% over 30d allows (over 1h and 5m)" }
+  - eval_time: 170m
+    alertname: SloBudgetBurn
+    exp_alerts:
+    - exp_labels: { slo: web, window: 1h, severity: critical }
+      exp_annotations: { summary: "web burns its error budget 70 times as fast as 99.9% over 30d allows (over 1h and 5m)" }
+  - { eval_time: 210m, alertname: SloBudgetBurn }
+  promql_expr_test:
+  - { expr: 'slo:objective:ratio{slo="web"}', eval_time: 4h, exp_samples: [{ labels: 'slo:objective:ratio{slo="web"}', value: 0.999 }] }
+  - { expr: 'slo:error_budget_remaining:ratio{slo="web"} < bool 0', eval_time: 4h, exp_samples: [{ labels: '{slo="web"}', value: 1 }] }
+"#;
+
+#[test]
+fn objectives_fire_by_burn_rate_and_end_with_the_long_window() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("slo.yaml"), OBJECTIVE).unwrap();
+    let run = |tests: &str| {
+        std::fs::write(folder.path().join("t.yaml"), tests).unwrap();
+        let output =
+            std::process::Command::new(crate::WATCHFIRE).args(["rules", "test"]).arg(folder.path().join("t.yaml")).output().unwrap();
+        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    };
+    let (code, said) = run(OBJECTIVE_TESTS);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = run(&OBJECTIVE_TESTS.replace("eval_time: 210m", "eval_time: 190m"));
+    assert!(code == Some(1) && said.contains("SloBudgetBurn at 3h10m"), "{said}");
+}

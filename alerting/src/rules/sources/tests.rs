@@ -110,3 +110,40 @@ fn mistakes_are_one_sentence_with_the_fix() {
         assert!(told.contains(part) && told.starts_with("a.yaml, line "), "{rule}: {told}");
     }
 }
+
+fn slo(text: &str) -> Result<RuleSet, String> {
+    let load = RuleSet::load(vec![("a.yaml".to_owned(), format!("slos:\n  - {text}\n"))]);
+    load.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn an_objective_becomes_the_workbooks_rules() {
+    let set = slo("{ name: web, objective: 99.9, good: 'sum(rate(good[$window]))', total: 'sum(rate(all[$window]))', labels: { team: a }, escalation: { high: page } }").unwrap();
+    assert_eq!(
+        set.groups.iter().map(|group| (group.name.as_str(), group.rules.len())).collect::<Vec<_>>(),
+        [("slo:web", 11), ("slo:web:budget", 2)]
+    );
+    let alerts: Vec<&AlertRule> =
+        set.groups[0].rules.iter().filter_map(|rule| if let Rule::Alert(rule) = rule { Some(&**rule) } else { None }).collect();
+    let limit = |at: usize, part: &str| assert!(alerts[at].expr.contains(part), "{}", alerts[at].expr);
+    limit(0, "slo:burn_rate{slo=\"web\",window=\"1h\"} > 14.4 and");
+    limit(0, "window=\"5m\"} > 14.4");
+    limit(1, "window=\"6h\"} > 6 and");
+    limit(2, "window=\"3d\"} > 1 and");
+    assert_eq!(alerts[1].escalation.names(), ["page"]);
+    assert_eq!(alerts[0].place.line, Some(2));
+    let weekly = slo("{ name: web, objective: 99, window: 7d, error_ratio: x }").unwrap();
+    assert!(weekly.groups[0].rules.iter().any(|rule| rule.expr().contains("> 3.36 and")), "2 % of a week in an hour");
+    for (text, part) in [
+        ("{ name: web, objective: 0.999, good: a }", "needs `good` and `total`"),
+        ("{ name: web, objective: 100, error_ratio: a }", "`objective: 100` is in percent"),
+        ("{ name: web, objective: 99, window: 1d, error_ratio: a }", "from 7d to 90d"),
+        ("{ name: web, objective: 99, error_ratio: a, total: b }", "`error_ratio` alone"),
+        ("{ name: web, objective: 99, error_ratio: a, labels: { window: b } }", "which is set for you"),
+        ("{ name: web, objective: 99, error_ratio: a, interval: 10m }", "at most 150s"),
+        ("{ name: web, target: 99 }", "unknown field `target`"),
+    ] {
+        let told = slo(text).err().unwrap_or_else(|| panic!("{text} is accepted"));
+        assert!(told.starts_with("a.yaml, line 2: ") && told.contains(part), "{text}: {told}");
+    }
+}
