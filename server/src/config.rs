@@ -125,11 +125,13 @@ pub struct QuerySettings {
     pub memory: ByteCount,
     /// Answers of range queries, kept for when they are asked again; 0: none.
     pub cache: ByteCount,
+    /// The newest samples, kept in memory; 0: none.
+    pub head: ByteCount,
 }
 
 impl Default for QuerySettings {
     fn default() -> Self {
-        QuerySettings { memory: ByteCount(1 << 30), cache: ByteCount(64 << 20) }
+        QuerySettings { memory: ByteCount(1 << 30), cache: ByteCount(64 << 20), head: ByteCount(256 << 20) }
     }
 }
 

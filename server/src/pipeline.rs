@@ -25,6 +25,7 @@ use model::sink::TelemetrySink;
 use model::state::{Fence, StateStore};
 use model::tenant::TenantId;
 use model::time::{Clock, SystemClock};
+use model::units::ByteCount;
 use prometheus::Registry;
 use remediation::Remediation;
 use store::clickhouse::ClickHouse;
@@ -34,9 +35,13 @@ use store::engine::supervisor::{Supervisor, SupervisorConfig};
 use store::errors::ClickHouseErrors;
 use store::evidence::ClickHouseEvidence;
 use store::promql::PromQl;
-use store::promql::arrivals::{Arrivals, Watched};
+use store::promql::arrivals::{Arrivals, Lag, Watched};
 use store::promql::cache::Cache;
 use store::promql::clickhouse::ClickHouseSource;
+use store::promql::head::Head;
+use store::promql::head::fill::Filler;
+use store::promql::head::source::HeadSource;
+use store::promql::source::SeriesSource;
 use store::sql::{GuardedSql, RuleSql, check_question};
 use store::state::{PostgresState, SqliteState};
 use store::wal::{Wal, WalSeries, WalSeriesConfig};
@@ -198,27 +203,51 @@ fn node_name(data_dir: &Path, ids: &dyn IdSource) -> anyhow::Result<String> {
 /// is for inserts.
 const TURNS: (usize, usize) = (3, 2);
 
-/// PromQL for people, PromQL for rules (with turns of its own, so that no dashboard delays an alert), and the way into the log.
-fn queries(
-    config: &Config,
-    clickhouse: &ClickHouse,
-    wal: &Wal,
-    clock: &Arc<dyn Clock>,
-    registry: &Registry,
-) -> anyhow::Result<(PromQl, PromQl, Arc<dyn TelemetrySink>)> {
+/// Who asks the store.
+struct Queries {
+    /// For people.
+    promql: PromQl,
+    /// For rules: with turns of its own, so that no dashboard delays an alert.
+    for_rules: PromQl,
+    /// The way into the log.
+    sink: Arc<dyn TelemetrySink>,
+    /// Reads the newest samples into memory.
+    filler: Option<Filler>,
+}
+
+fn queries(config: &Config, clickhouse: &ClickHouse, wal: &Wal, clock: &Arc<dyn Clock>, registry: &Registry) -> anyhow::Result<Queries> {
     let settings = &config.storage.queries;
-    let source = |turns| Arc::new(ClickHouseSource::new(clickhouse.client()).with_memory(settings.memory.0).with_turns(turns));
-    let promql = PromQl::new(source(TURNS.0)).with_metrics(registry)?;
-    let for_rules = promql.apart(source(TURNS.1), 20);
     let is_alone = config.storage.postgres_url.is_none() && config.storage.clickhouse.url.is_none();
-    let sink: Arc<dyn TelemetrySink> = Arc::new(wal.clone());
-    if !is_alone || settings.cache.0 == 0 {
-        return Ok((promql, for_rules, sink));
+    let bytes = |count: ByteCount| usize::try_from(count.0).unwrap_or(usize::MAX);
+    let lag = || -> Lag {
+        let log = wal.clone();
+        Box::new(move || log.health().lag)
+    };
+    let head = (is_alone && settings.head.0 > 0).then(|| Head::new(bytes(settings.head), registry).map(Arc::new)).transpose()?;
+    let source = |turns| -> Arc<dyn SeriesSource> {
+        let store = Arc::new(ClickHouseSource::new(clickhouse.client()).with_memory(settings.memory.0).with_turns(turns));
+        match &head {
+            Some(head) => Arc::new(HeadSource::new(head.clone(), store)),
+            None => store,
+        }
+    };
+    let mut promql = PromQl::new(source(TURNS.0)).with_metrics(registry)?;
+    let for_rules = promql.apart(source(TURNS.1), 20);
+    let mut cache = None;
+    if is_alone && settings.cache.0 > 0 {
+        let kept = Arc::new(Cache::new(Arrivals::new(clock.clone(), lag()), bytes(settings.cache), registry)?);
+        promql = promql.with_cache(kept.clone());
+        cache = Some(kept);
     }
-    let log = wal.clone();
-    let arrivals = Arrivals::new(clock.clone(), Box::new(move || log.health().lag));
-    let cache = Arc::new(Cache::new(arrivals, usize::try_from(settings.cache.0).unwrap_or(usize::MAX), registry)?);
-    Ok((promql.with_cache(cache.clone()), for_rules, Arc::new(Watched::new(sink, cache))))
+    let filler = head.clone().map(|head| Filler::new(head, clickhouse.client(), clock.clone(), lag()));
+    let sink: Arc<dyn TelemetrySink> = Arc::new(Watched::new(Arc::new(wal.clone()), cache, head));
+    Ok(Queries { promql, for_rules, sink, filler })
+}
+
+async fn fill(filler: Option<Filler>, stop: CancellationToken) {
+    if let Some(filler) = filler {
+        stop.run_until_cancelled(filler.run()).await;
+    }
 }
 
 async fn first_key(config: &Config, state: &dyn StateStore, ids: &dyn IdSource) -> anyhow::Result<()> {
@@ -283,7 +312,7 @@ pub async fn start(
         open_clickhouse(&config, &data_dir, executable, library, visitors.as_ref(), clock.clone(), &registry).await?;
     addresses.sql = engine.as_ref().and_then(|engine| engine.status().tcp);
     registry.register(Box::new(Processes::new(engine.clone())?))?;
-    let (promql, for_rules, sink) = queries(&config, &clickhouse, &wal, &clock, &registry)?;
+    let Queries { promql, for_rules, sink, filler } = queries(&config, &clickhouse, &wal, &clock, &registry)?;
     let promql = Arc::new(promql);
     let metrics: Arc<dyn MetricQuery> = Arc::new(Traced(promql.clone()));
     let for_rules: Arc<dyn MetricQuery> = Arc::new(Traced(Arc::new(for_rules)));
@@ -414,6 +443,7 @@ pub async fn start(
         tokio::spawn(scraper.clone().run(fence.clone(), loops.clone())),
         tokio::spawn(checker.clone().run(fence, loops.clone())),
         tokio::spawn(arrival.run(loops.clone())),
+        tokio::spawn(fill(filler, loops.clone())),
     ];
     tasks.extend(workers.into_iter().map(|worker| tokio::spawn(runtime::work(context.clone(), worker))));
     let mut intake_tasks = collector.serve_sockets(sockets, ids.clone(), &intake);

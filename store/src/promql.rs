@@ -10,6 +10,7 @@ mod catalog;
 pub mod clickhouse;
 pub mod eval;
 pub mod functions;
+pub mod head;
 pub mod histogram;
 pub mod load;
 pub mod memory;

@@ -124,6 +124,13 @@ async fn select(
     };
     let found: Vec<StoredSeries> = match source.numbers(&everything, wish.as_ref()).await? {
         Some(Numbers::Grid(columns)) => return Ok(granted(columns)),
+        Some(Numbers::Ready(series)) if overlay.is_empty() && series.windows(2).all(|pair| pair[0].labels != pair[1].labels) => {
+            return Ok(Loaded::Samples(series));
+        }
+        Some(Numbers::Ready(series)) => {
+            series.into_iter().for_each(|series| take_ready(&mut drafts, series));
+            Vec::new()
+        }
         Some(Numbers::Samples(found)) => found,
         None => {
             // The kinds of rows that may match are asked side by side: most of them hold nothing of that name.
@@ -165,6 +172,14 @@ fn granted(columns: Vec<GridSeries>) -> Loaded {
     let mut columns: Vec<GridColumn> = columns.into_iter().map(column).collect();
     columns.sort_by(|a, b| a.labels.cmp(&b.labels));
     Loaded::Grid(columns)
+}
+
+/// Adds a series from memory to the drafts.
+fn take_ready(drafts: &mut BTreeMap<Labels, Draft>, series: LoadedSeries) {
+    let draft = drafts.entry(Arc::unwrap_or_clone(series.labels)).or_default();
+    draft.delta |= series.delta;
+    draft.counter |= series.counter;
+    draft.append(Samples { times: series.times, values: series.values }, series.histograms);
 }
 
 /// Adds a stored series to the drafts: buckets and quantiles as one series each.
@@ -215,22 +230,9 @@ fn finish(labels: Labels, draft: Draft) -> LoadedSeries {
         }
         times = order.iter().map(|index| times[*index]).collect();
     }
-    if !draft.delta && times.windows(2).any(|pair| pair[0] == pair[1]) {
-        let mut kept = 0;
-        for index in 0..times.len() {
-            if kept == 0 || times[kept - 1] != times[index] {
-                kept += 1;
-            }
-            (times[kept - 1], values[kept - 1]) = (times[index], values[index]);
-            if !histograms.is_empty() {
-                histograms.swap(kept - 1, index);
-            }
-        }
-        times.truncate(kept);
-        values.truncate(kept);
-        histograms.truncate(kept);
-    }
-    LoadedSeries { labels: Arc::new(labels), delta: draft.delta, counter: draft.counter, times, values, histograms }
+    let mut series = LoadedSeries { labels: Arc::new(labels), delta: draft.delta, counter: draft.counter, times, values, histograms };
+    series.settle();
+    series
 }
 
 #[cfg(test)]

@@ -34,8 +34,9 @@ async fn main() {
     }
     if matches!(what, "all" | "promql") {
         let rounds = arguments.get(1).map_or(3, |text| text.parse().unwrap());
-        // Another executable may be measured instead: what it was before a change.
-        tests::promql::compare_all(arguments.get(2).unwrap_or(&executable), rounds).await;
+        // Another executable may be measured instead: what it was before a change; or other settings of `storage.queries`.
+        let config = arguments.get(3).map_or(String::new(), |settings| format!("storage: {{ queries: {settings} }}\n"));
+        tests::promql::compare_all(arguments.get(2).unwrap_or(&executable), rounds, &config).await;
     }
     if matches!(what, "all" | "kills") {
         let rounds = arguments.get(1).map_or(50, |text| text.parse().unwrap());
