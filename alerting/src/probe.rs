@@ -40,7 +40,9 @@ impl Probe {
         Ok(AlertRule {
             key: alert.rule.clone(),
             name: alert.labels.get("alertname").unwrap_or(&alert.rule.name).to_owned(),
+            question: memory.question.unwrap_or_default(),
             expr: alert.expr.clone(),
+            no_data: Default::default(),
             hold: Default::default(),
             keep_firing_for: Default::default(),
             labels: templates.collect::<Result<_, crate::template::TemplateError>>().map_err(|error| error.to_string())?,

@@ -306,6 +306,50 @@ pub trait SqlQuery: Send + Sync {
     async fn sql(&self, tenant: &TenantId, statement: &str, format: &str, timeout: Duration) -> Result<SqlAnswer, QueryError>;
 }
 
+/// A rule's question in SQL: one SELECT that names the time it looks at by `{from}` and `{to}`.
+#[derive(Clone, Copy, Debug)]
+pub struct RowQuestion<'a> {
+    /// The statement; every `{from}` and `{to}` becomes an expression of type `DateTime64(9)`.
+    pub statement: &'a str,
+    /// What `{from}` is.
+    pub from: Timestamp,
+    /// What `{to}` is.
+    pub to: Timestamp,
+    /// Give up after this time.
+    pub timeout: Duration,
+    /// The most rows; an answer with more is an error.
+    pub limit: usize,
+}
+
+/// One value of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// NULL.
+    Nothing,
+    /// A number; those that are not finite stand as they are.
+    Number(f64),
+    /// Anything else, as text.
+    Text(String),
+}
+
+/// A table.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// Names of the columns, in order.
+    pub columns: Vec<String>,
+    /// Each as long as `columns`.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// SQL for rules: read-only, over one tenant's telemetry, within a time.
+#[async_trait]
+pub trait RowQuery: Send + Sync {
+    /// Runs one statement under the tenant's guard.
+    async fn rows(&self, tenant: &TenantId, question: &RowQuestion<'_>) -> Result<Rows, QueryError>;
+    /// Checks a statement without running it: the guard's rules, and that `{from}` and `{to}` stand in it as values.
+    fn check(&self, statement: &str) -> Result<(), QueryError>;
+}
+
 /// The newest stored row per signal: liveness is the age of data, not of a process.
 #[async_trait]
 pub trait Freshness: Send + Sync {

@@ -30,6 +30,8 @@ pub struct Config {
     pub pipeline: collector::pipeline::Config,
     /// Targets that are asked for their metrics.
     pub scrape: collector::scrape::Config,
+    /// Health checks.
+    pub checks: collector::checks::Config,
     /// Rules and ladders.
     pub alerting: alerting::Config,
     /// Where notifications go.
@@ -339,6 +341,7 @@ impl Config {
         problems.extend(self.collector.check().err().map(|error| format!("collector: {error}")));
         problems.extend(collector::pipeline::Pipeline::new(&self.pipeline).err().into_iter().flatten().map(|problem| problem.to_string()));
         problems.extend(self.scrape.problems());
+        problems.extend(self.checks.problems());
         problems.extend(crate::observe::Spans::parse(&self.observe.spans).err());
         problems.extend(self.storage.clickhouse.problems());
         if self.storage.finished_work < Span::secs(86_400) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use alerting::delivery::DeliveryWorker;
 use alerting::{Alerting, AlertingDeps, RuleSet};
 use anyhow::Context;
+use collector::checks::Checker;
 use collector::pipeline::Pipeline;
 use collector::scrape::Scraper;
 use collector::{Collector, Sockets};
@@ -20,7 +21,7 @@ use incidents::issues::Issues;
 use model::drive::{Follower, Nudge, Worker};
 use model::fingerprint::Rules;
 use model::ids::{IdSource, RandomIds};
-use model::query::{Freshness, MetricCatalog, MetricQuery};
+use model::query::{Freshness, MetricCatalog, MetricQuery, QueryError};
 use model::sink::TelemetrySink;
 use model::state::{Fence, StateStore};
 use model::tenant::TenantId;
@@ -42,7 +43,7 @@ use store::promql::head::Head;
 use store::promql::head::fill::Filler;
 use store::promql::head::source::HeadSource;
 use store::promql::source::SeriesSource;
-use store::sql::GuardedSql;
+use store::sql::{GuardedSql, RuleSql, check_question};
 use store::state::{PostgresState, SqliteState};
 use store::wal::{Wal, WalSeries, WalSeriesConfig};
 use tokio::sync::watch;
@@ -118,7 +119,7 @@ pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet
     let files = alerting::rules::read_folder(&folder).map_err(|error| vec![error.to_string()])?;
     let mut rules = RuleSet::load(files).map_err(lines)?;
     let parser = PromQl::new(Arc::new(store::promql::memory::MemorySource::new()));
-    let mut problems = lines(rules.check(|expr| parser.check(expr), &config.alerting.escalations));
+    let mut problems = lines(rules.check(|expr| parser.check(expr), statements(config), &config.alerting.escalations));
     let remediations: BTreeSet<&str> = config.remediation.remediations.iter().map(|plan| plan.name.as_str()).collect();
     for rule in rules.groups.iter().flat_map(|group| &group.rules) {
         let alerting::rules::Rule::Alert(alert) = rule else { continue };
@@ -142,6 +143,12 @@ pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet
     if problems.is_empty() { Ok(rules) } else { Err(problems) }
 }
 
+/// What says whether a statement of a rule may be run.
+pub(crate) fn statements(config: &Config) -> impl Fn(&str) -> Result<(), QueryError> {
+    let database = database(config);
+    move |statement| check_question(statement, &database)
+}
+
 /// The database's name without what would end its quotes.
 fn database(config: &Config) -> String {
     config.storage.clickhouse.database.replace('`', "")
@@ -155,7 +162,7 @@ fn visitors(config: &Config, data_dir: &Path) -> Option<UsersFile> {
 }
 
 /// ClickHouse: the embedded engine, started and supervised, or a server.
-async fn open_clickhouse(
+pub(crate) async fn open_clickhouse(
     config: &Config,
     data_dir: &Path,
     executable: PathBuf,
@@ -334,6 +341,7 @@ pub async fn start(
     wal.start_writer(Arc::new(clickhouse.clone()));
     collector.set_error_rules(Rules::new(&config.errors.rules).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?);
     let scraper = Scraper::new(&config.scrape, beside(config_file.as_deref()), &node, collector.clone(), &registry)?;
+    let checker = Checker::new(&config.checks, &node, series.clone(), clock.clone(), &registry)?;
     let public_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", addresses.http));
     let alerting_config = alerting::Config {
         external_url: config.alerting.external_url.clone().or(Some(public_url.clone())),
@@ -345,6 +353,7 @@ pub async fn start(
         rules,
         state: state.clone(),
         metrics: for_rules,
+        rows: Arc::new(RuleSql::new(clickhouse.client(), &config.storage.clickhouse.database)),
         series: series.clone(),
         clock: clock.clone(),
         ids: ids.clone(),
@@ -373,7 +382,7 @@ pub async fn start(
             state: state.clone(),
             arrivals: errors.clone(),
             reads: errors,
-            series,
+            series: series.clone(),
             ids: ids.clone(),
         },
         &registry,
@@ -424,7 +433,9 @@ pub async fn start(
         .merge(collector.remote_write_router())
         .merge(collector.formats_router())
         .merge(scraper.router())
+        .merge(checker.router())
         .merge(alerting.router())
+        .merge(alerting::heartbeat::router(series.clone(), clock.clone()))
         .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
         .merge(alerting::delivery::voice::router(delivery.clone(), state.clone(), ids.clone(), nudge.clone(), tenant.clone()))
         .merge(incidents.router())
@@ -453,7 +464,8 @@ pub async fn start(
         tokio::spawn(runtime::issues(context.clone(), issues.follower())),
         tokio::spawn(runtime::deliver(context.clone(), delivery.clone())),
         tokio::spawn(alerting.evaluator().run(fence.clone(), loops.clone().cancelled_owned())),
-        tokio::spawn(scraper.clone().run(fence, loops.clone())),
+        tokio::spawn(scraper.clone().run(fence.clone(), loops.clone())),
+        tokio::spawn(checker.clone().run(fence, loops.clone())),
         tokio::spawn(arrival.run(loops.clone())),
         tokio::spawn(fill(filler, loops.clone())),
     ];
@@ -469,7 +481,7 @@ pub async fn start(
     ]);
     let intake_router = collector.http_router();
     let stop = Stop { intake, loops, leading };
-    let parts = Parts { alerting, delivery: delivery.clone(), remediation, collector: collector.clone(), scraper, clock };
+    let parts = Parts { alerting, delivery: delivery.clone(), remediation, collector: collector.clone(), scraper, checker, clock };
     let reloading = Reloading::new(config, config_file, parts, &registry)?;
     Ok(Running {
         addresses,
