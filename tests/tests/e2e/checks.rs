@@ -22,12 +22,15 @@ async fn health(world: &Watchfire, name: &str, health: &str) -> Value {
 }
 
 /// OpenSSL's server with a certificate of its own, which nobody trusts.
-struct Openssl(std::process::Child, tempfile::TempDir);
+struct Openssl {
+    child: std::process::Child,
+    _folder: tempfile::TempDir,
+}
 
 impl Drop for Openssl {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -63,7 +66,7 @@ fn openssl(port: u16) -> Option<Openssl> {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    Some(Openssl(child, folder))
+    Some(Openssl { child: child, _folder: folder })
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,8 +76,8 @@ impl World {
 
     fn answered(&self, from: &str) -> f64 {
         let families = self.registry.gather();
-        let family = families.iter().find(|family| family.get_name() == "watchfire_promql_head_questions_total").unwrap();
-        let of = family.get_metric().iter().find(|metric| metric.get_label()[0].get_value() == from);
+        let family = families.iter().find(|family| family.name() == "watchfire_promql_head_questions_total").unwrap();
+        let of = family.get_metric().iter().find(|metric| metric.get_label()[0].value() == from);
         of.map_or(0.0, |metric| metric.get_counter().get_value())
     }
 }
