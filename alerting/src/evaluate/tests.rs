@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use model::alert::{Acknowledgement, AlertProbe, Verdict};
 use model::event::{Actor, EventKind};
-use model::ids::{SequentialIds, SilenceId};
+use model::fingerprint::Fingerprint;
+use model::ids::{IssueId, SequentialIds, SilenceId};
+use model::issue::{Group as IssueGroup, Issue, IssueState};
 use model::labels::METRIC_NAME;
 use model::query::{Cell, Rows};
 use model::severity::Severity;
@@ -489,4 +491,64 @@ async fn rules_without_data_are_told_as_they_say() {
     world.pass(60).await;
     let alerts = world.alerts().await;
     assert_eq!(names(alerts), ["Told"], "data came");
+}
+
+const ISSUES: &str = r#"
+groups:
+  - name: g
+    rules:
+      - alert: Back
+        errors: { is: regressed, service: shop, release: "1.4" }
+        window: 10m
+      - alert: New
+        errors: { is: new }
+"#;
+
+fn issue(number: u64, state: IssueState, print: u64, now: Timestamp) -> Issue {
+    Issue {
+        id: IssueId::new(now, &SequentialIds::default()),
+        tenant: TenantId::default(),
+        number,
+        title: "KeyError: 'price'".to_owned(),
+        kind: "KeyError".to_owned(),
+        message: String::new(),
+        culprit: String::new(),
+        grouped_by: String::new(),
+        state,
+        assignee: None,
+        services: vec!["shop".to_owned()],
+        first_release: None,
+        releases: Vec::new(),
+        groups: vec![IssueGroup { fingerprint: Fingerprint(print), first_seen: now, last_seen: now }],
+        absorbed: Vec::new(),
+        regressions: 2,
+        history: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn issues_that_came_back_are_told_and_ignored_ones_are_left_out() {
+    let world = World::new("", ISSUES);
+    let now = world.now();
+    let put = async |issue: &Issue| {
+        let mut commit = Commit::at(now);
+        commit.put(issue, Expect::New).unwrap();
+        world.state.commit(commit).await.unwrap();
+    };
+    put(&issue(7, IssueState::Regressed { at: now, release: Some("1.4".to_owned()) }, 70, now)).await;
+    let other = IssueId::new(now.plus(Duration::from_secs(1)), &SequentialIds::default());
+    let elsewhere = IssueState::Regressed { at: now, release: Some("1.3".to_owned()) };
+    put(&Issue { id: other, ..issue(8, elsewhere, 80, now) }).await;
+    let hidden = IssueId::new(now.plus(Duration::from_secs(2)), &SequentialIds::default());
+    let ignored = IssueState::Ignored { at: now, by: Actor::system("test"), until: model::issue::IgnoreUntil::Forever };
+    put(&Issue { id: hidden, ..issue(9, ignored, 90, now) }).await;
+    world.tick().await;
+    let back: Vec<Instance> = world.alerts().await.into_iter().filter(|one| one.alert.labels.get("alertname") == Some("Back")).collect();
+    assert_eq!(back.len(), 1, "one of this release: {back:?}");
+    assert_eq!((back[0].alert.labels.get("issue"), back[0].alert.labels.get("service_name")), (Some("7"), Some("shop")));
+    assert_eq!(back[0].alert.annotations["issue"], "#7 KeyError: 'price' (watchfire error show 7)");
+    assert!(world.asked().iter().any(|(statement, _)| statement.contains("fingerprint NOT IN (90)")), "{:?}", world.asked());
+    world.pass(660).await;
+    let open = world.alerts().await.into_iter().any(|one| one.alert.labels.get("alertname") == Some("Back") && one.alert.is_firing());
+    assert!(!open, "ten minutes ago is not within the window");
 }
