@@ -56,7 +56,7 @@ fn fingerprints_are_alertmanagers() {
 async fn alerts_come_again_end_and_time_out() {
     let world = world();
     let alert = |ends: Option<String>| {
-        let mut alert = json!({"labels": {"alertname": "Down", "host": "a", "empty": ""}, "annotations": {"summary": "a is down"}, "generatorURL": "http://p/graph"});
+        let mut alert = json!({"startsAt": "0001-01-01T00:00:00.000Z", "endsAt": "0001-01-01T00:00:00Z", "labels": {"alertname": "Down", "host": "a", "empty": ""}, "annotations": {"summary": "a is down"}, "generatorURL": "http://p/graph"});
         if let Some(ends) = ends {
             alert["endsAt"] = ends.into();
         }
