@@ -55,6 +55,9 @@ pub struct Config {
     pub failing_after: u32,
     /// See `failing_after`: so that a short outage of the telemetry store is not told for every rule.
     pub failing_for: Span,
+    /// Rules of a group that found nothing to look at for so long raise `WatchfireRuleNoData` (severity info), one for the group;
+    /// `0s` turns it off. A rule's `no_data` can say otherwise.
+    pub no_data_after: Span,
     /// A ladder step that is later than this raises `WatchfireLadderOverdue`.
     pub ladder_overdue: Span,
     /// A URL that is asked for every `heartbeat_interval` while Watchfire is well; none: no heartbeat.
@@ -86,6 +89,7 @@ impl Default for Config {
             max_alerts_per_rule: 10_000,
             failing_after: 3,
             failing_for: Span::secs(30),
+            no_data_after: Span::secs(3_600),
             ladder_overdue: Span::secs(60),
             heartbeat_url: None,
             heartbeat_interval: Span::secs(60),

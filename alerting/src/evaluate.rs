@@ -6,6 +6,7 @@ pub(crate) mod ask;
 mod board;
 mod group;
 mod own;
+mod rows;
 mod schedule;
 mod series;
 mod view;

@@ -8,6 +8,7 @@ pub mod config;
 pub mod delivery;
 pub mod evaluate;
 mod external;
+pub mod heartbeat;
 pub mod ladder;
 pub mod links;
 pub mod machine;
@@ -28,7 +29,7 @@ use std::sync::{Arc, RwLock};
 use model::alert::AlertProbe;
 use model::drive::{Follower, Nudge, Worker};
 use model::ids::IdSource;
-use model::query::MetricQuery;
+use model::query::{MetricQuery, RowQuery};
 use model::sink::SeriesSink;
 use model::state::StateStore;
 use model::tenant::TenantId;
@@ -52,6 +53,8 @@ pub struct AlertingDeps {
     pub state: Arc<dyn StateStore>,
     /// PromQL.
     pub metrics: Arc<dyn MetricQuery>,
+    /// SQL.
+    pub rows: Arc<dyn RowQuery>,
     /// Where recorded series and `ALERTS` go.
     pub series: Arc<dyn SeriesSink>,
     /// The time.
@@ -75,7 +78,7 @@ pub struct Alerting {
 impl Alerting {
     /// Builds it. Fails if the registry has its metrics already.
     pub fn new(deps: AlertingDeps) -> Result<Self, prometheus::Error> {
-        let AlertingDeps { config, rules, state, metrics, series, clock, ids, nudge, registry, tenant } = deps;
+        let AlertingDeps { config, rules, state, metrics, rows, series, clock, ids, nudge, registry, tenant } = deps;
         let rules = RwLock::new(Arc::new(rules));
         let routing = RwLock::new(Arc::new(Routing::of(&config)));
         let meters = meters::Meters::new(&registry)?;
@@ -88,6 +91,7 @@ impl Alerting {
             foreign: RwLock::default(),
             state,
             metrics,
+            rows,
             series,
             clock,
             ids,

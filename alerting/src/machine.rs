@@ -17,7 +17,7 @@ use model::time::Timestamp;
 use model::units::Value;
 use serde::{Deserialize, Serialize};
 
-use crate::rules::{AlertRule, Thresholds};
+use crate::rules::{AlertRule, Question, Thresholds};
 
 /// How long a resolved alert is kept in memory and shown (Prometheus: `resolvedRetention`).
 pub const RESOLVED_RETENTION: Duration = Duration::from_secs(15 * 60);
@@ -39,6 +39,9 @@ pub struct Memory {
     /// What is known of an alert that somebody else's rules made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub foreign: Option<Foreign>,
+    /// What the rule asks, where that is more than the alert's `expr`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub question: Option<Question>,
 }
 
 /// An alert that came through an API.
@@ -309,6 +312,7 @@ fn dress(rule: &AlertRule, instance: &mut Instance, sample: &Active) {
     alert.escalation = rule.escalation.ladder(alert.severity).map(str::to_owned);
     alert.remediation.clone_from(&rule.remediation);
     instance.memory.thresholds.clone_from(&rule.thresholds);
+    instance.memory.question = Some(&rule.question).filter(|question| **question != Question::PromQl).cloned();
     instance.memory.rule_labels = rule.labels.iter().map(|(name, template)| (name.clone(), template.text().to_owned())).collect();
 }
 

@@ -6,7 +6,7 @@ use model::drive::Nudge;
 use model::event::{Actor, Event, EventKind, Subject};
 use model::ids::{EventId, IdSource};
 use model::labels::Labels;
-use model::query::MetricQuery;
+use model::query::{MetricQuery, RowQuery};
 use model::sink::SeriesSink;
 use model::state::StateStore;
 use model::tenant::TenantId;
@@ -26,6 +26,7 @@ pub struct Shared {
     pub(crate) foreign: RwLock<Arc<Vec<(u64, Labels)>>>,
     pub(crate) state: Arc<dyn StateStore>,
     pub(crate) metrics: Arc<dyn MetricQuery>,
+    pub(crate) rows: Arc<dyn RowQuery>,
     pub(crate) series: Arc<dyn SeriesSink>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn IdSource>,

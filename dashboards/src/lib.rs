@@ -2,9 +2,13 @@
 //! every route goes through `model::access::Principal`.
 
 pub mod answer;
+pub mod boards;
 mod browser;
+pub mod console;
+pub mod events;
 pub mod health;
 pub mod metrics;
+pub mod openapi;
 pub mod parameters;
 pub mod prometheus_api;
 pub mod sql_api;
@@ -44,4 +48,5 @@ pub fn router(sources: Sources) -> axum::Router {
         .merge(sql_api::router(sources.clone()))
         .merge(health::router(sources.clone()))
         .merge(metrics::router(sources))
+        .merge(openapi::router())
 }

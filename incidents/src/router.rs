@@ -2,6 +2,7 @@
 //! Markdown, iCalendar. An incident is named by its id (`inc_...`) or its number; errors are one sentence in JSON.
 
 mod deployments;
+mod editing;
 mod error;
 
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use serde_json::{Value, json};
 
 use crate::job::Clock;
 use crate::lifecycle::{Command, decide};
-use crate::postmortem::invitation;
+use crate::postmortem::{Postmortem, invitation};
 use crate::timeline;
 use crate::worker::load_postmortem;
 use crate::writer::{Change, Writer};
@@ -49,7 +50,7 @@ pub fn router(desk: Arc<Desk>) -> Router {
         .route("/api/watchfire/v1/incidents", get(list))
         .route("/api/watchfire/v1/incidents/{incident}", get(show))
         .route("/api/watchfire/v1/incidents/{incident}/timeline", get(show_timeline))
-        .route("/api/watchfire/v1/incidents/{incident}/postmortem", get(show_postmortem))
+        .route("/api/watchfire/v1/incidents/{incident}/postmortem", get(show_postmortem).put(editing::edit))
         .route("/api/watchfire/v1/incidents/{incident}/review.ics", get(show_invitation))
         .route("/api/watchfire/v1/incidents/{incident}/{command}", post(command))
         .with_state(desk)
@@ -158,13 +159,14 @@ async fn show_postmortem(
 ) -> Result<Response, ApiError> {
     principal.require(Permission::Read)?;
     let incident = find(&desk, &principal.tenant, &reference).await?.entity;
-    let Some(postmortem) = load_postmortem(&*desk.state, &principal.tenant, &incident).await? else {
+    let found: Option<Versioned<Postmortem>> = by_key(&*desk.state, &principal.tenant, &incident.id.to_string()).await?;
+    let Some(Versioned { entity: postmortem, version }) = found else {
         let number = incident.number;
         return Err(ApiError::not_found(format!("incident {number} has no postmortem yet: it is drafted when the incident resolves")));
     };
     let wants_json = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|accept| accept.contains("application/json"));
     if wants_json {
-        return Ok(Json(json!({"postmortem": postmortem})).into_response());
+        return Ok(Json(json!({"postmortem": postmortem, "version": version})).into_response());
     }
     Ok(([(CONTENT_TYPE, "text/markdown; charset=utf-8")], postmortem.markdown).into_response())
 }

@@ -165,6 +165,9 @@ pub struct DemoCommand {
     /// Keep serving when the story is told.
     #[arg(long)]
     pub stay: bool,
+    /// How long all is well before the bad release goes out: 12s, 1m, ...
+    #[arg(long, value_name = "TIME", default_value = "12s")]
+    pub healthy_for: model::time::Span,
 }
 
 /// What to do with an incident.

@@ -16,10 +16,15 @@ mod bad_formats;
 mod bad_input;
 #[path = "e2e/bad_requests.rs"]
 mod bad_requests;
+#[path = "e2e/checks.rs"]
+mod checks;
 #[path = "e2e/clickhouse_url.rs"]
 mod clickhouse_url;
 #[path = "e2e/command_line.rs"]
 mod command_line;
+#[cfg(feature = "console")]
+#[path = "e2e/console.rs"]
+mod console;
 #[path = "e2e/deliveries.rs"]
 mod deliveries;
 #[path = "e2e/deploy.rs"]
@@ -40,6 +45,8 @@ mod prometheus_api;
 mod reload;
 #[path = "e2e/remote_write.rs"]
 mod remote_write;
+#[path = "e2e/rule_sources.rs"]
+mod rule_sources;
 #[path = "e2e/rule_tests.rs"]
 mod rule_tests;
 #[path = "e2e/scrape.rs"]

@@ -30,7 +30,8 @@ pub async fn write(data_dir: &Path, postmortem: &Postmortem, calendar: &str) -> 
     Ok(document)
 }
 
-async fn whole(path: &Path, content: &str) -> io::Result<()> {
+/// Writes one file whole or not at all.
+pub async fn whole(path: &Path, content: &str) -> io::Result<()> {
     let part = path.with_extension("part");
     let mut file = fs::File::create(&part).await?;
     file.write_all(content.as_bytes()).await?;

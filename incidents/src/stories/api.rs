@@ -75,6 +75,7 @@ async fn people_take_and_end_an_incident() {
     assert!(status == StatusCode::OK && markdown.starts_with("# Postmortem: incident 1\n"), "{markdown}");
     let (status, calendar) = ask(&world, "GET", "/1/review.ics", "", &[Permission::Read], "default").await;
     assert!(status == StatusCode::OK && calendar.starts_with("BEGIN:VCALENDAR"));
+    people_finish_the_postmortem(&world, folder.path()).await;
     assert_eq!(json_of(&world, "POST", "/1/close", "").await.0, StatusCode::OK);
     assert_eq!(json_of(&world, "GET", "?status=open", "").await.1["incidents"], json!([]));
 }
@@ -106,4 +107,24 @@ async fn wrong_requests_get_one_sentence() {
     assert_eq!(status, StatusCode::FORBIDDEN);
     let (status, _) = ask(&world, "GET", "/1", "", &[Permission::Admin], "other").await;
     assert_eq!(status, StatusCode::NOT_FOUND, "another tenant's incident does not exist");
+}
+
+/// The document is replaced as a whole, by one who read the newest version and may respond; the file follows, the timeline tells.
+async fn people_finish_the_postmortem(world: &World, folder: &std::path::Path) {
+    let put = async |body: Value, permission| ask(world, "PUT", "/1/postmortem", &body.to_string(), &[permission], "default").await;
+    let text = "# Postmortem: incident 1\n\nIt was the database.\n";
+    let (status, said) = put(json!({"markdown": text, "version": 1}), Permission::Read).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{said}");
+    let (status, said) = put(json!({"markdown": text, "version": 1}), Permission::Respond).await;
+    assert!(status == StatusCode::OK && said.contains("\"version\":2"), "{status} {said}");
+    let (status, said) = put(json!({"markdown": "# Mine\n", "version": 1}), Permission::Respond).await;
+    assert!(status == StatusCode::CONFLICT && said.contains("since version 1"), "{status} {said}");
+    for wrong in [json!({"markdown": " ", "version": 2}), json!({"markdown": "x".repeat(300_000), "version": 2}), json!({"text": "x"})] {
+        assert_eq!(put(wrong, Permission::Respond).await.0, StatusCode::BAD_REQUEST);
+    }
+    assert_eq!(ask(world, "GET", "/1/postmortem", "", &[Permission::Read], "default").await.1, text);
+    assert_eq!(std::fs::read_to_string(folder.join("postmortems/default/incident-1.md")).unwrap(), text);
+    let (_, shown) = json_of(world, "GET", "/1", "").await;
+    let last = shown["timeline"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((last["actor"].as_str(), last["text"].as_str()), (Some("ana"), Some("note: edited the postmortem")));
 }

@@ -54,7 +54,7 @@ fn the_configuration_is_good_and_holds_receivers_inhibition_and_grouping() {
     assert_eq!((inhibit.len(), inhibit[0].equal.as_slice()), (1, ["cluster".to_owned(), "service".to_owned()].as_slice()));
     let rules = RuleSet::load(imported.rules).unwrap();
     let parser = store::promql::PromQl::new(std::sync::Arc::new(store::promql::memory::MemorySource::new()));
-    let problems = rules.check(|expr| model::query::MetricQuery::check(&parser, expr), &config.alerting.escalations);
+    let problems = rules.check(|expr| model::query::MetricQuery::check(&parser, expr), |_| Ok(()), &config.alerting.escalations);
     assert!(problems.is_empty(), "{problems:?}");
 }
 

@@ -5,12 +5,13 @@ use serde_json::Value;
 use crate::config::Config;
 
 /// What is taken up without a restart.
-const RELOADABLE: [&str; 10] = [
+const RELOADABLE: [&str; 11] = [
     "alerting.rules",
     "alerting.escalations",
     "alerting.route",
     "alerting.time_intervals",
     "alerting.maintenance",
+    "checks",
     "errors.rules",
     "pipeline",
     "receivers",
@@ -30,6 +31,7 @@ pub fn with_reloadable(running: &Config, fresh: &Config) -> Config {
     next.errors.rules.clone_from(&fresh.errors.rules);
     next.receivers.clone_from(&fresh.receivers);
     next.scrape.clone_from(&fresh.scrape);
+    next.checks.clone_from(&fresh.checks);
     next.remediation.remediations.clone_from(&fresh.remediation.remediations);
     next
 }

@@ -279,8 +279,8 @@ async fn a_snoozed_alert_climbs_again_when_its_time_is_over() {
         "incident_wait: 0s\nescalations: [{ name: page, steps: [{ after: 0s, notify: [pd] }, { after: 10m, notify: [sms] }] }]\nroute: { escalation: page }",
         "groups: []\n",
     );
-    post(&world, json!([{"labels": {"alertname": "Down", "severity": "critical"}}])).await;
-    let again = async || post(&world, json!([{"labels": {"alertname": "Down", "severity": "critical"}}])).await;
+    post(&world, json!([{"labels": {"alertname": "Down", "severity": "warning"}}])).await;
+    let again = async || post(&world, json!([{"labels": {"alertname": "Down", "severity": "warning"}}])).await;
     let id = world.alerts().await[0].alert.id;
     let act = async |act: &str, body: Value| ask(&world, Method::POST, &format!("/api/watchfire/v1/alerts/{id}/{act}"), Some(body)).await.0;
     let triggers = || world.outbox().into_iter().filter(|line| line.ends_with("trigger")).collect::<Vec<_>>();

@@ -1,0 +1,240 @@
+/*
+ * Walks the console of a running server in Debian's Chromium: every main screen, wide and at 390 px, light and dark; no script error, no refusal by the
+ * Content-Security-Policy, no request to anyone else, no serious finding of axe, nothing wider than the screen, hostile telemetry shown as text.
+ *
+ *   WATCHFIRE_URL=http://127.0.0.1:7700 npm run e2e
+ *
+ * CONSOLE_URL names where the console itself is served, if elsewhere (npm run preview). CHROMIUM: another browser. SHOTS: the folder of the
+ * screenshots. ONLY: screens whose names begin so. Needs a server that takes data without a key, or WATCHFIRE_KEY.
+ */
+import { mkdirSync, mkdtempSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { chromium } from 'playwright-core';
+
+const server = (process.env.WATCHFIRE_URL ?? 'http://127.0.0.1:7700').replace(/\/$/, '');
+const site = (process.env.CONSOLE_URL ?? server).replace(/\/$/, '');
+const key = process.env.WATCHFIRE_KEY;
+const shots = process.env.SHOTS ?? mkdtempSync(join(tmpdir(), 'watchfire-console-'));
+mkdirSync(shots, { recursive: true });
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+const EVIL = '<img src=x onerror="window.__hit=1">';
+const trace = randomBytes(16).toString('hex');
+const auth = key ? { 'x-api-key': key } : {};
+
+async function api(path, body, method = body === undefined ? 'GET' : 'POST') {
+  const answer = await fetch(`${server}${path}`, { signal: AbortSignal.timeout(30_000), method, headers: { 'content-type': 'application/json', ...auth }, ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }) });
+  if (!answer.ok) throw new Error(`${path} answered ${answer.status}: ${await answer.text()}`);
+  return answer.json().catch(() => ({}));
+}
+
+const text = (name, value) => ({ key: name, value: { stringValue: value } });
+
+/** A trace, logs and an exception in which every text is an attack. */
+async function hostile() {
+  const now = BigInt(Date.now()) * 1_000_000n;
+  const resource = { attributes: [text('service.name', `evil ${EVIL}`), text(EVIL, '"><script>window.__hit=1</script>'), text('service.version', "1.0'; DROP")] };
+  const exception = { timeUnixNano: String(now), name: 'exception', attributes: [text('exception.type', `Err${EVIL}`), text('exception.message', '${window.__hit=1} {{constructor.constructor("window.__hit=1")()}}'), text('exception.stacktrace', `Error: ${EVIL}\n    at ${EVIL} (/srv/app/<svg onload=window.__hit=1>.js:1:2)`)] };
+  const ids = ['0000000000000001', '0000000000000002', '0000000000000003', '0000000000000004'];
+  const span = (at, parent, name, start, length, more = {}) => ({ traceId: trace, spanId: ids[at], parentSpanId: parent, name, kind: 2, startTimeUnixNano: String(now - 2_000_000_000n + BigInt(start) * 1_000_000n), endTimeUnixNano: String(now - 2_000_000_000n + BigInt(start + length) * 1_000_000n), attributes: [text('http.route', `/${EVIL}`), text('javascript:window.__hit=1', 'x')], status: { code: 2, message: EVIL }, ...more });
+  await api('/v1/traces', { resourceSpans: [{ resource, scopeSpans: [{ scope: { name: EVIL }, spans: [span(0, '', `GET ${EVIL}`, 0, 900), span(1, ids[0], `db ${EVIL}`, 50, 300, { kind: 3 }), span(2, ids[0], 'javascript:alert(1)', 400, 450, { kind: 3, events: [exception] }), span(3, ids[2], 'inner', 450, 200, { kind: 1 })] }] }] });
+  await api('/v1/logs', { resourceLogs: [{ resource, scopeLogs: [{ logRecords: ['ERROR', 'WARN', 'INFO'].map((level, at) => ({ timeUnixNano: String(now - BigInt(at)), severityNumber: 17 - at * 4, severityText: level, body: { stringValue: `${level} ${EVIL} no answer\nsecond line \u202e rtl \u0000 nul` }, traceId: trace, spanId: ids[2], attributes: [text(EVIL, EVIL), text('url', 'javascript:window.__hit=1')] })) }] }] });
+}
+
+const wait = async (what, check) => {
+  const until = Date.now() + 60_000;
+  while (Date.now() < until) {
+    const found = await check();
+    if (found) return found;
+    await new Promise((then) => setTimeout(then, 500));
+  }
+  throw new Error(`${what} did not come within a minute`);
+};
+
+await hostile();
+const rows = async (statement) => (await api('/api/watchfire/v1/sql?format=JSONCompact', statement)).data;
+await wait('the trace', async () => Number((await rows(`SELECT count() FROM spans WHERE trace_id = unhex('${trace}')`))[0][0]) === 4);
+await wait('the log lines', async () => Number((await rows(`SELECT count() FROM logs WHERE trace_id = unhex('${trace}')`))[0][0]) === 3);
+const issue = await wait('the error issue', async () => (await api('/api/watchfire/v1/errors?text=Err%3Cimg')).issues[0]);
+const incident = (await api('/api/watchfire/v1/incidents?limit=1')).incidents[0];
+const alert = (await api('/api/watchfire/v1/alerts?state=all&limit=1')).alerts[0];
+
+const enc = encodeURIComponent;
+const screens = [
+  ['home', '/', 'h1'],
+  ['incidents', '/incidents', 'h1'],
+  ...(incident ? [['incident', `/incidents/${incident.number}`, '.timeline'], ['incident-repairs', `/incidents/${incident.number}?tab=repairs`, 'h1'], ['incident-postmortem', `/incidents/${incident.number}?tab=postmortem`, '.markdown, .empty']] : []),
+  ['alerts', '/alerts?state=all', 'h1'],
+  ...(alert ? [['alert', `/alerts/${alert.id}`, '.plot, .empty']] : []),
+  ['rules', '/rules', 'h1'],
+  ['silences', '/silences', 'h1'],
+  ['paging', '/paging', 'h1'],
+  ['paging-ladders', '/paging?tab=ladders', 'h1'],
+  ['remediations', '/remediations', 'h1'],
+  ['services', '/services?from=now-15m', 'table'],
+  ['service', `/services/${enc(`evil ${EVIL}`)}?from=now-15m`, '.plot, .empty'],
+  ['metrics', `/metrics-explorer?from=now-15m&q=${enc('sum by (service_name) (rate(traces_span_metrics_calls_total[1m]))')}`, '.plot canvas'],
+  ['metrics-start', '/metrics-explorer', 'textarea'],
+  ['metrics-wrong', `/metrics-explorer?q=${enc('sum by (a (rate(x[5m])')}`, '.trouble'],
+  ['metrics-table', `/metrics-explorer?from=now-15m&view=table&q=${enc('topk(20, rate(traces_span_metrics_calls_total[5m]))')}`, 'table'],
+  ['logs', '/logs?from=now-15m', '.log'],
+  ['logs-evil', `/logs?from=now-1h&q=${enc('"<img src=x"')}`, '.log'],
+  ['logs-patterns', '/logs?from=now-15m&view=patterns', '.list'],
+  ['logs-none', '/logs?q=nothing-has-this-word-42', '.empty'],
+  ['traces', '/traces?from=now-15m', '.item'],
+  ['trace', `/traces/${trace}?span=0000000000000003`, '.span-row'],
+  ['errors', '/errors', '.item'],
+  ['issue', `/errors/${issue.number}`, '.frame, .code'],
+  ['sql', `/sql?q=${enc('SELECT service, name, status_message, count() AS spans FROM spans GROUP BY service, name, status_message ORDER BY spans LIMIT 30')}`, 'table'],
+  ['system', '/system', 'table'],
+  ['nowhere', '/no/such/page', '.empty'],
+].filter(([name]) => !process.env.ONLY || process.env.ONLY.split(',').some((one) => name.startsWith(one)));
+
+const troubles = [];
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
+const looks = [['wide-light', 1440, 900, 'light'], ['wide-dark', 1440, 900, 'dark'], ['small-light', 390, 844, 'light'], ['small-dark', 390, 844, 'dark']].filter(([name]) => !process.env.LOOKS || process.env.LOOKS.split(',').includes(name));
+
+for (const [look, width, height, colorScheme] of looks) {
+  const context = await browser.newContext({ viewport: { width, height }, colorScheme, reducedMotion: 'reduce', timezoneId: 'Europe/Berlin', bypassCSP: false });
+  if (key) await context.addInitScript((value) => sessionStorage.setItem('watchfire-key', value), key);
+  await context.addInitScript(() => {
+    window.__shift = 0;
+    new PerformanceObserver((list) => { for (const one of list.getEntries()) if (!one.hadRecentInput) window.__shift += one.value; }).observe({ type: 'layout-shift', buffered: true });
+  });
+  const page = await context.newPage();
+  let name = '';
+  const trouble = (what) => { troubles.push(`${look} ${name}: ${what}`); };
+  page.on('pageerror', (error) => trouble(`script error: ${error.message}`));
+  page.on('console', (message) => {
+    const said = message.text();
+    if (message.type() === 'error' && !(/status of 4/.test(said) && ['metrics-wrong', 'incident-postmortem'].some((one) => name === one))) trouble(`console: ${said.slice(0, 300)}`);
+  });
+  page.on('dialog', (dialog) => { trouble('a dialog opened'); void dialog.dismiss(); });
+  page.on('request', (request) => {
+    const url = new URL(request.url());
+    if (!['data:', 'blob:'].includes(url.protocol) && url.origin !== new URL(site).origin) trouble(`a request to somebody else: ${request.url()}`);
+  });
+  for (const [screen, path, there] of screens) {
+    name = screen;
+    await page.goto(site + path, { waitUntil: 'load' });
+    try {
+      await page.waitForSelector(there, { timeout: 20_000 });
+      await page.waitForFunction(() => document.querySelectorAll('.mantine-Skeleton-root').length === 0, null, { timeout: 20_000 });
+    } catch (error) {
+      trouble(`not there: ${there} (${String(error).split('\n')[0]})`);
+    }
+    await page.waitForTimeout(350);
+    await page.screenshot({ path: join(shots, `${look}-${screen}.png`), fullPage: false });
+    const state = await page.evaluate(() => ({ hit: window.__hit, wide: document.documentElement.scrollWidth - innerWidth, shift: window.__shift, title: document.title }));
+    if (state.hit) trouble('a hostile text ran as a script');
+    if (state.wide > 0) trouble(`${state.wide} px wider than the screen`);
+    if (state.shift > 0.1) trouble(`layout shift ${state.shift.toFixed(3)}`);
+    if (screen.startsWith('nowhere') === false && !state.title.includes('Watchfire')) trouble(`title ${state.title}`);
+    // axe is put in by the browser's own means: the page's policy takes no script from elsewhere.
+    await page.evaluate(axe);
+    const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'] }));
+    for (const one of violations.filter((found) => found.impact === 'serious' || found.impact === 'critical')) trouble(`axe ${one.id} (${one.impact}): ${one.nodes.slice(0, 3).map((node) => `${node.target.join(' ')} ${node.html.slice(0, 140)}${node.any[0]?.data?.contrastRatio ? ` contrast ${node.any[0].data.contrastRatio} ${node.any[0].data.fgColor} on ${node.any[0].data.bgColor}` : ''}`).join(' | ')}`);
+  }
+  await context.close();
+}
+
+if (!process.env.ONLY || process.env.ONLY.split(',').includes('hands')) {
+  // What hands do: the palette, the editor's completion, a jump from a log line to its trace.
+  const context = await browser.newContext({ viewport: { width: 1280, height: 850 }, colorScheme: 'light', reducedMotion: 'reduce' });
+  if (key) await context.addInitScript((value) => sessionStorage.setItem('watchfire-key', value), key);
+  const page = await context.newPage();
+  page.on('pageerror', (error) => troubles.push(`hands: script error: ${error.message}`));
+  const step = async (what, act) => {
+    try {
+      await act();
+      console.log(`ok   ${what}`);
+    } catch (error) {
+      troubles.push(`hands: ${what}: ${String(error).split('\n')[0]}`);
+      await page.screenshot({ path: join(shots, `failed-${what.replace(/\W+/g, '-')}.png`) });
+    }
+  };
+  if (key) await step('without a key the door is shown, a wrong key is refused, the right one opens', async () => {
+    const stranger = await browser.newPage({ viewport: { width: 390, height: 844 } });
+    await stranger.goto(`${site}/incidents?status=open`);
+    const field = stranger.getByLabel('API key', { exact: false }).first();
+    await field.fill('wf_not_a_key');
+    await stranger.getByRole('button', { name: 'Open the console' }).click();
+    await stranger.getByRole('alert').waitFor();
+    await stranger.screenshot({ path: join(shots, 'key.png') });
+    await field.fill(key);
+    await stranger.getByRole('button', { name: 'Open the console' }).click();
+    await stranger.getByRole('heading', { name: 'Incidents' }).waitFor();
+    if (!stranger.url().includes('status=open')) throw new Error('the address was lost');
+    if (await stranger.evaluate((value) => JSON.stringify(localStorage).includes(value) || document.cookie !== '', key)) throw new Error('the key is kept longer than the tab');
+    await stranger.close();
+  });
+  await step('Ctrl-K reaches a page by its words', async () => {
+    await page.goto(`${site}/`);
+    await page.waitForSelector('h1');
+    await page.keyboard.press('Control+k');
+    await page.getByRole('combobox', { name: 'Find anything' }).fill('promql');
+    await page.screenshot({ path: join(shots, 'palette.png') });
+    await page.keyboard.press('Enter');
+    await page.waitForURL(/metrics-explorer/);
+  });
+  await step('the editor completes a metric and a label, and Enter runs it', async () => {
+    const editor = page.getByRole('combobox', { name: /PromQL/ });
+    await editor.click();
+    await editor.pressSequentially('traces_span_metrics_calls');
+    await page.getByRole('option', { name: /traces_span_metrics_calls_total/ }).waitFor();
+    await page.keyboard.press('Tab');
+    await editor.pressSequentially('{service_n');
+    await page.getByRole('option', { name: /service_name/ }).waitFor();
+    await page.screenshot({ path: join(shots, 'completion.png') });
+    await page.keyboard.press('Enter');
+    await editor.pressSequentially('!="x"}');
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('Enter');
+    await page.waitForSelector('.plot canvas');
+    if (!decodeURIComponent(page.url()).includes('traces_span_metrics_calls_total{service_name!="x"}')) throw new Error(page.url());
+  });
+  await step('from a log line to its trace', async () => {
+    await page.goto(`${site}/logs?q=${enc(`trace=${trace}`)}`);
+    await page.locator('.log').first().click();
+    await page.getByRole('link', { name: 'Its trace' }).click();
+    await page.waitForURL(new RegExp(trace));
+    await page.waitForSelector('.span-row');
+  });
+  await step('arrows walk a list and Enter opens', async () => {
+    await page.goto(`${site}/errors`);
+    await page.locator('[data-item]').first().focus();
+    await page.keyboard.press('j');
+    await page.keyboard.press('k');
+    await page.keyboard.press('Enter');
+    await page.waitForURL(/errors\/\d+/);
+  });
+  await step('a silence is made from an alert, shown and ended', async () => {
+    if (!alert) return;
+    await page.goto(`${site}/alerts/${alert.id}`);
+    await page.getByRole('button', { name: 'Silence…' }).click();
+    await page.screenshot({ path: join(shots, 'silencer.png') });
+    await page.getByLabel('Why').fill(`a try ${EVIL}`);
+    await page.getByRole('button', { name: /Silence for/ }).click();
+    await page.getByRole('dialog').waitFor({ state: 'hidden' });
+    await page.goto(`${site}/silences`);
+    await page.getByText('a try <img').first().waitFor();
+    await page.getByRole('button', { name: 'End now' }).first().click();
+    await page.getByText('The silence is over').waitFor();
+  });
+  if (incident) await step('a note stands in the timeline without a reload', async () => {
+    await page.goto(`${site}/incidents/${incident.number}`);
+    await page.getByRole('button', { name: 'Add note' }).click();
+    await page.getByRole('textbox').last().fill(`seen by the walk ${EVIL}`);
+    await page.getByRole('button', { name: 'Write' }).click();
+    await page.locator('.timeline').getByText('seen by the walk').first().waitFor();
+  });
+  if (await page.evaluate(() => window.__hit)) troubles.push('hands: a hostile text ran as a script');
+  await context.close();
+}
+await browser.close();
+console.log(`${screens.length} screens, ${looks.length} looks; screenshots in ${shots}`);
+for (const one of troubles) console.error(`FAIL ${one}`);
+process.exit(troubles.length > 0 ? 1 : 0);

@@ -1,0 +1,51 @@
+import { expect, test } from 'vitest';
+import { ALL, fill, fromGrafana, labelValues, legendOf, toYaml } from './boards';
+
+test('variables are filled in as the place needs it', () => {
+  const chosen = { service: 'a.b"c', every: ALL, n: '5' };
+  expect(fill('up{s="$service"}', chosen, 15, 60)).toBe('up{s="a.b\\"c"}');
+  expect(fill('up{s=~"${service:regex}", t=~"$every"}', chosen, 15, 60)).toBe('up{s=~"a\\\\.b\\"c", t=~".*"}');
+  expect(fill('topk($n, rate(x[$__rate_interval]) + [[n]]) + $unknown', chosen, 15, 60)).toBe('topk(5, rate(x[60s]) + 5) + $unknown');
+  expect(fill('avg_over_time(x[$__range:$__interval])', {}, 30, 3_600)).toBe('avg_over_time(x[3600s:30s])');
+});
+
+test('legends and label queries are read', () => {
+  expect(legendOf('{{ a }} of {{b}}', { a: 'x' })).toBe('x of ');
+  expect(labelValues('label_values(up{job="a, b"}, instance)')).toEqual({ label: 'instance', selector: 'up{job="a, b"}' });
+  expect(labelValues('label_values(job)')).toEqual({ label: 'job' });
+  expect(labelValues('query_result(up)')).toBeUndefined();
+});
+
+const grafana = {
+  dashboard: {
+    title: 'Node', time: { from: 'now-6h' }, refresh: '30s',
+    templating: { list: [
+      { type: 'datasource', name: 'ds' }, { type: 'query', name: 'job', includeAll: true, query: { query: 'label_values(up, job)' } },
+      { type: 'custom', name: 'w', query: '1m, 5m' }, { type: 'query', name: 'odd', query: 'metrics(.*)' },
+    ] },
+    panels: [
+      { type: 'timeseries', title: 'CPU', gridPos: { w: 12, h: 8 }, fieldConfig: { defaults: { unit: 'percentunit', custom: { drawStyle: 'bars' }, thresholds: { steps: [{ value: null }, { value: 0.5 }, { value: 0.9 }] } } }, targets: [{ expr: 'rate(cpu{job=~"$job"}[$w])', legendFormat: '{{cpu}}' }, { expr: 'x', hide: true }] },
+      { type: 'row', title: 'More', panels: [{ type: 'stat', title: 'Up', targets: [{ expr: 'up', legendFormat: '__auto' }] }] },
+      { type: 'text', title: 'Hi', options: { content: '# Hi' } },
+      { type: 'nodeGraph', title: 'Graph' },
+      { type: 'graph', title: 'Loki', targets: [{ query: '{}' }] },
+    ],
+  },
+};
+
+test("Grafana's boards are taken over, and what cannot be is told", () => {
+  const { board, left } = fromGrafana(grafana);
+  expect(board.time).toBe('6h');
+  expect(board.variables.map((one) => [one.name, one.query, one.options, one.all])).toEqual([['job', 'label_values(up, job)', [], true], ['w', null, ['1m', '5m'], false]]);
+  expect(board.panels.map((one) => [one.title, one.kind, one.width, one.unit])).toEqual([['CPU', 'bars', 6, 'ratio'], ['Up', 'stat', 6, 'none'], ['Hi', 'text', 6, 'none']]);
+  expect(board.panels[0]?.queries).toEqual([{ expr: 'rate(cpu{job=~"$job"}[$w])', legend: '{{cpu}}' }]);
+  expect(board.panels[0]?.thresholds).toEqual({ critical: '> 0.9', warning: '> 0.5' });
+  expect(left).toHaveLength(3);
+  expect(() => fromGrafana([])).toThrow('no board');
+});
+
+test('the YAML names what is not usual', () => {
+  const yaml = toYaml(fromGrafana(grafana).board);
+  expect(yaml).toContain('title: Node\ntime: 6h\nrefresh: 30s\nvariables:\n  - name: job\n    query: label_values(up, job)\n'.replace('label_values(up, job)', JSON.stringify('label_values(up, job)')));
+  expect(yaml).toContain('  - title: CPU\n    kind: bars\n    height: 240\n    unit: ratio\n    thresholds: {"critical":"> 0.9","warning":"> 0.5"}\n');
+});

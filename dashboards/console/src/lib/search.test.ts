@@ -1,0 +1,41 @@
+import { expect, it } from 'vitest';
+import { addTerm, fieldText, levelOf, logWhere, nanosOf, parseSearch, patternOf, spanWhere } from './search';
+
+it('a search line is words, phrases and fields', () => {
+  expect(parseSearch('timeout "no answer" -retry service=checkout level>=warn -http.route=/x user="Ann \\"A\\" B"')).toEqual([
+    { kind: 'text', text: 'timeout', not: false },
+    { kind: 'text', text: 'no answer', not: false },
+    { kind: 'text', text: 'retry', not: true },
+    { kind: 'field', key: 'service', op: '=', value: 'checkout' },
+    { kind: 'field', key: 'level', op: '>=', value: 'warn' },
+    { kind: 'field', key: 'http.route', op: '!=', value: '/x' },
+    { kind: 'field', key: 'user', op: '=', value: 'Ann "A" B' },
+  ]);
+  expect(parseSearch('   ""')).toEqual([]);
+});
+it('a field survives being written and read', () => {
+  for (const value of ['plain', 'two words', 'a "quoted" \\ one', '']) {
+    expect(parseSearch(fieldText('k', '=', value))).toEqual([{ kind: 'field', key: 'k', op: '=', value }]);
+  }
+  expect(addTerm('a=1 b', 'a=1')).toBe('a=1 b');
+  expect(addTerm('', 'a=1')).toBe('a=1');
+});
+it('whatever a person writes stays inside a literal', () => {
+  const where = logWhere(parseSearch(`x'; "a' OR '1'='1" k'=1 key="') OR 1=1 --"`), 0, 1);
+  // Literals cut out, nothing of it is left.
+  const bare = where.replace(/'(?:[^'\\]|\\.)*'/g, '?');
+  expect(bare).not.toMatch(/1=1|--|;|'/);
+});
+it('ids must be ids, levels must be levels, numbers must be numbers', () => {
+  expect(logWhere(parseSearch('trace=nope'), 0, 1)).toMatch(/ AND 0$/);
+  expect(logWhere(parseSearch(`trace=${'AB'.repeat(16)}`), 0, 1)).toContain(`trace_id = unhex('${'ab'.repeat(16)}')`);
+  expect(logWhere(parseSearch('level>=warn'), 0, 1)).toContain('severity_number >= 13');
+  expect(spanWhere(parseSearch('duration>1.5s status=error'), 0, 1)).toContain("duration > 1500000000 AND toString(status) = 'ERROR'");
+  expect(spanWhere(parseSearch('duration>fast'), 0, 1)).toMatch(/ AND 0$/);
+  expect(spanWhere(parseSearch('retries>3) OR (1'), 0, 1)).toContain('NULL');
+});
+it('small things', () => {
+  expect([levelOf(0), levelOf(9), levelOf(17), levelOf(24)]).toEqual(['unset', 'info', 'error', 'fatal']);
+  expect([nanosOf('200ms'), nanosOf('2'), nanosOf('x')]).toEqual([200_000_000, 2, undefined]);
+  expect(patternOf('no answer from bank-3 within 2.0 s for charge a90daf "x"')).toBe('no answer from bank-<num> within <num> s for charge <hex> <text>');
+});

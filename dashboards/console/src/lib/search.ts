@@ -1,0 +1,148 @@
+/*
+ * The one-line language of the log and trace searches, and the SQL it becomes.
+ *   word "a phrase" -not  key=value key!=value key~part  (key: service, level, trace, name, kind, status, or any attribute)
+ * Every text of a person ends inside a quoted literal. Pure.
+ */
+import { likeText, sqlString } from './format';
+
+export type Op = '=' | '!=' | '~' | '!~' | '>' | '<' | '>=' | '<=';
+export type Term = { kind: 'text'; text: string; not: boolean } | { kind: 'field'; key: string; op: Op; value: string };
+
+/** Reads a search line. There is no wrong one: what is no field is a word. */
+export function parseSearch(line: string): Term[] {
+  const terms: Term[] = [];
+  const pattern = /(-)?(?:"((?:[^"\\]|\\.)*)"|([A-Za-z_][\w.\-/@]*)(>=|<=|!=|!~|=|~|>|<)(?:"((?:[^"\\]|\\.)*)"|(\S*))|(\S+))/g;
+  const plain = (text: string): string => text.replace(/\\(["\\])/g, '$1');
+  for (const found of line.matchAll(pattern)) {
+    const [, minus, phrase, key, op, quoted, bare, word] = found;
+    if (phrase !== undefined) terms.push({ kind: 'text', text: plain(phrase), not: minus !== undefined });
+    else if (key !== undefined && op !== undefined) {
+      const value = quoted !== undefined ? plain(quoted) : (bare ?? '');
+      const negated: Partial<Record<Op, Op>> = { '=': '!=', '!=': '=', '~': '!~', '!~': '~' };
+      terms.push({ kind: 'field', key, op: minus !== undefined ? (negated[op as Op] ?? (op as Op)) : (op as Op), value });
+    } else if (word !== undefined) terms.push({ kind: 'text', text: word, not: minus !== undefined });
+  }
+  return terms.filter((term) => term.kind === 'field' || term.text !== '');
+}
+
+/** A field as the search line writes it. */
+export function fieldText(key: string, op: Op, value: string): string {
+  return `${key}${op}${/^[^\s"]+$/.test(value) ? value : `"${value.replace(/\\/g, '\\\\').replace(/"/g, '\\"')}"`}`;
+}
+
+/** Adds a term to a search line, once. */
+export function addTerm(line: string, term: string): string {
+  return ` ${line} `.includes(` ${term} `) ? line : `${line} ${term}`.trim();
+}
+
+function compare(expression: string, op: Op, value: string): string {
+  switch (op) {
+    case '=': return `${expression} = ${sqlString(value)}`;
+    case '!=': return `${expression} != ${sqlString(value)}`;
+    case '~': return `${expression} ILIKE ${sqlString(`%${likeText(value)}%`)}`;
+    case '!~': return `${expression} NOT ILIKE ${sqlString(`%${likeText(value)}%`)}`;
+    case '>': case '<': case '>=': case '<=': return `toFloat64OrNull(${expression}) ${op} ${numberOf(value)}`;
+  }
+}
+
+function numberOf(value: string): string {
+  const number = Number(value);
+  return value !== '' && Number.isFinite(number) ? String(number) : 'NULL';
+}
+
+function attribute(key: string, op: Op, value: string): string {
+  const name = sqlString(key);
+  const negative = op === '!=' || op === '!~';
+  const both = [compare(`attributes[${name}]`, op, value), compare(`resource[${name}]`, op, value)];
+  return `(${both.join(negative ? ' AND ' : ' OR ')})`;
+}
+
+const idFilter = (column: string, length: number, op: Op, value: string): string =>
+  new RegExp(`^[0-9a-fA-F]{${length}}$`).test(value)
+    ? `${column} ${op === '!=' || op === '!~' ? '!=' : '='} unhex(${sqlString(value.toLowerCase())})`
+    : '0';
+
+/** Levels and the least severity number of each (OpenTelemetry). */
+export const LEVELS: readonly { name: string; from: number; to: number }[] = [
+  { name: 'trace', from: 1, to: 4 }, { name: 'debug', from: 5, to: 8 }, { name: 'info', from: 9, to: 12 },
+  { name: 'warn', from: 13, to: 16 }, { name: 'error', from: 17, to: 20 }, { name: 'fatal', from: 21, to: 24 },
+];
+
+export function levelOf(severity: number): string {
+  return LEVELS.find((level) => severity >= level.from && severity <= level.to)?.name ?? 'unset';
+}
+
+function level(op: Op, value: string): string {
+  const wanted = LEVELS.find((one) => one.name === value.toLowerCase().replace('warning', 'warn'));
+  if (!wanted) return value.toLowerCase() === 'unset' ? 'severity_number = 0' : '0';
+  switch (op) {
+    case '=': case '~': return `severity_number BETWEEN ${wanted.from} AND ${wanted.to}`;
+    case '!=': case '!~': return `severity_number NOT BETWEEN ${wanted.from} AND ${wanted.to}`;
+    case '>': return `severity_number > ${wanted.to}`;
+    case '>=': return `severity_number >= ${wanted.from}`;
+    case '<': return `severity_number < ${wanted.from}`;
+    case '<=': return `severity_number <= ${wanted.to}`;
+  }
+}
+
+const time = (from: number, to: number): string =>
+  `ts >= fromUnixTimestamp64Milli(${Math.floor(from)}) AND ts < fromUnixTimestamp64Milli(${Math.ceil(to)})`;
+
+/** The WHERE of a search in `logs`. Words are tried as tokens first, so that the token index prunes. */
+export function logWhere(terms: readonly Term[], from: number, to: number): string {
+  const all = [time(from, to)];
+  for (const term of terms) {
+    if (term.kind === 'text') {
+      const like = `body ${term.not ? 'NOT ' : ''}ILIKE ${sqlString(`%${likeText(term.text)}%`)}`;
+      all.push(like);
+      continue;
+    }
+    const { key, op, value } = term;
+    if (key === 'service') all.push(compare('service', op, value));
+    else if (key === 'level' || key === 'severity') all.push(level(op, value));
+    else if (key === 'trace' || key === 'trace_id') all.push(idFilter('trace_id', 32, op, value));
+    else if (key === 'span' || key === 'span_id') all.push(idFilter('span_id', 16, op, value));
+    else if (key === 'body') all.push(compare('body', op, value));
+    else all.push(attribute(key, op, value));
+  }
+  return all.join(' AND ');
+}
+
+/** `1.5s`, `200ms` or plain nanoseconds, in nanoseconds. */
+export function nanosOf(text: string): number | undefined {
+  const found = /^(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m)?$/.exec(text);
+  if (!found) return undefined;
+  const units: Record<string, number> = { ns: 1, us: 1e3, µs: 1e3, ms: 1e6, s: 1e9, m: 6e10 };
+  return Math.round(Number(found[1]) * (units[found[2] ?? 'ns'] ?? 1));
+}
+
+/** The WHERE of a search in `spans`. */
+export function spanWhere(terms: readonly Term[], from: number, to: number): string {
+  const all = [time(from, to), 'notEmpty(trace_id)'];
+  for (const term of terms) {
+    if (term.kind === 'text') {
+      all.push(`${term.not ? 'NOT ' : ''}(name ILIKE ${sqlString(`%${likeText(term.text)}%`)})`);
+      continue;
+    }
+    const { key, op, value } = term;
+    if (key === 'service' || key === 'name') all.push(compare(key, op, value));
+    else if (key === 'operation') all.push(compare('name', op, value));
+    else if (key === 'status' || key === 'kind') all.push(compare(`toString(${key})`, op, value.toUpperCase()));
+    else if (key === 'trace' || key === 'trace_id') all.push(idFilter('trace_id', 32, op, value));
+    else if (key === 'duration') {
+      const nanos = nanosOf(value);
+      all.push(nanos === undefined ? '0' : `duration ${op === '~' ? '=' : op === '!~' ? '!=' : op} ${nanos}`);
+    } else all.push(attribute(key, op, value));
+  }
+  return all.join(' AND ');
+}
+
+/** A safe attempt at making lines alike: numbers, ids and quoted texts become holes. */
+export function patternOf(body: string): string {
+  return body
+    .slice(0, 300)
+    .replace(/\b[0-9a-f]{8}-[0-9a-f-]{27}\b/gi, '<id>')
+    .replace(/\b(?=[a-z]*\d)[0-9a-f]{6,}\b/gi, '<hex>')
+    .replace(/"[^"]*"|'[^']*'/g, '<text>')
+    .replace(/\d+(?:\.\d+)*/g, '<num>');
+}

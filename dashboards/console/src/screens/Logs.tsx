@@ -1,0 +1,239 @@
+/* Logs: a search line, how many there were by level, the newest lines (virtualised), one line in full, lines that are alike. */
+import { Button, Drawer, SegmentedControl, TextInput } from '@mantine/core';
+import { useVirtualizer } from '@tanstack/react-virtual';
+import { IconSearch } from '@tabler/icons-react';
+import { useEffect, useMemo, useRef, useState } from 'react';
+import { sql } from '../api/client';
+import { useAddress, useAsk, useAskSpan, useSetAddress, useTimeSpan } from '../hooks';
+import { count, sqlString } from '../lib/format';
+import { addTerm, fieldText, levelOf, logWhere, parseSearch, patternOf } from '../lib/search';
+import { formatClock, formatMoment, stepFor, zoneName, type Range } from '../lib/time';
+import { Answer, Copy, Empty, Facts, firstData, Go, PageHead, Panel, Tag, type Tone } from '../parts/basics';
+import { useZone } from '../prefs';
+
+export interface LogLine {
+  /** Nanoseconds since 1970, exact. */
+  nanos: string;
+  severity: number;
+  severityText: string;
+  service: string;
+  body: string;
+  trace: string;
+  span: string;
+  attributes: Record<string, string>;
+  resource: Record<string, string>;
+}
+
+const COLUMNS = `toString(toUnixTimestamp64Nano(ts)), severity_number, severity_text, service, substring(body, 1, 4000), if(empty(trace_id), '', lower(hex(trace_id))), if(empty(span_id), '', lower(hex(span_id))), attributes, resource`;
+const PAGE = 1_000;
+const MOST = 100_000;
+
+const lineOf = (row: unknown[]): LogLine => ({
+  nanos: String(row[0]), severity: Number(row[1]), severityText: String(row[2]), service: String(row[3]), body: String(row[4]), trace: String(row[5]), span: String(row[6]),
+  attributes: row[7] as Record<string, string>, resource: row[8] as Record<string, string>,
+});
+export const millisOf = (nanos: string): number => Number(BigInt(nanos) / 1_000n) / 1_000;
+const TONES: Record<string, Tone> = { fatal: 'critical', error: 'critical', warn: 'warning', info: 'info' };
+
+export function Logs() {
+  const { q = '', view = 'lines' } = useAddress();
+  const set = useSetAddress();
+  const [typed, setTyped] = useState(q);
+  const [most, setMost] = useState(PAGE);
+  const [open, setOpen] = useState<LogLine | null>(null);
+  useEffect(() => setTyped(q), [q]);
+  useEffect(() => setMost(PAGE), [q]);
+  const terms = useMemo(() => parseSearch(q), [q]);
+  const lines = useAskSpan(['logs', q, most], async (range, signal) => {
+    const answer = await sql(`SELECT ${COLUMNS} FROM logs WHERE ${logWhere(terms, range.from, range.to)} ORDER BY ts DESC LIMIT ${most}`, signal);
+    return { lines: answer.data.map(lineOf), read: answer.statistics?.rows_read ?? 0, elapsed: answer.statistics?.elapsed ?? 0 };
+  }, { live: most > PAGE ? false : true });
+  const histogram = useAskSpan(['logs-histogram', q], async (range, signal) => {
+    const step = stepFor(range, 80);
+    const answer = await sql(`SELECT toUnixTimestamp(toStartOfInterval(ts, toIntervalSecond(${step}))) AS at, countIf(severity_number >= 17) AS bad, countIf(severity_number BETWEEN 13 AND 16) AS warn, countIf(severity_number BETWEEN 9 AND 12) AS info, countIf(severity_number < 9) AS rest FROM logs WHERE ${logWhere(terms, range.from, range.to)} GROUP BY at ORDER BY at`, signal);
+    return { step, bars: answer.data.map((row) => row.map(Number)) };
+  });
+  const submit = (text: string): void => set({ q: text.trim() });
+  const total = histogram.data?.bars.reduce((sum, [, a = 0, b = 0, c = 0, d = 0]) => sum + a + b + c + d, 0);
+  return (
+    <>
+      <PageHead title="Logs">
+        <SegmentedControl size="xs" aria-label="View" value={view} onChange={(value) => set({ view: value === 'lines' ? undefined : value }, true)} data={[{ value: 'lines', label: 'Lines' }, { value: 'patterns', label: 'Patterns' }]} />
+      </PageHead>
+      <div className="stack">
+        <form onSubmit={(event) => { event.preventDefault(); submit(typed); }}>
+          <TextInput
+            aria-label="Search the logs" value={typed} onChange={(event) => setTyped(event.currentTarget.value)} classNames={{ input: 'mono' }} leftSection={<IconSearch size={16} />}
+            placeholder={'timeout "no answer" -retry service=checkout level>=warn http.route~/orders'} rightSectionWidth={76} rightSection={<Button type="submit" size="compact-sm" variant="light" color="gray" c="var(--mantine-color-text)">Search</Button>}
+          />
+          <div className="row small" style={{ marginTop: 6 }}>
+            {['level>=error', 'level>=warn', 'level=info'].map((term) => <button key={term} type="button" className="label" style={{ border: 0, cursor: 'pointer' }} onClick={() => submit(addTerm(q.replace(/\blevel\S+/g, '').replace(/\s+/g, ' ').trim(), term))}>{term}</button>)}
+            {q !== '' && <button type="button" className="label" style={{ border: 0, cursor: 'pointer' }} onClick={() => submit('')}>clear</button>}
+            <span className="grow" />
+            {total !== undefined && <span className="muted nums">{count(total)} lines{lines.data ? ` · read ${count(lines.data.read)} rows in ${Math.round(lines.data.elapsed * 1_000)} ms` : ''}</span>}
+          </div>
+        </form>
+        <Panel><div style={{ height: 96 }}>{histogram.data && <Histogram {...histogram.data} />}</div></Panel>
+        <Panel flush>
+          <Answer of={lines} height={480}>
+            {(data) => data.lines.length === 0
+              ? <Empty title={q === '' ? 'No logs in this time' : 'No line fits'} {...(q === '' ? { snippet: firstData.logs } : {})}>{q === '' ? 'Look at a longer time span, or send some.' : 'Words are searched anywhere in a line, whatever their case. Try fewer words or a longer time span.'}</Empty>
+              : view === 'patterns' ? <Patterns lines={data.lines} pick={(words) => { set({ q: words, view: undefined }); }} />
+              : <Lines lines={data.lines} open={setOpen} more={data.lines.length >= most && most < MOST ? () => setMost(most * 10) : undefined} busy={lines.isFetching} />}
+          </Answer>
+        </Panel>
+      </div>
+      <Drawer opened={open !== null} onClose={() => setOpen(null)} position="right" size="lg" title="Log record" closeButtonProps={{ 'aria-label': 'Close' }}>
+        {open && <LogDetail line={open} add={(term) => { submit(addTerm(q, term)); setOpen(null); }} />}
+      </Drawer>
+    </>
+  );
+}
+
+function Histogram({ bars, step, range }: { bars: number[][]; step: number; range: Range }) {
+  const set = useSetAddress();
+  const zone = useZone();
+  const first = Math.floor(range.from / 1_000 / step) * step;
+  const slots = Math.min(Math.ceil(range.to / 1_000 / step) - Math.floor(range.from / 1_000 / step), 400);
+  const at = new Map(bars.map((bar) => [bar[0], bar]));
+  const top = Math.max(1, ...bars.map(([, a = 0, b = 0, c = 0, d = 0]) => a + b + c + d));
+  const kinds = ['error', 'warn', 'info', 'other'];
+  return (
+    <>
+      <div className="bars" role="group" aria-label={`Lines over time, at most ${count(top)} in ${step} s. Press a bar to look at its time.`}>
+        {Array.from({ length: slots }, (_, index) => {
+          const start = first + index * step;
+          const values = at.get(start)?.slice(1) ?? [0, 0, 0, 0];
+          const text = `${formatMoment(start * 1_000, zone)}: ${values.map((value, kind) => `${count(value)} ${kinds[kind]}`).join(', ')}`;
+          return (
+            <button key={start} type="button" title={text} aria-label={text} tabIndex={values.some((value) => value > 0) ? 0 : -1} onClick={() => set({ from: String(start * 1_000), to: String((start + step) * 1_000) })}>
+              {values.map((value, kind) => value > 0 && <i key={kind} className={`b-${kinds[kind]}`} style={{ height: `${Math.max((value / top) * 100, 2)}%` }} />)}
+            </button>
+          );
+        })}
+      </div>
+      <div className="row small muted nums" style={{ justifyContent: 'space-between', marginTop: 3 }}><span>{formatMoment(range.from, zone)}</span><span>{formatMoment(range.to, zone)} {zoneName(range.to, zone)}</span></div>
+    </>
+  );
+}
+
+function Lines({ lines, open, more, busy }: { lines: LogLine[]; open: (line: LogLine) => void; more: (() => void) | undefined; busy: boolean }) {
+  const scroller = useRef<HTMLDivElement>(null);
+  const [at, setAt] = useState(-1);
+  const zone = useZone();
+  const small = window.innerWidth <= 700;
+  const rows = useVirtualizer({ count: lines.length, getScrollElement: () => scroller.current, estimateSize: () => (small ? 46 : 26), overscan: 14 });
+  const longSpan = lines.length > 1 && millisOf(lines[0]?.nanos ?? '0') - millisOf(lines.at(-1)?.nanos ?? '0') > 43_200_000;
+  const onKeyDown = (event: React.KeyboardEvent): void => {
+    const to = { ArrowDown: at + 1, j: at + 1, ArrowUp: at - 1, k: at - 1, PageDown: at + 20, PageUp: at - 20, Home: 0, End: lines.length - 1 }[event.key];
+    if (to !== undefined) {
+      event.preventDefault();
+      const next = Math.min(Math.max(to, 0), lines.length - 1);
+      setAt(next);
+      rows.scrollToIndex(next);
+    } else if (event.key === 'Enter' && lines[at]) {
+      event.preventDefault();
+      open(lines[at]);
+    }
+  };
+  return (
+    <>
+      <div ref={scroller} className="vlist" style={{ height: 'max(340px, calc(100vh - 400px))' }} tabIndex={0} role="listbox" aria-label="Log lines, newest first. Arrows move, Enter opens." aria-activedescendant={at >= 0 ? `log-${at}` : undefined} onKeyDown={onKeyDown}>
+        <div role="presentation" style={{ height: rows.getTotalSize(), position: 'relative' }}>
+          {rows.getVirtualItems().map((row) => {
+            const line = lines[row.index];
+            if (!line) return null;
+            const level = levelOf(line.severity);
+            const millis = millisOf(line.nanos);
+            return (
+              <div key={row.key} id={`log-${row.index}`} role="option" aria-selected={row.index === at} className={`log lv-${level}${row.index === at ? ' at' : ''}`} style={{ transform: `translateY(${row.start}px)` }} onClick={() => { setAt(row.index); open(line); }}>
+                <span className="when nums">{longSpan ? formatMoment(millis, zone).slice(5) : formatClock(millis, zone, true)}</span>
+                <span style={{ width: 44, flex: 'none', color: level === 'error' || level === 'fatal' ? 'var(--wf-critical)' : level === 'warn' ? 'var(--wf-warning)' : 'var(--wf-muted)' }}>{line.severityText.slice(0, 5).toUpperCase() || level}</span>
+                <span className="who cut">{line.service}</span>
+                <span className="body">{line.body.slice(0, 500) || Object.entries(line.attributes).map(([name, value]) => `${name}=${value}`).join(' ')}</span>
+              </div>
+            );
+          })}
+        </div>
+      </div>
+      <div className="row small muted nums" style={{ padding: '8px 12px', borderTop: '1px solid var(--wf-edge)' }}>
+        the newest {count(lines.length)}{more && <Button size="compact-xs" variant="default" loading={busy} onClick={more}>Load ten times as many</Button>}
+      </div>
+    </>
+  );
+}
+
+function Patterns({ lines, pick }: { lines: LogLine[]; pick: (words: string) => void }) {
+  const groups = useMemo(() => {
+    const found = new Map<string, { pattern: string; lines: number; worst: number; services: Set<string>; sample: LogLine }>();
+    for (const line of lines) {
+      const pattern = patternOf(line.body);
+      const group = found.get(pattern);
+      if (group) {
+        group.lines += 1;
+        group.worst = Math.max(group.worst, line.severity);
+        group.services.add(line.service);
+      } else found.set(pattern, { pattern, lines: 1, worst: line.severity, services: new Set([line.service]), sample: line });
+    }
+    return [...found.values()].sort((a, b) => b.lines - a.lines).slice(0, 200);
+  }, [lines]);
+  const longest = (pattern: string): string => pattern.split(/<\w+>/).map((part) => part.trim()).reduce((best, part) => (part.length > best.length ? part : best), '');
+  return (
+    <>
+      <div className="small muted" style={{ padding: '10px 16px 4px' }}>Among the newest {count(lines.length)} lines, with numbers, ids and quoted texts as holes</div>
+      <ul className="list">
+        {groups.map((group) => (
+          <li key={group.pattern}>
+            <button type="button" className="item" style={{ width: '100%', border: 0, background: 'none', font: 'inherit', textAlign: 'left', cursor: 'pointer' }} onClick={() => pick(`"${longest(group.pattern).replace(/["\\]/g, '')}"`)}>
+              <span className="nums" style={{ width: 64, textAlign: 'right' }}>{count(group.lines)}</span>
+              <Tag tone={TONES[levelOf(group.worst)] ?? 'quiet'}>{levelOf(group.worst)}</Tag>
+              <span className="item-main"><span className="mono wrap">{group.pattern}</span><span className="item-sub">{[...group.services].join(', ')}</span></span>
+            </button>
+          </li>
+        ))}
+      </ul>
+    </>
+  );
+}
+
+function LogDetail({ line, add }: { line: LogLine; add: (term: string) => void }) {
+  const zone = useZone();
+  const span = useTimeSpan();
+  const millis = millisOf(line.nanos);
+  const around = { from: String(Math.floor(millis - 30_000)), to: String(Math.ceil(millis + 30_000)) };
+  const level = levelOf(line.severity);
+  const nearby = useAsk(['logs-near', line.nanos, line.service], async (signal) => {
+    const near = `service = ${sqlString(line.service)} AND ts BETWEEN fromUnixTimestamp64Milli(${Math.floor(millis) - 60_000}) AND fromUnixTimestamp64Milli(${Math.ceil(millis) + 60_000})`;
+    const [before, after] = await Promise.all([
+      sql(`SELECT ${COLUMNS} FROM logs WHERE ${near} AND toUnixTimestamp64Nano(ts) < ${BigInt(line.nanos)} ORDER BY ts DESC LIMIT 5`, signal),
+      sql(`SELECT ${COLUMNS} FROM logs WHERE ${near} AND toUnixTimestamp64Nano(ts) > ${BigInt(line.nanos)} ORDER BY ts LIMIT 5`, signal),
+    ]);
+    return { lines: [...before.data.map(lineOf).reverse(), line, ...after.data.map(lineOf)] };
+  }, { live: false, keep: false });
+  const field = (name: string, value: string): [string, React.ReactNode] => [name, (
+    <span key={name} className="row" style={{ gap: 4, flexWrap: 'nowrap', alignItems: 'flex-start' }}>
+      <span className="mono wrap grow">{value}</span>
+      <button type="button" className="label" style={{ border: 0, cursor: 'pointer' }} onClick={() => add(fieldText(name, '=', value))} aria-label={`Only ${name} = ${value.slice(0, 60)}`}>only</button>
+      <button type="button" className="label" style={{ border: 0, cursor: 'pointer' }} onClick={() => add(fieldText(name, '!=', value))} aria-label={`Without ${name} = ${value.slice(0, 60)}`}>not</button>
+    </span>
+  )];
+  return (
+    <div className="stack">
+      <div className="row"><Tag tone={TONES[level] ?? 'quiet'}>{line.severityText || level}</Tag><span className="nums small">{formatMoment(millis, zone)}.{line.nanos.slice(-9)} {zoneName(millis, zone)}</span></div>
+      <div className="row" style={{ flexWrap: 'nowrap', alignItems: 'flex-start' }}><pre className="code grow" tabIndex={0}>{line.body}</pre><Copy text={line.body} label="Copy the text" /></div>
+      <div className="row">
+        {line.trace && <Go to={`/traces/${line.trace}`} search={{ span: line.span || undefined, at: String(Math.floor(millis)) }}>Its trace</Go>}
+        {line.trace && <Go to="/logs" search={{ q: `trace=${line.trace}`, ...(span.live ? {} : around) }}>All lines of the trace</Go>}
+        <Go to="/logs" search={{ q: fieldText('service', '=', line.service), ...around }}>A minute around it</Go>
+        <Go to={`/services/${encodeURIComponent(line.service)}`}>Service</Go>
+      </div>
+      <Facts of={[field('service', line.service), ...(line.trace ? [field('trace', line.trace)] : []), ...Object.entries(line.attributes).map(([name, value]) => field(name, value)), ...Object.entries(line.resource).filter(([name]) => name !== 'service.name').map(([name, value]) => field(name, value))]} />
+      <Panel title="Around it, same service" flush>
+        <Answer of={nearby} height={180}>
+          {(near) => <ul className="list">{near.lines.map((one, at) => <li key={at} className="mono" style={{ padding: '4px 12px', background: one === line ? 'var(--wf-high-soft)' : undefined }}><span className="muted nums">{formatClock(millisOf(one.nanos), zone, true)}</span> <span className="wrap">{one.body.slice(0, 300)}</span></li>)}</ul>}
+        </Answer>
+      </Panel>
+    </div>
+  );
+}
+

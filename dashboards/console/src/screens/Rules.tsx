@@ -1,0 +1,78 @@
+/* The rules by group, with state, health and the expression plotted. */
+import { SegmentedControl, TextInput } from '@mantine/core';
+import { useState } from 'react';
+import { get } from '../api/client';
+import type { PromRule, RuleGroup } from '../api/types';
+import { useAddress, useAsk, useSetAddress } from '../hooks';
+import { formatSeconds, resolveRange } from '../lib/time';
+import { Answer, Empty, Facts, firstData, Go, LabelSet, PageHead, Panel, StatusTag, Tag, When } from '../parts/basics';
+import { ExprPlot } from '../parts/ExprPlot';
+
+export function Rules() {
+  const { q = '', show = 'all' } = useAddress();
+  const set = useSetAddress();
+  const found = useAsk(['rules', 'full'], (signal) => get<{ data: { groups: RuleGroup[] } }>('/api/v1/rules', signal));
+  const fits = (rule: PromRule): boolean => `${rule.name} ${rule.query}`.toLowerCase().includes(q.toLowerCase()) && (show === 'all' || (show === 'trouble' ? rule.health === 'err' || rule.noData === true : rule.state === show));
+  return (
+    <>
+      <PageHead title="Rules">
+        <TextInput size="xs" aria-label="Filter" placeholder="Filter by name or expression" value={q} onChange={(event) => set({ q: event.currentTarget.value }, true)} />
+        <SegmentedControl size="xs" aria-label="Which rules" value={show} onChange={(value) => set({ show: value === 'all' ? undefined : value })} data={[{ value: 'all', label: 'All' }, { value: 'firing', label: 'Firing' }, { value: 'pending', label: 'Pending' }, { value: 'trouble', label: 'In trouble' }]} />
+      </PageHead>
+      <Answer of={found} height={300}>
+        {({ data }) => {
+          const groups = data.groups.map((group) => ({ ...group, rules: group.rules.filter(fits) })).filter((group) => group.rules.length > 0);
+          if (groups.length === 0) return <Panel>{data.groups.length === 0 ? <Empty title="There are no rules yet" snippet={firstData.rules}>Rule files are Prometheus rule files; they are taken up within seconds when they change.</Empty> : <Empty title="No rule fits" />}</Panel>;
+          return (
+            <div className="stack">
+              {groups.map((group) => (
+                <Panel key={`${group.file}/${group.name}`} flush title={group.name} extra={<span className="small muted">{group.file} · every {formatSeconds(group.interval)} · took {formatSeconds(group.evaluationTime)} · <When at={group.lastEvaluation} /></span>}>
+                  <ul className="list">{group.rules.map((rule) => <RuleItem key={rule.name + rule.query} rule={rule} open={q !== '' && rule.name === q} />)}</ul>
+                </Panel>
+              ))}
+            </div>
+          );
+        }}
+      </Answer>
+    </>
+  );
+}
+
+function RuleItem({ rule, open: initially }: { rule: PromRule; open: boolean }) {
+  const [open, setOpen] = useState(initially);
+  return (
+    <li>
+      <button type="button" className="item" aria-expanded={open} onClick={() => setOpen(!open)} style={{ width: '100%', border: 0, background: 'none', font: 'inherit', textAlign: 'left', cursor: 'pointer' }}>
+        <span className="item-main">
+          <span className="item-title">{rule.name}</span>
+          <span className="item-sub mono cut" style={{ display: 'block' }}>{rule.query}</span>
+        </span>
+        {rule.type === 'recording' ? <Tag plain>recording</Tag> : <StatusTag status={rule.state ?? 'inactive'} />}
+        {rule.health === 'err' && <Tag tone="critical">fails</Tag>}
+        {rule.noData && <Tag tone="warning">no data</Tag>}
+        {(rule.alerts?.length ?? 0) > 0 && <span className="small nums">{rule.alerts?.length} open</span>}
+      </button>
+      {open && <RuleDetail rule={rule} />}
+    </li>
+  );
+}
+
+function RuleDetail({ rule }: { rule: PromRule }) {
+  const [length, setLength] = useState('now-1h');
+  return (
+    <div style={{ padding: '0 16px 16px' }} className="stack">
+      {rule.lastError && <div className="trouble">{rule.lastError}</div>}
+      {rule.noData && <div className="note">No selector of the expression matched any series: the rule can never fire until there is such data.</div>}
+      <div className="row"><SegmentedControl size="xs" aria-label="How far back" value={length} onChange={setLength} data={[{ value: 'now-1h', label: '1 h' }, { value: 'now-6h', label: '6 h' }, { value: 'now-1d', label: '1 day' }, { value: 'now-7d', label: '7 days' }]} /><Go to="/metrics-explorer" search={{ q: rule.query }}>Open in Metrics</Go></div>
+      <ExprPlot expr={rule.query} thresholds={rule.thresholds} span={{ id: length, live: true, resolve: () => resolveRange(length, 'now', Date.now()) }} label={`Values of ${rule.name}`} />
+      <pre className="code" tabIndex={0}>{rule.query}</pre>
+      <Facts of={[
+        ...(rule.type === 'alerting' ? [['For', formatSeconds(rule.duration ?? 0)], ['Keeps firing', formatSeconds(rule.keepFiringFor ?? 0)]] as [string, string][] : []),
+        ...(rule.thresholds ? [['Conditions', Object.entries(rule.thresholds).map(([severity, text]) => `${severity} ${text}`).join(', ')]] as [string, string][] : []),
+        ['Labels', Object.keys(rule.labels).length ? <LabelSet key="l" labels={rule.labels} /> : '-'],
+        ...Object.entries(rule.annotations ?? {}).map(([name, value]): [string, React.ReactNode] => [name, <span key={name} className="wrap">{value}</span>]),
+        ['Last evaluated', <When key="e" at={rule.lastEvaluation} both />],
+      ]} />
+    </div>
+  );
+}

@@ -1,0 +1,112 @@
+/* Watchfire itself: parts, ingest by source and protocol, what was refused and why, the log and the engine, queues, scrape targets. */
+import { useRef } from 'react';
+import { get, prom, request } from '../api/client';
+import type { ScrapeTarget, Status } from '../api/types';
+import { useAsk } from '../hooks';
+import { bytes, count, short } from '../lib/format';
+import { readExposition, sumOf, type Reading } from '../lib/exposition';
+import { formatSeconds } from '../lib/time';
+import { Answer, Empty, Facts, Go, PageHead, Panel, StatusTag, Tag, When } from '../parts/basics';
+import { Freshness } from './Home';
+
+interface Shot {
+  at: number;
+  all: Reading[];
+  /** Per second since the shot before; by name and labels. */
+  rates: Map<string, number>;
+}
+
+const keyOf = (one: Reading): string => `${one.name}${JSON.stringify(one.labels)}`;
+
+export function System() {
+  const before = useRef<{ at: number; values: Map<string, number> } | null>(null);
+  const status = useAsk(['status'], (signal) => get<Status>('/api/watchfire/v1/status', signal));
+  const shot = useAsk(['own-metrics'], async (signal): Promise<Shot> => {
+    const all = readExposition(await (await request('/metrics', { signal })).text());
+    const at = Date.now();
+    const values = new Map(all.map((one) => [keyOf(one), one.value]));
+    const rates = new Map<string, number>();
+    const past = before.current;
+    if (past && at > past.at) for (const [key, value] of values) if (past.values.has(key)) rates.set(key, Math.max(0, (value - (past.values.get(key) ?? 0)) / ((at - past.at) / 1_000)));
+    before.current = { at, values };
+    return { at, all, rates };
+  });
+  const targets = useAsk(['targets'], async (signal) => ({ targets: (await prom<{ activeTargets: ScrapeTarget[] }>('/api/v1/targets?state=active', signal)).activeTargets }), { live: 2 });
+  return (
+    <>
+      <PageHead title="System" />
+      <div className="stack">
+        <div className="grid">
+          <Panel className="span-6" title="Parts" extra={status.data && <Tag tone={status.data.ready ? 'good' : 'critical'}>{status.data.ready ? 'ready' : 'not ready'}</Tag>}>
+            <Answer of={status} height={150}>{(data) => <div className="stack" style={{ gap: 6 }}>{data.parts.map((part) => <div key={part.part} className="row"><Tag tone={part.healthy ? 'good' : 'critical'}>{part.part}</Tag><span className="small">{part.detail}</span></div>)}<div className="small muted">Watchfire {data.version}, its clock: <When at={data.now} both /></div></div>}</Answer>
+          </Panel>
+          <Panel className="span-6" title="Age of the newest row"><Answer of={status} height={150}>{(data) => <Freshness status={data} />}</Answer></Panel>
+        </div>
+        <div className="grid">
+          <Panel className="span-6" flush title="Ingest by protocol">
+            <Answer of={shot} height={220}>{(data) => <Table shot={data} name="watchfire_collector_requests_total" columns={['protocol', 'signal', 'code']} empty="No request has come yet" what="Requests" />}</Answer>
+          </Panel>
+          <Panel className="span-6" flush title="Rows taken">
+            <Answer of={shot} height={220}>{(data) => <Table shot={data} name="watchfire_collector_rows_total" columns={['signal']} empty="No rows yet" what="Rows" />}</Answer>
+          </Panel>
+          <Panel className="span-6" flush title="Refused, cut or rejected">
+            <Answer of={shot} height={120}>{(data) => <Refused shot={data} />}</Answer>
+          </Panel>
+          <Panel className="span-6" title="Log and engine">
+            <Answer of={shot} height={320}>
+              {({ all }) => {
+                const shown = (value: number | undefined, write: (value: number) => string): string => (value === undefined ? '-' : write(value));
+                const mean = (name: string): string => {
+                  const [sum, times] = [sumOf(all, `${name}_sum`), sumOf(all, `${name}_count`)];
+                  return sum === undefined || !times ? '-' : formatSeconds(sum / times);
+                };
+                return <Facts of={[
+                  ['Log holds', shown(sumOf(all, 'watchfire_wal_bytes'), bytes)], ['Blocks waiting', shown(sumOf(all, 'watchfire_wal_blocks'), count)], ['Segments', shown(sumOf(all, 'watchfire_wal_segments'), count)],
+                  ['Behind', shown(sumOf(all, 'watchfire_writer_lag_seconds'), formatSeconds)], ['Sync takes', mean('watchfire_wal_fsync_seconds')], ['Insert takes', mean('watchfire_writer_insert_seconds')],
+                  ['Corrupt records', shown(sumOf(all, 'watchfire_wal_corrupt_records_total'), count)],
+                  ['Engine', shown(sumOf(all, 'watchfire_engine_up'), (up) => (up ? 'up' : 'DOWN'))], ['Engine memory', shown(sumOf(all, 'watchfire_engine_resident_bytes'), bytes)], ['Engine restarts', shown(sumOf(all, 'watchfire_engine_restarts_total'), count)],
+                  ['Server memory', shown(sumOf(all, 'process_resident_memory_bytes'), bytes)], ['Open files', shown(sumOf(all, 'process_open_fds'), count)],
+                ]} />;
+              }}
+            </Answer>
+          </Panel>
+        </div>
+        <Panel flush title="Queues" extra={<Go to="/paging"><span className="small">Deliveries</span></Go>}>
+          <Answer of={status} height={140}>
+            {(data) => (
+              <div className="scroll-x"><table className="data"><thead><tr><th>Queue</th><th className="num">Waiting</th><th className="num">Dead</th><th className="num">Overdue</th></tr></thead>
+                <tbody>{data.queues.map((one) => <tr key={one.queue}><td>{one.queue}</td><td className="num">{count(one.pending)}</td><td className="num" style={one.dead > 0 ? { color: 'var(--wf-critical)', fontWeight: 600 } : undefined}>{count(one.dead)}</td><td className="num">{one.overdue_seconds > 0 ? formatSeconds(one.overdue_seconds) : '-'}</td></tr>)}</tbody></table></div>
+            )}
+          </Answer>
+        </Panel>
+        <Panel flush title="Scrape targets">
+          <Answer of={targets} height={120}>
+            {(data) => data.targets.length === 0 ? <Empty title="Nothing is scraped" snippet={'# watchfire.yaml\nscrape:\n  scrape_config_files: [prometheus.yml]'}>Prometheus&apos;s scrape_configs are taken as they are.</Empty> : (
+              <div className="scroll-x" tabIndex={0} role="region" aria-label="Scrape targets"><table className="data"><thead><tr><th>Job</th><th>Target</th><th>State</th><th>Last</th><th className="num">Took</th><th>Trouble</th></tr></thead>
+                <tbody>{data.targets.map((one) => <tr key={one.scrapePool + one.scrapeUrl}><td>{one.scrapePool}</td><td className="mono wrap">{one.scrapeUrl}</td><td><StatusTag status={one.health} /></td><td><When at={one.lastScrape} /></td><td className="num">{formatSeconds(one.lastScrapeDuration)}</td><td className="wrap">{one.lastError}</td></tr>)}</tbody></table></div>
+            )}
+          </Answer>
+        </Panel>
+      </div>
+    </>
+  );
+}
+
+function Table({ shot, name, columns, empty, what }: { shot: Shot; name: string; columns: string[]; empty: string; what: string }) {
+  const rows = shot.all.filter((one) => one.name === name);
+  if (rows.length === 0) return <Empty title={empty} />;
+  return (
+    <div className="scroll-x"><table className="data"><thead><tr>{columns.map((column) => <th key={column}>{column}</th>)}<th className="num">{what}</th><th className="num">now</th></tr></thead>
+      <tbody>{rows.map((one) => <tr key={keyOf(one)}>{columns.map((column) => <td key={column}>{one.labels[column]?.replaceAll('_', ' ') ?? ''}</td>)}<td className="num">{count(one.value)}</td><td className="num">{shot.rates.has(keyOf(one)) ? `${short(shot.rates.get(keyOf(one)) ?? 0)}/s` : '-'}</td></tr>)}</tbody></table></div>
+  );
+}
+
+/** Every counter of Watchfire that counts what was not taken as it came, and is not zero. */
+function Refused({ shot }: { shot: Shot }) {
+  const rows = shot.all.filter((one) => one.value > 0 && one.name.endsWith('_total') && /refused|rejected|dropped|truncated|cut|overflow|corrupt|torn|invalid|duplicate/.test(one.name));
+  if (rows.length === 0) return <Empty title="Nothing was refused">Rows and requests that are not taken are counted here with the reason.</Empty>;
+  return (
+    <div className="scroll-x"><table className="data"><thead><tr><th>What</th><th>Why</th><th className="num">Count</th></tr></thead>
+      <tbody>{rows.map((one) => <tr key={keyOf(one)}><td className="wrap">{one.name.replace(/^watchfire_|_total$/g, '').replaceAll('_', ' ')}</td><td className="wrap">{Object.values(one.labels).join(', ').replaceAll('_', ' ')}</td><td className="num">{count(one.value)}</td></tr>)}</tbody></table></div>
+  );
+}

@@ -1,0 +1,527 @@
+//! Alerts, rules, silences, ladders, deliveries.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::basics::{Acknowledgement, Actor, Labels, Problem, Severity};
+
+/// Which rule.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RuleKey {
+    /// Where it comes from, for example a file.
+    source: String,
+    group: String,
+    name: String,
+}
+
+/// A state with its moments: `fired_at` of one that fired, `resolved_at` of one that is over.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AlertMoments {
+    state: AlertWord,
+    #[schema(format = DateTime)]
+    active_at: String,
+    #[schema(nullable = false, format = DateTime)]
+    fired_at: Option<String>,
+    #[schema(format = DateTime)]
+    keep_firing_since: Option<String>,
+    #[schema(nullable = false, format = DateTime)]
+    resolved_at: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AlertWord {
+    Pending,
+    Firing,
+    Resolved,
+}
+
+/// One label set of one rule. `summary`, `flapping` come from the alerts' own routes; there the fingerprint is hexadecimal.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Alert {
+    id: String,
+    tenant: String,
+    rule: RuleKey,
+    fingerprint: Fingerprint,
+    labels: Labels,
+    annotations: Labels,
+    severity: Severity,
+    state: AlertMoments,
+    /// The newest value of its expression.
+    value: String,
+    expr: String,
+    /// The ladder that its severity names.
+    #[schema(required)]
+    escalation: Option<String>,
+    #[schema(required)]
+    remediation: Option<String>,
+    #[schema(required)]
+    acknowledged: Option<Acknowledgement>,
+    /// The incident's id.
+    #[schema(required)]
+    incident: Option<String>,
+    /// Whether its query fails at present.
+    unknown: bool,
+    /// Whether a silence covers it.
+    muted: bool,
+    #[schema(nullable = false)]
+    summary: Option<String>,
+    #[schema(nullable = false)]
+    flapping: Option<bool>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum Fingerprint {
+    Hex(String),
+    Number(u64),
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct AlertList {
+    alerts: Vec<Alert>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct AlertOne {
+    alert: Alert,
+}
+
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(super) enum MatchOp {
+    #[serde(rename = "=")]
+    Equal,
+    #[serde(rename = "!=")]
+    NotEqual,
+    #[serde(rename = "=~")]
+    Regex,
+    #[serde(rename = "!~")]
+    NotRegex,
+}
+
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(super) struct Matcher {
+    name: String,
+    op: MatchOp,
+    value: String,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SilenceState {
+    Active,
+    Pending,
+    Expired,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Silence {
+    id: String,
+    tenant: String,
+    matchers: Vec<Matcher>,
+    #[schema(format = DateTime)]
+    starts_at: String,
+    #[schema(format = DateTime)]
+    ends_at: String,
+    created_by: Actor,
+    comment: String,
+    state: SilenceState,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct SilenceList {
+    silences: Vec<Silence>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct SilenceOne {
+    silence: Silence,
+}
+
+/// Ends at `ends_at`, or `duration` after its start: one of them.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct NewSilence {
+    #[schema(min_items = 1, max_items = 64)]
+    matchers: Vec<Matcher>,
+    #[schema(nullable = false, format = DateTime)]
+    starts_at: Option<String>,
+    #[schema(nullable = false, format = DateTime)]
+    ends_at: Option<String>,
+    #[schema(nullable = false, example = "2h")]
+    duration: Option<String>,
+    #[schema(nullable = false)]
+    comment: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct LadderStep {
+    #[schema(example = "5m")]
+    after: String,
+    notify: Vec<String>,
+}
+
+/// Whom to tell, one step after the other until somebody acknowledges.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ladder {
+    name: String,
+    steps: Vec<LadderStep>,
+    repeat: u32,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LadderStatus {
+    Running,
+    Stopped,
+    Exhausted,
+    Closed,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LadderAbout {
+    Incident,
+    Alert,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct LadderSubject {
+    about: LadderAbout,
+    id: String,
+}
+
+/// A ladder at work.
+#[derive(Serialize, ToSchema)]
+pub(super) struct LadderRun {
+    id: String,
+    tenant: String,
+    subject: LadderSubject,
+    ladder: Ladder,
+    severity: Severity,
+    title: String,
+    status: LadderStatus,
+    /// Why it was stopped.
+    #[schema(nullable = false)]
+    reason: Option<String>,
+    round: u32,
+    step: u32,
+    #[schema(format = DateTime)]
+    started_at: String,
+    #[schema(required, format = DateTime)]
+    next_at: Option<String>,
+    /// The receivers that were told.
+    notified: Vec<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct LadderList {
+    ladders: Vec<Ladder>,
+    runs: Vec<LadderRun>,
+}
+
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum DeliveryState {
+    Pending,
+    Done,
+    Dead,
+    Cancelled,
+}
+
+/// A notification on its way.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Delivery {
+    id: String,
+    notification: String,
+    receiver: String,
+    #[schema(example = "trigger")]
+    action: String,
+    title: String,
+    state: DeliveryState,
+    attempts: u32,
+    #[schema(format = DateTime)]
+    due_at: String,
+    #[schema(format = DateTime)]
+    queued_at: String,
+    #[schema(required)]
+    error: Option<String>,
+    #[schema(required)]
+    alert: Option<String>,
+    #[schema(required)]
+    incident: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct DeliveryList {
+    deliveries: Vec<Delivery>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Replayed {
+    id: String,
+    state: DeliveryState,
+}
+
+/// An alert as Prometheus shows it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PromAlert {
+    labels: Labels,
+    annotations: Labels,
+    state: PromAlertState,
+    #[schema(format = DateTime)]
+    active_at: String,
+    value: String,
+    #[schema(nullable = false, format = DateTime)]
+    keep_firing_since: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum PromAlertState {
+    Pending,
+    Firing,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RuleType {
+    Alerting,
+    Recording,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RuleState {
+    Inactive,
+    Pending,
+    Firing,
+}
+
+/// Conditions that name a severity.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub(super) struct Thresholds {
+    #[schema(nullable = false, example = "> 0.05")]
+    critical: Option<String>,
+    #[schema(nullable = false)]
+    high: Option<String>,
+    #[schema(nullable = false)]
+    warning: Option<String>,
+    #[schema(nullable = false)]
+    info: Option<String>,
+}
+
+/// A rule as Prometheus shows it, with what is Watchfire's own: `noData`, `thresholds`.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PromRule {
+    name: String,
+    query: String,
+    #[serde(rename = "type")]
+    kind: RuleType,
+    #[schema(example = "ok")]
+    health: String,
+    #[schema(nullable = false)]
+    last_error: Option<String>,
+    /// No selector of the expression matched any series.
+    #[schema(nullable = false)]
+    no_data: Option<bool>,
+    labels: Labels,
+    /// Seconds.
+    evaluation_time: f64,
+    last_evaluation: String,
+    #[schema(nullable = false)]
+    state: Option<RuleState>,
+    /// Seconds of `for`.
+    #[schema(nullable = false)]
+    duration: Option<f64>,
+    #[schema(nullable = false)]
+    keep_firing_for: Option<f64>,
+    #[schema(nullable = false)]
+    annotations: Option<Labels>,
+    #[schema(nullable = false)]
+    alerts: Option<Vec<PromAlert>>,
+    #[schema(nullable = false)]
+    thresholds: Option<Thresholds>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RuleGroup {
+    name: String,
+    file: String,
+    rules: Vec<PromRule>,
+    /// Seconds.
+    interval: f64,
+    #[schema(nullable = false)]
+    limit: Option<u64>,
+    evaluation_time: f64,
+    last_evaluation: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct RuleGroups {
+    groups: Vec<RuleGroup>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct RulesAnswer {
+    #[schema(example = "success")]
+    status: String,
+    data: RuleGroups,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct PromAlerts {
+    alerts: Vec<PromAlert>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct PromAlertsAnswer {
+    #[schema(example = "success")]
+    status: String,
+    data: PromAlerts,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AlertFilter {
+    Open,
+    Pending,
+    Firing,
+    Resolved,
+    All,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SilenceFilter {
+    Active,
+    Pending,
+    Expired,
+    All,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LadderFilter {
+    Running,
+    Stopped,
+    Exhausted,
+    Closed,
+    All,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AlertQuery {
+    #[param(inline)]
+    state: Option<AlertFilter>,
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// An id: only those that are older.
+    before: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SilenceQuery {
+    #[param(inline)]
+    state: Option<SilenceFilter>,
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// An id: only those that are older.
+    before: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LadderQuery {
+    #[param(inline)]
+    state: Option<LadderFilter>,
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// An id: only those that are older.
+    before: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeliveryQuery {
+    #[param(inline)]
+    state: Option<DeliveryState>,
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RuleKind {
+    Alert,
+    Record,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RuleQuery {
+    #[param(inline)]
+    r#type: Option<RuleKind>,
+    /// `true`: without the alerts of each rule.
+    exclude_alerts: Option<bool>,
+}
+
+/// Alerts, newest first
+#[utoipa::path(get, path = "/api/watchfire/v1/alerts", tag = "alerts", params(AlertQuery), description = "Pending and firing ones unless another state is named. Needs `read`.", responses(
+    (status = 200, body = AlertList), (status = 400, body = Problem), (status = 403, body = Problem)))]
+pub(super) fn alerts() {}
+
+/// One alert
+#[utoipa::path(get, path = "/api/watchfire/v1/alerts/{id}", tag = "alerts", description = "Needs `read`.", params(("id" = String, Path)), responses(
+    (status = 200, body = AlertOne), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) fn alert() {}
+
+/// Take an alert
+#[utoipa::path(post, path = "/api/watchfire/v1/alerts/{id}/acknowledge", tag = "alerts", description = "Its ladder stops, and so does its incident's. Needs `respond`.", params(("id" = String, Path)), responses(
+    (status = 200, body = AlertOne), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) fn acknowledge() {}
+
+/// Silences, newest first
+#[utoipa::path(get, path = "/api/watchfire/v1/silences", tag = "alerts", params(SilenceQuery), description = "Needs `read`.", responses(
+    (status = 200, body = SilenceList), (status = 400, body = Problem), (status = 403, body = Problem)))]
+pub(super) fn silences() {}
+
+/// Silence alerts
+#[utoipa::path(post, path = "/api/watchfire/v1/silences", tag = "alerts", request_body = NewSilence, description = "Needs `respond`.", responses(
+    (status = 201, body = SilenceOne), (status = 400, body = Problem), (status = 403, body = Problem)))]
+pub(super) fn create_silence() {}
+
+/// End a silence
+#[utoipa::path(delete, path = "/api/watchfire/v1/silences/{id}", tag = "alerts", description = "Needs `respond`.", params(("id" = String, Path)), responses(
+    (status = 200, body = SilenceOne), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) fn end_silence() {}
+
+/// Ladders and their runs
+#[utoipa::path(get, path = "/api/watchfire/v1/ladders", tag = "alerts", params(LadderQuery), description = "Needs `read`.", responses(
+    (status = 200, body = LadderList), (status = 400, body = Problem), (status = 403, body = Problem)))]
+pub(super) fn ladders() {}
+
+/// Notifications, newest first
+#[utoipa::path(get, path = "/api/watchfire/v1/deliveries", tag = "alerts", params(DeliveryQuery), description = "Needs `respond`.", responses(
+    (status = 200, body = DeliveryList), (status = 400, body = Problem), (status = 403, body = Problem)))]
+pub(super) fn deliveries() {}
+
+/// Send a dead letter again
+#[utoipa::path(post, path = "/api/watchfire/v1/deliveries/{id}/replay", tag = "alerts", description = "Needs `admin`.",
+    params(("id" = String, Path), ("force" = Option<bool>, Query, description = "Even where that would open something again at the receiver")), responses(
+    (status = 202, body = Replayed), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) fn replay() {}
+
+/// Rules with their state
+#[utoipa::path(get, path = "/api/v1/rules", tag = "alerts", params(RuleQuery), description = "As Prometheus. Needs `read`.", responses(
+    (status = 200, body = RulesAnswer), (status = 400, body = Problem), (status = 403, body = Problem)))]
+pub(super) fn rules() {}
+
+/// Pending and firing alerts
+#[utoipa::path(get, path = "/api/v1/alerts", tag = "alerts", description = "As Prometheus. Needs `read`.", responses(
+    (status = 200, body = PromAlertsAnswer), (status = 403, body = Problem)))]
+pub(super) fn open_alerts() {}

@@ -1,0 +1,96 @@
+//! How Watchfire is, and what happens in it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::basics::{Actor, Problem};
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct PartHealth {
+    part: String,
+    healthy: bool,
+    detail: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct QueueState {
+    queue: String,
+    pending: u64,
+    dead: u64,
+    overdue_seconds: f64,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct NewestRow {
+    signal: String,
+    #[schema(required, format = DateTime)]
+    received: Option<String>,
+    #[schema(required)]
+    age_seconds: Option<f64>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Status {
+    version: String,
+    #[schema(format = DateTime)]
+    now: String,
+    ready: bool,
+    parts: Vec<PartHealth>,
+    open_incidents: u64,
+    firing_alerts: u64,
+    queues: Vec<QueueState>,
+    newest_rows: Vec<NewestRow>,
+}
+
+/// What an event is about.
+#[derive(Serialize, ToSchema)]
+pub(super) struct EventSubject {
+    #[schema(nullable = false)]
+    alert: Option<String>,
+    #[schema(nullable = false)]
+    incident: Option<String>,
+}
+
+/// One thing that happened; `kind` has the kind's name under `kind`, with its fields.
+#[derive(Serialize, ToSchema)]
+pub(super) struct JournalEvent {
+    id: String,
+    tenant: String,
+    #[schema(format = DateTime)]
+    at: String,
+    actor: Actor,
+    subject: EventSubject,
+    kind: BTreeMap<String, serde_json::Value>,
+}
+
+/// The data of one server-sent event.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RecordedEvent {
+    seq: u64,
+    event: JournalEvent,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EventQuery {
+    /// The number of the last event seen; only what is new where neither this nor `Last-Event-ID` is given.
+    after: Option<u64>,
+}
+
+/// How Watchfire is
+#[utoipa::path(get, path = "/api/watchfire/v1/status", tag = "system", description = "Needs `read`.", responses(
+    (status = 200, body = Status), (status = 403, body = Problem), (status = 503, body = Problem)))]
+pub(super) fn status() {}
+
+/// What happens, as it happens
+#[utoipa::path(get, path = "/api/watchfire/v1/events", tag = "system",
+    description = "Server-sent events from the journal: each event of the tenant once, in order, with its number as id and a `RecordedEvent` as data. A stream ends after some minutes: come back with `Last-Event-ID`. Events of keys are for `admin` only. Needs `read`.",
+    params(EventQuery, ("Last-Event-ID" = Option<String>, Header, description = "The number of the last event seen")), responses(
+    (status = 200, body = RecordedEvent, content_type = "text/event-stream"), (status = 400, body = Problem), (status = 403, body = Problem), (status = 503, body = Problem)))]
+pub(super) fn events() {}
+
+/// This document
+#[utoipa::path(get, path = "/api/openapi.json", tag = "system", responses((status = 200, body = serde_json::Value)))]
+pub(super) fn document() {}

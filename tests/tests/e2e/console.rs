@@ -1,0 +1,112 @@
+//! The web console in a real Chromium, over a real Watchfire: the demo's story as somebody on call sees it, then every screen, wide and
+//! small, light and dark, without a key and with one. The programs are the console's own (`dashboards/console/scripts/`).
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tests::python::skip;
+use tests::wait::wait_for;
+
+const NEEDS: &str =
+    "Node.js with npm, the packages of dashboards/console/package-lock.json, and Chromium (apt install nodejs npm chromium)";
+
+/// Chromium and the compiler side by side would make each other slow.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// The demo at work. Its story is told by itself; it stays until this is dropped.
+struct Demo {
+    child: Child,
+    url: String,
+    folder: PathBuf,
+}
+
+impl Demo {
+    /// Starts it and waits until it says where it listens.
+    fn start() -> Self {
+        let mut child =
+            Command::new(crate::WATCHFIRE).args(["demo", "--stay", "--healthy-for", "30s"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut said = String::new();
+        let mut after = |mark: &str, end: &str| loop {
+            let line = lines.next().unwrap_or_else(|| panic!("the demo ended without `{mark}`:\n{said}")).unwrap();
+            said.push_str(&format!("{line}\n"));
+            if let Some((_, rest)) = line.split_once(mark) {
+                return rest.split(end).next().unwrap_or(rest).to_owned();
+            }
+        };
+        let folder = PathBuf::from(after("ClickHouse of its own in ", " "));
+        let url = format!("http://{}", after("While it runs: http://", "/"));
+        // Its screen must be read to the end, or it would stand still.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("demo: {line}")));
+        Demo { child, url, folder }
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // Asked to end it stops its engine, too.
+        let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn script(console: &Path, name: &str, demo: &Demo, chromium: &Path, more: &[(&str, &str)]) {
+    let shots = console.join("shots").join(name.trim_end_matches(".mjs"));
+    let mut node = Command::new("node");
+    node.arg(console.join("scripts").join(name)).current_dir(console).env("WATCHFIRE_URL", &demo.url).env("CHROMIUM", chromium);
+    node.env("SHOTS", &shots).envs(more.iter().copied());
+    let status = node.status().unwrap();
+    assert!(status.success(), "{name} failed; what it found is above, screenshots are in {}", shots.display());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_story_and_every_screen_in_a_browser() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let (Some(console), Some(chromium)) = (tests::node::console(), tests::node::chromium()) else { return skip(NEEDS) };
+    let demo = Demo::start();
+    script(&console, "story.mjs", &demo, &chromium, &[]);
+    // By hand all four looks are walked; these two have both widths and both schemes.
+    script(&console, "e2e.mjs", &demo, &chromium, &[("LOOKS", "wide-light,small-dark")]);
+
+    // With a key there is a door.
+    let config = demo.folder.join("watchfire.yaml");
+    let made = Command::new(crate::WATCHFIRE)
+        .args(["keys", "create", "console", "--json", "--config"])
+        .arg(&config)
+        .arg("--data-dir")
+        .arg(&demo.folder)
+        .output()
+        .unwrap();
+    let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap_or_else(|_| panic!("{made:?}"));
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::new();
+    wait_for("the server to ask for a key", async || {
+        let answer = client.get(format!("{}/api/watchfire/v1/status", demo.url)).send().await.ok()?;
+        (answer.status().as_u16() == 401).then_some(())
+    })
+    .await;
+    script(
+        &console,
+        "e2e.mjs",
+        &demo,
+        &chromium,
+        &[("WATCHFIRE_KEY", made["key"].as_str().unwrap()), ("LOOKS", "wide-dark"), ("ONLY", "home,hands")],
+    );
+}
+
+#[tokio::test]
+async fn the_sources_of_the_console_pass_their_own_checks() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let Some(console) = tests::node::console() else { return skip(NEEDS) };
+    // The types that the sources are checked against follow from the server's own document.
+    std::fs::write(console.join("openapi.json"), dashboards::openapi::document().unwrap()).unwrap();
+    let runs: [&[&str]; 5] = [&["types", "--", "openapi.json"], &["check"], &["test"], &["build"], &["size"]];
+    for run in runs {
+        let arguments = [["run", "--silent"].as_slice(), run].concat();
+        let output = Command::new("npm").args(&arguments).current_dir(&console).output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "npm {}:\n{said}", arguments.join(" "));
+    }
+}
