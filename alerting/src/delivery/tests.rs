@@ -4,6 +4,7 @@ mod api;
 mod channels;
 mod crash;
 mod flow;
+mod keypad;
 mod order;
 
 use std::sync::Arc;

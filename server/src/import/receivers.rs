@@ -100,6 +100,37 @@ fn mail(one: &Node, global: Option<&Node>, notes: &mut Notes) -> Option<Keys> {
     Some(keys)
 }
 
+fn opsgenie(one: &Node, global: Option<&Node>, notes: &mut Notes) -> Option<Keys> {
+    let Some(key) = one.text("api_key").or_else(|| global?.text("opsgenie_api_key")) else {
+        notes.say(one.line, "an opsgenie receiver without `api_key` is left out: give the integration's key");
+        return None;
+    };
+    let url = one.text("api_url").or_else(|| global?.text("opsgenie_api_url"));
+    let mut keys = vec![("type", "opsgenie".to_owned()), ("api_key", quoted(key))];
+    keys.extend(url.map(|url| ("url", quoted(url.trim_end_matches('/')))));
+    Some(keys)
+}
+
+fn telegram(one: &Node, global: Option<&Node>, notes: &mut Notes) -> Option<Keys> {
+    let (Some(token), Some(chat)) = (one.text("bot_token"), one.text("chat_id")) else {
+        notes.say(one.line, "a telegram receiver without `bot_token` or `chat_id` is left out: write them into the configuration");
+        return None;
+    };
+    let url = one.text("api_url").or_else(|| global?.text("telegram_api_url"));
+    let mut keys = vec![("type", "telegram".to_owned()), ("token", quoted(token)), ("chat_id", quoted(chat))];
+    keys.extend(url.map(|url| ("url", quoted(url.trim_end_matches('/')))));
+    Some(keys)
+}
+
+/// Discord and Teams: whoever has the URL can post.
+fn hook(kind: &str, one: &Node, notes: &mut Notes) -> Option<Keys> {
+    let Some(url) = one.text("webhook_url") else {
+        notes.say(one.line, format!("a {kind} receiver without `webhook_url` is left out: write the URL into the configuration"));
+        return None;
+    };
+    Some(vec![("type", kind.to_owned()), ("url", quoted(url))])
+}
+
 /// Whether an integration is told of ends: here all of a receiver are told, or none.
 fn resolved(one: &Node) -> Option<u64> {
     one.get("send_resolved").filter(|wanted| wanted.as_text() == Some("false")).map(|wanted| wanted.line)
@@ -128,6 +159,10 @@ pub(super) fn read(root: &Node, notes: &mut Notes) -> (Vec<Receiver>, Vec<Group>
                     "slack" => slack(integration, global, notes),
                     "webhook" => webhook(integration, notes),
                     "email" => mail(integration, global, notes),
+                    "opsgenie" => opsgenie(integration, global, notes),
+                    "telegram" => telegram(integration, global, notes),
+                    "discord" => hook("discord", integration, notes),
+                    "msteamsv2" => hook("msteams", integration, notes),
                     _ => {
                         notes.say(integration.line, format!("a `{key}` entry of receiver `{name}` is left out: {NO_TYPE}"));
                         continue;

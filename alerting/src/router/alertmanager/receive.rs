@@ -17,8 +17,8 @@ use crate::router::Api;
 
 /// The most alerts of one request.
 const MOST: usize = 10_000;
-/// What Go writes for a moment that is not set.
-const UNSET: &str = "0001-01-01T00:00:00Z";
+/// How a moment begins that is not set, as Go writes it.
+const UNSET: &str = "0001-01-01T00:00:00";
 
 /// `postableAlert`.
 #[derive(Debug, Deserialize)]
@@ -36,7 +36,7 @@ struct PostableAlert {
 }
 
 fn time(text: Option<&str>) -> Result<Option<Timestamp>, String> {
-    match text.filter(|text| !text.is_empty() && *text != UNSET) {
+    match text.filter(|text| !text.is_empty() && !text.starts_with(UNSET)) {
         None => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|error: model::time::TimestampError| error.to_string()),
     }
