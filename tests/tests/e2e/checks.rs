@@ -66,7 +66,7 @@ fn openssl(port: u16) -> Option<Openssl> {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    Some(Openssl { child: child, _folder: folder })
+    Some(Openssl { child, _folder: folder })
 }
 
 #[tokio::test(flavor = "multi_thread")]
