@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use model::issue::{FingerprintOwner, Issue, IssueState};
 use model::labels::{Labels, METRIC_NAME};
-use model::query::{Answer, Overlay, QueryError, QueryOptions, QueryValue, RowQuestion, Series, SeriesSample};
+use model::query::{Answer, Overlay, QueryError, QueryOptions, QueryValue, RowQuestion, SeriesSample};
 use model::severity::Severity;
 use model::state::{all, load};
 use model::time::Timestamp;
