@@ -291,6 +291,7 @@ async fn a_snoozed_alert_climbs_again_when_its_time_is_over() {
     world.pass(15).await;
     assert_eq!(triggers(), ["0s pd trigger", "120s pd trigger"], "it goes on: the ladder climbs again from its first step");
     assert_eq!(act("snooze", json!({"duration": "1m"})).await, 200);
+    world.pass(1).await;
     assert_eq!(act("snooze", json!({"duration": "4m"})).await, 200);
     world.pass(100).await;
     again().await;
