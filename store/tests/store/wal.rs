@@ -7,5 +7,7 @@ mod samples;
 mod engine;
 #[path = "wal_log.rs"]
 mod log;
+#[path = "wal_outage.rs"]
+mod outage;
 #[path = "wal_tables.rs"]
 mod tables;
