@@ -18,6 +18,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 #[derive(OpenApi)]
@@ -61,6 +62,14 @@ impl Modify for Keys {
         let components = document.components.get_or_insert_with(Default::default);
         components.add_security_scheme("key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-Api-Key"))));
         components.add_security_scheme("bearer", SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()));
+        let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let refused =
+            ResponseBuilder::new().description("No key, or one that is unknown or revoked").content("application/json", body).build();
+        for path in document.paths.paths.values_mut() {
+            for operation in [&mut path.get, &mut path.put, &mut path.post, &mut path.delete].into_iter().flatten() {
+                operation.responses.responses.insert("401".to_owned(), refused.clone().into());
+            }
+        }
     }
 }
 
