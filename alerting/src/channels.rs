@@ -1,17 +1,24 @@
-//! Every outbound client: PagerDuty, Slack, webhooks, mail, SMS. In: a [`Delivery`] and what is known of earlier attempts. Out: the
+//! Every outbound client: PagerDuty, Opsgenie, Slack, Teams, Discord, Telegram, ntfy, webhooks, mail, SMS, calls. In: a [`Delivery`] and what is known of earlier attempts. Out: the
 //! provider's id, or a [`SendError`] that says whether to try again. What a message looks like is decided by pure functions
 //! (`render` of each channel); the `Channel` around them only sends. Nothing here reads or writes state, and no error shows a secret.
 
 #[cfg(test)]
 pub(crate) mod catcher;
 pub mod config;
+pub mod discord;
+pub mod heartbeat;
 mod http;
 pub mod mail;
+pub mod msteams;
+pub mod ntfy;
+pub mod opsgenie;
 pub mod pagerduty;
 pub mod slack;
 pub mod slack_webhook;
+pub mod telegram;
 mod text;
 pub mod twilio;
+pub mod twilio_voice;
 pub mod webhook;
 
 use std::time::Duration;
@@ -172,6 +179,12 @@ pub fn open(config: &ReceiverConfig, client: &reqwest::Client) -> Result<Box<dyn
             Box::new(mail::Mail::new(mail).map_err(|problem| ReceiverError { receiver: config.name().to_owned(), problem })?)
         }
         ReceiverConfig::TwilioSms(config) => Box::new(twilio::TwilioSms::new(config, client)),
+        ReceiverConfig::TwilioVoice(config) => Box::new(twilio_voice::TwilioVoice::new(config, client)),
+        ReceiverConfig::MsTeams(config) => Box::new(msteams::MsTeams::new(config, client)),
+        ReceiverConfig::Discord(config) => Box::new(discord::Discord::new(config, client)),
+        ReceiverConfig::Telegram(config) => Box::new(telegram::Telegram::new(config, client)),
+        ReceiverConfig::Ntfy(config) => Box::new(ntfy::Ntfy::new(config, client)),
+        ReceiverConfig::Opsgenie(config) => Box::new(opsgenie::Opsgenie::new(config, client)),
     })
 }
 

@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use model::secret::Secret;
 use model::time::Span;
 use serde::{Deserialize, Serialize};
 
+use crate::channels::config::http_url;
 use crate::machine::Flapping;
+use crate::routing::config::{Known, check_intervals, check_tree};
+use crate::routing::{MaintenanceConfig, NamedIntervals, Route, RouteConfig};
 use crate::rules::Ladder;
 use crate::silence::InhibitRule;
 
@@ -30,6 +34,15 @@ pub struct Config {
     pub escalations: Vec<Ladder>,
     /// Receivers that hear of alerts without `escalation`, when they fire and when they resolve.
     pub default_receivers: Vec<String>,
+    /// The routing tree, in Alertmanager's words: whom the alerts reach whose rules name no ladder. It takes the place of
+    /// `default_receivers`.
+    pub route: Option<RouteConfig>,
+    /// Named times, for routes and maintenance windows.
+    pub time_intervals: Vec<NamedIntervals>,
+    /// Recurring maintenance windows.
+    pub maintenance: Vec<MaintenanceConfig>,
+    /// How long an alert of others fires that is sent without an end and not sent again.
+    pub resolve_timeout: Span,
     /// Alerts that mute other alerts.
     pub inhibit_rules: Vec<InhibitRule>,
     /// When an alert that comes and goes is held open; `changes: 0` turns it off.
@@ -42,8 +55,15 @@ pub struct Config {
     pub failing_after: u32,
     /// See `failing_after`: so that a short outage of the telemetry store is not told for every rule.
     pub failing_for: Span,
+    /// Rules of a group that found nothing to look at for so long raise `WatchfireRuleNoData` (severity info), one for the group;
+    /// `0s` turns it off. A rule's `no_data` can say otherwise.
+    pub no_data_after: Span,
     /// A ladder step that is later than this raises `WatchfireLadderOverdue`.
     pub ladder_overdue: Span,
+    /// A URL that is asked for every `heartbeat_interval` while Watchfire is well; none: no heartbeat.
+    pub heartbeat_url: Option<Secret>,
+    /// How often.
+    pub heartbeat_interval: Span,
     /// The ladder of Watchfire's own alerts; none: the default receivers.
     pub own_escalation: Option<String>,
 }
@@ -59,13 +79,20 @@ impl Default for Config {
             external_url: None,
             escalations: Vec::new(),
             default_receivers: Vec::new(),
+            route: None,
+            time_intervals: Vec::new(),
+            maintenance: Vec::new(),
+            resolve_timeout: Span::secs(300),
             inhibit_rules: Vec::new(),
             flapping: Flapping::default(),
             incident_wait: Span::secs(2),
             max_alerts_per_rule: 10_000,
             failing_after: 3,
             failing_for: Span::secs(30),
+            no_data_after: Span::secs(3_600),
             ladder_overdue: Span::secs(60),
+            heartbeat_url: None,
+            heartbeat_interval: Span::secs(60),
             own_escalation: None,
         }
     }
@@ -96,6 +123,7 @@ impl Config {
         for name in self.default_receivers.iter().filter(|name| !receiver_names.contains(*name)) {
             problems.push(format!("alerting.default_receivers names `{name}`, which is not configured under `receivers`"));
         }
+        problems.extend(self.check_routing(receiver_names));
         if self.evaluation_interval.0.is_zero() {
             problems.push("alerting.evaluation_interval is 0: write a duration such as 15s".to_owned());
         }
@@ -107,6 +135,10 @@ impl Config {
         }
         if self.flapping.changes >= self.flapping.evaluations && self.flapping.changes > 0 {
             problems.push("alerting.flapping.changes must be smaller than evaluations, or 0 to turn it off".to_owned());
+        }
+        problems.extend(self.heartbeat_url.as_ref().and_then(|url| http_url("alerting.heartbeat_url", url.reveal(), false)));
+        if self.heartbeat_interval < Span::secs(1) {
+            problems.push("alerting.heartbeat_interval must be at least 1s".to_owned());
         }
         if self.failing_after == 0 {
             problems.push("alerting.failing_after must be at least 1".to_owned());
@@ -123,6 +155,45 @@ impl Config {
             problems.push(format!("alerting.own_escalation names `{name}`, which is not under alerting.escalations"));
         }
         problems
+    }
+}
+
+impl Config {
+    /// What is wrong with the tree and what belongs to it. Ladders of rule files are checked with the rules.
+    fn check_routing(&self, receivers: &BTreeSet<String>) -> Vec<String> {
+        let mut problems = check_intervals(&self.time_intervals);
+        let intervals: BTreeSet<&str> = self.time_intervals.iter().map(|named| named.name.as_str()).collect();
+        if let Some(root) = &self.route {
+            problems.extend(check_tree(root, &Known { receivers, ladders: None, intervals: &intervals }));
+            if !self.default_receivers.is_empty() {
+                let said = "alerting.default_receivers and alerting.route say the same: move the receivers to route.receivers";
+                problems.push(said.to_owned());
+            }
+        }
+        for window in &self.maintenance {
+            let name = &window.name;
+            if window.matchers.0.iter().all(|matcher| matcher.matches_value("")) {
+                problems.push(format!("alerting.maintenance `{name}` would mute everything: give it `matchers`"));
+            }
+            for missing in window.time_intervals.iter().filter(|name| !intervals.contains(name.as_str())) {
+                problems.push(format!("alerting.maintenance `{name}`: `{missing}` is not under alerting.time_intervals"));
+            }
+        }
+        problems
+    }
+
+    /// Routes that name a ladder which is neither here nor in the rule files, one sentence each.
+    pub fn check_routed_ladders(&self, of_rules: &[Ladder]) -> Vec<String> {
+        let known: BTreeSet<&str> = self.escalations.iter().chain(of_rules).map(|ladder| ladder.name.as_str()).collect();
+        let root = self.route.as_ref().map(Route::root);
+        let routes = root.iter().flat_map(Route::all);
+        let mut missing: Vec<&str> = routes.filter_map(|route| route.escalation.as_deref()).filter(|name| !known.contains(name)).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        missing
+            .into_iter()
+            .map(|name| format!("alerting.route names the ladder `{name}`, which does not exist: write it under alerting.escalations"))
+            .collect()
     }
 }
 
@@ -159,6 +230,18 @@ mod tests {
             ("max_alerts_per_rule: 0", "max_alerts_per_rule"),
             ("inhibit_rules: [{ equal: [a] }]", "inhibit_rules[0]"),
             ("own_escalation: b", "own_escalation names `b`"),
+            ("route: { receivers: [pd] }\ndefault_receivers: [pd]", "say the same"),
+            ("route: { receivers: [x] }", "`x` is not configured"),
+            ("heartbeat_url: nowhere", "heartbeat_url is not a URL"),
+            ("heartbeat_interval: 0s", "heartbeat_interval"),
+            ("route: { group_wait: 1s }", "needs `receivers` or `escalation`"),
+            ("route: { receivers: [pd], matchers: [a=b] }", "for every alert"),
+            ("route: { receivers: [pd], routes: [{ mute_time_intervals: [n] }] }", "route.routes[0]: `n` is not under"),
+            ("route: { receivers: [pd], group_by: ['...', a] }", "either `...` or labels"),
+            ("route: { receivers: [pd], group_interval: 0s }", "group_interval must be at least 1s"),
+            ("time_intervals: [{ name: n, time_intervals: [{ weekdays: [freitag] }] }]", "not a weekday"),
+            ("maintenance: [{ name: m, matchers: [], time_intervals: [] }]", "would mute everything"),
+            ("maintenance: [{ name: m, matchers: [a=b], time_intervals: [n] }]", "maintenance `m`: `n`"),
         ] {
             let problems = config(text).check(&receivers);
             assert!(problems.iter().any(|problem| problem.contains(word)), "{word} in {problems:?}");

@@ -22,6 +22,7 @@ mod settle;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub mod voice;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -6,6 +6,7 @@ pub(crate) mod ask;
 mod board;
 mod group;
 mod own;
+mod rows;
 mod schedule;
 mod series;
 mod view;
@@ -231,8 +232,10 @@ impl Evaluator {
             }
         }
         let others = stage.runners.iter().filter(|other| !std::ptr::eq(&***other, runner));
-        let firing = others.flat_map(|other| firing(other.view().instances())).collect();
-        Ok(Muting { silences, inhibit_rules: self.shared.config.inhibit_rules.clone(), firing })
+        let foreign = self.shared.foreign();
+        let firing = others.flat_map(|other| firing(other.view().instances())).chain(foreign.iter().cloned()).collect();
+        let inhibit_rules = self.shared.config.inhibit_rules.clone();
+        Ok(Muting { silences, inhibit_rules, firing, routing: self.shared.routing() })
     }
 
     async fn ensure_loaded(&self, stage: &Stage, now: Timestamp, fence: Option<&Fence>) -> Result<(), StateError> {

@@ -4,7 +4,7 @@
 
 mod climb;
 mod follower;
-mod notice;
+pub(crate) mod notice;
 mod worker;
 
 use std::time::Duration;
@@ -16,8 +16,10 @@ use model::tenant::TenantId;
 use model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::routing::Hours;
 use crate::rules::Ladder;
 
+pub(crate) use climb::wake_row;
 pub use follower::LadderFollower;
 pub use worker::LadderWorker;
 
@@ -110,6 +112,9 @@ pub struct LadderRun {
     pub ladder: Ladder,
     /// Whether it is the notice to the default receivers: it has one step and is never exhausted.
     pub route: bool,
+    /// When it may climb: the hours of the route that wanted it.
+    #[serde(default)]
+    pub hours: Hours,
     /// The severity that started it.
     pub severity: Severity,
     /// One line for people.
@@ -223,6 +228,14 @@ impl LadderRun {
             None => Some(now.plus(self.last_pause())),
         };
         Some(taken)
+    }
+
+    /// The steps that are left come later, each by the same time.
+    fn wait_until(&mut self, until: Timestamp) {
+        let Some(next) = self.next_at else { return };
+        self.round_started = self.round_started.plus(until.since(next));
+        self.next_at = Some(until.max(next));
+        self.generation += 1;
     }
 
     /// Goes on where it stood.

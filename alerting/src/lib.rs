@@ -7,12 +7,16 @@ pub mod channels;
 pub mod config;
 pub mod delivery;
 pub mod evaluate;
+mod external;
+pub mod heartbeat;
 pub mod ladder;
 pub mod links;
 pub mod machine;
+pub mod matchers;
 pub mod meters;
 pub mod probe;
 pub mod router;
+pub mod routing;
 pub mod rules;
 mod shared;
 pub mod silence;
@@ -25,7 +29,7 @@ use std::sync::{Arc, RwLock};
 use model::alert::AlertProbe;
 use model::drive::{Follower, Nudge, Worker};
 use model::ids::IdSource;
-use model::query::MetricQuery;
+use model::query::{MetricQuery, RowQuery};
 use model::sink::SeriesSink;
 use model::state::StateStore;
 use model::tenant::TenantId;
@@ -36,6 +40,7 @@ pub use config::Config;
 pub use rules::{Ladder, RuleError, RuleSet};
 
 use evaluate::Evaluator;
+use routing::Routing;
 use shared::Shared;
 
 /// What alerting needs from outside.
@@ -48,6 +53,8 @@ pub struct AlertingDeps {
     pub state: Arc<dyn StateStore>,
     /// PromQL.
     pub metrics: Arc<dyn MetricQuery>,
+    /// SQL.
+    pub rows: Arc<dyn RowQuery>,
     /// Where recorded series and `ALERTS` go.
     pub series: Arc<dyn SeriesSink>,
     /// The time.
@@ -71,10 +78,27 @@ pub struct Alerting {
 impl Alerting {
     /// Builds it. Fails if the registry has its metrics already.
     pub fn new(deps: AlertingDeps) -> Result<Self, prometheus::Error> {
-        let AlertingDeps { config, rules, state, metrics, series, clock, ids, nudge, registry, tenant } = deps;
+        let AlertingDeps { config, rules, state, metrics, rows, series, clock, ids, nudge, registry, tenant } = deps;
         let rules = RwLock::new(Arc::new(rules));
+        let routing = RwLock::new(Arc::new(Routing::of(&config)));
         let meters = meters::Meters::new(&registry)?;
-        let shared = Arc::new(Shared { config, rules, state, metrics, series, clock, ids, nudge, meters, tenant });
+        let started_at = clock.now();
+        let shared = Arc::new(Shared {
+            started_at,
+            config,
+            rules,
+            routing,
+            foreign: RwLock::default(),
+            state,
+            metrics,
+            rows,
+            series,
+            clock,
+            ids,
+            nudge,
+            meters,
+            tenant,
+        });
         let evaluator = Arc::new(Evaluator::new(shared.clone()));
         Ok(Alerting { shared, evaluator })
     }
@@ -82,13 +106,19 @@ impl Alerting {
     pub fn evaluator(&self) -> Arc<Evaluator> {
         self.evaluator.clone()
     }
-    /// `alert-links` and `ladders`, in the order in which they should run.
+    /// `alert-links`, `ladders` and `routes`, in the order in which they should run.
     pub fn followers(&self) -> Vec<Arc<dyn Follower>> {
-        vec![Arc::new(links::AlertLinks), Arc::new(ladder::LadderFollower::new(self.shared.clone()))]
+        let shared = || self.shared.clone();
+        vec![Arc::new(links::AlertLinks), Arc::new(ladder::LadderFollower::new(shared())), Arc::new(routing::RouteFollower::new(shared()))]
     }
-    /// The ladder worker.
+    /// The workers of ladders and of groups.
     pub fn workers(&self) -> Vec<Arc<dyn Worker>> {
-        vec![Arc::new(ladder::LadderWorker::new(self.shared.clone()))]
+        vec![Arc::new(ladder::LadderWorker::new(self.shared.clone())), Arc::new(routing::worker::RouteWorker::new(self.shared.clone()))]
+    }
+    /// Goes on with another routing tree, other time intervals and recurring maintenance windows (checked before). Groups of routes that
+    /// are gone go where the new tree leads their alerts.
+    pub fn reroute(&self, routing: Routing) {
+        self.shared.set_routing(routing);
     }
     /// Evaluates an alert's own expression.
     pub fn probe(&self) -> Arc<dyn AlertProbe> {

@@ -41,7 +41,11 @@ impl Follower for AlertLinks {
             (EventKind::IncidentAcknowledged, _) => {
                 let by = Acknowledgement { at: event.at, by: event.actor.clone() };
                 for alert in incident().await?.map(|found| found.entity.alerts).unwrap_or_default() {
-                    change(&mut commit, state, tenant, alert, |instance| instance.alert.acknowledged = Some(by.clone())).await?;
+                    change(&mut commit, state, tenant, alert, |instance| {
+                        // Whoever took this very alert has it: a wake-up knows it by its moment.
+                        instance.alert.acknowledged.get_or_insert_with(|| by.clone());
+                    })
+                    .await?;
                 }
             }
             (EventKind::IncidentUnacknowledged, _) => {

@@ -17,7 +17,7 @@ use model::time::Timestamp;
 use model::units::Value;
 use serde::{Deserialize, Serialize};
 
-use crate::rules::{AlertRule, Thresholds};
+use crate::rules::{AlertRule, Question, Thresholds};
 
 /// How long a resolved alert is kept in memory and shown (Prometheus: `resolvedRetention`).
 pub const RESOLVED_RETENTION: Duration = Duration::from_secs(15 * 60);
@@ -36,6 +36,27 @@ pub struct Memory {
     pub thresholds: Option<Thresholds>,
     /// Label templates of the rule.
     pub rule_labels: BTreeMap<String, String>,
+    /// What is known of an alert that somebody else's rules made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<Foreign>,
+    /// What the rule asks, where that is more than the alert's `expr`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub question: Option<Question>,
+}
+
+/// An alert that came through an API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Foreign {
+    /// Without news it counts as over from then on.
+    pub ends_at: Timestamp,
+    /// When there was news.
+    pub updated_at: Timestamp,
+    /// Where its rule is shown.
+    #[serde(default)]
+    pub generator_url: String,
+    /// The sender's own key for it (PagerDuty's `dedup_key`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedup_key: Option<String>,
 }
 
 /// An alert with the machine's memory. It is what stands in the record of kind `alert`; everybody else reads the [`Alert`] in it.
@@ -291,6 +312,7 @@ fn dress(rule: &AlertRule, instance: &mut Instance, sample: &Active) {
     alert.escalation = rule.escalation.ladder(alert.severity).map(str::to_owned);
     alert.remediation.clone_from(&rule.remediation);
     instance.memory.thresholds.clone_from(&rule.thresholds);
+    instance.memory.question = Some(&rule.question).filter(|question| **question != Question::PromQl).cloned();
     instance.memory.rule_labels = rule.labels.iter().map(|(name, template)| (name.clone(), template.text().to_owned())).collect();
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use model::alert::{Alert, AlertProbe, Verdict};
+use model::query::Overlay;
 use model::state::load;
 use model::time::Timestamp;
 
@@ -39,7 +40,9 @@ impl Probe {
         Ok(AlertRule {
             key: alert.rule.clone(),
             name: alert.labels.get("alertname").unwrap_or(&alert.rule.name).to_owned(),
+            question: memory.question.unwrap_or_default(),
             expr: alert.expr.clone(),
+            no_data: Default::default(),
             hold: Default::default(),
             keep_firing_for: Default::default(),
             labels: templates.collect::<Result<_, crate::template::TemplateError>>().map_err(|error| error.to_string())?,
@@ -59,7 +62,7 @@ impl AlertProbe for Probe {
             Ok(rule) => rule,
             Err(reason) => return Verdict::Unknown { reason },
         };
-        let asked = ask::alert(&self.shared, &rule, Moment { at, overlay: &[], limit: 0 }).await;
+        let asked = ask::alert(&self.shared, &rule, Moment { at, overlay: &Overlay::default(), limit: 0 }).await;
         match asked.outcome {
             Err(reason) => Verdict::Unknown { reason },
             Ok(active) => match active.get(&alert.fingerprint) {

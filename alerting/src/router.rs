@@ -1,8 +1,10 @@
 //! The HTTP API of alerting: Prometheus's `/api/v1/rules` and `/api/v1/alerts`, and our own alerts, silences and ladders. In: requests
 //! with a `Principal` in their extensions. Out: JSON; errors are one sentence in JSON.
 
+mod alertmanager;
 mod error;
 mod own;
+mod pagerduty;
 mod prometheus;
 
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use crate::evaluate::Evaluator;
 use crate::shared::Shared;
 
 pub use error::ApiError;
+pub use pagerduty::KeyLookup;
 
 /// What the handlers need.
 pub(crate) struct Api {
@@ -29,9 +32,15 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/watchfire/v1/alerts", get(own::alerts))
         .route("/api/watchfire/v1/alerts/{id}", get(own::alert))
         .route("/api/watchfire/v1/alerts/{id}/acknowledge", post(own::acknowledge))
+        .route("/api/watchfire/v1/alerts/{id}/unacknowledge", post(own::unacknowledge))
+        .route("/api/watchfire/v1/alerts/{id}/snooze", post(own::snooze))
         .route("/api/watchfire/v1/silences", get(own::silences).post(own::create_silence))
         .route("/api/watchfire/v1/silences/{id}", delete(own::end_silence))
+        .route("/api/watchfire/v1/maintenance", get(own::maintenance).post(own::create_maintenance))
+        .route("/api/watchfire/v1/maintenance/{id}", delete(own::end_silence))
         .route("/api/watchfire/v1/ladders", get(own::ladders))
+        .route("/v2/enqueue", post(pagerduty::enqueue))
+        .merge(alertmanager::router())
         .with_state(api)
 }
 

@@ -1,9 +1,11 @@
-//! Rules: Prometheus rule files plus Watchfire's optional keys. In: file texts. Out: a checked [`RuleSet`]. Fails with a list of
+//! Rules: Prometheus rule files plus Watchfire's optional keys and sources. In: file texts. Out: a checked [`RuleSet`]. Fails with a list of
 //! sentences, each naming file, line, field and the fix; a set with errors is never used in part.
 
 mod file;
 mod folder;
 mod merge;
+mod question;
+mod sources;
 mod threshold;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::template::Template;
 
 pub use folder::read_folder;
+pub use question::{IGNORED, NoData, Question, Regressed, SqlQuestion};
 pub use threshold::{Comparison, Threshold, ThresholdError, Thresholds};
 
 /// What is wrong with a rule file.
@@ -113,8 +116,12 @@ pub struct AlertRule {
     pub key: RuleKey,
     /// The `alertname`.
     pub name: String,
-    /// PromQL.
+    /// What it asks.
+    pub question: Question,
+    /// PromQL; of other questions what people read of them.
     pub expr: String,
+    /// What it means that it finds nothing to look at.
+    pub no_data: NoData,
     /// `for`.
     pub hold: Duration,
     /// `keep_firing_for`.
@@ -140,7 +147,9 @@ pub struct RecordRule {
     pub key: RuleKey,
     /// The metric name that it records.
     pub metric: String,
-    /// PromQL.
+    /// What it asks.
+    pub question: Question,
+    /// PromQL; of other questions what people read of them.
     pub expr: String,
     /// Label templates do not exist here: plain labels to set.
     pub labels: BTreeMap<String, String>,
@@ -163,7 +172,7 @@ pub enum Rule {
     /// Raises alerts.
     Alert(Box<AlertRule>),
     /// Records series.
-    Record(RecordRule),
+    Record(Box<RecordRule>),
 }
 
 impl Rule {
@@ -179,6 +188,13 @@ impl Rule {
         match self {
             Rule::Alert(rule) => &rule.expr,
             Rule::Record(rule) => &rule.expr,
+        }
+    }
+    /// What it asks.
+    pub fn question(&self) -> &Question {
+        match self {
+            Rule::Alert(rule) => &rule.question,
+            Rule::Record(rule) => &rule.question,
         }
     }
     /// Where it stands.
@@ -223,8 +239,13 @@ impl RuleSet {
         merge::load(files)
     }
 
-    /// Checks what needs a judge: expressions by `parse` (PromQL), ladders by the configured names.
-    pub fn check(&self, parse: impl Fn(&str) -> Result<(), QueryError>, configured: &[Ladder]) -> Vec<RuleError> {
+    /// Checks what needs a judge: expressions by `parse` (PromQL), statements by `statement` (SQL), ladders by the configured names.
+    pub fn check(
+        &self,
+        parse: impl Fn(&str) -> Result<(), QueryError>,
+        statement: impl Fn(&str) -> Result<(), QueryError>,
+        configured: &[Ladder],
+    ) -> Vec<RuleError> {
         let known = |name: &str| configured.iter().chain(&self.escalations).any(|ladder| ladder.name == name);
         let mut errors = Vec::new();
         for rule in self.groups.iter().flat_map(|group| &group.rules) {
@@ -232,8 +253,18 @@ impl RuleSet {
                 let Place { file, line } = rule.place().clone();
                 errors.push(RuleError { file, line, message });
             };
-            if let Err(problem) = parse(rule.expr()) {
-                error(format!("`expr` of rule `{}` is not valid PromQL: {problem}", rule.key().name));
+            match rule.question() {
+                Question::PromQl => {
+                    if let Err(problem) = parse(rule.expr()) {
+                        error(format!("`expr` of rule `{}` is not valid PromQL: {problem}", rule.key().name));
+                    }
+                }
+                Question::Sql(asked) => {
+                    if let Some(problem) = asked.statements().find_map(|text| statement(&text).err()) {
+                        error(format!("`sql` of rule `{}` is refused: {problem}", rule.key().name));
+                    }
+                }
+                Question::Regressed(_) => {}
             }
             let Rule::Alert(alert) = rule else { continue };
             for name in alert.escalation.names().into_iter().filter(|name| !known(name)) {

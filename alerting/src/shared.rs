@@ -5,7 +5,8 @@ use std::sync::{Arc, RwLock};
 use model::drive::Nudge;
 use model::event::{Actor, Event, EventKind, Subject};
 use model::ids::{EventId, IdSource};
-use model::query::MetricQuery;
+use model::labels::Labels;
+use model::query::{MetricQuery, RowQuery};
 use model::sink::SeriesSink;
 use model::state::StateStore;
 use model::tenant::TenantId;
@@ -13,20 +14,26 @@ use model::time::{Clock, Timestamp};
 
 use crate::config::Config;
 use crate::meters::Meters;
+use crate::routing::Routing;
 use crate::rules::{Ladder, RuleSet};
 
 /// Settings, rules, ports.
 pub struct Shared {
     pub(crate) config: Config,
     pub(crate) rules: RwLock<Arc<RuleSet>>,
+    pub(crate) routing: RwLock<Arc<Routing>>,
+    /// What fires of alerts that others sent, as the last sweep on this node saw it: they mute too.
+    pub(crate) foreign: RwLock<Arc<Vec<(u64, Labels)>>>,
     pub(crate) state: Arc<dyn StateStore>,
     pub(crate) metrics: Arc<dyn MetricQuery>,
+    pub(crate) rows: Arc<dyn RowQuery>,
     pub(crate) series: Arc<dyn SeriesSink>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn IdSource>,
     pub(crate) nudge: Nudge,
     pub(crate) meters: Meters,
     pub(crate) tenant: TenantId,
+    pub(crate) started_at: Timestamp,
 }
 
 impl Shared {
@@ -43,6 +50,38 @@ impl Shared {
         match self.rules.write() {
             Ok(mut slot) => *slot = Arc::new(rules),
             Err(poisoned) => *poisoned.into_inner() = Arc::new(rules),
+        }
+    }
+
+    /// The routing tree as it stands.
+    pub(crate) fn routing(&self) -> Arc<Routing> {
+        match self.routing.read() {
+            Ok(routing) => routing.clone(),
+            Err(poisoned) => poisoned.into_inner().clone(),
+        }
+    }
+
+    /// Sets the routing tree.
+    pub(crate) fn set_routing(&self, routing: Routing) {
+        match self.routing.write() {
+            Ok(mut slot) => *slot = Arc::new(routing),
+            Err(poisoned) => *poisoned.into_inner() = Arc::new(routing),
+        }
+    }
+
+    /// What fires of alerts that others sent.
+    pub(crate) fn foreign(&self) -> Arc<Vec<(u64, Labels)>> {
+        match self.foreign.read() {
+            Ok(firing) => firing.clone(),
+            Err(poisoned) => poisoned.into_inner().clone(),
+        }
+    }
+
+    /// Remembers what fires of alerts that others sent.
+    pub(crate) fn set_foreign(&self, firing: Vec<(u64, Labels)>) {
+        match self.foreign.write() {
+            Ok(mut slot) => *slot = Arc::new(firing),
+            Err(poisoned) => *poisoned.into_inner() = Arc::new(firing),
         }
     }
 

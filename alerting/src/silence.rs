@@ -1,15 +1,20 @@
 //! Muting: silences (made by people, for a time) and inhibition (configured: one alert mutes others). In: a firing alert's labels
 //! and everything that fires. Out: what mutes it, if anything. Pure; a muted alert still fires, only nobody is told.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use model::event::Actor;
 use model::ids::SilenceId;
-use model::labels::{Labels, MatchOp, Matcher};
+use model::labels::{Labels, Matcher};
 use model::state::Entity;
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use crate::matchers::{MatcherText, MatcherTextError, Matchers};
+use crate::routing::Routing;
 
 /// A silence. State kind `silence`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +36,15 @@ pub struct Silence {
     /// Whether it is over for good: ended by hand, or put away after its end.
     #[serde(default)]
     pub over: bool,
+    /// The name of the maintenance window that it is, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<String>,
+    /// Whom Alertmanager's API was told as its author.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// When it was last changed, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<Timestamp>,
 }
 
 impl Silence {
@@ -63,65 +77,6 @@ impl Entity for Silence {
     }
 }
 
-/// A matcher in Alertmanager's text form: `severity="critical"`, `service=~"shop.*"`; quotes may be left out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct MatcherText(pub Matcher);
-
-/// A text that is no matcher.
-#[derive(Debug, thiserror::Error)]
-#[error("`{text}` is not a matcher: write a label, one of = != =~ !~, and a value, for example severity=\"critical\"{}", because.as_deref().map(|why| format!(" ({why})")).unwrap_or_default())]
-pub struct MatcherTextError {
-    text: String,
-    because: Option<String>,
-}
-
-impl std::str::FromStr for MatcherText {
-    type Err = MatcherTextError;
-    fn from_str(text: &str) -> Result<Self, MatcherTextError> {
-        let fail = |because: Option<String>| MatcherTextError { text: text.to_owned(), because };
-        let at = text.find(['=', '!']).ok_or_else(|| fail(None))?;
-        let (name, rest) = (text[..at].trim(), &text[at..]);
-        let words = [("=~", MatchOp::Regex), ("!~", MatchOp::NotRegex), ("!=", MatchOp::NotEqual), ("=", MatchOp::Equal)];
-        let (op, value) =
-            words.into_iter().find_map(|(word, op)| rest.strip_prefix(word).map(|rest| (op, rest.trim()))).ok_or_else(|| fail(None))?;
-        let named = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':'));
-        let value = match value.strip_prefix('"') {
-            Some(quoted) => serde_json::from_str::<String>(&format!("\"{quoted}")).map_err(|_| fail(None))?,
-            None => value.to_owned(),
-        };
-        if !named {
-            return Err(fail(None));
-        }
-        Matcher::new(name, op, &value).map(MatcherText).map_err(|error| fail(Some(error.to_string())))
-    }
-}
-
-impl TryFrom<String> for MatcherText {
-    type Error = MatcherTextError;
-    fn try_from(text: String) -> Result<Self, MatcherTextError> {
-        text.parse()
-    }
-}
-
-impl fmt::Display for MatcherText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let op = match self.0.op {
-            MatchOp::Equal => "=",
-            MatchOp::NotEqual => "!=",
-            MatchOp::Regex => "=~",
-            MatchOp::NotRegex => "!~",
-        };
-        write!(f, "{}{op}{:?}", self.0.name, self.0.value)
-    }
-}
-
-impl From<MatcherText> for String {
-    fn from(matcher: MatcherText) -> String {
-        matcher.to_string()
-    }
-}
-
 /// While an alert fires that matches `source_matchers`, alerts that match `target_matchers` and have the same values for the
 /// labels in `equal` are muted (Alertmanager's inhibition rule).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -140,6 +95,10 @@ fn all_match(matchers: &[MatcherText], labels: &Labels) -> bool {
 }
 
 impl InhibitRule {
+    fn key<'a>(&self, labels: &'a Labels) -> Vec<&'a str> {
+        self.equal.iter().map(|label| labels.get(label).unwrap_or("")).collect()
+    }
+
     /// Whether a firing alert mutes another. An alert that matches both sides is not muted by one that does so too.
     fn mutes(&self, source: &Labels, target: &Labels) -> bool {
         let both_sides = all_match(&self.source_matchers, target);
@@ -150,11 +109,65 @@ impl InhibitRule {
     }
 }
 
+/// What mutes an alert.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mute {
+    /// A silence.
+    Silence {
+        /// Which.
+        id: SilenceId,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A planned maintenance window.
+    Planned {
+        /// Which.
+        id: SilenceId,
+        /// What it is called.
+        name: String,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A recurring maintenance window.
+    Window {
+        /// What it is called.
+        name: String,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Another alert.
+    Inhibited {
+        /// Its labels.
+        source: Labels,
+    },
+}
+
+impl fmt::Display for Mute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mute::Silence { id, until } => write!(f, "silence {id} until {until}"),
+            Mute::Planned { name, until, .. } | Mute::Window { name, until } => write!(f, "maintenance {name} until {until}"),
+            Mute::Inhibited { source } => write!(f, "alert {}", source.get("alertname").unwrap_or("without a name")),
+        }
+    }
+}
+
+impl From<&Silence> for Mute {
+    fn from(silence: &Silence) -> Self {
+        match &silence.maintenance {
+            Some(name) => Mute::Planned { id: silence.id, name: name.clone(), until: silence.ends_at },
+            None => Mute::Silence { id: silence.id, until: silence.ends_at },
+        }
+    }
+}
+
 /// Everything that may mute, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Muting {
-    /// Live silences.
+    /// Live silences and planned maintenance windows.
     pub silences: Vec<Silence>,
+    /// Recurring maintenance windows.
+    pub routing: Arc<Routing>,
     /// Inhibition rules.
     pub inhibit_rules: Vec<InhibitRule>,
     /// What fires: fingerprint and labels.
@@ -162,14 +175,47 @@ pub struct Muting {
 }
 
 impl Muting {
-    /// What mutes this alert now: `silence sil_...` or `alert <name>`.
-    pub fn by(&self, fingerprint: u64, labels: &Labels, now: Timestamp) -> Option<String> {
+    /// What mutes this alert now: `silence sil_... until ...`, `maintenance <name> until ...` or `alert <name>`.
+    pub fn by(&self, fingerprint: u64, labels: &Labels, now: Timestamp) -> Option<Mute> {
         if let Some(silence) = self.silences.iter().find(|silence| silence.mutes(labels, now)) {
-            return Some(format!("silence {}", silence.id));
+            return Some(silence.into());
+        }
+        if let Some(window) = self.routing.maintained(labels, now) {
+            return Some(window);
         }
         let others = || self.firing.iter().filter(|(other, _)| *other != fingerprint);
         let source = self.inhibit_rules.iter().find_map(|rule| others().find(|(_, source)| rule.mutes(source, labels)))?;
-        Some(format!("alert {}", source.1.get("alertname").unwrap_or("without a name")))
+        Some(Mute::Inhibited { source: source.1.clone() })
+    }
+}
+
+/// Inhibition for many alerts at once: the sources of every rule, found by the labels that must be equal.
+pub struct Inhibition<'a> {
+    rules: Vec<(&'a InhibitRule, Sources<'a>)>,
+}
+
+/// Alerts that may mute, by the labels that must be equal.
+type Sources<'a> = HashMap<Vec<&'a str>, Vec<&'a (u64, Labels)>>;
+
+impl<'a> Inhibition<'a> {
+    /// Over what fires.
+    pub fn over(rules: &'a [InhibitRule], firing: &'a [(u64, Labels)]) -> Self {
+        let indexed = rules.iter().map(|rule| {
+            let mut sources = Sources::new();
+            for source in firing.iter().filter(|(_, labels)| all_match(&rule.source_matchers, labels)) {
+                sources.entry(rule.key(&source.1)).or_default().push(source);
+            }
+            (rule, sources)
+        });
+        Inhibition { rules: indexed.collect() }
+    }
+
+    /// The first alert that mutes this one.
+    pub fn by(&self, fingerprint: u64, labels: &Labels) -> Option<&'a (u64, Labels)> {
+        self.rules.iter().find_map(|(rule, sources)| {
+            let candidates = sources.get(&rule.key(labels))?;
+            candidates.iter().find(|(other, source)| *other != fingerprint && rule.mutes(source, labels)).copied()
+        })
     }
 }
 
@@ -179,22 +225,6 @@ mod tests {
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
         pairs.iter().copied().collect()
-    }
-
-    #[test]
-    fn matchers_read_alertmanagers_text() {
-        for (text, back) in [
-            ("severity=critical", "severity=\"critical\""),
-            ("severity=\"critical\"", "severity=\"critical\""),
-            ("service =~ shop.*", "service=~\"shop.*\""),
-            ("a!=\"b=c\"", "a!=\"b=c\""),
-            ("a!~b", "a!~\"b\""),
-        ] {
-            assert_eq!(text.parse::<MatcherText>().unwrap().to_string(), back, "{text}");
-        }
-        for bad in ["severity", "=x", "a=~(", "a=\"b"] {
-            assert!(bad.parse::<MatcherText>().unwrap_err().to_string().contains("is not a matcher"), "{bad}");
-        }
     }
 
     #[test]
@@ -208,9 +238,14 @@ mod tests {
             (labels(&[("severity", "critical"), ("service", "a")]), labels(&[("severity", "warning"), ("service", "a")]));
         let other = labels(&[("severity", "warning"), ("service", "b")]);
         let firing = vec![(1, critical.clone()), (2, critical.clone()), (3, warning.clone())];
-        let muting = Muting { silences: Vec::new(), inhibit_rules: vec![rule], firing };
+        let muting = Muting { inhibit_rules: vec![rule], firing, ..Muting::default() };
         assert_eq!(muting.by(1, &critical, Timestamp::EPOCH), None);
-        assert!(muting.by(3, &warning, Timestamp::EPOCH).is_some());
+        assert_eq!(muting.by(3, &warning, Timestamp::EPOCH).unwrap().to_string(), "alert without a name");
         assert_eq!(muting.by(4, &other, Timestamp::EPOCH), None);
+        let index = Inhibition::over(&muting.inhibit_rules, &muting.firing);
+        for (fingerprint, labels) in [(1, &critical), (3, &warning), (4, &other)] {
+            let expected = muting.by(fingerprint, labels, Timestamp::EPOCH).is_some();
+            assert_eq!(index.by(fingerprint, labels).is_some(), expected, "{labels}");
+        }
     }
 }

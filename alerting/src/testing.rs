@@ -5,4 +5,4 @@ mod incidents;
 mod world;
 
 pub(crate) use model::testing::Memory;
-pub(crate) use world::{World, labels};
+pub(crate) use world::{World, Written as Kept, labels};

@@ -2,6 +2,8 @@
 //! and the log. Checks on the way what must hold whatever comes: memory that was reserved is given back, a refusal is one line.
 //! Compiled with the feature `fuzzing` only. Panics: where something does not hold.
 
+mod processing;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,8 @@ use crate::statsd::aggregate::Aggregator;
 use crate::statsd::line::parse;
 use crate::syslog::framing::Framer;
 use crate::{Collector, Config, StatsdConfig, fluent, scrape, syslog};
+
+pub use processing::Redaction;
 
 /// When all bodies arrive: 2026-03-01T00:00:00Z.
 const NOW: Timestamp = Timestamp::from_nanos(1_772_323_200_000_000_000);

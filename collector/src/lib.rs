@@ -5,6 +5,7 @@
 //! the sink is acknowledged. Everything between the body and the blocks is pure and runs off the async threads.
 
 mod admission;
+pub mod checks;
 mod columns;
 mod config;
 mod decode;

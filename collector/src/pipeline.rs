@@ -10,7 +10,7 @@ pub(crate) mod cardinality;
 pub(crate) mod condition;
 mod config;
 pub mod dry_run;
-mod hash;
+pub(crate) mod hash;
 pub(crate) mod patterns;
 pub(crate) mod rates;
 mod record;

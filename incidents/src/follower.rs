@@ -97,7 +97,8 @@ impl Follower for IncidentFollower {
             EventKind::AlertUnmuted => self.alert_unmuted(&scene).await,
             EventKind::AlertSeverityChanged { to, .. } => self.severity_changed(&scene, *to).await,
             EventKind::AlertResolved { .. } => self.alert_resolved(&scene).await,
-            EventKind::AlertAcknowledged => self.alert_acknowledged(&scene).await,
+            EventKind::AlertAcknowledged => self.alert_taken(&scene, IncidentStatus::Open, &Command::Acknowledge).await,
+            EventKind::AlertUnacknowledged { .. } => self.alert_taken(&scene, IncidentStatus::Acknowledged, &Command::Unacknowledge).await,
             EventKind::RepairStarted { run, .. } => self.repair_started(&scene, *run).await,
             EventKind::RepairFinished { run, remediation, outcome } => self.repair_finished(&scene, *run, remediation, outcome).await,
             EventKind::ChatChannelOpened { receiver, channel, name } => {
@@ -302,11 +303,12 @@ impl IncidentFollower {
         self.quiet(scene, incident, version, Vec::new())
     }
 
-    async fn alert_acknowledged(&self, scene: &Scene<'_>) -> Result<Commit, StateError> {
+    /// Somebody took one of its alerts, or gave it back: the same happens to the incident.
+    async fn alert_taken(&self, scene: &Scene<'_>, from: IncidentStatus, command: &Command) -> Result<Commit, StateError> {
         match scene.incident().await? {
-            Some(Versioned { entity, version }) if entity.status == IncidentStatus::Open => {
+            Some(Versioned { entity, version }) if entity.status == from => {
                 let actor = &scene.event.event.actor;
-                let Ok(decision) = decide(&entity, &Command::Acknowledge, scene.now, actor) else { return Ok(Commit::at(scene.now)) };
+                let Ok(decision) = decide(&entity, command, scene.now, actor) else { return Ok(Commit::at(scene.now)) };
                 let alert = scene.event.event.subject.alert;
                 let change = Change { incident: &decision.incident, expect: Expect::Version(version), actor, alert, now: scene.now };
                 let mut commit = Commit::at(scene.now);

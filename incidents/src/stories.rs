@@ -312,6 +312,14 @@ async fn an_acknowledged_alert_acknowledges_its_incident() {
     let incident = world.incident(1).await;
     assert_eq!(incident.status, IncidentStatus::Acknowledged);
     assert_eq!(incident.acknowledged.unwrap().by.to_string(), "U1 (slack)");
+    // Given back, or snoozed and over: the incident is nobody's again, and its ladders climb.
+    let reason = "it was snoozed until now".to_owned();
+    let mut commit = Commit::at(world.now());
+    commit.event(world.event(Subject::alert(alert, None), EventKind::AlertUnacknowledged { reason }));
+    world.state.commit(commit).await.unwrap();
+    world.settle().await.unwrap();
+    let incident = world.incident(1).await;
+    assert_eq!((incident.status, incident.acknowledged), (IncidentStatus::Open, None));
 }
 
 /// Ends the process after every single commit of the story in turn; the story must end the same each time.

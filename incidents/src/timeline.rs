@@ -87,6 +87,7 @@ pub fn text(names: &BTreeMap<AlertId, String>, event: &Event) -> String {
             | EventKind::AlertSeverityChanged { .. }
             | EventKind::AlertResolved { .. }
             | EventKind::AlertAcknowledged
+            | EventKind::AlertUnacknowledged { .. }
             | EventKind::AlertMuted { .. }
             | EventKind::AlertUnmuted
             | EventKind::IncidentAlertAttached { .. }
@@ -116,6 +117,7 @@ pub fn sentence(kind: &EventKind) -> String {
         }
         EventKind::AlertResolved { value } => format!("the alert is over (last value {value})"),
         EventKind::AlertAcknowledged => "the alert was acknowledged".to_owned(),
+        EventKind::AlertUnacknowledged { reason } => format!("nobody has the alert any more: {reason}"),
         EventKind::AlertMuted { by } => format!("the alert was muted by {by}"),
         EventKind::AlertUnmuted => "the alert is no longer muted".to_owned(),
         EventKind::RuleUnknown { rule, error } => format!("rule {} cannot be evaluated, its alerts are held: {error}", rule.name),

@@ -112,6 +112,7 @@ impl Writer {
             | EventKind::AlertSeverityChanged { .. }
             | EventKind::AlertResolved { .. }
             | EventKind::AlertAcknowledged
+            | EventKind::AlertUnacknowledged { .. }
             | EventKind::AlertMuted { .. }
             | EventKind::AlertUnmuted
             | EventKind::RuleUnknown { .. }

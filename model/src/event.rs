@@ -169,6 +169,11 @@ pub enum EventKind {
     },
     /// Somebody took an alert that has no incident.
     AlertAcknowledged,
+    /// They gave it back, or the time ran out for which they had put it off.
+    AlertUnacknowledged {
+        /// `given back`, `snoozed until ...`
+        reason: String,
+    },
     /// A silence or inhibition began to mute a firing alert.
     AlertMuted {
         /// By what.

@@ -1,12 +1,13 @@
 //! The ports that questions go through: PromQL over series, SQL over everything. `store` implements both.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::labels::Labels;
+use crate::labels::{Labels, METRIC_NAME, MatchOp, Matcher};
 use crate::tenant::TenantId;
 use crate::time::Timestamp;
 
@@ -122,6 +123,44 @@ pub enum QueryError {
     Unavailable(String),
 }
 
+/// Series that are not stored yet and yet count, by name. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Overlay(Arc<BTreeMap<String, Vec<Series>>>);
+
+impl Overlay {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that all matchers match.
+    pub fn matching(&self, matchers: &[Matcher]) -> Vec<&Series> {
+        let name = matchers.iter().find(|matcher| matcher.name == METRIC_NAME && matcher.op == MatchOp::Equal);
+        let all = match name {
+            Some(matcher) => self.0.get(&matcher.value).into_iter().flatten().collect::<Vec<_>>(),
+            None => self.0.values().flatten().collect(),
+        };
+        all.into_iter().filter(|series| matchers.iter().all(|matcher| matcher.matches(&series.labels))).collect()
+    }
+}
+
+impl Extend<Series> for Overlay {
+    fn extend<I: IntoIterator<Item = Series>>(&mut self, series: I) {
+        let all = Arc::make_mut(&mut self.0);
+        for one in series {
+            all.entry(one.labels.get(METRIC_NAME).unwrap_or_default().to_owned()).or_default().push(one);
+        }
+    }
+}
+
+impl FromIterator<Series> for Overlay {
+    fn from_iter<I: IntoIterator<Item = Series>>(series: I) -> Self {
+        let mut all = Overlay::default();
+        all.extend(series);
+        all
+    }
+}
+
 /// Limits and extras of one evaluation.
 #[derive(Clone, Debug)]
 pub struct QueryOptions {
@@ -130,12 +169,12 @@ pub struct QueryOptions {
     /// How far back an instant selector looks (Prometheus: 5 min).
     pub lookback: Duration,
     /// Series that are not stored yet and yet count (results of earlier rules of the same group and cycle).
-    pub overlay: Vec<Series>,
+    pub overlay: Overlay,
 }
 
 impl Default for QueryOptions {
     fn default() -> Self {
-        QueryOptions { timeout: Duration::from_secs(30), lookback: Duration::from_secs(300), overlay: Vec::new() }
+        QueryOptions { timeout: Duration::from_secs(30), lookback: Duration::from_secs(300), overlay: Overlay::default() }
     }
 }
 
@@ -265,6 +304,50 @@ pub struct SqlAnswer {
 pub trait SqlQuery: Send + Sync {
     /// Runs one SELECT under the tenant's guard; `format` is a ClickHouse format name (`JSON`, `TSVWithNames`, ...).
     async fn sql(&self, tenant: &TenantId, statement: &str, format: &str, timeout: Duration) -> Result<SqlAnswer, QueryError>;
+}
+
+/// A rule's question in SQL: one SELECT that names the time it looks at by `{from}` and `{to}`.
+#[derive(Clone, Copy, Debug)]
+pub struct RowQuestion<'a> {
+    /// The statement; every `{from}` and `{to}` becomes an expression of type `DateTime64(9)`.
+    pub statement: &'a str,
+    /// What `{from}` is.
+    pub from: Timestamp,
+    /// What `{to}` is.
+    pub to: Timestamp,
+    /// Give up after this time.
+    pub timeout: Duration,
+    /// The most rows; an answer with more is an error.
+    pub limit: usize,
+}
+
+/// One value of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// NULL.
+    Nothing,
+    /// A number; those that are not finite stand as they are.
+    Number(f64),
+    /// Anything else, as text.
+    Text(String),
+}
+
+/// A table.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// Names of the columns, in order.
+    pub columns: Vec<String>,
+    /// Each as long as `columns`.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// SQL for rules: read-only, over one tenant's telemetry, within a time.
+#[async_trait]
+pub trait RowQuery: Send + Sync {
+    /// Runs one statement under the tenant's guard.
+    async fn rows(&self, tenant: &TenantId, question: &RowQuestion<'_>) -> Result<Rows, QueryError>;
+    /// Checks a statement without running it: the guard's rules, and that `{from}` and `{to}` stand in it as values.
+    fn check(&self, statement: &str) -> Result<(), QueryError>;
 }
 
 /// The newest stored row per signal: liveness is the age of data, not of a process.

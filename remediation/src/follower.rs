@@ -65,6 +65,7 @@ impl Follower for RepairFollower {
             | EventKind::AlertSeverityChanged { .. }
             | EventKind::AlertResolved { .. }
             | EventKind::AlertAcknowledged
+            | EventKind::AlertUnacknowledged { .. }
             | EventKind::AlertMuted { .. }
             | EventKind::AlertUnmuted
             | EventKind::RuleUnknown { .. }

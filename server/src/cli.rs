@@ -100,6 +100,9 @@ pub enum Command {
     /// Silence alerts for a while, list or end silences.
     #[command(subcommand)]
     Silence(SilenceCommand),
+    /// Plan maintenance windows: alerts in them are recorded and shown, and page nobody.
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
     /// The postmortem draft of an incident, as Markdown.
     Postmortem {
         /// Number or id.
@@ -180,6 +183,19 @@ pub enum IncidentCommand {
         /// Number or id.
         incident: String,
     },
+    /// Give it back: ladders climb again.
+    Unack {
+        /// Number or id.
+        incident: String,
+    },
+    /// Take it for a time; if it goes on then, ladders climb again.
+    Snooze {
+        /// Number or id.
+        incident: String,
+        /// For how long.
+        #[arg(long = "for", default_value = "1h")]
+        duration: model::time::Span,
+    },
     /// It is over.
     Resolve {
         /// Number or id.
@@ -194,6 +210,35 @@ pub enum IncidentCommand {
         incident: String,
         /// The text.
         text: String,
+    },
+}
+
+/// What to do with maintenance windows.
+#[derive(Debug, Subcommand)]
+pub enum MaintenanceCommand {
+    /// Plan a window for alerts that match all of these.
+    Add {
+        /// What it is called.
+        name: String,
+        /// `name=value`, `name!=value`, `name=~pattern`, `name!~pattern`.
+        #[arg(required = true)]
+        matchers: Vec<String>,
+        /// When it begins, as RFC 3339 (2026-03-01T22:00:00Z); without it, now.
+        #[arg(long)]
+        from: Option<model::time::Timestamp>,
+        /// How long it lasts.
+        #[arg(long = "for", default_value = "1h")]
+        duration: model::time::Span,
+        /// Why.
+        #[arg(long, short = 'm', default_value = "")]
+        comment: String,
+    },
+    /// The windows: planned ones and those of the configuration.
+    List,
+    /// End a planned one.
+    End {
+        /// Its id.
+        id: String,
     },
 }
 

@@ -30,6 +30,8 @@ pub struct Config {
     pub pipeline: collector::pipeline::Config,
     /// Targets that are asked for their metrics.
     pub scrape: collector::scrape::Config,
+    /// Health checks.
+    pub checks: collector::checks::Config,
     /// Rules and ladders.
     pub alerting: alerting::Config,
     /// Where notifications go.
@@ -125,11 +127,13 @@ pub struct QuerySettings {
     pub memory: ByteCount,
     /// Answers of range queries, kept for when they are asked again; 0: none.
     pub cache: ByteCount,
+    /// The newest samples, kept in memory; 0: none.
+    pub head: ByteCount,
 }
 
 impl Default for QuerySettings {
     fn default() -> Self {
-        QuerySettings { memory: ByteCount(1 << 30), cache: ByteCount(64 << 20) }
+        QuerySettings { memory: ByteCount(1 << 30), cache: ByteCount(64 << 20), head: ByteCount(256 << 20) }
     }
 }
 
@@ -337,6 +341,7 @@ impl Config {
         problems.extend(self.collector.check().err().map(|error| format!("collector: {error}")));
         problems.extend(collector::pipeline::Pipeline::new(&self.pipeline).err().into_iter().flatten().map(|problem| problem.to_string()));
         problems.extend(self.scrape.problems());
+        problems.extend(self.checks.problems());
         problems.extend(crate::observe::Spans::parse(&self.observe.spans).err());
         problems.extend(self.storage.clickhouse.problems());
         if self.storage.finished_work < Span::secs(86_400) {

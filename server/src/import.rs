@@ -1,6 +1,6 @@
-//! Takes over what Prometheus and Alertmanager are configured with. In: rule files and an `alertmanager.yml` as text. Out: rule files
-//! (as they are, each alert with the ladder that the routing tree leads it to), a configuration, and a note with its line for
-//! everything that has no counterpart: nothing is dropped in silence. Pure. A file that cannot be read is an error.
+//! Takes over what Prometheus and Alertmanager are configured with. In: rule files and an `alertmanager.yml` as text. Out: the rule files
+//! as they are, a configuration with the same routing tree, and a note with its line for everything that has no counterpart: nothing is
+//! dropped in silence. Pure. A file that cannot be read is an error.
 
 mod alerts;
 mod matchers;
@@ -78,12 +78,12 @@ pub fn import(files: &[(String, String)]) -> Imported {
     }
     let plan = manager.as_ref().map(|(file, tree): &(&str, Node)| {
         let mut notes = tree::Notes::new(file);
-        let plan = routes::plan(file, tree, &mut notes);
+        let plan = routes::plan(tree, &mut notes);
         imported.notes.append(&mut notes.into_notes());
         plan
     });
-    let taken = alerts::take(&rules, plan.as_ref(), &mut imported);
-    imported.config = write::config(plan.as_ref(), &taken, &imported.notes);
+    alerts::take(&rules, &mut imported);
+    imported.config = write::config(plan.as_ref(), &imported.notes);
     imported
 }
 

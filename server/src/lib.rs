@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod health;
+mod heartbeat;
 pub mod import;
 pub mod listen;
 pub mod load;

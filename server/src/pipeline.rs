@@ -10,6 +10,7 @@ use std::time::Duration;
 use alerting::delivery::DeliveryWorker;
 use alerting::{Alerting, AlertingDeps, RuleSet};
 use anyhow::Context;
+use collector::checks::Checker;
 use collector::pipeline::Pipeline;
 use collector::scrape::Scraper;
 use collector::{Collector, Sockets};
@@ -20,11 +21,12 @@ use incidents::issues::Issues;
 use model::drive::{Follower, Nudge, Worker};
 use model::fingerprint::Rules;
 use model::ids::{IdSource, RandomIds};
-use model::query::{Freshness, MetricCatalog, MetricQuery};
+use model::query::{Freshness, MetricCatalog, MetricQuery, QueryError};
 use model::sink::TelemetrySink;
 use model::state::{Fence, StateStore};
 use model::tenant::TenantId;
 use model::time::{Clock, SystemClock};
+use model::units::ByteCount;
 use prometheus::Registry;
 use remediation::Remediation;
 use store::clickhouse::ClickHouse;
@@ -34,10 +36,14 @@ use store::engine::supervisor::{Supervisor, SupervisorConfig};
 use store::errors::ClickHouseErrors;
 use store::evidence::ClickHouseEvidence;
 use store::promql::PromQl;
-use store::promql::arrivals::{Arrivals, Watched};
+use store::promql::arrivals::{Arrivals, Lag, Watched};
 use store::promql::cache::Cache;
 use store::promql::clickhouse::ClickHouseSource;
-use store::sql::GuardedSql;
+use store::promql::head::Head;
+use store::promql::head::fill::Filler;
+use store::promql::head::source::HeadSource;
+use store::promql::source::SeriesSource;
+use store::sql::{GuardedSql, RuleSql, check_question};
 use store::state::{PostgresState, SqliteState};
 use store::wal::{Wal, WalSeries, WalSeriesConfig};
 use tokio::sync::watch;
@@ -50,6 +56,7 @@ use crate::access::{Access, guard};
 use crate::arrival::Arrival;
 use crate::config::Config;
 use crate::health::{EngineProbe, StateProbe, WalProbe};
+use crate::heartbeat::{self, Pulse};
 use crate::listen::{self, Addresses};
 use crate::maintenance::{self, Maintenance};
 use crate::observe::queries::Traced;
@@ -101,6 +108,10 @@ pub async fn open_state(config: &Config, data_dir: &Path, node: &str) -> anyhow:
 /// The rules of the configured folder and the configured ladders, checked against the configuration. One line for each problem.
 pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet, Vec<String>> {
     let Some(folder) = &config.alerting.rules else {
+        let problems = config.alerting.check_routed_ladders(&[]);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         return Ok(RuleSet { escalations: config.alerting.escalations.clone(), ..RuleSet::default() });
     };
     let folder = config_file.and_then(Path::parent).map_or_else(|| folder.clone(), |beside| beside.join(folder));
@@ -108,7 +119,7 @@ pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet
     let files = alerting::rules::read_folder(&folder).map_err(|error| vec![error.to_string()])?;
     let mut rules = RuleSet::load(files).map_err(lines)?;
     let parser = PromQl::new(Arc::new(store::promql::memory::MemorySource::new()));
-    let mut problems = lines(rules.check(|expr| parser.check(expr), &config.alerting.escalations));
+    let mut problems = lines(rules.check(|expr| parser.check(expr), statements(config), &config.alerting.escalations));
     let remediations: BTreeSet<&str> = config.remediation.remediations.iter().map(|plan| plan.name.as_str()).collect();
     for rule in rules.groups.iter().flat_map(|group| &group.rules) {
         let alerting::rules::Rule::Alert(alert) = rule else { continue };
@@ -120,9 +131,22 @@ pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet
             ));
         }
     }
+    problems.extend(config.alerting.check_routed_ladders(&rules.escalations));
+    let receivers: BTreeSet<String> = config.receivers.iter().map(|receiver| receiver.name().to_owned()).collect();
+    for problem in alerting::config::check_ladders(rules.escalations.iter(), &receivers) {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
     // The configured ladders travel with the rules, so that both are exchanged at once.
     rules.escalations.splice(0..0, config.alerting.escalations.iter().cloned());
     if problems.is_empty() { Ok(rules) } else { Err(problems) }
+}
+
+/// What says whether a statement of a rule may be run.
+pub(crate) fn statements(config: &Config) -> impl Fn(&str) -> Result<(), QueryError> {
+    let database = database(config);
+    move |statement| check_question(statement, &database)
 }
 
 /// The database's name without what would end its quotes.
@@ -138,7 +162,7 @@ fn visitors(config: &Config, data_dir: &Path) -> Option<UsersFile> {
 }
 
 /// ClickHouse: the embedded engine, started and supervised, or a server.
-async fn open_clickhouse(
+pub(crate) async fn open_clickhouse(
     config: &Config,
     data_dir: &Path,
     executable: PathBuf,
@@ -192,27 +216,51 @@ fn node_name(data_dir: &Path, ids: &dyn IdSource) -> anyhow::Result<String> {
 /// is for inserts.
 const TURNS: (usize, usize) = (3, 2);
 
-/// PromQL for people, PromQL for rules (with turns of its own, so that no dashboard delays an alert), and the way into the log.
-fn queries(
-    config: &Config,
-    clickhouse: &ClickHouse,
-    wal: &Wal,
-    clock: &Arc<dyn Clock>,
-    registry: &Registry,
-) -> anyhow::Result<(PromQl, PromQl, Arc<dyn TelemetrySink>)> {
+/// Who asks the store.
+struct Queries {
+    /// For people.
+    promql: PromQl,
+    /// For rules: with turns of its own, so that no dashboard delays an alert.
+    for_rules: PromQl,
+    /// The way into the log.
+    sink: Arc<dyn TelemetrySink>,
+    /// Reads the newest samples into memory.
+    filler: Option<Filler>,
+}
+
+fn queries(config: &Config, clickhouse: &ClickHouse, wal: &Wal, clock: &Arc<dyn Clock>, registry: &Registry) -> anyhow::Result<Queries> {
     let settings = &config.storage.queries;
-    let source = |turns| Arc::new(ClickHouseSource::new(clickhouse.client()).with_memory(settings.memory.0).with_turns(turns));
-    let promql = PromQl::new(source(TURNS.0)).with_metrics(registry)?;
-    let for_rules = promql.apart(source(TURNS.1), 20);
     let is_alone = config.storage.postgres_url.is_none() && config.storage.clickhouse.url.is_none();
-    let sink: Arc<dyn TelemetrySink> = Arc::new(wal.clone());
-    if !is_alone || settings.cache.0 == 0 {
-        return Ok((promql, for_rules, sink));
+    let bytes = |count: ByteCount| usize::try_from(count.0).unwrap_or(usize::MAX);
+    let lag = || -> Lag {
+        let log = wal.clone();
+        Box::new(move || log.health().lag)
+    };
+    let head = (is_alone && settings.head.0 > 0).then(|| Head::new(bytes(settings.head), registry).map(Arc::new)).transpose()?;
+    let source = |turns| -> Arc<dyn SeriesSource> {
+        let store = Arc::new(ClickHouseSource::new(clickhouse.client()).with_memory(settings.memory.0).with_turns(turns));
+        match &head {
+            Some(head) => Arc::new(HeadSource::new(head.clone(), store)),
+            None => store,
+        }
+    };
+    let mut promql = PromQl::new(source(TURNS.0)).with_metrics(registry)?;
+    let for_rules = promql.apart(source(TURNS.1), 20);
+    let mut cache = None;
+    if is_alone && settings.cache.0 > 0 {
+        let kept = Arc::new(Cache::new(Arrivals::new(clock.clone(), lag()), bytes(settings.cache), registry)?);
+        promql = promql.with_cache(kept.clone());
+        cache = Some(kept);
     }
-    let log = wal.clone();
-    let arrivals = Arrivals::new(clock.clone(), Box::new(move || log.health().lag));
-    let cache = Arc::new(Cache::new(arrivals, usize::try_from(settings.cache.0).unwrap_or(usize::MAX), registry)?);
-    Ok((promql.with_cache(cache.clone()), for_rules, Arc::new(Watched::new(sink, cache))))
+    let filler = head.clone().map(|head| Filler::new(head, clickhouse.client(), clock.clone(), lag()));
+    let sink: Arc<dyn TelemetrySink> = Arc::new(Watched::new(Arc::new(wal.clone()), cache, head));
+    Ok(Queries { promql, for_rules, sink, filler })
+}
+
+async fn fill(filler: Option<Filler>, stop: CancellationToken) {
+    if let Some(filler) = filler {
+        stop.run_until_cancelled(filler.run()).await;
+    }
 }
 
 async fn first_key(config: &Config, state: &dyn StateStore, ids: &dyn IdSource) -> anyhow::Result<()> {
@@ -277,7 +325,7 @@ pub async fn start(
         open_clickhouse(&config, &data_dir, executable, library, visitors.as_ref(), clock.clone(), &registry).await?;
     addresses.sql = engine.as_ref().and_then(|engine| engine.status().tcp);
     registry.register(Box::new(Processes::new(engine.clone())?))?;
-    let (promql, for_rules, sink) = queries(&config, &clickhouse, &wal, &clock, &registry)?;
+    let Queries { promql, for_rules, sink, filler } = queries(&config, &clickhouse, &wal, &clock, &registry)?;
     let promql = Arc::new(promql);
     let metrics: Arc<dyn MetricQuery> = Arc::new(Traced(promql.clone()));
     let for_rules: Arc<dyn MetricQuery> = Arc::new(Traced(Arc::new(for_rules)));
@@ -293,6 +341,7 @@ pub async fn start(
     wal.start_writer(Arc::new(clickhouse.clone()));
     collector.set_error_rules(Rules::new(&config.errors.rules).map_err(|problems| anyhow::anyhow!(problems.join("\n")))?);
     let scraper = Scraper::new(&config.scrape, beside(config_file.as_deref()), &node, collector.clone(), &registry)?;
+    let checker = Checker::new(&config.checks, &node, series.clone(), clock.clone(), &registry)?;
     let public_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{}", addresses.http));
     let alerting_config = alerting::Config {
         external_url: config.alerting.external_url.clone().or(Some(public_url.clone())),
@@ -304,6 +353,7 @@ pub async fn start(
         rules,
         state: state.clone(),
         metrics: for_rules,
+        rows: Arc::new(RuleSql::new(clickhouse.client(), &config.storage.clickhouse.database)),
         series: series.clone(),
         clock: clock.clone(),
         ids: ids.clone(),
@@ -332,7 +382,7 @@ pub async fn start(
             state: state.clone(),
             arrivals: errors.clone(),
             reads: errors,
-            series,
+            series: series.clone(),
             ids: ids.clone(),
         },
         &registry,
@@ -355,6 +405,13 @@ pub async fn start(
     let mut probes: Vec<Arc<dyn dashboards::health::Probe>> =
         vec![Arc::new(WalProbe(wal.clone())), Arc::new(StateProbe(state.clone())), arrival.clone()];
     probes.extend(engine.clone().map(|engine| Arc::new(EngineProbe(engine)) as Arc<dyn dashboards::health::Probe>));
+    let heartbeat = match &config.alerting.heartbeat_url {
+        Some(url) => {
+            let heartbeat = alerting::channels::heartbeat::Heartbeat::new(url, &alerting::channels::client()?);
+            Some(Pulse::new(heartbeat, config.alerting.heartbeat_interval.0, probes.clone(), &registry)?)
+        }
+        None => None,
+    };
     let reading = dashboards::router(Sources {
         metrics: metrics.clone(),
         catalog,
@@ -376,8 +433,11 @@ pub async fn start(
         .merge(collector.remote_write_router())
         .merge(collector.formats_router())
         .merge(scraper.router())
+        .merge(checker.router())
         .merge(alerting.router())
+        .merge(alerting::heartbeat::router(series.clone(), clock.clone()))
         .merge(alerting::delivery::router(state.clone(), ids.clone(), nudge.clone()))
+        .merge(alerting::delivery::voice::router(delivery.clone(), state.clone(), ids.clone(), nudge.clone(), tenant.clone()))
         .merge(incidents.router())
         .merge(issues.router())
         .merge(remediation.router())
@@ -405,9 +465,12 @@ pub async fn start(
         tokio::spawn(runtime::issues(context.clone(), issues.follower())),
         tokio::spawn(runtime::deliver(context.clone(), delivery.clone())),
         tokio::spawn(alerting.evaluator().run(fence.clone(), loops.clone().cancelled_owned())),
-        tokio::spawn(scraper.clone().run(fence, loops.clone())),
+        tokio::spawn(scraper.clone().run(fence.clone(), loops.clone())),
+        tokio::spawn(checker.clone().run(fence, loops.clone())),
         tokio::spawn(arrival.run(loops.clone())),
+        tokio::spawn(fill(filler, loops.clone())),
     ];
+    tasks.extend(heartbeat.map(|pulse| tokio::spawn(heartbeat::run(context.clone(), pulse))));
     tasks.extend(workers.into_iter().map(|worker| tokio::spawn(runtime::work(context.clone(), worker))));
     let mut intake_tasks = collector.serve_sockets(sockets, ids.clone(), &intake);
     intake_tasks.extend(listeners.zipkin.map(|zipkin| listen::serve(zipkin, guarded(collector.zipkin_router()), intake.clone())));
@@ -419,7 +482,7 @@ pub async fn start(
     ]);
     let intake_router = collector.http_router();
     let stop = Stop { intake, loops, leading };
-    let parts = Parts { alerting, delivery: delivery.clone(), remediation, collector: collector.clone(), scraper, clock };
+    let parts = Parts { alerting, delivery: delivery.clone(), remediation, collector: collector.clone(), scraper, checker, clock };
     let reloading = Reloading::new(config, config_file, parts, &registry)?;
     Ok(Running {
         addresses,

@@ -1,5 +1,5 @@
 //! Takes up a changed configuration while Watchfire runs: rules of alerts and of grouping, escalations, receivers, remediations,
-//! scrape jobs and processing. In: a freshly read configuration. Out: the parts go on with it, all or none; what needs a restart is
+//! scrape jobs, health checks and processing. In: a freshly read configuration. Out: the parts go on with it, all or none; what needs a restart is
 //! named. A configuration with a mistake changes
 //! nothing and is told in the log and by `watchfire_config_last_reload_successful`.
 
@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use alerting::Alerting;
 use alerting::delivery::DeliveryWorker;
 use collector::Collector;
+use collector::checks::Checker;
 use collector::pipeline::Pipeline;
 use collector::scrape::Scraper;
 use model::fingerprint::Rules;
@@ -35,6 +36,8 @@ pub struct Parts {
     pub collector: Collector,
     /// Jobs and their targets.
     pub scraper: Scraper,
+    /// Health checks.
+    pub checker: Checker,
     /// When a reload happened.
     pub clock: Arc<dyn Clock>,
 }
@@ -102,13 +105,16 @@ impl Reloading {
         let pipeline =
             Pipeline::new(&next.pipeline).map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
         let scrape = self.parts.scraper.prepare(&next.scrape).map_err(|error| crate::runtime::chain(&error))?;
+        let checks = self.parts.checker.prepare(&next.checks).map_err(|error| crate::runtime::chain(&error))?;
         self.parts.delivery.reload(&next.receivers).map_err(|error| crate::runtime::chain(&error))?;
         let count = rules.len();
         self.parts.collector.set_pipeline(Arc::new(pipeline));
         self.parts.remediation.reload(next.remediation.remediations.clone());
         self.parts.alerting.reload(rules);
+        self.parts.alerting.reroute(alerting::routing::Routing::of(&next.alerting));
         self.parts.collector.set_error_rules(grouping);
         self.parts.scraper.take_up(scrape);
+        self.parts.checker.take_up(checks);
         *running = next;
         if !restart.is_empty() {
             tracing::warn!(settings = restart.join(", "), "these settings changed too and need a restart: until then the old ones hold");

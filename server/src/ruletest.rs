@@ -1,6 +1,6 @@
 //! Unit tests of rules in promtool's format, and what Watchfire adds to it: what people do meanwhile, who is paged when, what is repaired.
 //! In: test files. Out: a verdict for each expectation, with what was expected and what was there. The rules run through the real
-//! evaluator, ladders, incidents and remediations, over series in memory.
+//! evaluator, ladders, incidents and remediations, over series in memory and rows of a real engine.
 
 mod alerts;
 mod diff;
@@ -12,11 +12,13 @@ mod pages;
 mod promql;
 mod repairs;
 mod run;
+mod signals;
 
 use serde::Serialize;
 
 pub use pages::Page;
 pub use run::{Options, run_file};
+pub use signals::EnginePlace;
 
 /// What became of one expectation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -19,7 +19,7 @@ use model::drive::{Follower, Nudge, Worker, advance, work_once};
 use model::event::Recorded;
 use model::ids::SequentialIds;
 use model::message::Delivery;
-use model::query::MetricQuery;
+use model::query::{MetricQuery, RowQuery};
 use model::sink::SeriesSink;
 use model::state::{Commit, Journal, JournalQuery, Records, WorkRows, all};
 use model::tenant::TenantId;
@@ -32,10 +32,11 @@ use store::state::MemoryState;
 use crate::config::Config;
 
 pub use hands::{Script, ScriptedHands};
+pub use papers::NoRows;
 pub use series::{Known, Sink};
 
 /// The queues that anybody works here, in order.
-const QUEUES: [Queue; 4] = [Queue::Ladder, Queue::Incident, Queue::Remediation, Queue::Delivery];
+const QUEUES: [Queue; 5] = [Queue::Ladder, Queue::Alerting, Queue::Incident, Queue::Remediation, Queue::Delivery];
 /// More rounds at one moment than this are a defect, not patience.
 const MOST_ROUNDS: usize = 100_000;
 
@@ -50,6 +51,8 @@ pub struct Setup<'a> {
     pub rules: RuleSet,
     /// PromQL.
     pub metrics: Arc<dyn MetricQuery>,
+    /// SQL.
+    pub rows: Arc<dyn RowQuery>,
     /// Where rules write.
     pub series: Arc<dyn SeriesSink>,
     /// What remediations come to.
@@ -87,7 +90,7 @@ impl Simulation {
         static TLS: Once = Once::new();
         // Only fails when a provider is there already, which is as good.
         TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-        let Setup { config, mut rules, metrics, series, script, start, known } = setup;
+        let Setup { config, mut rules, metrics, rows, series, script, start, known } = setup;
         for ladder in config.alerting.escalations.iter().rev() {
             if !rules.escalations.iter().any(|known| known.name == ladder.name) {
                 rules.escalations.insert(0, ladder.clone());
@@ -102,6 +105,7 @@ impl Simulation {
             rules,
             state: state.clone(),
             metrics,
+            rows,
             series: series.clone(),
             clock: clock.clone(),
             ids: ids.clone(),

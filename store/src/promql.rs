@@ -10,6 +10,7 @@ mod catalog;
 pub mod clickhouse;
 pub mod eval;
 pub mod functions;
+pub mod head;
 pub mod histogram;
 pub mod load;
 pub mod memory;
@@ -18,6 +19,7 @@ pub mod native;
 pub mod notes;
 pub mod parse;
 pub mod plan;
+mod plans;
 pub mod range;
 pub mod source;
 pub mod value;
@@ -37,6 +39,7 @@ use eval::{Evaluator, Loaded, Setting, needs};
 use load::{LoadLimits, load};
 use metrics::Metrics;
 use plan::{Node, Plan, Root};
+use plans::Plans;
 use source::SeriesSource;
 use value::{Column, Frame, Value, is_number};
 
@@ -70,7 +73,11 @@ pub struct PromQl {
     permits: Arc<Semaphore>,
     metrics: Option<Arc<Metrics>>,
     cache: Option<Arc<Cache>>,
+    plans: Arc<Plans>,
 }
+
+/// An evaluation that looks at fewer samples than these, though each step looked at all of them, is not worth a thread of its own.
+const FEW: usize = 100_000;
 
 /// Sets the flag when the future that waits is dropped.
 struct CancelOnDrop(Arc<AtomicBool>);
@@ -101,7 +108,7 @@ impl PromQl {
     /// Over a source, with the default limits and without metrics.
     pub fn new(source: Arc<dyn SeriesSource>) -> Self {
         let limits = Limits::default();
-        PromQl { source, limits, permits: Arc::new(Semaphore::new(limits.concurrency)), metrics: None, cache: None }
+        PromQl { source, limits, permits: Arc::new(Semaphore::new(limits.concurrency)), metrics: None, cache: None, plans: Arc::default() }
     }
 
     /// With other limits.
@@ -126,7 +133,14 @@ impl PromQl {
     /// The same over another source with turns of its own, so that nobody who waits here keeps those there waiting. Without the cache.
     pub fn apart(&self, source: Arc<dyn SeriesSource>, concurrency: usize) -> Self {
         let limits = Limits { concurrency, ..self.limits };
-        PromQl { source, limits, permits: Arc::new(Semaphore::new(concurrency.max(1))), metrics: self.metrics.clone(), cache: None }
+        PromQl {
+            source,
+            limits,
+            permits: Arc::new(Semaphore::new(concurrency.max(1))),
+            metrics: self.metrics.clone(),
+            cache: None,
+            plans: Arc::clone(&self.plans),
+        }
     }
 
     fn setting(&self, query: Frame, options: &QueryOptions) -> Setting {
@@ -139,7 +153,14 @@ impl PromQl {
     }
 
     /// A range query, as far as it is not known from before.
-    async fn matrix(&self, tenant: &TenantId, expr: &str, plan: Plan, frame: Frame, options: &QueryOptions) -> Result<Answer, QueryError> {
+    async fn matrix(
+        &self,
+        tenant: &TenantId,
+        expr: &str,
+        plan: Arc<Plan>,
+        frame: Frame,
+        options: &QueryOptions,
+    ) -> Result<Answer, QueryError> {
         let setting = self.setting(frame, options);
         let steady = || options.overlay.is_empty() && needs(&plan.root, plan.selectors.len(), &setting).steady;
         let Some(cache) = self.cache.as_ref().filter(|_| steady()) else { return self.computed(tenant, plan, frame, options).await };
@@ -169,7 +190,7 @@ impl PromQl {
     }
 
     /// A range query: all steps.
-    async fn computed(&self, tenant: &TenantId, plan: Plan, frame: Frame, options: &QueryOptions) -> Result<Answer, QueryError> {
+    async fn computed(&self, tenant: &TenantId, plan: Arc<Plan>, frame: Frame, options: &QueryOptions) -> Result<Answer, QueryError> {
         let Ran { outcome, notes, matched, samples } = self.run(tenant, plan, frame, options).await?;
         let mut native = Vec::new();
         let mut series = match outcome {
@@ -189,7 +210,7 @@ impl PromQl {
         Ok(answer(QueryValue::Matrix(series), native, notes, (matched, samples)))
     }
 
-    async fn run(&self, tenant: &TenantId, plan: Plan, query: Frame, options: &QueryOptions) -> Result<Ran, QueryError> {
+    async fn run(&self, tenant: &TenantId, plan: Arc<Plan>, query: Frame, options: &QueryOptions) -> Result<Ran, QueryError> {
         let stopwatch = Stopwatch::start();
         let outcome = tokio::time::timeout(options.timeout, self.load_and_evaluate(tenant, plan, query, options))
             .await
@@ -200,14 +221,19 @@ impl PromQl {
         outcome
     }
 
-    async fn load_and_evaluate(&self, tenant: &TenantId, plan: Plan, query: Frame, options: &QueryOptions) -> Result<Ran, QueryError> {
+    async fn load_and_evaluate(&self, tenant: &TenantId, plan: Arc<Plan>, query: Frame, options: &QueryOptions) -> Result<Ran, QueryError> {
         let _permit = self.permits.acquire().await.map_err(|_| QueryError::Unavailable("the server is stopping".to_owned()))?;
         let setting = self.setting(query, options);
         let spans = needs(&plan.root, plan.selectors.len(), &setting).extents;
         let limits = LoadLimits { max_series: self.limits.max_series, max_samples: self.limits.max_samples, timeout: options.timeout };
         let data = load(self.source.as_ref(), tenant, &plan.selectors, &spans, &options.overlay, limits).await?;
         let matched = data.iter().any(|series| !series.is_empty());
-        let samples = data.iter().map(|loaded| loaded.read()).sum();
+        let samples: usize = data.iter().map(|loaded| loaded.read()).sum();
+        let series = data.iter().map(|loaded| loaded.len()).sum::<usize>();
+        if !plan.subqueries && (samples + series).saturating_mul(query.len().max(1)) < FEW {
+            let (outcome, notes) = evaluate(&plan, &setting, &data, &AtomicBool::new(false))?;
+            return Ok(Ran { outcome, notes, matched, samples });
+        }
         let cancel = CancelOnDrop(Arc::new(AtomicBool::new(false)));
         let flag = Arc::clone(&cancel.0);
         let evaluated = tokio::task::spawn_blocking(move || evaluate(&plan, &setting, &data, &flag))
@@ -270,7 +296,7 @@ fn as_series(column: Column, frame: &Frame) -> Series {
 #[async_trait]
 impl MetricQuery for PromQl {
     async fn instant(&self, tenant: &TenantId, expr: &str, at: Timestamp, options: &QueryOptions) -> Result<Answer, QueryError> {
-        let plan = parse::parse(expr)?;
+        let plan = self.plans.of(expr)?;
         let frame = Frame { start: at.millis(), end: at.millis(), step: 1 };
         let Ran { outcome, notes, matched, samples } = self.run(tenant, plan, frame, options).await?;
         let mut native = Vec::new();
@@ -303,7 +329,7 @@ impl MetricQuery for PromQl {
         step: Duration,
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
-        let plan = parse::parse(expr)?;
+        let plan = self.plans.of(expr)?;
         let wrong_type = |kind: &str| {
             Err(QueryError::BadData(format!("invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector")))
         };

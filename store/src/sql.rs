@@ -8,6 +8,7 @@
 
 mod functions;
 mod guard;
+mod questions;
 mod refused;
 mod tokens;
 mod visitors;
@@ -23,6 +24,7 @@ use crate::clickhouse::ClickHouseError;
 
 pub use functions::names as allowed_functions;
 pub use guard::{Checked, INTERNAL, TABLES, check};
+pub use questions::{RuleSql, bound, check_question, table};
 pub use refused::SqlRefused;
 pub use visitors::TenantGuard;
 

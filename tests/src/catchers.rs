@@ -60,6 +60,10 @@ impl Catchers {
     pub fn to(&self, destination: &str) -> Vec<Request> {
         self.requests.lock().unwrap().iter().filter(|request| request.to == destination).cloned().collect()
     }
+    /// Everything that came, in order.
+    pub fn all(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
     /// PagerDuty events with this action.
     pub fn pagerduty(&self, action: &str) -> Vec<Request> {
         self.to("pagerduty").into_iter().filter(|request| request.body["event_action"] == action).collect()

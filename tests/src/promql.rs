@@ -1,5 +1,4 @@
-//! PromQL beside Debian's Prometheus: the same samples in both (1,000 counters and 200 buckets over a day at 15 s, inserted by SQL here
-//! and by remote write there), the same dashboard-like questions over HTTP to both in one run, answers compared, wall time and CPU.
+//! PromQL beside Debian's Prometheus: the same samples in both (1,000 counters and 200 buckets over a day at 15 s, by the same remote writes), the same dashboard-like questions over HTTP to both in one run, answers compared, wall time and CPU.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -23,30 +22,30 @@ const STEP: i64 = 15_000;
 const SAMPLES: u64 = 5_760 + 60;
 
 #[derive(Clone, PartialEq, Message)]
-struct Label {
+pub(crate) struct Label {
     #[prost(string, tag = "1")]
-    name: String,
+    pub(crate) name: String,
     #[prost(string, tag = "2")]
-    value: String,
+    pub(crate) value: String,
 }
 #[derive(Clone, PartialEq, Message)]
-struct Sample {
+pub(crate) struct Sample {
     #[prost(double, tag = "1")]
-    value: f64,
+    pub(crate) value: f64,
     #[prost(int64, tag = "2")]
-    timestamp: i64,
+    pub(crate) timestamp: i64,
 }
 #[derive(Clone, PartialEq, Message)]
-struct TimeSeries {
+pub(crate) struct TimeSeries {
     #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
+    pub(crate) labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
-    samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
 }
 #[derive(Clone, PartialEq, Message)]
-struct WriteRequest {
+pub(crate) struct WriteRequest {
     #[prost(message, repeated, tag = "1")]
-    timeseries: Vec<TimeSeries>,
+    pub(crate) timeseries: Vec<TimeSeries>,
 }
 
 /// What a question is an example of.
@@ -90,7 +89,7 @@ const QUESTIONS: [Question; 24] = [
     (Class::Heavy, "quantile(0.95, rate(x_total[5m]))", DAY, 60),
 ];
 
-/// The counter's value at a sample; the SQL below says the same.
+/// The counter's value at a sample.
 fn counter(series: u64, at: u64) -> f64 {
     ((at * (1 + series % 7)) % (9_000 + series * 13) * 10 + (series * 7_919 + at * 104_729) % 10) as f64
 }
@@ -99,56 +98,70 @@ fn bucket(pod: u64, bound: u64, at: u64) -> f64 {
     (at * 10 * (bound + 1) * (1 + pod % 3) + (at * 31 + pod) % 5 * (bound + 1)) as f64
 }
 
-fn now_millis() -> i64 {
+pub(crate) fn now_millis() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
 }
 
-/// Writes everything into the tables; `origin` is the time of the first sample.
-async fn fill_watchfire(world: &Watchfire, origin: i64) {
-    let engine = ClickHouse::unix(&world.data().join("engine.sock")).database("watchfire");
-    let seen =
-        format!("fromUnixTimestamp64Milli(toInt64({origin})), fromUnixTimestamp64Milli(toInt64({}))", origin + STEP * SAMPLES as i64);
-    let describe = |metric: &str, fingerprint: &str, labels: &str, rows: u64| {
-        format!(
-            "INSERT INTO series (tenant, metric, fingerprint, kind, temporality, monotonic, labels, first_seen, last_seen) \
-             SELECT 'default', '{metric}', {fingerprint}, 'sum', 'cumulative', 1, {labels}, {seen} FROM numbers({rows})"
-        )
-    };
-    let bounds = BOUNDS.map(|bound| format!("'{bound}'")).join(",");
-    let labels = "map('job', concat('job-', toString(number % 10)), 'series', toString(number), 'zone', ['a', 'b', 'c'][1 + number % 3])";
-    engine.execute(&describe("x_total", "sipHash64(number)", labels, SERIES)).await.unwrap();
-    let labels = format!(
-        "map('job', concat('job-', toString(intDiv(number, 10) % 4)), 'le', [{bounds}][1 + number % 10], 'pod', toString(intDiv(number, 10)))"
-    );
-    engine.execute(&describe("h_bucket", "sipHash64(number, 'h')", &labels, PODS * 10)).await.unwrap();
-    let columns = "INSERT INTO points (tenant, metric, fingerprint, ts, start_ts, value, flags, retention_days)";
-    for chunk in (0..SAMPLES).step_by(240) {
-        let many = 240.min(SAMPLES - chunk);
-        let time =
-            |per: u64| format!("({chunk} + intDiv(number, {per})) AS i, fromUnixTimestamp64Milli(toInt64({origin} + i * {STEP})) AS ts");
-        let counters = format!(
-            "{columns} WITH number % {SERIES} AS s, {} SELECT 'default', 'x_total', sipHash64(s), ts, ts, \
-             toFloat64((i * (1 + s % 7)) % (9000 + s * 13) * 10 + (s * 7919 + i * 104729) % 10), 0, 30 FROM numbers({})",
-            time(SERIES),
-            many * SERIES
-        );
-        engine.execute(&counters).await.unwrap();
-        let rows = PODS * 10;
-        let buckets = format!(
-            "{columns} WITH number % {rows} AS n, intDiv(n, 10) AS p, n % 10 AS k, {} SELECT 'default', 'h_bucket', sipHash64(n, 'h'), ts, ts, \
-             toFloat64(i * 10 * (k + 1) * (1 + p % 3) + (i * 31 + p) % 5 * (k + 1)), 0, 30 FROM numbers({})",
-            time(rows),
-            many * rows
-        );
-        engine.execute(&buckets).await.unwrap();
+/// The bodies of remote writes that hold everything; `origin` is the time of the first sample.
+fn writes(origin: i64) -> impl Iterator<Item = Vec<u8>> {
+    (0..SAMPLES).step_by(20).map(move |chunk| {
+        let label = |name: &str, value: String| Label { name: name.to_owned(), value };
+        let samples = |value: &dyn Fn(u64) -> f64| -> Vec<Sample> {
+            (chunk..(chunk + 20).min(SAMPLES)).map(|at| Sample { value: value(at), timestamp: origin + STEP * at as i64 }).collect()
+        };
+        let mut timeseries = Vec::new();
+        for number in 0..SERIES {
+            let labels = vec![
+                label("__name__", "x_total".to_owned()),
+                label("job", format!("job-{}", number % 10)),
+                label("series", number.to_string()),
+                label("zone", ["a", "b", "c"][(number % 3) as usize].to_owned()),
+            ];
+            timeseries.push(TimeSeries { labels, samples: samples(&|at| counter(number, at)) });
+        }
+        for number in 0..PODS * 10 {
+            let (pod, bound) = (number / 10, number % 10);
+            let labels = vec![
+                label("__name__", "h_bucket".to_owned()),
+                label("job", format!("job-{}", pod % 4)),
+                label("le", BOUNDS[bound as usize].to_owned()),
+                label("pod", pod.to_string()),
+            ];
+            timeseries.push(TimeSeries { labels, samples: samples(&|at| bucket(pod, bound, at)) });
+        }
+        snap::raw::Encoder::new().compress_vec(&WriteRequest { timeseries }.encode_to_vec()).unwrap()
+    })
+}
+
+/// Writes everything into both, and waits until ClickHouse has it.
+async fn fill(bases: [&str; 2], world: &Watchfire, origin: i64) {
+    let client = reqwest::Client::new();
+    for body in writes(origin) {
+        for base in bases {
+            wait_for("a remote write to be taken", async || {
+                let request = client.post(format!("{base}/api/v1/write")).header("content-encoding", "snappy").body(body.clone());
+                let answer = request.send().await.unwrap();
+                let busy = matches!(answer.status().as_u16(), 429 | 503);
+                assert!(busy || answer.status().is_success(), "{}", answer.text().await.unwrap());
+                (!busy).then_some(())
+            })
+            .await;
+        }
     }
+    let engine = ClickHouse::unix(&world.data().join("engine.sock")).database("watchfire");
+    wait_for("ClickHouse to have all samples", async || {
+        let question = "SELECT count() FROM points WHERE metric IN ('x_total', 'h_bucket')";
+        let stored = engine.client().query(question).fetch_one::<u64>().await.ok()?;
+        (stored == SAMPLES * (SERIES + PODS * 10)).then_some(())
+    })
+    .await;
     crate::alone::settle(world).await;
 }
 
 /// A Prometheus that takes remote writes.
-struct Prometheus {
+pub(crate) struct Prometheus {
     child: Child,
-    base: String,
+    pub(crate) base: String,
     _folder: tempfile::TempDir,
 }
 
@@ -160,9 +173,14 @@ impl Drop for Prometheus {
 }
 
 impl Prometheus {
-    async fn start() -> Self {
+    /// With these rule files.
+    pub(crate) async fn start(rules: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("prometheus.yml"), "{}\n").unwrap();
+        for (name, text) in rules {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let files: Vec<&str> = rules.iter().map(|(name, _)| *name).collect();
+        std::fs::write(folder.path().join("prometheus.yml"), format!("rule_files: [{}]\n", files.join(", "))).unwrap();
         let address = format!("127.0.0.1:{}", free_port());
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
@@ -181,38 +199,8 @@ impl Prometheus {
         Prometheus { child, base, _folder: folder }
     }
 
-    async fn fill(&self, origin: i64) {
-        let client = reqwest::Client::new();
-        let label = |name: &str, value: String| Label { name: name.to_owned(), value };
-        for chunk in (0..SAMPLES).step_by(20) {
-            let samples = |value: &dyn Fn(u64) -> f64| -> Vec<Sample> {
-                (chunk..(chunk + 20).min(SAMPLES)).map(|at| Sample { value: value(at), timestamp: origin + STEP * at as i64 }).collect()
-            };
-            let mut timeseries = Vec::new();
-            for number in 0..SERIES {
-                let labels = vec![
-                    label("__name__", "x_total".to_owned()),
-                    label("job", format!("job-{}", number % 10)),
-                    label("series", number.to_string()),
-                    label("zone", ["a", "b", "c"][(number % 3) as usize].to_owned()),
-                ];
-                timeseries.push(TimeSeries { labels, samples: samples(&|at| counter(number, at)) });
-            }
-            for number in 0..PODS * 10 {
-                let (pod, bound) = (number / 10, number % 10);
-                let labels = vec![
-                    label("__name__", "h_bucket".to_owned()),
-                    label("job", format!("job-{}", pod % 4)),
-                    label("le", BOUNDS[bound as usize].to_owned()),
-                    label("pod", pod.to_string()),
-                ];
-                timeseries.push(TimeSeries { labels, samples: samples(&|at| bucket(pod, bound, at)) });
-            }
-            let body = snap::raw::Encoder::new().compress_vec(&WriteRequest { timeseries }.encode_to_vec()).unwrap();
-            let request = client.post(format!("{}/api/v1/write", self.base)).header("content-encoding", "snappy").body(body);
-            let answer = request.send().await.unwrap();
-            assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
-        }
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 }
 
@@ -264,18 +252,17 @@ fn median(mut all: Vec<f64>) -> f64 {
     all[all.len() / 2]
 }
 
-/// Fills both and prints the table; `rounds` runs of each question, the median counts.
-pub async fn compare_all(executable: &str, rounds: usize) {
-    let mut world = Watchfire::prepare(executable, "", &[]);
+/// Fills both and prints the table; `rounds` runs of each question, the median counts. `config` is added to Watchfire's.
+pub async fn compare_all(executable: &str, rounds: usize, config: &str) {
+    let mut world = Watchfire::prepare(executable, config, &[]);
     world.start().await;
-    let prometheus = Prometheus::start().await;
+    let prometheus = Prometheus::start(&[]).await;
     let origin = (now_millis() / STEP - 5_760) * STEP + 7_003;
     let begun = Instant::now();
-    prometheus.fill(origin).await;
-    fill_watchfire(&world, origin).await;
+    let own = format!("http://{}", world.http);
+    fill([&prometheus.base, &own], &world, origin).await;
     println!("{} samples in both after {:?}", SAMPLES * (SERIES + PODS * 10), begun.elapsed());
     let client = reqwest::Client::new();
-    let own = format!("http://{}", world.http);
     let (server, engine) = (world.pid(), child_of(world.pid()));
     let cpu_here = || (process(server).1 + process(engine).1) * 1e3;
     let cpu_there = || process(prometheus.child.id()).1 * 1e3;

@@ -6,6 +6,8 @@
 mod agents;
 #[path = "e2e/agents_syslog.rs"]
 mod agents_syslog;
+#[path = "e2e/alertmanager.rs"]
+mod alertmanager;
 #[path = "e2e/arrival.rs"]
 mod arrival;
 #[path = "e2e/bad_formats.rs"]
@@ -14,6 +16,8 @@ mod bad_formats;
 mod bad_input;
 #[path = "e2e/bad_requests.rs"]
 mod bad_requests;
+#[path = "e2e/checks.rs"]
+mod checks;
 #[path = "e2e/clickhouse_url.rs"]
 mod clickhouse_url;
 #[path = "e2e/command_line.rs"]
@@ -41,6 +45,8 @@ mod prometheus_api;
 mod reload;
 #[path = "e2e/remote_write.rs"]
 mod remote_write;
+#[path = "e2e/rule_sources.rs"]
+mod rule_sources;
 #[path = "e2e/rule_tests.rs"]
 mod rule_tests;
 #[path = "e2e/scrape.rs"]

@@ -41,6 +41,18 @@ pub enum ReceiverConfig {
     Mail(MailConfig),
     /// Text messages through Twilio.
     TwilioSms(TwilioConfig),
+    /// Calls through Twilio, acknowledged by the keypad.
+    TwilioVoice(TwilioVoiceConfig),
+    /// Microsoft Teams, a Workflows webhook.
+    MsTeams(MsTeamsConfig),
+    /// A Discord webhook.
+    Discord(DiscordConfig),
+    /// A Telegram chat.
+    Telegram(TelegramConfig),
+    /// An ntfy topic.
+    Ntfy(NtfyConfig),
+    /// Opsgenie's Alert API.
+    Opsgenie(OpsgenieConfig),
 }
 
 /// PagerDuty.
@@ -162,6 +174,106 @@ pub struct TwilioConfig {
     pub timeout: Span,
 }
 
+/// Calls through Twilio.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TwilioVoiceConfig {
+    /// What ladders and rules call it.
+    pub name: String,
+    /// The account (`AC...`).
+    pub account_sid: String,
+    /// Its token; it signs what Twilio sends back, too.
+    pub auth_token: Secret,
+    /// The calling number.
+    pub from: String,
+    /// The numbers to call (`+15551234567`).
+    pub to: Vec<String>,
+    /// How Twilio reaches Watchfire from outside (`https://watchfire.example.org`); none: no keypad.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<String>,
+    /// The base URL.
+    pub url: String,
+    /// How fast.
+    pub rate_limit: RateLimit,
+    /// The longest one request may take.
+    pub timeout: Span,
+}
+
+/// Microsoft Teams.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MsTeamsConfig {
+    /// What ladders and rules call it.
+    pub name: String,
+    /// The workflow's URL: whoever has it can post, so it is a secret.
+    pub url: Secret,
+    /// How fast.
+    pub rate_limit: RateLimit,
+    /// The longest one request may take.
+    pub timeout: Span,
+}
+
+/// Discord.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DiscordConfig {
+    /// What ladders and rules call it.
+    pub name: String,
+    /// The webhook's URL: whoever has it can post, so it is a secret.
+    pub url: Secret,
+    /// How fast.
+    pub rate_limit: RateLimit,
+    /// The longest one request may take.
+    pub timeout: Span,
+}
+
+/// Telegram.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TelegramConfig {
+    /// What ladders and rules call it.
+    pub name: String,
+    /// The bot's token.
+    pub token: Secret,
+    /// The chat: a number, or `@name` of a channel.
+    pub chat_id: String,
+    /// The base URL.
+    pub url: String,
+    /// How fast.
+    pub rate_limit: RateLimit,
+    /// The longest one request may take.
+    pub timeout: Span,
+}
+
+/// ntfy.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NtfyConfig {
+    /// What ladders and rules call it.
+    pub name: String,
+    /// The topic; who knows it can read along on a public server, so it is a secret.
+    pub topic: Secret,
+    /// An access token, where the server asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+    /// The server.
+    pub url: String,
+    /// How fast.
+    pub rate_limit: RateLimit,
+    /// The longest one request may take.
+    pub timeout: Span,
+}
+
+/// Opsgenie.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OpsgenieConfig {
+    /// What ladders and rules call it.
+    pub name: String,
+    /// The integration's key.
+    pub api_key: Secret,
+    /// The base URL (`https://api.eu.opsgenie.com` in the EU).
+    pub url: String,
+    /// How fast.
+    pub rate_limit: RateLimit,
+    /// The longest one request may take.
+    pub timeout: Span,
+}
+
 fn usual_timeout() -> Span {
     Span::secs(10)
 }
@@ -198,6 +310,30 @@ fn mail_rate() -> RateLimit {
 fn sms_rate() -> RateLimit {
     RateLimit::new(1.0, 5)
 }
+fn telegram_url() -> String {
+    "https://api.telegram.org".to_owned()
+}
+fn ntfy_url() -> String {
+    "https://ntfy.sh".to_owned()
+}
+fn opsgenie_url() -> String {
+    "https://api.opsgenie.com".to_owned()
+}
+fn teams_rate() -> RateLimit {
+    RateLimit::new(1.0, 4)
+}
+fn discord_rate() -> RateLimit {
+    RateLimit::new(0.5, 5)
+}
+fn telegram_rate() -> RateLimit {
+    RateLimit::new(0.3, 10)
+}
+fn ntfy_rate() -> RateLimit {
+    RateLimit::new(0.2, 60)
+}
+fn opsgenie_rate() -> RateLimit {
+    RateLimit::new(2.0, 30)
+}
 
 impl ReceiverConfig {
     /// What ladders and rules call it.
@@ -209,6 +345,12 @@ impl ReceiverConfig {
             ReceiverConfig::Webhook(config) => &config.name,
             ReceiverConfig::Mail(config) => &config.name,
             ReceiverConfig::TwilioSms(config) => &config.name,
+            ReceiverConfig::TwilioVoice(config) => &config.name,
+            ReceiverConfig::MsTeams(config) => &config.name,
+            ReceiverConfig::Discord(config) => &config.name,
+            ReceiverConfig::Telegram(config) => &config.name,
+            ReceiverConfig::Ntfy(config) => &config.name,
+            ReceiverConfig::Opsgenie(config) => &config.name,
         }
     }
     /// How fast it is spoken to.
@@ -220,6 +362,12 @@ impl ReceiverConfig {
             ReceiverConfig::Webhook(config) => config.rate_limit,
             ReceiverConfig::Mail(config) => config.rate_limit,
             ReceiverConfig::TwilioSms(config) => config.rate_limit,
+            ReceiverConfig::TwilioVoice(config) => config.rate_limit,
+            ReceiverConfig::MsTeams(config) => config.rate_limit,
+            ReceiverConfig::Discord(config) => config.rate_limit,
+            ReceiverConfig::Telegram(config) => config.rate_limit,
+            ReceiverConfig::Ntfy(config) => config.rate_limit,
+            ReceiverConfig::Opsgenie(config) => config.rate_limit,
         }
     }
     /// How fast its chat channels are opened and archived, where it has channels.
@@ -230,7 +378,13 @@ impl ReceiverConfig {
             | ReceiverConfig::SlackWebhook(_)
             | ReceiverConfig::Webhook(_)
             | ReceiverConfig::Mail(_)
-            | ReceiverConfig::TwilioSms(_) => None,
+            | ReceiverConfig::TwilioSms(_)
+            | ReceiverConfig::TwilioVoice(_)
+            | ReceiverConfig::MsTeams(_)
+            | ReceiverConfig::Discord(_)
+            | ReceiverConfig::Telegram(_)
+            | ReceiverConfig::Ntfy(_)
+            | ReceiverConfig::Opsgenie(_) => None,
         }
     }
     /// The longest one request may take.
@@ -242,6 +396,12 @@ impl ReceiverConfig {
             ReceiverConfig::Webhook(config) => config.timeout,
             ReceiverConfig::Mail(config) => config.timeout,
             ReceiverConfig::TwilioSms(config) => config.timeout,
+            ReceiverConfig::TwilioVoice(config) => config.timeout,
+            ReceiverConfig::MsTeams(config) => config.timeout,
+            ReceiverConfig::Discord(config) => config.timeout,
+            ReceiverConfig::Telegram(config) => config.timeout,
+            ReceiverConfig::Ntfy(config) => config.timeout,
+            ReceiverConfig::Opsgenie(config) => config.timeout,
         }
     }
     /// What is wrong with it, one sentence each, without its name; empty where all is well.
@@ -276,6 +436,22 @@ impl ReceiverConfig {
             }
             ReceiverConfig::Mail(config) => found.extend(super::mail::problems(config)),
             ReceiverConfig::TwilioSms(config) => found.extend(twilio_problems(config)),
+            ReceiverConfig::TwilioVoice(config) => found.extend(voice_problems(config)),
+            ReceiverConfig::MsTeams(config) => found.extend(http_url("url", config.url.reveal(), true)),
+            ReceiverConfig::Discord(config) => found.extend(http_url("url", config.url.reveal(), true)),
+            ReceiverConfig::Telegram(config) => {
+                wanted(&mut found, "token", config.token.reveal());
+                wanted(&mut found, "chat_id", &config.chat_id);
+                found.extend(http_url("url", &config.url, true));
+            }
+            ReceiverConfig::Ntfy(config) => {
+                wanted(&mut found, "topic", config.topic.reveal());
+                found.extend(http_url("url", &config.url, true));
+            }
+            ReceiverConfig::Opsgenie(config) => {
+                wanted(&mut found, "api_key", config.api_key.reveal());
+                found.extend(http_url("url", &config.url, true));
+            }
         }
         found
     }
@@ -288,7 +464,7 @@ fn wanted(found: &mut Vec<String>, key: &str, value: &str) {
 }
 
 /// The URL's text never appears: it may hold a token.
-fn http_url(key: &str, text: &str, secret: bool) -> Option<String> {
+pub(crate) fn http_url(key: &str, text: &str, secret: bool) -> Option<String> {
     let Ok(url) = url::Url::parse(text) else {
         return Some(format!("{key} is not a URL: write it as https://host/path"));
     };
@@ -319,11 +495,26 @@ fn twilio_problems(config: &TwilioConfig) -> Vec<String> {
     if config.from.is_some() == config.messaging_service_sid.is_some() {
         found.push("needs either from or messaging_service_sid".to_owned());
     }
-    if config.to.is_empty() {
-        found.push("to is empty: name at least one number".to_owned());
+    found.extend(number_problems(&config.to));
+    found
+}
+
+fn number_problems(to: &[String]) -> Vec<String> {
+    if to.is_empty() {
+        return vec!["to is empty: name at least one number".to_owned()];
     }
     let bad = |number: &&String| !(number.starts_with('+') && number.len() > 4 && number[1..].bytes().all(|b| b.is_ascii_digit()));
-    found.extend(config.to.iter().filter(bad).map(|number| format!("to: `{number}` is not a number in E.164 form (+15551234567)")));
+    to.iter().filter(bad).map(|number| format!("to: `{number}` is not a number in E.164 form (+15551234567)")).collect()
+}
+
+fn voice_problems(config: &TwilioVoiceConfig) -> Vec<String> {
+    let mut found = Vec::new();
+    wanted(&mut found, "account_sid", &config.account_sid);
+    wanted(&mut found, "auth_token", config.auth_token.reveal());
+    wanted(&mut found, "from", &config.from);
+    found.extend(http_url("url", &config.url, true));
+    found.extend(config.callback_url.as_ref().and_then(|url| http_url("callback_url", url, false)));
+    found.extend(number_problems(&config.to));
     found
 }
 

@@ -16,6 +16,8 @@ use super::text::cut;
 pub const ANSWER: usize = 64 << 10;
 /// How much of a listing (a channel's history, a page of messages) is read.
 pub const LISTING: usize = 1 << 20;
+/// From this length on, a part of a secret URL is taken for a secret itself.
+const URL_PART: usize = 8;
 /// The longest `Retry-After` that is obeyed; beyond it the provider is asked again after this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
@@ -24,9 +26,22 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 pub struct Scrubber(Vec<Secret>);
 
 impl Scrubber {
-    /// For these secrets. Those under four characters are ignored: hiding them would hide ordinary words.
+    /// For these secrets. Those under four characters are ignored: hiding them would hide ordinary words. Of a URL, its long parts are
+    /// hidden by themselves too: a provider may quote one.
     pub fn new(secrets: impl IntoIterator<Item = Secret>) -> Self {
-        Scrubber(secrets.into_iter().filter(|secret| secret.reveal().len() >= 4).collect())
+        let long = |part: &str| part.len() >= URL_PART;
+        let parts = |secret: &Secret| -> Vec<Secret> {
+            let Ok(url) = url::Url::parse(secret.reveal()) else { return Vec::new() };
+            let path = url.path_segments().into_iter().flatten().map(str::to_owned);
+            let query = url.query_pairs().flat_map(|(name, value)| [name.into_owned(), value.into_owned()]);
+            path.chain(query).filter(|part| long(part)).map(Secret::new).collect()
+        };
+        // The whole before its parts.
+        let all = secrets.into_iter().flat_map(|secret| {
+            let parts = parts(&secret);
+            std::iter::once(secret).chain(parts)
+        });
+        Scrubber(all.filter(|secret| secret.reveal().len() >= 4).collect())
     }
     /// The text without the secrets.
     pub fn clean(&self, text: &str) -> String {
@@ -162,9 +177,11 @@ async fn read(mut response: reqwest::Response, limit: usize) -> (Vec<u8>, bool) 
 /// `Retry-After`: seconds, or an HTTP date; at most an hour, at least a second.
 pub fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
+    // Discord writes fractions.
+    let seconds = text.parse::<f64>().ok().filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
+    let wait = match seconds {
+        Some(seconds) => Duration::try_from_secs_f64(seconds.ceil()).unwrap_or(LONGEST_WAIT),
+        None => {
             let at = DateTime::parse_from_rfc2822(text).ok()?;
             Timestamp::from_millis(at.timestamp_millis()).since(now)
         }
@@ -185,6 +202,7 @@ mod tests {
             ("999999999", Some(3600)),
             ("Sun, 01 Mar 2026 09:30:30 GMT", Some(30)),
             ("Sun, 01 Mar 2026 09:00:00 GMT", Some(1)),
+            ("1.2", Some(2)),
             ("soon", None),
             ("-3", None),
             ("", None),
@@ -197,5 +215,7 @@ mod tests {
     fn secrets_are_scrubbed_and_short_words_are_not() {
         let scrubber = Scrubber::new([Secret::new("tok-12345"), Secret::new("a")]);
         assert_eq!(scrubber.clean("a bad tok-12345"), "a bad <secret>");
+        let scrubber = Scrubber::new([Secret::new("https://h.example.org/services/T0/SECRETPART?key=OTHERSECRET")]);
+        assert_eq!(scrubber.clean("no SECRETPART, no OTHERSECRET at T0"), "no <secret>, no <secret> at T0");
     }
 }

@@ -82,9 +82,13 @@ pub fn render(delivery: &Delivery, notice: &Notice, resend: bool) -> Value {
     }
 }
 
-/// At most 255 characters; a longer key becomes its hash, so that two never meet.
 fn dedup_key(key: &str) -> String {
-    if key.chars().count() <= DEDUP_KEY {
+    hashed_beyond(key, DEDUP_KEY)
+}
+
+/// A key that is longer than a provider takes becomes its hash, so that two never meet.
+pub(super) fn hashed_beyond(key: &str, characters: usize) -> String {
+    if key.chars().count() <= characters {
         return key.to_owned();
     }
     Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()

@@ -62,6 +62,18 @@ pub fn alert_line(alert: &NoticeAlert) -> String {
     format!("{} ({state}, value {})", summary.unwrap_or_else(name), one_line(&alert.value))
 }
 
+/// The alerts of a notice, one a line, and why it is said.
+pub fn lines(notice: &Notice, shown: usize) -> String {
+    let mut lines: Vec<String> = notice.alerts.iter().take(shown).map(alert_line).collect();
+    if notice.alerts.len() > shown {
+        lines.push(format!("and {} more", notice.alerts.len() - shown));
+    }
+    if !notice.reason.is_empty() {
+        lines.push(one_line(&notice.reason));
+    }
+    lines.join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

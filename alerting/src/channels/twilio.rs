@@ -10,7 +10,7 @@ use model::time::Timestamp;
 use serde_json::Value;
 
 use super::config::TwilioConfig;
-use super::http::{Http, LISTING};
+use super::http::{Answer, Http, LISTING};
 use super::text::{cut, headline};
 use super::{Attempt, Channel, Reconciled, SendError, Sent, cannot_carry, is_acknowledgement};
 
@@ -53,18 +53,9 @@ impl TwilioSms {
         let request = self.http.client.post(&self.messages).form(&form);
         let request = request.basic_auth(&self.config.account_sid, Some(self.config.auth_token.reveal()));
         let answer = self.http.exchange(request, now, super::http::ANSWER).await?;
-        // Twilio's own sentences quote the number: only the code is kept.
-        let code = answer.json().and_then(|body| body["code"].as_i64());
-        match (answer.status, code) {
-            (400..=407 | 409..=428 | 430..=499, Some(code)) => {
-                Err(SendError::last(format!("Twilio refused it: error {code} (https://www.twilio.com/docs/errors/{code})")))
-            }
-            (400..=407 | 409..=428 | 430..=499, None) => Err(SendError::last(format!("Twilio answered {}", answer.status))),
-            _ => {
-                self.http.judge(&answer)?;
-                Ok(answer.json().and_then(|body| body["sid"].as_str().map(str::to_owned)).unwrap_or_else(|| "accepted".to_owned()))
-            }
-        }
+        refusal(&answer)?;
+        self.http.judge(&answer)?;
+        Ok(answer.json().and_then(|body| body["sid"].as_str().map(str::to_owned)).unwrap_or_else(|| "accepted".to_owned()))
     }
 
     async fn find(&self, to: &str, delivery: &Delivery, attempt: &Attempt) -> Found {
@@ -126,6 +117,18 @@ impl Channel for TwilioSms {
             all if all == self.config.to.len() => Reconciled::Arrived(Sent::with(sids.join(","))),
             _ => Reconciled::Partly { reached },
         }
+    }
+}
+
+/// A refusal that stays. Twilio's own sentences quote the number: only the code is kept.
+pub(super) fn refusal(answer: &Answer) -> Result<(), SendError> {
+    let code = answer.json().and_then(|body| body["code"].as_i64());
+    match (answer.status, code) {
+        (400..=407 | 409..=428 | 430..=499, Some(code)) => {
+            Err(SendError::last(format!("Twilio refused it: error {code} (https://www.twilio.com/docs/errors/{code})")))
+        }
+        (400..=407 | 409..=428 | 430..=499, None) => Err(SendError::last(format!("Twilio answered {}", answer.status))),
+        _ => Ok(()),
     }
 }
 

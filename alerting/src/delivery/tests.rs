@@ -1,8 +1,10 @@
 //! The delivery worker in a small world: a state, a clock that is moved by hand, and catchers for providers.
 
 mod api;
+mod channels;
 mod crash;
 mod flow;
+mod keypad;
 mod order;
 
 use std::sync::Arc;

@@ -1,19 +1,27 @@
 //! One rule's question: the query, the thresholds, the templates. In: a rule and a moment. Out: the label sets that are active, or
-//! why nothing is known. Asks `MetricQuery`; the decisions in it are pure.
+//! why nothing is known. Asks PromQL, SQL or the list of error issues, as the rule says; the decisions in it are pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use model::issue::{FingerprintOwner, Issue, IssueState};
 use model::labels::{Labels, METRIC_NAME};
-use model::query::{Answer, QueryError, QueryOptions, QueryValue, Series, SeriesSample};
+use model::query::{Answer, Overlay, QueryError, QueryOptions, QueryValue, RowQuestion, SeriesSample};
 use model::severity::Severity;
+use model::state::{all, load};
 use model::time::Timestamp;
 use model::units::Value;
 
+use super::rows::{self, Element};
 use crate::machine::{Active, Outcome, fingerprint};
-use crate::rules::{AlertRule, RecordRule};
+use crate::rules::{AlertRule, IGNORED, Question, RecordRule, Regressed, SqlQuestion};
 use crate::shared::Shared;
 use crate::template::{Answers, Expansion, QuerySample, Template, TemplateData, error_text};
+
+/// The most issues that are looked at for one question.
+const MOST_ISSUES: usize = 10_000;
+/// So many alerts of one evaluation say which issue they are about.
+const NAMED_ISSUES: usize = 50;
 
 /// A question's moment and surroundings.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +29,7 @@ pub(crate) struct Moment<'a> {
     /// The moment that is asked about.
     pub at: Timestamp,
     /// Series of this cycle that are not stored yet.
-    pub overlay: &'a [Series],
+    pub overlay: &'a Overlay,
     /// The most label sets; 0: no limit.
     pub limit: usize,
 }
@@ -45,7 +53,7 @@ fn vector(answer: Answer) -> Result<Vec<(Labels, SeriesSample)>, String> {
 
 async fn instant(shared: &Shared, expr: &str, moment: Moment<'_>) -> Result<Answer, QueryError> {
     let timeout = shared.config.query_timeout.0;
-    let options = QueryOptions { timeout, overlay: moment.overlay.to_vec(), ..QueryOptions::default() };
+    let options = QueryOptions { timeout, overlay: moment.overlay.clone(), ..QueryOptions::default() };
     // The store keeps its own time limit; this one holds even where it does not.
     let grace = timeout.saturating_add(Duration::from_secs(5));
     match tokio::time::timeout(grace, shared.metrics.instant(&shared.tenant, expr, moment.at, &options)).await {
@@ -54,19 +62,106 @@ async fn instant(shared: &Shared, expr: &str, moment: Moment<'_>) -> Result<Answ
     }
 }
 
+/// Asks a question, whatever it goes to.
+async fn ask(shared: &Shared, question: &Question, expr: &str, moment: Moment<'_>) -> Asked<Vec<Element>> {
+    let failed = |error: String| Asked { outcome: Err(error), matched: false };
+    match question {
+        Question::PromQl => match instant(shared, expr, moment).await {
+            Ok(answer) => {
+                let matched = answer.matched_any_series;
+                let element = |(labels, sample): (Labels, SeriesSample)| Element { labels, value: sample.value, ..Element::default() };
+                Asked { outcome: vector(answer).map(|samples| samples.into_iter().map(element).collect()), matched }
+            }
+            Err(error) => failed(error.to_string()),
+        },
+        Question::Sql(asked) => sql(shared, asked, moment).await.unwrap_or_else(failed),
+        Question::Regressed(asked) => match regressed(shared, asked, moment.at).await {
+            Ok(elements) => Asked { outcome: Ok(elements), matched: true },
+            Err(error) => failed(error),
+        },
+    }
+}
+
+async fn statement(shared: &Shared, text: &str, asked: &SqlQuestion, at: Timestamp) -> Result<Vec<Element>, String> {
+    let timeout = shared.config.query_timeout.0;
+    let limit = shared.config.max_alerts_per_rule;
+    let question = RowQuestion { statement: text, from: at.minus(asked.window.0), to: at, timeout, limit };
+    let grace = timeout.saturating_add(Duration::from_secs(5));
+    let answer = tokio::time::timeout(grace, shared.rows.rows(&shared.tenant, &question)).await;
+    let rows = answer.unwrap_or(Err(QueryError::Timeout(timeout))).map_err(|error| error.to_string())?;
+    rows::elements(rows)
+}
+
+async fn sql(shared: &Shared, asked: &SqlQuestion, moment: Moment<'_>) -> Result<Asked<Vec<Element>>, String> {
+    let mut text = asked.statement.clone();
+    if text.contains(IGNORED) {
+        text = text.replace(IGNORED, &ignored(shared).await?);
+    }
+    let mut elements = statement(shared, &text, asked, moment.at).await?;
+    let matched = match &asked.presence {
+        Some(presence) if !elements.iter().any(|element| element.value > 0.0) => {
+            !statement(shared, presence, asked, moment.at).await?.is_empty()
+        }
+        Some(_) | None => true,
+    };
+    if asked.found_only {
+        elements.retain(|element| element.value > 0.0);
+    }
+    Ok(Asked { outcome: Ok(elements), matched })
+}
+
+/// The fingerprints of ignored issues, as a list of numbers for SQL.
+async fn ignored(shared: &Shared) -> Result<String, String> {
+    let found = all::<Issue>(&*shared.state, Some(&shared.tenant), &["ignored"], MOST_ISSUES).await;
+    let found = found.map_err(|error| format!("the list of error issues cannot be read: {error}"))?;
+    let prints: Vec<String> =
+        found.iter().flat_map(|issue| issue.entity.fingerprints()).take(MOST_ISSUES).map(|print| print.0.to_string()).collect();
+    Ok(if prints.is_empty() { "0".to_owned() } else { prints.join(", ") })
+}
+
+async fn regressed(shared: &Shared, asked: &Regressed, now: Timestamp) -> Result<Vec<Element>, String> {
+    let found = all::<Issue>(&*shared.state, Some(&shared.tenant), &["regressed"], MOST_ISSUES).await;
+    let found = found.map_err(|error| format!("the list of error issues cannot be read: {error}"))?;
+    let from = now.minus(asked.window.0);
+    let fits = |wanted: &[String], of: &[&str]| wanted.is_empty() || wanted.iter().any(|one| of.contains(&one.as_str()));
+    let element = |issue: &Issue| {
+        let IssueState::Regressed { at, release } = &issue.state else { return None };
+        let services: Vec<&str> = issue.services.iter().map(String::as_str).collect();
+        let wanted = *at > from
+            && *at <= now
+            && fits(&asked.services, &services)
+            && fits(&asked.releases, release.as_deref().as_slice())
+            && fits(&asked.types, &[issue.kind.as_str()]);
+        wanted.then(|| rows::regressed(issue, release.as_deref()))
+    };
+    Ok(found.iter().filter_map(|found| element(&found.entity)).collect())
+}
+
+/// Which issue a kind of error is. `None` where the list has not come to it yet: the next evaluation asks again.
+async fn issue(shared: &Shared, element: &Element) -> Option<String> {
+    let (state, tenant) = (&*shared.state, &shared.tenant);
+    let owner = load::<FingerprintOwner>(state, tenant, &element.fingerprint?.to_string()).await.ok()??;
+    let issue = load::<Issue>(state, tenant, &owner.entity.issue.to_string()).await.ok()??;
+    Some(rows::issue_line(&issue.entity))
+}
+
 /// Evaluates an alerting rule.
 pub(crate) async fn alert(shared: &Shared, rule: &AlertRule, moment: Moment<'_>) -> Asked<BTreeMap<u64, Active>> {
-    let answer = match instant(shared, &rule.expr, moment).await {
-        Ok(answer) => answer,
-        Err(error) => return Asked { outcome: Err(error.to_string()), matched: false },
-    };
-    let matched = answer.matched_any_series;
+    let Asked { outcome, matched } = ask(shared, &rule.question, &rule.expr, moment).await;
     let outcome = async {
         let mut cache = Answers::new();
         let mut active = BTreeMap::new();
-        for (labels, sample) in vector(answer)? {
-            let Some(level) = level(rule, sample.value) else { continue };
-            let one = element(shared, rule, moment, labels, sample.value, level, &mut cache).await;
+        for mut found in outcome? {
+            let Some(level) = level(rule, found.value) else { continue };
+            if active.len() < NAMED_ISSUES
+                && let Some(issue) = issue(shared, &found).await
+            {
+                found.evidence.insert("issue".to_owned(), issue);
+            }
+            let mut one = element(shared, rule, moment, found.labels, found.value, level, &mut cache).await;
+            for (name, text) in found.evidence {
+                one.annotations.entry(name).or_insert(text);
+            }
             let identity = fingerprint(&rule.key, &one.labels);
             if active.insert(identity, one).is_some() {
                 return Err("vector contains metrics with the same labelset after applying alert labels".to_owned());
@@ -157,23 +252,18 @@ async fn query(shared: &Shared, expr: &str, moment: Moment<'_>) -> Result<Vec<Qu
 
 /// Evaluates a recording rule.
 pub(crate) async fn record(shared: &Shared, rule: &RecordRule, moment: Moment<'_>) -> Asked<BTreeMap<Labels, f64>> {
-    let answer = match instant(shared, &rule.expr, moment).await {
-        Ok(answer) => answer,
-        Err(error) => return Asked { outcome: Err(error.to_string()), matched: false },
-    };
-    let matched = answer.matched_any_series;
-    let outcome = vector(answer).and_then(|samples| recorded(rule, samples, moment.limit));
-    Asked { outcome, matched }
+    let Asked { outcome, matched } = ask(shared, &rule.question, &rule.expr, moment).await;
+    Asked { outcome: outcome.and_then(|elements| recorded(rule, elements, moment.limit)), matched }
 }
 
-fn recorded(rule: &RecordRule, samples: Vec<(Labels, SeriesSample)>, limit: usize) -> Result<BTreeMap<Labels, f64>, String> {
+fn recorded(rule: &RecordRule, elements: Vec<Element>, limit: usize) -> Result<BTreeMap<Labels, f64>, String> {
     let mut series = BTreeMap::new();
-    for (mut labels, sample) in samples {
+    for Element { mut labels, value: number, .. } in elements {
         labels.set(METRIC_NAME, &rule.metric);
         for (name, value) in &rule.labels {
             labels.set(name, value);
         }
-        if series.insert(labels, sample.value).is_some() {
+        if series.insert(labels, number).is_some() {
             return Err("vector contains metrics with the same labelset after applying rule labels".to_owned());
         }
     }

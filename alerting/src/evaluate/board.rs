@@ -62,6 +62,8 @@ pub(super) struct RuleBoard {
     pub evaluated_at: Option<Timestamp>,
     pub seconds: f64,
     pub matched: bool,
+    /// Since when an alerting rule that tells of it has found nothing to look at, as far as this process knows.
+    pub silent_since: Option<Timestamp>,
 }
 
 impl RuleBoard {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use model::labels::{Labels, METRIC_NAME};
-use model::query::{Series, SeriesSample};
+use model::query::{Overlay, SeriesSample};
 use model::state::{Fence, StateError};
 use model::time::{Stopwatch, Timestamp};
 
@@ -13,7 +13,7 @@ use super::board::RuleBoard;
 use super::{Runner, TRIES, everything, firing, own, series, write};
 use crate::ladder::LadderRun;
 use crate::machine::{self, Outcome, Setting};
-use crate::rules::{AlertRule, RecordRule, Rule};
+use crate::rules::{AlertRule, NoData, RecordRule, Rule};
 use crate::shared::Shared;
 use crate::silence::Muting;
 
@@ -26,7 +26,7 @@ struct Cycle<'a> {
     fence: Option<&'a Fence>,
     limit: usize,
     muting: Muting,
-    overlay: Vec<Series>,
+    overlay: Overlay,
     samples: Vec<(Labels, SeriesSample)>,
 }
 
@@ -48,7 +48,7 @@ pub(super) async fn evaluate(
         fence,
         limit: limit(runner.group.limit, shared.config.max_alerts_per_rule),
         muting,
-        overlay: Vec::new(),
+        overlay: Overlay::default(),
         samples: Vec::new(),
     };
     for board in boards.iter() {
@@ -95,7 +95,13 @@ impl Cycle<'_> {
     async fn alert(&mut self, rule: &AlertRule, board: &mut RuleBoard) -> Result<(), StateError> {
         let asked = ask::alert(self.shared, rule, self.moment()).await;
         board.matched = asked.matched;
-        let outcome = asked.into_outcome();
+        let found_nothing = !asked.matched && asked.outcome.is_ok();
+        let mut outcome = asked.into_outcome();
+        if found_nothing && rule.no_data == NoData::Error {
+            outcome = Outcome::Failed("there is no data: nothing that it asks about has come".to_owned());
+        }
+        let silent = found_nothing && rule.no_data == NoData::Alert;
+        board.silent_since = silent.then(|| board.silent_since.unwrap_or(self.at));
         board.error = match &outcome {
             Outcome::Failed(error) => Some(error.clone()),
             Outcome::Samples(_) => None,
@@ -181,7 +187,11 @@ impl Cycle<'_> {
             let told = |failing: &machine::Failing| {
                 failing.failures >= config.failing_after && self.at.since(failing.since) >= config.failing_for.0
             };
-            own::failing_rules(&runner.own, failing.filter(|(_, failing)| told(failing)))
+            let failing = failing.filter(|(_, failing)| told(failing));
+            let patience = config.no_data_after.0;
+            let silent = runner.group.rules.iter().zip(rules.iter()).filter_map(|(rule, board)| Some((rule.key(), board.silent_since?)));
+            let silent = silent.filter(|(_, since)| !patience.is_zero() && self.at.since(*since) >= patience);
+            own::troubled_rules(&runner.own, failing, silent.collect())
         };
         board.evaluated_at = Some(self.at);
         let done = self.step(&runner.own, board, &outcome).await;

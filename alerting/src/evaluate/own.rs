@@ -11,13 +11,14 @@ use model::units::Value;
 
 use crate::ladder::LadderRun;
 use crate::machine::{Active, Failing, Outcome, fingerprint};
-use crate::rules::{AlertRule, Escalation, Place};
+use crate::rules::{AlertRule, Escalation, NoData, Place, Question};
 
 /// The source of our own rules.
 pub(crate) const SOURCE: &str = "watchfire";
 
 fn rule(group: String, name: &str, expr: &str, escalation: Option<&str>) -> AlertRule {
-    let escalation = escalation.map_or(Escalation::None, |name| Escalation::One(name.to_owned()));
+    // What is only for information climbs no ladder.
+    let escalation = escalation.map_or(Escalation::None, |name| Escalation::PerSeverity([(Severity::Warning, name.to_owned())].into()));
     AlertRule { escalation, ..bare(RuleKey { source: SOURCE.to_owned(), group, name: name.to_owned() }, expr) }
 }
 
@@ -26,7 +27,9 @@ pub(super) fn bare(key: RuleKey, expr: &str) -> AlertRule {
     AlertRule {
         name: key.name.clone(),
         key,
+        question: Question::PromQl,
         expr: expr.to_owned(),
+        no_data: NoData::Ok,
         hold: Duration::ZERO,
         keep_firing_for: Duration::ZERO,
         labels: BTreeMap::new(),
@@ -54,8 +57,33 @@ fn one(rule: &AlertRule, labels: Labels, severity: Severity, value: f64, summary
     (fingerprint(&rule.key, &labels), Active { labels, annotations, value: Value(value), severity })
 }
 
-/// An alert for each rule of a group that has failed for long enough.
-pub(super) fn failing_rules<'a>(own: &AlertRule, rules: impl Iterator<Item = (&'a RuleKey, &'a Failing)>) -> Outcome {
+/// How many rules without data a notice names.
+const NAMED: usize = 5;
+
+/// One alert for the rules of a group that have found nothing to look at for long enough.
+fn silent_rules(own: &AlertRule, rules: &[(&RuleKey, Timestamp)]) -> Option<(u64, Active)> {
+    let ((first, _), since) = (rules.first()?, rules.iter().map(|(_, since)| *since).min()?);
+    let named: Vec<&str> = rules.iter().take(NAMED).map(|(key, _)| key.name.as_str()).collect();
+    let more = if rules.len() > NAMED { format!(" and {} more", rules.len() - NAMED) } else { String::new() };
+    let summary = format!(
+        "group {} has no data since {since} for {}{more}: nothing that they ask about has come, so they cannot fire; correct them, or say \
+         `no_data: ok` where that is as it should be",
+        first.group,
+        named.join(", ")
+    );
+    let labels: Labels = [("rule_source", &first.source), ("rule_group", &first.group)].into_iter().collect();
+    let labels = labels.with("alertname", "WatchfireRuleNoData").with("severity", Severity::Info.as_str());
+    let annotations = [("summary".to_owned(), summary)].into();
+    let active = Active { labels, annotations, value: Value(rules.len() as f64), severity: Severity::Info };
+    Some((fingerprint(&own.key, &active.labels), active))
+}
+
+/// An alert for each rule of a group that has failed for long enough, and one for those that have no data.
+pub(super) fn troubled_rules<'a>(
+    own: &AlertRule,
+    rules: impl Iterator<Item = (&'a RuleKey, &'a Failing)>,
+    silent: Vec<(&'a RuleKey, Timestamp)>,
+) -> Outcome {
     let told = rules.map(|(key, failing)| {
         let labels: Labels = [("rule_source", &key.source), ("rule_group", &key.group), ("rule", &key.name)].into_iter().collect();
         let summary = format!(
@@ -64,7 +92,7 @@ pub(super) fn failing_rules<'a>(own: &AlertRule, rules: impl Iterator<Item = (&'
         );
         one(own, labels, Severity::Warning, f64::from(failing.failures), summary)
     });
-    Outcome::Samples(told.collect())
+    Outcome::Samples(told.chain(silent_rules(own, &silent)).collect())
 }
 
 /// Which running ladders have a step that is later than `limit`, and how late the latest one is.

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use model::alert::{Acknowledgement, AlertProbe, Verdict};
 use model::event::{Actor, EventKind};
-use model::ids::{SequentialIds, SilenceId};
+use model::fingerprint::Fingerprint;
+use model::ids::{IssueId, SequentialIds, SilenceId};
+use model::issue::{Group as IssueGroup, Issue, IssueState};
 use model::labels::METRIC_NAME;
+use model::query::{Cell, Rows};
 use model::severity::Severity;
 use model::state::{Records, load};
 use model::tenant::TenantId;
@@ -269,6 +272,9 @@ fn silence(world: &World, matcher: &str, seconds: u64) -> Silence {
         created_by: Actor::system("test"),
         comment: String::new(),
         over: false,
+        maintenance: None,
+        author: None,
+        updated_at: None,
     }
 }
 
@@ -391,4 +397,158 @@ async fn the_driver_evaluates_while_it_leads_and_stops_when_told() {
     stop.send(()).unwrap();
     driver.await.unwrap();
     assert_eq!(world.count("alert_fired"), 1);
+}
+
+fn rows(columns: &[&str], rows: Vec<Vec<Cell>>) -> Rows {
+    Rows { columns: columns.iter().map(|name| (*name).to_owned()).collect(), rows }
+}
+
+const SOURCES: &str = r#"
+groups:
+  - name: g
+    rules:
+      - alert: Refused
+        logs: { match: refused, service: shop, by: service }
+        window: 2m
+        thresholds: { warning: "> 5", critical: "> 50" }
+      - alert: Many
+        sql: SELECT toString(service) AS service, count() AS value FROM logs WHERE ts > {from} AND ts <= {to} GROUP BY service
+        annotations: { summary: "{{ $labels.service }}: {{ $value }}", example_log: own words }
+"#;
+
+#[tokio::test]
+async fn rules_over_other_signals_run_through_the_same_machine_with_evidence() {
+    let world = World::new("", SOURCES);
+    let refused = |count: f64| {
+        let cells = vec![Cell::Text("shop".to_owned()), Cell::Number(count), Cell::Text("connection refused".to_owned())];
+        Ok(rows(&["service_name", "value", "example_log"], vec![cells]))
+    };
+    world.set_rows("hasToken", refused(7.0));
+    let many = vec![Cell::Text("shop".to_owned()), Cell::Number(3.0), Cell::Text("a line".to_owned())];
+    world.set_rows("GROUP BY service", Ok(rows(&["service", "value", "example_log"], vec![many])));
+    world.tick().await;
+    let alerts = world.alerts().await;
+    let of = |name: &str| alerts.iter().find(|one| one.alert.labels.get("alertname") == Some(name)).unwrap().clone();
+    let one = of("Refused");
+    assert_eq!((one.alert.severity, one.alert.value), (Severity::Warning, Value(7.0)));
+    assert_eq!(one.alert.annotations["example_log"], "connection refused");
+    assert!(one.alert.expr.contains("\"match\":\"refused\"") && one.alert.expr.ends_with("over 2m"), "{}", one.alert.expr);
+    assert_eq!(of("Many").alert.annotations["summary"], "shop: 3");
+    assert_eq!(of("Many").alert.annotations["example_log"], "own words", "what the rule says comes first");
+
+    // The rule is gone: the probe asks what the record keeps of it.
+    world.set_rows("hasToken", refused(60.0));
+    world.alerting.reload(RuleSet::default());
+    let verdict = world.alerting.probe().probe(&one.alert, world.now()).await;
+    assert!(matches!(verdict, Verdict::Active { severity: Severity::Critical, .. }), "{verdict:?}");
+
+    world.alerting.reload(RuleSet::load(vec![("a.yaml".to_owned(), SOURCES.to_owned())]).unwrap());
+
+    // A statement that fails holds the alert, and the rule itself is told.
+    world.set_rows("hasToken", Err(model::query::QueryError::Execution("too many rows".to_owned())));
+    world.pass(120).await;
+    let alerts = world.alerts().await;
+    let held = alerts.iter().find(|one| one.alert.labels.get("alertname") == Some("Refused")).unwrap();
+    assert!(held.alert.is_firing() && held.alert.unknown, "{held:?}");
+    let own = alerts.iter().find(|one| one.alert.labels.get("alertname") == Some("WatchfireRuleFailing")).unwrap();
+    assert!(own.alert.annotations["summary"].contains("too many rows"), "{own:?}");
+    world.set_rows("hasToken", refused(0.0));
+    world.pass(30).await;
+    assert!(world.alerts().await.iter().all(|one| one.alert.labels.get("alertname") != Some("Refused") || !one.alert.is_firing()));
+}
+
+const SILENT: &str = r#"
+groups:
+  - name: g
+    rules:
+      - alert: Told
+        expr: down
+      - alert: Fine
+        expr: other
+        no_data: ok
+      - alert: Broken
+        logs: { match: refused }
+        no_data: error
+"#;
+
+#[tokio::test]
+async fn rules_without_data_are_told_as_they_say() {
+    let world = World::new("no_data_after: 10m\nfailing_for: 30s", SILENT);
+    world.pass(540).await;
+    let names = |alerts: Vec<Instance>| {
+        let open = alerts.into_iter().filter(|one| one.alert.is_firing());
+        open.map(|one| one.alert.labels.get("alertname").unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let alerts = world.alerts().await;
+    assert_eq!(names(alerts), ["WatchfireRuleFailing"], "the one that says so is as good as broken");
+    world.pass(120).await;
+    let alerts = world.alerts().await;
+    let told = alerts.iter().find(|one| one.alert.labels.get("alertname") == Some("WatchfireRuleNoData")).unwrap();
+    assert!(told.alert.annotations["summary"].contains("for Told: nothing"), "{told:?}");
+    assert_eq!(told.alert.severity, Severity::Info);
+    world.set("down", &[(API, 0.0)]);
+    world.set_rows("SELECT 1 AS value FROM logs", Ok(rows(&["value"], vec![vec![Cell::Number(1.0)]])));
+    world.pass(60).await;
+    let alerts = world.alerts().await;
+    assert_eq!(names(alerts), ["Told"], "data came");
+}
+
+const ISSUES: &str = r#"
+groups:
+  - name: g
+    rules:
+      - alert: Back
+        errors: { is: regressed, service: shop, release: "1.4" }
+        window: 10m
+      - alert: New
+        errors: { is: new }
+"#;
+
+fn issue(number: u64, state: IssueState, print: u64, now: Timestamp) -> Issue {
+    Issue {
+        id: IssueId::new(now, &SequentialIds::default()),
+        tenant: TenantId::default(),
+        number,
+        title: "KeyError: 'price'".to_owned(),
+        kind: "KeyError".to_owned(),
+        message: String::new(),
+        culprit: String::new(),
+        grouped_by: String::new(),
+        state,
+        assignee: None,
+        services: vec!["shop".to_owned()],
+        first_release: None,
+        releases: Vec::new(),
+        groups: vec![IssueGroup { fingerprint: Fingerprint(print), first_seen: now, last_seen: now }],
+        absorbed: Vec::new(),
+        regressions: 2,
+        history: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn issues_that_came_back_are_told_and_ignored_ones_are_left_out() {
+    let world = World::new("", ISSUES);
+    let now = world.now();
+    let put = async |issue: &Issue| {
+        let mut commit = Commit::at(now);
+        commit.put(issue, Expect::New).unwrap();
+        world.state.commit(commit).await.unwrap();
+    };
+    put(&issue(7, IssueState::Regressed { at: now, release: Some("1.4".to_owned()) }, 70, now)).await;
+    let other = IssueId::new(now.plus(Duration::from_secs(1)), &SequentialIds::default());
+    let elsewhere = IssueState::Regressed { at: now, release: Some("1.3".to_owned()) };
+    put(&Issue { id: other, ..issue(8, elsewhere, 80, now) }).await;
+    let hidden = IssueId::new(now.plus(Duration::from_secs(2)), &SequentialIds::default());
+    let ignored = IssueState::Ignored { at: now, by: Actor::system("test"), until: model::issue::IgnoreUntil::Forever };
+    put(&Issue { id: hidden, ..issue(9, ignored, 90, now) }).await;
+    world.tick().await;
+    let back: Vec<Instance> = world.alerts().await.into_iter().filter(|one| one.alert.labels.get("alertname") == Some("Back")).collect();
+    assert_eq!(back.len(), 1, "one of this release: {back:?}");
+    assert_eq!((back[0].alert.labels.get("issue"), back[0].alert.labels.get("service_name")), (Some("7"), Some("shop")));
+    assert_eq!(back[0].alert.annotations["issue"], "#7 KeyError: 'price' (watchfire error show 7)");
+    assert!(world.asked().iter().any(|(statement, _)| statement.contains("fingerprint NOT IN (90)")), "{:?}", world.asked());
+    world.pass(660).await;
+    let open = world.alerts().await.into_iter().any(|one| one.alert.labels.get("alertname") == Some("Back") && one.alert.is_firing());
+    assert!(!open, "ten minutes ago is not within the window");
 }

@@ -52,7 +52,7 @@ pub(super) fn mute(step: &mut Step, muting: &Muting, now: Timestamp) -> Vec<(Ins
         if !instance.alert.is_firing() {
             continue;
         }
-        let by = muting.by(*fingerprint, &instance.alert.labels, now);
+        let by = muting.by(*fingerprint, &instance.alert.labels, now).map(|mute| mute.to_string());
         if by.is_some() != instance.alert.muted {
             instance.alert.muted = by.is_some();
             changed.push((instance.clone(), by));

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::notice::{Scene, Telling, step_reason, tell};
 use super::{LadderRun, LadderStatus, LadderSubject, StopReason, run_key};
 use crate::evaluate::everything;
+use crate::routing::{Hours, RoutedLadder};
 use crate::rules::Ladder;
 use crate::shared::Shared;
 
@@ -31,6 +32,20 @@ pub(super) enum Job {
     Step { run: LadderRunId, generation: u32, round: u32, step: u32 },
     /// No incident has appeared: start the ladder without one.
     Start { alert: AlertId },
+    /// Somebody put an alert off, and the time is over: if that acknowledgement still holds, it ends.
+    Wake { alert: AlertId, acknowledged_at: Timestamp },
+}
+
+/// The row that ends an acknowledgement at a moment.
+pub(crate) fn wake_row(alert: AlertId, acknowledged_at: Timestamp, until: Timestamp) -> Result<NewWork, StateError> {
+    let key = format!("wake/{alert}/{}/{}", acknowledged_at.micros(), until.micros());
+    let body = serde_json::to_value(Job::Wake { alert, acknowledged_at }).map_err(|source| StateError::Body {
+        kind: "ladder job".to_owned(),
+        id: key.clone(),
+        source,
+    })?;
+    let subject = Subject::alert(alert, None);
+    Ok(NewWork { queue: Queue::Ladder, key, lane: Lane::Page, subject, due_at: until, body })
 }
 
 /// A decision in the making.
@@ -41,10 +56,11 @@ pub(super) struct Climb<'a> {
     pub commit: Commit,
 }
 
-/// The ladder that an alert wants, and whether it is the default receivers' one.
+/// A ladder that an alert wants, whether it is the default receivers' one, and when it may climb.
 pub(super) struct Wanted {
     pub ladder: Ladder,
     pub route: bool,
+    pub hours: Hours,
 }
 
 impl<'a> Climb<'a> {
@@ -52,17 +68,36 @@ impl<'a> Climb<'a> {
         Climb { shared, state, now, commit: Commit::at(now) }
     }
 
-    /// Which ladder: the one the rule names; without one, or where it no longer exists, the default receivers.
-    pub(super) fn wanted(&self, escalation: Option<&str>) -> Option<Wanted> {
-        if let Some(name) = escalation {
-            match self.shared.ladder(name) {
-                Some(ladder) => return Some(Wanted { ladder, route: false }),
-                None => tracing::error!(ladder = name, "an alert names a ladder that does not exist; the default receivers are told"),
+    /// Which ladders: the one the rule names; without one, those of the routing tree, or where there is no tree, the default receivers. A
+    /// ladder that no longer exists is told, and the receivers that hear of the rest hear of this.
+    pub(super) fn wanted(&self, alert: &Alert, escalation: Option<&str>) -> Vec<Wanted> {
+        let named = match escalation {
+            Some(name) => vec![RoutedLadder { name: name.to_owned(), hours: Hours::default() }],
+            None => self.shared.routing().ladders(alert),
+        };
+        let mut wanted = Vec::new();
+        let mut missing = false;
+        for RoutedLadder { name, hours } in named {
+            match self.shared.ladder(&name) {
+                Some(ladder) => wanted.push(Wanted { ladder, route: false, hours }),
+                None => {
+                    tracing::error!(ladder = name, "an alert wants a ladder that does not exist; the default receivers are told");
+                    missing = true;
+                }
             }
         }
-        let notify = self.shared.config.default_receivers.clone();
-        let step = LadderStep { after: Span::secs(0), notify };
-        (!step.notify.is_empty()).then(|| Wanted { ladder: Ladder { name: DEFAULT.to_owned(), steps: vec![step], repeat: 0 }, route: true })
+        let routing = self.shared.routing();
+        let notify = match &routing.root {
+            None if escalation.is_none() || missing => self.shared.config.default_receivers.clone(),
+            Some(root) if missing => root.receivers.clone(),
+            None | Some(_) => Vec::new(),
+        };
+        if !notify.is_empty() {
+            let step = LadderStep { after: Span::secs(0), notify };
+            let ladder = Ladder { name: DEFAULT.to_owned(), steps: vec![step], repeat: 0 };
+            wanted.push(Wanted { ladder, route: true, hours: Hours::default() });
+        }
+        wanted
     }
 
     pub(super) async fn alert(&self, id: AlertId) -> Result<Option<Alert>, StateError> {
@@ -130,7 +165,10 @@ impl<'a> Climb<'a> {
         if !alert.is_firing() || alert.muted || alert.acknowledged.is_some() {
             return Ok(());
         }
-        let Some(wanted) = self.wanted(escalation) else { return Ok(()) };
+        let wanted = self.wanted(alert, escalation);
+        if wanted.is_empty() {
+            return Ok(());
+        }
         if !severity.opens_incident() {
             return self.start_for_alert(alert, severity, wanted).await;
         }
@@ -165,14 +203,17 @@ impl<'a> Climb<'a> {
         Ok(())
     }
 
-    async fn start_for_alert(&mut self, alert: &Alert, severity: Severity, wanted: Wanted) -> Result<(), StateError> {
+    async fn start_for_alert(&mut self, alert: &Alert, severity: Severity, wanted: Vec<Wanted>) -> Result<(), StateError> {
         let subject = LadderSubject::Alert { id: alert.id };
         for run in self.runs().await?.into_iter().filter(|run| run.entity.subject == subject) {
-            if run.entity.severity < severity && run.entity.ladder.name != wanted.ladder.name {
+            if run.entity.severity < severity && !wanted.iter().any(|wanted| wanted.ladder.name == run.entity.ladder.name) {
                 self.stop(run, StopReason::Superseded)?;
             }
         }
-        self.begin(subject, severity, wanted, alert.fingerprint_hex(), LadderStatus::Running).await
+        for wanted in wanted {
+            self.begin(subject, severity, wanted, alert.fingerprint_hex(), LadderStatus::Running).await?;
+        }
+        Ok(())
     }
 
     /// Once per incident and ladder, and only for an alert that is at least as severe as what climbs already. A run that was started
@@ -182,23 +223,26 @@ impl<'a> Climb<'a> {
         incident: &Incident,
         alert: &Alert,
         severity: Severity,
-        wanted: Wanted,
+        wanted: Vec<Wanted>,
     ) -> Result<(), StateError> {
         let subject = LadderSubject::Incident { id: incident.id };
         self.cancel_start(alert.id);
-        let (mut adopted, mut highest) = (false, None);
+        let (mut adopted, mut highest) = (Vec::new(), None);
         for run in self.runs().await? {
             if run.entity.subject == subject {
                 highest = highest.max(Some(run.entity.severity));
             } else if run.entity.subject == (LadderSubject::Alert { id: alert.id }) {
-                if run.entity.ladder.name == wanted.ladder.name {
-                    adopted |= self.adopt(run, subject).await?;
+                let name = run.entity.ladder.name.clone();
+                if wanted.iter().any(|wanted| wanted.ladder.name == name) {
+                    if self.adopt(run, subject).await? {
+                        adopted.push(name);
+                    }
                 } else {
                     self.stop(run, StopReason::Superseded)?;
                 }
             }
         }
-        if adopted || highest.is_some_and(|highest| highest > severity) {
+        if highest.is_some_and(|highest| highest > severity) {
             return Ok(());
         }
         let status = if incident.status == IncidentStatus::Acknowledged {
@@ -206,7 +250,10 @@ impl<'a> Climb<'a> {
         } else {
             LadderStatus::Running
         };
-        self.begin(subject, severity, wanted, incident.id.to_string(), status).await
+        for wanted in wanted.into_iter().filter(|wanted| !adopted.contains(&wanted.ladder.name)) {
+            self.begin(subject, severity, wanted, incident.id.to_string(), status).await?;
+        }
+        Ok(())
     }
 
     async fn adopt(&mut self, run: Versioned<LadderRun>, subject: LadderSubject) -> Result<bool, StateError> {
@@ -239,6 +286,7 @@ impl<'a> Climb<'a> {
             subject,
             ladder: wanted.ladder,
             route: wanted.route,
+            hours: wanted.hours,
             severity,
             title: scene.title.clone(),
             dedup_key,
@@ -262,6 +310,14 @@ impl<'a> Climb<'a> {
 
     /// Takes the steps that are due and schedules the next one.
     pub(super) fn climb(&mut self, run: &mut LadderRun, scene: &Scene) -> Result<(), StateError> {
+        if run.next_at.is_some_and(|next| next <= self.now)
+            && let Some(closed) = self.shared.routing().calendar.closed(&run.hours, self.now)
+        {
+            run.wait_until(closed.until);
+            let text = format!("ladder {} waits: {}", run.ladder.name, closed.words());
+            let details = [("suppressed_by".to_owned(), closed.by), ("until".to_owned(), closed.until.to_string())];
+            self.tell_journal(run, EventKind::Noted { text, details: details.into() });
+        }
         if run.next_at.is_some_and(|next| next <= self.now) {
             match run.take(self.now) {
                 Some(taken) => {

@@ -60,6 +60,13 @@ impl Follower for LadderFollower {
                     climb.acknowledge(run, &event.actor.to_string()).await?;
                 }
             }
+            (EventKind::AlertUnacknowledged { .. }, Some(alert), _) => {
+                for run in climb.runs().await?.into_iter().filter(|run| about_alert(&run.entity, alert)) {
+                    if run.entity.status == (LadderStatus::Stopped { reason: StopReason::Acknowledged }) {
+                        climb.again(run, true).await?;
+                    }
+                }
+            }
             (EventKind::AlertResolved { .. }, Some(alert), _) => {
                 climb.cancel_start(alert);
                 for run in climb.runs().await?.into_iter().filter(|run| about_alert(&run.entity, alert)) {
@@ -102,10 +109,8 @@ async fn attached(climb: &mut Climb<'_>, alert: AlertId, incident: IncidentId) -
     let Some(alert) = climb.alert(alert).await?.filter(|alert| alert.is_firing() && !alert.muted) else { return Ok(()) };
     let found = load::<Incident>(climb.state, &climb.shared.tenant, &incident.to_string()).await?;
     let Some(incident) = found.map(|found| found.entity).filter(|incident| incident.status.is_open()) else { return Ok(()) };
-    match climb.wanted(alert.escalation.as_deref()) {
-        Some(wanted) => climb.start_for_incident(&incident, &alert, alert.severity, wanted).await,
-        None => Ok(()),
-    }
+    let wanted = climb.wanted(&alert, alert.escalation.as_deref());
+    if wanted.is_empty() { Ok(()) } else { climb.start_for_incident(&incident, &alert, alert.severity, wanted).await }
 }
 
 /// The incident is over: its own runs close. Those of its alerts close with their alerts.

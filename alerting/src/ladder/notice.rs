@@ -43,7 +43,7 @@ pub(super) struct Telling<'a> {
     pub key: String,
 }
 
-fn notice_alert(alert: &Alert) -> NoticeAlert {
+pub(crate) fn notice_alert(alert: &Alert) -> NoticeAlert {
     NoticeAlert {
         resolved: alert.state.resolved_at().is_some(),
         labels: alert.labels.clone(),
@@ -56,7 +56,7 @@ fn notice_alert(alert: &Alert) -> NoticeAlert {
     }
 }
 
-fn lane(severity: Severity) -> Lane {
+pub(crate) fn lane(severity: Severity) -> Lane {
     match severity {
         Severity::Critical | Severity::High => Lane::Page,
         Severity::Warning => Lane::Chat,

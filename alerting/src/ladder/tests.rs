@@ -308,6 +308,7 @@ fn run(steps: &[u64], repeat: u32) -> LadderRun {
         tenant: TenantId::default(),
         subject: LadderSubject::Alert { id: AlertId::derived(Timestamp::EPOCH, "a") },
         ladder: Ladder { name: "l".to_owned(), steps, repeat },
+        hours: crate::routing::Hours::default(),
         route: false,
         severity: Severity::High,
         title: String::new(),

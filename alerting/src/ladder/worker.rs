@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::drive::Worker;
+use model::event::{EventKind, Subject};
 use model::state::{Expect, Fence, StateError, StateStore, load};
 use model::time::Timestamp;
 use model::work::{Queue, Work, WorkChange};
 
 use super::climb::{Climb, Job};
 use super::{LadderRun, LadderStatus};
+use crate::machine::Instance;
 use crate::shared::Shared;
 
 /// How often a step is decided again when somebody else was first.
@@ -72,6 +74,19 @@ async fn decide(climb: &mut Climb<'_>, job: &Job) -> Result<(), StateError> {
             Some(alert) => climb.start(&alert, alert.severity, alert.escalation.as_deref(), false).await,
             None => Ok(()),
         },
+        Job::Wake { alert, acknowledged_at } => {
+            let Some(found) = load::<Instance>(climb.state, &climb.shared.tenant, &alert.to_string()).await? else { return Ok(()) };
+            let mut instance = found.entity;
+            let same = instance.alert.acknowledged.as_ref().is_some_and(|taken| taken.at == *acknowledged_at);
+            if !same || !instance.alert.is_firing() {
+                return Ok(());
+            }
+            instance.alert.acknowledged = None;
+            climb.commit.put(&instance, Expect::Version(found.version))?;
+            let kind = EventKind::AlertUnacknowledged { reason: "it was snoozed until now".to_owned() };
+            climb.commit.event(climb.shared.event(climb.now, Subject::alert(*alert, instance.alert.incident), kind));
+            Ok(())
+        }
         Job::Step { run, generation, round, step } => {
             let Some(found) = load::<LadderRun>(climb.state, &climb.shared.tenant, &run.to_string()).await? else { return Ok(()) };
             let mut run = found.entity;

@@ -19,12 +19,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Api, ApiError};
-use crate::ladder::LadderRun;
+use crate::ladder::{LadderRun, wake_row};
 use crate::machine::Instance;
 use crate::silence::{MatcherText, Silence};
 
 /// The longest comment, in bytes.
 const LONGEST_COMMENT: usize = 8 * 1024;
+/// The longest time for which an alert can be put off.
+const LONGEST_SNOOZE: Span = Span::secs(7 * 24 * 3600);
+/// The longest name of a maintenance window, in bytes.
+const LONGEST_NAME: usize = 200;
 /// The most matchers of one silence.
 const MOST_MATCHERS: usize = 64;
 /// How often a change is decided again when somebody else was first.
@@ -113,34 +117,96 @@ fn event(api: &Api, principal: &Principal, at: Timestamp, subject: Subject, kind
     Event { id, tenant: principal.tenant.clone(), at, actor: principal.actor.clone(), subject, kind }
 }
 
+/// What a person does about an alert.
+enum Act {
+    Acknowledge,
+    Unacknowledge,
+    Snooze { until: Timestamp },
+}
+
 /// Takes an alert: its ladder stops, and so does its incident's. Taking it twice changes nothing.
 pub(super) async fn acknowledge(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
+    act(&api, &principal, &id, &Act::Acknowledge).await
+}
+
+/// Gives it back: its ladder climbs again from the first step, and so does its incident's.
+pub(super) async fn unacknowledge(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    act(&api, &principal, &id, &Act::Unacknowledge).await
+}
+
+/// How long to put an alert off.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Snooze {
+    duration: Span,
+}
+
+/// Takes it for a time: if it still fires then and nobody else took it, its ladder climbs again.
+pub(super) async fn snooze(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<String>,
+    body: Result<Json<Snooze>, JsonRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Json(Snooze { duration }) = body.map_err(|error| ApiError::bad_data(error.body_text()))?;
+    if !(Span::secs(60)..=LONGEST_SNOOZE).contains(&duration) {
+        return Err(ApiError::bad_data(format!("`duration` must be from 1m to {LONGEST_SNOOZE}: use a silence for longer")));
+    }
+    let until = api.shared.clock.now().plus(duration.0);
+    act(&api, &principal, &id, &Act::Snooze { until }).await
+}
+
+async fn act(api: &Api, principal: &Principal, id: &str, act: &Act) -> Result<Json<Value>, ApiError> {
     principal.require(Permission::Respond)?;
     let mut tries = 0;
     loop {
         tries += 1;
-        let Versioned { entity: mut instance, version } = find_alert(&api, &principal, &id).await?;
+        let Versioned { entity: mut instance, version } = find_alert(api, principal, id).await?;
         let alert: &Alert = &instance.alert;
         if !alert.is_firing() {
             return Err(ApiError::conflict(format!("alert {id} is {}: only a firing alert can be acknowledged", alert.state.name())));
         }
-        if alert.acknowledged.is_some() {
-            return Ok(Json(json!({"alert": alert_view(&instance, &newest(&api))})));
-        }
         let at = api.shared.clock.now();
-        instance.alert.acknowledged = Some(Acknowledgement { at, by: principal.actor.clone() });
+        let (subject, taken) = (Subject::alert(alert.id, alert.incident), alert.acknowledged.clone());
         let mut commit = Commit::at(at);
+        match (act, &taken) {
+            (Act::Acknowledge, Some(_)) | (Act::Unacknowledge, None) => {
+                return Ok(Json(json!({"alert": alert_view(&instance, &newest(api))})));
+            }
+            (Act::Unacknowledge, Some(_)) => {
+                instance.alert.acknowledged = None;
+                let kind = EventKind::AlertUnacknowledged { reason: "given back".to_owned() };
+                commit.event(event(api, principal, at, subject, kind));
+            }
+            (Act::Acknowledge | Act::Snooze { .. }, None) => {
+                instance.alert.acknowledged = Some(Acknowledgement { at, by: principal.actor.clone() });
+                commit.event(event(api, principal, at, subject, EventKind::AlertAcknowledged));
+            }
+            (Act::Snooze { .. }, Some(_)) => {
+                // From now on it is this acknowledgement that holds, and that ends: an earlier wake-up finds another one.
+                instance.alert.acknowledged = Some(Acknowledgement { at, by: principal.actor.clone() });
+            }
+        }
+        if let (Act::Snooze { until }, Some(taken)) = (act, &instance.alert.acknowledged) {
+            commit.schedule(&principal.tenant, wake_row(instance.alert.id, taken.at, *until)?);
+            let details = [("until".to_owned(), until.to_string())].into();
+            let kind = EventKind::Noted { text: format!("snoozed until {until}"), details };
+            let subject = Subject::alert(instance.alert.id, instance.alert.incident);
+            commit.event(event(api, principal, at, subject, kind));
+        }
         commit.put(&instance, Expect::Version(version))?;
-        let subject = Subject::alert(instance.alert.id, instance.alert.incident);
-        commit.event(event(&api, &principal, at, subject, EventKind::AlertAcknowledged));
         match api.shared.state.commit(commit).await {
             Ok(_) => {
                 api.shared.nudge.nudge();
-                return Ok(Json(json!({"alert": alert_view(&instance, &newest(&api))})));
+                return Ok(Json(json!({"alert": alert_view(&instance, &newest(api))})));
             }
             Err(error) if error.is_conflict() && tries < TRIES => {}
             Err(error) => return Err(error.into()),
@@ -194,6 +260,22 @@ pub(super) struct NewSilence {
     duration: Option<Span>,
     #[serde(default)]
     comment: String,
+    /// Set by the route of maintenance windows.
+    #[serde(skip)]
+    maintenance: Option<String>,
+}
+
+/// The body of a new maintenance window: a silence with a name.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewMaintenance {
+    name: String,
+    matchers: Vec<AnyMatcher>,
+    starts_at: Option<Timestamp>,
+    ends_at: Option<Timestamp>,
+    duration: Option<Span>,
+    #[serde(default)]
+    comment: String,
 }
 
 impl NewSilence {
@@ -231,6 +313,9 @@ impl NewSilence {
             created_by: principal.actor.clone(),
             comment: self.comment,
             over: false,
+            maintenance: self.maintenance,
+            author: None,
+            updated_at: None,
         })
     }
 }
@@ -242,15 +327,62 @@ pub(super) async fn create_silence(
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     principal.require(Permission::Respond)?;
     let Json(body) = body.map_err(|error| ApiError::bad_data(error.body_text()))?;
+    let (silence, now) = make(&api, &principal, body).await?;
+    Ok((StatusCode::CREATED, Json(json!({"silence": silence_view(&silence, now)}))))
+}
+
+async fn make(api: &Api, principal: &Principal, body: NewSilence) -> Result<(Silence, Timestamp), ApiError> {
     let now = api.shared.clock.now();
-    let silence = body.into_silence(&api, &principal, now)?;
+    let silence = body.into_silence(api, principal, now)?;
     let mut commit = Commit::at(now);
     commit.put(&silence, Expect::New)?;
-    let kind = EventKind::SilenceCreated { silence: silence.id, comment: silence.comment.clone(), ends_at: silence.ends_at };
-    commit.event(event(&api, &principal, now, Subject::default(), kind));
+    let what = silence.maintenance.as_ref().map_or(String::new(), |name| format!("maintenance {name}: "));
+    let comment = format!("{what}{}", silence.comment);
+    let kind = EventKind::SilenceCreated { silence: silence.id, comment, ends_at: silence.ends_at };
+    commit.event(event(api, principal, now, Subject::default(), kind));
     api.shared.state.commit(commit).await?;
     api.shared.nudge.nudge();
-    Ok((StatusCode::CREATED, Json(json!({"silence": silence_view(&silence, now)}))))
+    Ok((silence, now))
+}
+
+/// Plans a maintenance window: what matches is recorded and shown while it lasts, and pages nobody.
+pub(super) async fn create_maintenance(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    body: Result<Json<NewMaintenance>, JsonRejection>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    principal.require(Permission::Respond)?;
+    let Json(NewMaintenance { name, matchers, starts_at, ends_at, duration, comment }) =
+        body.map_err(|error| ApiError::bad_data(error.body_text()))?;
+    if name.trim().is_empty() || name.len() > LONGEST_NAME {
+        return Err(ApiError::bad_data(format!("a maintenance window needs a `name` of at most {LONGEST_NAME} bytes")));
+    }
+    let body = NewSilence { matchers, starts_at, ends_at, duration, comment, maintenance: Some(name.trim().to_owned()) };
+    let (window, now) = make(&api, &principal, body).await?;
+    Ok((StatusCode::CREATED, Json(json!({"maintenance": silence_view(&window, now)}))))
+}
+
+/// Planned windows, and the recurring ones of the configuration with whether they hold now.
+pub(super) async fn maintenance(State(api): State<Arc<Api>>, Extension(principal): Extension<Principal>) -> Result<Json<Value>, ApiError> {
+    principal.require(Permission::Read)?;
+    let now = api.shared.clock.now();
+    let found = crate::evaluate::everything::<Silence>(&*api.shared.state, &principal.tenant, &["live"]).await?;
+    let planned: Vec<Value> = found
+        .iter()
+        .map(|one| &one.entity)
+        .filter(|silence| silence.maintenance.is_some() && silence.state(now) != "expired")
+        .map(|silence| silence_view(silence, now))
+        .collect();
+    let routing = api.shared.routing();
+    let recurring: Vec<Value> = routing
+        .maintenance
+        .iter()
+        .map(|window| {
+            let active = routing.calendar.within(&window.time_intervals, now).map(|(_, until)| until);
+            json!({"name": window.name, "matchers": window.matchers.texts(), "time_intervals": window.time_intervals, "active_until": active})
+        })
+        .collect();
+    Ok(Json(json!({"planned": planned, "recurring": recurring})))
 }
 
 pub(super) async fn end_silence(

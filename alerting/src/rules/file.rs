@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use model::time::Span;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
+use super::question::NoData;
+use super::sources::{AbsentYaml, ErrorsYaml, HeartbeatYaml, LogsYaml, SloYaml, SpansYaml};
 use super::{Ladder, RuleError};
 
 /// A rule file or a sidecar.
@@ -16,6 +18,8 @@ pub(super) struct FileYaml {
     pub groups: Vec<GroupYaml>,
     #[serde(default)]
     pub escalations: Vec<Spanned<Ladder>>,
+    #[serde(default)]
+    pub slos: Vec<Spanned<SloYaml>>,
 }
 
 /// A group.
@@ -40,6 +44,15 @@ pub(super) struct RuleYaml {
     pub record: Option<Spanned<String>>,
     pub alert: Option<Spanned<String>>,
     pub expr: Option<Spanned<String>>,
+    pub sql: Option<Spanned<String>>,
+    pub logs: Option<Spanned<LogsYaml>>,
+    pub spans: Option<Spanned<SpansYaml>>,
+    pub errors: Option<Spanned<ErrorsYaml>>,
+    pub absent: Option<Spanned<AbsentYaml>>,
+    pub heartbeat: Option<Spanned<HeartbeatYaml>>,
+    /// Of `sql`, `logs`, `spans` and `errors`.
+    pub window: Option<Span>,
+    pub no_data: Option<NoData>,
     #[serde(rename = "for")]
     pub hold: Option<Span>,
     pub keep_firing_for: Option<Span>,
@@ -53,7 +66,7 @@ pub(super) struct RuleYaml {
 }
 
 /// A ladder's name, or one per severity.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum EscalationYaml {
     One(String),
@@ -72,7 +85,19 @@ impl RuleYaml {
     }
     /// The line of its expression.
     pub(super) fn expr_line(&self) -> Option<u64> {
-        self.expr.as_ref().and_then(line).or_else(|| self.line())
+        self.sources().into_iter().find_map(|(_, line)| line?).or_else(|| self.line())
+    }
+    /// Every source by its key, with its line where it is written.
+    pub(super) fn sources(&self) -> [(&'static str, Option<Option<u64>>); 7] {
+        [
+            ("expr", self.expr.as_ref().map(line)),
+            ("sql", self.sql.as_ref().map(line)),
+            ("logs", self.logs.as_ref().map(line)),
+            ("spans", self.spans.as_ref().map(line)),
+            ("errors", self.errors.as_ref().map(line)),
+            ("absent", self.absent.as_ref().map(line)),
+            ("heartbeat", self.heartbeat.as_ref().map(line)),
+        ]
     }
 }
 

@@ -9,6 +9,8 @@ use model::time::Span;
 use serde_saphyr::Spanned;
 
 use super::file::{EscalationYaml, FileYaml, GroupYaml, RuleYaml, line, parse};
+use super::question::Question;
+use super::sources::{self, Compiled, SloYaml};
 use super::{AlertRule, Escalation, Group, Place, RecordRule, Rule, RuleError, RuleSet, Thresholds};
 use crate::template::Template;
 
@@ -58,6 +60,7 @@ pub(super) fn load(files: Vec<(String, String)>) -> Result<RuleSet, Vec<RuleErro
 /// Adds a sidecar's keys to the rules of the same group and name.
 fn merge(target: &mut FileYaml, sidecar: FileYaml, errors: &mut Errors) {
     target.escalations.extend(sidecar.escalations);
+    target.slos.extend(sidecar.slos);
     for group in sidecar.groups {
         let Some(base) = target.groups.iter_mut().find(|base| base.name.value == group.name.value) else {
             errors.push(line(&group.name), format!("the rule file has no group `{}`: correct the name", group.name.value));
@@ -74,7 +77,9 @@ fn merge_rule(base: &mut GroupYaml, extra: &RuleYaml, errors: &mut Errors) {
         return errors.push(extra.line(), "a sidecar's rule needs `alert`, the name of the alert that it adds to");
     };
     let foreign = extra.record.is_some()
-        || extra.expr.is_some()
+        || extra.sources().iter().any(|(_, line)| line.is_some())
+        || extra.window.is_some()
+        || extra.no_data.is_some()
         || extra.hold.is_some()
         || extra.keep_firing_for.is_some()
         || !extra.labels.is_empty()
@@ -131,6 +136,35 @@ fn file(yaml: FileYaml, set: &mut RuleSet, errors: &mut Errors) {
         let built = self::group(&group, &source, errors);
         set.groups.push(built);
     }
+    for slo in yaml.slos {
+        objective(&slo, &source, &mut names, set, errors);
+    }
+}
+
+/// The groups of an objective; its rules stand where it stands.
+fn objective(slo: &Spanned<SloYaml>, source: &str, names: &mut BTreeSet<String>, set: &mut RuleSet, errors: &mut Errors) {
+    let (at, name) = (line(slo), &slo.value.name);
+    let expanded = slo.value.expand().map_err(|problem| format!("slo `{name}` {problem}"));
+    let parsed = expanded.and_then(|text| parse(&errors.file, &text).map_err(|error| format!("slo `{name}`: {}", error.message)));
+    let yaml = match parsed {
+        Ok(yaml) => yaml,
+        Err(problem) => return errors.push(at, problem),
+    };
+    for group in yaml.groups {
+        if !names.insert(group.name.value.clone()) {
+            errors.push(at, format!("slo `{name}` exists twice in this file, or a group has the name `{}`: rename one", group.name.value));
+        }
+        let mut found = Errors { file: errors.file.clone(), errors: Vec::new() };
+        let mut built = self::group(&group, source, &mut found);
+        errors.errors.extend(found.errors.into_iter().map(|error| RuleError { line: at, ..error }));
+        for rule in &mut built.rules {
+            match rule {
+                Rule::Alert(rule) => rule.place.line = at,
+                Rule::Record(rule) => rule.place.line = at,
+            }
+        }
+        set.groups.push(built);
+    }
 }
 
 fn group(yaml: &GroupYaml, source: &str, errors: &mut Errors) -> Group {
@@ -178,9 +212,12 @@ fn is_metric_name(name: &str) -> bool {
 
 fn rule(yaml: &RuleYaml, group_labels: &BTreeMap<String, String>, key: RuleKey, errors: &mut Errors) -> Option<Rule> {
     let place = Place { file: errors.file.clone(), line: yaml.expr_line() };
-    let Some(expr) = yaml.expr.as_ref().map(|expr| expr.value.trim().to_owned()).filter(|expr| !expr.is_empty()) else {
-        errors.push(yaml.line(), format!("rule `{}` has no `expr`: write the PromQL expression", key.name));
-        return None;
+    let asked = match asked(yaml) {
+        Ok(asked) => asked,
+        Err(problem) => {
+            errors.push(yaml.expr_line(), format!("rule `{}` {problem}", key.name));
+            return None;
+        }
     };
     for (label, value) in &yaml.labels {
         if !is_label_name(label) || label == "__name__" {
@@ -190,11 +227,48 @@ fn rule(yaml: &RuleYaml, group_labels: &BTreeMap<String, String>, key: RuleKey, 
     match (&yaml.alert, &yaml.record) {
         (Some(_), Some(_)) => errors.push(yaml.line(), "a rule has either `record` or `alert`: remove one of them"),
         (None, None) => errors.push(yaml.line(), "a rule needs `alert` or `record`: add a name"),
-        (None, Some(record)) => return record_rule(yaml, record, group_labels, key, expr, place, errors),
+        (None, Some(record)) => return record_rule(yaml, record, group_labels, key, asked, place, errors),
         (Some(alert), None) if alert.value.is_empty() => errors.push(line(alert), "`alert` must not be empty: write a name"),
-        (Some(_), None) => return Some(Rule::Alert(Box::new(alert_rule(yaml, group_labels, key, expr, place, errors)))),
+        (Some(_), None) => return Some(Rule::Alert(Box::new(alert_rule(yaml, group_labels, key, asked, place, errors)))),
     }
     None
+}
+
+/// What a rule asks: exactly one of its sources. Fails with the rest of a sentence that begins with the rule.
+fn asked(yaml: &RuleYaml) -> Result<Compiled, String> {
+    let written: Vec<&str> = yaml.sources().iter().filter(|(_, line)| line.is_some()).map(|(key, _)| *key).collect();
+    if let [one, other, ..] = written.as_slice() {
+        return Err(format!("has both `{one}` and `{other}`: a rule asks one thing, write two rules"));
+    }
+    let timed = ["sql", "logs", "spans", "errors"];
+    if yaml.window.is_some() && !written.iter().any(|key| timed.contains(key)) {
+        return Err("has a `window`, which goes with sql, logs, spans and errors: write the range into the expression".to_owned());
+    }
+    let window = sources::window(yaml.window)?;
+    // A recording rule keeps zeros, and so does one with thresholds: they may ask for too few.
+    let found_only = yaml.record.is_none() && yaml.thresholds.is_none();
+    let named = |key: &str, result: Result<Compiled, String>| result.map_err(|problem| format!("`{key}` {problem}"));
+    let compiled = if let Some(sql) = yaml.sql.as_ref().filter(|sql| !sql.value.trim().is_empty()) {
+        sources::sql(&sql.value, window)
+    } else if let Some(logs) = &yaml.logs {
+        named("logs", sources::logs::compile(&logs.value, window, found_only))?
+    } else if let Some(spans) = &yaml.spans {
+        named("spans", sources::spans::compile(&spans.value, window, found_only))?
+    } else if let Some(errors) = &yaml.errors {
+        named("errors", sources::errors::compile(&errors.value, window, found_only))?
+    } else if let Some(absent) = &yaml.absent {
+        named("absent", absent.value.compile())?
+    } else if let Some(heartbeat) = &yaml.heartbeat {
+        named("heartbeat", heartbeat.value.compile())?
+    } else {
+        let expr = yaml.expr.as_ref().map(|expr| expr.value.trim().to_owned()).filter(|expr| !expr.is_empty());
+        let expr = expr.ok_or("has no `expr`: write the PromQL expression, or one of sql, logs, spans, errors, absent, heartbeat")?;
+        Compiled { question: Question::PromQl, expr, needs_thresholds: false }
+    };
+    if compiled.needs_thresholds && found_only {
+        return Err("measures a share or a time, which alone is no alert: add `thresholds`, for example { warning: \"> 0.05\" }".to_owned());
+    }
+    Ok(compiled)
 }
 
 fn record_rule(
@@ -202,11 +276,12 @@ fn record_rule(
     record: &Spanned<String>,
     group_labels: &BTreeMap<String, String>,
     key: RuleKey,
-    expr: String,
+    asked: Compiled,
     place: Place,
     errors: &mut Errors,
 ) -> Option<Rule> {
     let foreign = [
+        ("no_data", yaml.no_data.is_some()),
         ("for", yaml.hold.is_some()),
         ("keep_firing_for", yaml.keep_firing_for.is_some()),
         ("annotations", !yaml.annotations.is_empty()),
@@ -222,7 +297,8 @@ fn record_rule(
     }
     let mut labels = group_labels.clone();
     labels.extend(yaml.labels.iter().map(|(label, value)| (label.clone(), value.value.clone())));
-    Some(Rule::Record(RecordRule { key, metric: record.value.clone(), expr, labels, place }))
+    let Compiled { question, expr, .. } = asked;
+    Some(Rule::Record(Box::new(RecordRule { key, metric: record.value.clone(), question, expr, labels, place })))
 }
 
 fn templates<'a>(
@@ -247,7 +323,7 @@ fn alert_rule(
     yaml: &RuleYaml,
     group_labels: &BTreeMap<String, String>,
     key: RuleKey,
-    expr: String,
+    asked: Compiled,
     place: Place,
     errors: &mut Errors,
 ) -> AlertRule {
@@ -267,7 +343,9 @@ fn alert_rule(
     let annotations = templates("annotation", texts, &name, errors);
     AlertRule {
         key,
-        expr,
+        question: asked.question,
+        expr: asked.expr,
+        no_data: yaml.no_data.unwrap_or_default(),
         hold: yaml.hold.map_or(Duration::ZERO, |span| span.0),
         keep_firing_for: yaml.keep_firing_for.map_or(Duration::ZERO, |span| span.0),
         labels,

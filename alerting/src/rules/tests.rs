@@ -69,7 +69,7 @@ fn a_full_file_is_read() {
         [("CheckoutErrorRate", "scale-checkout")]
     );
     assert_eq!(set.escalations[0].repeat, 3);
-    assert!(set.check(|_| Ok(()), &[]).iter().any(|error| error.message.contains("`chat`")));
+    assert!(set.check(|_| Ok(()), |_| Ok(()), &[]).iter().any(|error| error.message.contains("`chat`")));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn empty_files_and_plain_scalars_are_fine() {
 #[test]
 fn expressions_are_judged_with_their_place() {
     let set = load_one("groups:\n- name: g\n  rules:\n  - alert: Up\n    expr: sum by (\n").unwrap();
-    let errors = set.check(|_| Err(QueryError::BadData("unexpected end".to_owned())), &[]);
+    let errors = set.check(|_| Err(QueryError::BadData("unexpected end".to_owned())), |_| Ok(()), &[]);
     assert_eq!(errors[0].to_string(), "a.yaml, line 5: `expr` of rule `Up` is not valid PromQL: unexpected end");
 }
 

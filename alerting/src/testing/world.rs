@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use model::drive::{Follower, Nudge, advance, work_once};
 use model::event::EventKind;
 use model::ids::SequentialIds;
-use model::labels::{Labels, METRIC_NAME};
+use model::labels::{Labels, METRIC_NAME, MatchOp, Matcher};
 use model::message::{Delivery, Message, PageAction};
-use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue, SeriesSample};
+use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue, RowQuery, RowQuestion, Rows, SeriesSample};
 use model::sink::{Refusal, SeriesSink};
 use model::state::{Fence, StateError, all};
 use model::tenant::TenantId;
@@ -37,6 +37,21 @@ type Table = BTreeMap<String, Result<Vec<(Labels, f64)>, QueryError>>;
 pub(crate) struct Metrics {
     table: Mutex<Table>,
     asked: Mutex<Vec<(String, Timestamp)>>,
+    rows: Mutex<BTreeMap<String, Result<Rows, QueryError>>>,
+}
+
+/// A statement is answered by the first key that stands in it; without one it has no rows.
+#[async_trait]
+impl RowQuery for Metrics {
+    async fn rows(&self, _: &TenantId, question: &RowQuestion<'_>) -> Result<Rows, QueryError> {
+        self.asked.lock().unwrap().push((question.statement.to_owned(), question.to));
+        let rows = self.rows.lock().unwrap();
+        let known = rows.iter().find(|(part, _)| question.statement.contains(part.as_str()));
+        known.map_or_else(|| Ok(Rows { columns: vec!["value".to_owned()], rows: Vec::new() }), |(_, answer)| answer.clone())
+    }
+    fn check(&self, _: &str) -> Result<(), QueryError> {
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -44,9 +59,10 @@ impl MetricQuery for Metrics {
     async fn instant(&self, _: &TenantId, expr: &str, at: Timestamp, options: &QueryOptions) -> Result<Answer, QueryError> {
         self.asked.lock().unwrap().push((expr.to_owned(), at));
         let fresh = |value: f64| value.to_bits() != crate::evaluate::STALE.to_bits();
-        let named = options.overlay.iter().filter(|series| series.labels.get(METRIC_NAME) == Some(expr));
+        let name = Matcher::new(METRIC_NAME, MatchOp::Equal, expr).unwrap();
+        let named = options.overlay.matching(&[name]);
         let overlay: Vec<(Labels, f64)> =
-            named.map(|series| (series.labels.clone(), series.samples[0].value)).filter(|(_, value)| fresh(*value)).collect();
+            named.into_iter().map(|series| (series.labels.clone(), series.samples[0].value)).filter(|(_, value)| fresh(*value)).collect();
         let known = self.table.lock().unwrap().get(expr).cloned();
         let samples = match known {
             Some(Err(error)) => return Err(error),
@@ -75,6 +91,13 @@ impl MetricQuery for Metrics {
 /// Keeps what is written.
 #[derive(Default)]
 pub(crate) struct Written(Mutex<Vec<(Labels, SeriesSample)>>);
+
+impl Written {
+    /// What was written since the last call.
+    pub(crate) fn take(&self) -> Vec<(Labels, SeriesSample)> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
 
 #[async_trait]
 impl SeriesSink for Written {
@@ -138,11 +161,15 @@ impl World {
     pub(crate) fn fail(&self, expr: &str) {
         self.metrics.table.lock().unwrap().insert(expr.to_owned(), Err(QueryError::Unavailable("engine down".to_owned())));
     }
+    /// What statements with this part answer from now on.
+    pub(crate) fn set_rows(&self, part: &str, answer: Result<Rows, QueryError>) {
+        self.metrics.rows.lock().unwrap().insert(part.to_owned(), answer);
+    }
     pub(crate) fn asked(&self) -> Vec<(String, Timestamp)> {
         self.metrics.asked.lock().unwrap().clone()
     }
     pub(crate) fn take_written(&self) -> Vec<(Labels, SeriesSample)> {
-        std::mem::take(&mut *self.written.0.lock().unwrap())
+        self.written.take()
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -264,6 +291,7 @@ fn build(
         rules: rules.clone(),
         state: state.clone(),
         metrics: metrics.clone(),
+        rows: metrics.clone(),
         series: written.clone(),
         clock: clock.clone(),
         ids: ids.clone(),

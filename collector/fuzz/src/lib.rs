@@ -6,7 +6,7 @@ use std::cell::RefCell;
 
 use cap::Cap;
 pub use collector::fuzzing::Body;
-use collector::fuzzing::Door;
+use collector::fuzzing::{Door, Redaction};
 use model::columns::{Column, Dictionary, TableBlock};
 use store::native;
 
@@ -20,12 +20,17 @@ const INPUTS: u32 = 512;
 
 thread_local! {
     static DOOR: RefCell<(u32, Door)> = RefCell::default();
+    static REDACTION: Redaction = Redaction::default();
 }
 
 fn with<T>(work: impl FnOnce(&Door) -> T) -> T {
+    with_new(Door::default, work)
+}
+
+fn with_new<T>(new: fn() -> Door, work: impl FnOnce(&Door) -> T) -> T {
     DOOR.with_borrow_mut(|(inputs, door)| {
         if inputs.is_multiple_of(INPUTS) {
-            *door = Door::default();
+            *door = new();
         }
         *inputs += 1;
         work(door)
@@ -35,6 +40,22 @@ fn with<T>(work: impl FnOnce(&Door) -> T) -> T {
 /// A request's body.
 pub fn body(body: Body, bytes: &[u8]) {
     with(|door| door.rows(body, bytes)).iter().flatten().for_each(survives);
+}
+
+/// A request's body that is processed on its way; the first byte says of which kind it is.
+pub fn pipeline(bytes: &[u8]) {
+    if let [kind, bytes @ ..] = bytes {
+        with_new(Door::processing, |door| door.rows_of_any(*kind, bytes)).iter().flatten().for_each(survives);
+    }
+}
+
+/// A text, and where in it a secret stands.
+pub fn redact(bytes: &[u8]) {
+    if let [at, bytes @ ..] = bytes
+        && let Ok(text) = std::str::from_utf8(bytes)
+    {
+        REDACTION.with(|redaction| redaction.of(usize::from(*at), text));
+    }
 }
 
 /// What a target exposes.

@@ -14,6 +14,7 @@ use super::remote_write::{any_series, as_v2, request, wire::WriteRequest};
 use super::sentry::{envelope, error_event};
 use crate::decode::remote_write::Version;
 use crate::decode::{Format, Protocol, Signal};
+use crate::pipeline::redact::tests as redact;
 use crate::rows::Builder;
 use crate::sentry::Endpoint;
 use proptest::prelude::*;
@@ -148,10 +149,41 @@ fn compressed() -> Seeds {
     ("inflate", None, packed.into_iter().enumerate().map(|(at, wire)| [vec![at as u8, 3], wire].concat()).collect())
 }
 
+/// The first byte says of which kind a body is: the numbers are those of `fuzzing/processing.rs`.
+fn processed() -> Seeds {
+    let kinds = [
+        "otlp_traces_protobuf",
+        "otlp_metrics_protobuf",
+        "otlp_logs_protobuf",
+        "otlp_traces_json",
+        "otlp_metrics_json",
+        "otlp_logs_json",
+        "remote_write_v1",
+        "remote_write_v2",
+        "sentry_envelope",
+        "sentry_store",
+        "loki_protobuf",
+        "loki_json",
+        "ndjson",
+        "zipkin",
+    ];
+    let mut bodies = Vec::new();
+    for (target, _, some) in [otlp(), prometheus(), sentry(), formats()].concat() {
+        let Some(kind) = kinds.iter().position(|kind| *kind == target) else { continue };
+        bodies.extend(some.into_iter().take(8).map(|body| [vec![kind as u8], body].concat()));
+    }
+    ("pipeline", None, bodies)
+}
+
+fn texts() -> Seeds {
+    let all = redact::secrets().into_iter().map(|(_, text)| text).chain(redact::in_context().into_iter().map(|(_, text, _)| text));
+    ("redact", None, all.map(|text| [vec![9], text.into_bytes()].concat()).collect())
+}
+
 #[test]
 fn good_bodies_are_read_and_are_the_seeds_of_the_fuzz_targets() {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    for (target, protocol, bodies) in [otlp(), prometheus(), sentry(), formats(), vec![compressed()]].concat() {
+    for (target, protocol, bodies) in [otlp(), prometheus(), sentry(), formats(), vec![compressed(), processed(), texts()]].concat() {
         for (at, body) in bodies.iter().enumerate() {
             if let Some(protocol) = protocol {
                 let world = World::default();

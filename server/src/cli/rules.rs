@@ -16,8 +16,8 @@ use store::promql::memory::MemorySource;
 use super::client::Client;
 use super::{Common, serve, table};
 use crate::import;
-use crate::pipeline::load_rules;
-use crate::replay::{self, HttpHistory, Replay, Replayed};
+use crate::pipeline::{self, load_rules};
+use crate::replay::{self, HttpHistory, HttpRows, Replay, Replayed};
 use crate::ruletest::{self, Case, Options, Report};
 
 /// What to do with rules.
@@ -69,7 +69,8 @@ pub async fn run(common: &Common, command: RulesCommand) -> anyhow::Result<ExitC
 
 async fn test(common: &Common, files: Vec<PathBuf>, run: Option<String>) -> anyhow::Result<ExitCode> {
     let only = run.map(|text| Matcher::new("name", MatchOp::Regex, &format!(".*(?:{text}).*")).with_context(|| format!("--run {text}")));
-    let options = Options { only: only.transpose()?, config: common.config.clone() };
+    let engine = serve::engine_place(common).ok();
+    let options = Options { only: only.transpose()?, config: common.config.clone(), engine };
     let mut reports = Vec::new();
     for file in &files {
         let report = ruletest::run_file(file, &options).await;
@@ -183,7 +184,7 @@ fn chosen(common: &Common, config: &crate::config::Config, files: &[PathBuf]) ->
     let lines = |errors: Vec<alerting::RuleError>| errors.iter().map(ToString::to_string).collect::<Vec<String>>();
     let rules = alerting::RuleSet::load(ruletest::load::files(files)?).map_err(lines)?;
     let parser = PromQl::new(Arc::new(MemorySource::new()));
-    let problems = lines(rules.check(|expr| parser.check(expr), &config.alerting.escalations));
+    let problems = lines(rules.check(|expr| parser.check(expr), pipeline::statements(config), &config.alerting.escalations));
     if problems.is_empty() { Ok(rules) } else { Err(problems) }
 }
 
@@ -198,7 +199,8 @@ async fn replay(common: &Common, from: Timestamp, to: Timestamp, files: &[PathBu
     if let Ok(style) = ProgressStyle::with_template("replaying [{bar:40}] {percent}% {eta} left") {
         bar.set_style(style);
     }
-    let setup = Replay { config: &config, rules, history: Arc::new(HttpHistory(client)), from, to };
+    let rows = Arc::new(HttpRows(Client::new(common)?));
+    let setup = Replay { config: &config, rules, history: Arc::new(HttpHistory(client)), rows, from, to };
     let replayed = replay::replay(setup, |passed| bar.set_position(passed.as_secs().min(to.since(from).as_secs()))).await?;
     bar.finish_and_clear();
     if common.json {

@@ -126,6 +126,12 @@ async fn look(running: &Running) -> files::Stamp {
     tokio::task::spawn_blocking(move || files::stamp(&file, &config)).await.unwrap_or_default()
 }
 
+/// Where the engine for tests of rules comes from.
+pub fn engine_place(common: &Common) -> anyhow::Result<crate::ruletest::EnginePlace> {
+    let executable = std::env::current_exe().context("the path of this program is not known")?;
+    Ok(crate::ruletest::EnginePlace { executable, library: common.engine_lib.clone(), cache: cache_dir()? })
+}
+
 /// Fetches the engine if need be, builds everything and starts it.
 pub async fn start(common: &Common, config: Config, data_dir: PathBuf) -> anyhow::Result<Running> {
     let executable = std::env::current_exe().context("the path of this program is not known")?;

@@ -4,14 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
-use model::labels::MatchOp;
 use model::time::{Clock, Span, SystemClock, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::Client;
 use super::table::{ago, print, short, sparkline};
-use super::{Command, Common, DeliveriesCommand, IncidentCommand, SilenceCommand, errors};
+use super::{Command, Common, DeliveriesCommand, IncidentCommand, MaintenanceCommand, SilenceCommand, errors};
 
 /// Where Watchfire's own API begins.
 pub const API: &str = "/api/watchfire/v1";
@@ -28,6 +27,7 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
         Command::Error(command) => errors::error(&client, json, command).await?,
         Command::Alerts { state } => alerts(&client, json, state).await?,
         Command::Silence(command) => silence(&client, json, command).await?,
+        Command::Maintenance(command) => maintenance(&client, json, command).await?,
         Command::Postmortem { incident } => {
             print!("{}", client.get_text(&format!("{API}/incidents/{incident}/postmortem"), "text/markdown").await?);
         }
@@ -140,10 +140,28 @@ async fn incident(client: &Client, json: bool, command: IncidentCommand) -> anyh
     };
     match command {
         IncidentCommand::Ack { incident } => act(&incident, "acknowledge", json!({}), "is yours: its ladders have stopped").await,
+        IncidentCommand::Unack { incident } => act(&incident, "unacknowledge", json!({}), "is nobody's: its ladders climb again").await,
+        IncidentCommand::Snooze { incident, duration } => snooze(client, json, &incident, duration).await,
         IncidentCommand::Resolve { incident, reason } => act(&incident, "resolve", json!({"reason": reason}), "is resolved").await,
         IncidentCommand::Note { incident, text } => act(&incident, "note", json!({"text": text}), "has a note more").await,
         IncidentCommand::Show { incident } => show(client, json, &incident).await,
     }
+}
+
+/// An incident is put off by one of its firing alerts: the acknowledgement and its end hold for the incident.
+async fn snooze(client: &Client, json: bool, reference: &str, duration: Span) -> anyhow::Result<()> {
+    let answer = client.get(&format!("{API}/incidents/{reference}"), &[]).await?;
+    let incident = answer.get("incident").unwrap_or(&answer);
+    let Some(alert) = list(incident, "firing").first().and_then(Value::as_str) else {
+        bail!("nothing fires in incident {reference}: there is nothing to put off")
+    };
+    let answer = client.post(Method::POST, &format!("{API}/alerts/{alert}/snooze"), &json!({"duration": duration})).await?;
+    if json {
+        println!("{answer}");
+    } else {
+        println!("Incident {reference} is yours for {duration}; if it goes on then, its ladders climb again.");
+    }
+    Ok(())
 }
 
 async fn show(client: &Client, json: bool, reference: &str) -> anyhow::Result<()> {
@@ -192,18 +210,53 @@ async fn alerts(client: &Client, json: bool, state: Option<String>) -> anyhow::R
     Ok(())
 }
 
-/// `name=value`, `name!=value`, `name=~pattern`, `name!~pattern`.
+/// `name=value`, `name!=value`, `name=~pattern`, `name!~pattern`; quotes as in Alertmanager.
 fn matcher(text: &str) -> anyhow::Result<Value> {
-    let at = text.find(['=', '!']).unwrap_or(0);
-    let (name, rest) = text.split_at(at);
-    for (sign, op) in [("=~", MatchOp::Regex), ("!~", MatchOp::NotRegex), ("!=", MatchOp::NotEqual), ("=", MatchOp::Equal)] {
-        if let Some(value) = rest.strip_prefix(sign)
-            && !name.is_empty()
-        {
-            return Ok(json!({"name": name, "op": op, "value": value.trim_matches('"')}));
+    let matcher = text.parse::<alerting::matchers::MatcherText>().map_err(|error| anyhow::anyhow!("{error}"))?;
+    Ok(json!(matcher.0))
+}
+
+async fn maintenance(client: &Client, json: bool, command: MaintenanceCommand) -> anyhow::Result<()> {
+    match command {
+        MaintenanceCommand::Add { name, matchers, from, duration, comment } => {
+            let matchers = matchers.iter().map(|text| matcher(text)).collect::<anyhow::Result<Vec<_>>>()?;
+            let from = from.unwrap_or_else(|| SystemClock.now());
+            let body = json!({"name": name, "matchers": matchers, "starts_at": from, "ends_at": from.plus(duration.0), "comment": comment});
+            let answer = client.post(Method::POST, &format!("{API}/maintenance"), &body).await?;
+            if json {
+                println!("{answer}");
+            } else {
+                println!("Maintenance {name} from {from} for {duration}: {}", word(&answer, "/maintenance/id"));
+            }
+        }
+        MaintenanceCommand::List => {
+            let answer = client.get(&format!("{API}/maintenance"), &[]).await?;
+            if json {
+                println!("{answer}");
+                return Ok(());
+            }
+            let planned = list(&answer, "planned").iter().map(|row| {
+                let matchers: Vec<String> = list(row, "matchers")
+                    .iter()
+                    .map(|one| format!("{}{}{}", word(one, "/name"), word(one, "/op"), word(one, "/value")))
+                    .collect();
+                let words = ["/maintenance", "/state", "/id"].map(|place| word(row, place));
+                words.into_iter().chain([matchers.join(" "), word(row, "/starts_at"), word(row, "/ends_at")]).collect()
+            });
+            let recurring = list(&answer, "recurring").iter().map(|row| {
+                let active = word(row, "/active_until");
+                let texts = |key| list(row, key).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ");
+                let state = if active.is_empty() { "waits" } else { "active" };
+                vec![word(row, "/name"), state.to_owned(), "(configuration)".to_owned(), texts("matchers"), texts("time_intervals"), active]
+            });
+            print(&["NAME", "STATE", "ID", "MATCHES", "FROM", "TO"], planned.chain(recurring).collect(), "No maintenance is planned.");
+        }
+        MaintenanceCommand::End { id } => {
+            client.post(Method::DELETE, &format!("{API}/maintenance/{id}"), &json!({})).await?;
+            println!("{id} is over.");
         }
     }
-    bail!("`{text}` is not a matcher: write name=value, name!=value, name=~pattern or name!~pattern")
+    Ok(())
 }
 
 async fn silence(client: &Client, json: bool, command: SilenceCommand) -> anyhow::Result<()> {

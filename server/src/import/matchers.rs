@@ -1,27 +1,8 @@
 //! Alertmanager's matchers: `match`, `match_re`, `matchers`. In: YAML. Out: matchers. What cannot be read is told.
 
-use alerting::silence::MatcherText;
 use model::labels::{MatchOp, Matcher};
 
 use super::tree::{Node, Notes};
-
-/// `{a="b",c=~"d,e"}` or `a="b"` as single matchers.
-fn split(text: &str) -> Vec<String> {
-    let text = text.trim();
-    let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
-    let (mut parts, mut part, mut quoted, mut escaped) = (Vec::new(), String::new(), false, false);
-    for c in inner.chars() {
-        if c == ',' && !quoted {
-            parts.push(std::mem::take(&mut part));
-            continue;
-        }
-        quoted ^= c == '"' && !escaped;
-        escaped = c == '\\' && !escaped;
-        part.push(c);
-    }
-    parts.push(part);
-    parts.into_iter().map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
-}
 
 /// All matchers under `<prefix>match`, `<prefix>match_re`, `<prefix>matchers`. `None` where one cannot be read, which is told.
 pub(super) fn read(node: &Node, prefix: &str, notes: &mut Notes) -> Option<Vec<Matcher>> {
@@ -38,13 +19,11 @@ pub(super) fn read(node: &Node, prefix: &str, notes: &mut Notes) -> Option<Vec<M
         }
     }
     for node in node.list(&format!("{prefix}matchers")) {
-        for text in split(node.as_text().unwrap_or("")) {
-            match text.parse::<MatcherText>() {
-                Ok(matcher) => found.push(matcher.0),
-                Err(error) => {
-                    notes.say(node.line, error.to_string());
-                    good = false;
-                }
+        match alerting::matchers::read(node.as_text().unwrap_or("")) {
+            Ok(matchers) => found.extend(matchers),
+            Err(error) => {
+                notes.say(node.line, error.to_string());
+                good = false;
             }
         }
     }
@@ -53,6 +32,8 @@ pub(super) fn read(node: &Node, prefix: &str, notes: &mut Notes) -> Option<Vec<M
 
 #[cfg(test)]
 mod tests {
+    use alerting::matchers::MatcherText;
+
     use super::*;
 
     #[test]

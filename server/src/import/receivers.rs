@@ -18,6 +18,8 @@ pub(super) struct Group {
     pub name: String,
     /// The names of what became of it.
     pub members: Vec<String>,
+    /// Whether anybody in it hears of ends.
+    pub send_resolved: bool,
 }
 
 /// A text as YAML (JSON's texts are YAML's).
@@ -98,11 +100,40 @@ fn mail(one: &Node, global: Option<&Node>, notes: &mut Notes) -> Option<Keys> {
     Some(keys)
 }
 
-/// Whether somebody who is told that something is wrong hears of its end: always, here.
-fn resolved(one: &Node, notes: &mut Notes) {
-    if let Some(wanted) = one.get("send_resolved").filter(|wanted| wanted.as_text() == Some("false")) {
-        notes.say(wanted.line, "`send_resolved: false` is left out: whoever hears of an alert hears of its end");
-    }
+fn opsgenie(one: &Node, global: Option<&Node>, notes: &mut Notes) -> Option<Keys> {
+    let Some(key) = one.text("api_key").or_else(|| global?.text("opsgenie_api_key")) else {
+        notes.say(one.line, "an opsgenie receiver without `api_key` is left out: give the integration's key");
+        return None;
+    };
+    let url = one.text("api_url").or_else(|| global?.text("opsgenie_api_url"));
+    let mut keys = vec![("type", "opsgenie".to_owned()), ("api_key", quoted(key))];
+    keys.extend(url.map(|url| ("url", quoted(url.trim_end_matches('/')))));
+    Some(keys)
+}
+
+fn telegram(one: &Node, global: Option<&Node>, notes: &mut Notes) -> Option<Keys> {
+    let (Some(token), Some(chat)) = (one.text("bot_token"), one.text("chat_id")) else {
+        notes.say(one.line, "a telegram receiver without `bot_token` or `chat_id` is left out: write them into the configuration");
+        return None;
+    };
+    let url = one.text("api_url").or_else(|| global?.text("telegram_api_url"));
+    let mut keys = vec![("type", "telegram".to_owned()), ("token", quoted(token)), ("chat_id", quoted(chat))];
+    keys.extend(url.map(|url| ("url", quoted(url.trim_end_matches('/')))));
+    Some(keys)
+}
+
+/// Discord and Teams: whoever has the URL can post.
+fn hook(kind: &str, one: &Node, notes: &mut Notes) -> Option<Keys> {
+    let Some(url) = one.text("webhook_url") else {
+        notes.say(one.line, format!("a {kind} receiver without `webhook_url` is left out: write the URL into the configuration"));
+        return None;
+    };
+    Some(vec![("type", kind.to_owned()), ("url", quoted(url))])
+}
+
+/// Whether an integration is told of ends: here all of a receiver are told, or none.
+fn resolved(one: &Node) -> Option<u64> {
+    one.get("send_resolved").filter(|wanted| wanted.as_text() == Some("false")).map(|wanted| wanted.line)
 }
 
 /// Reads `receivers`.
@@ -112,18 +143,26 @@ pub(super) fn read(root: &Node, notes: &mut Notes) -> (Vec<Receiver>, Vec<Group>
     for one in root.list("receivers") {
         let name = one.text("name").unwrap_or("unnamed").to_owned();
         let mut made: Vec<(String, Keys)> = Vec::new();
+        let (mut deaf, mut hearing) = (Vec::new(), 0);
         for (key, line, list) in one.pairs().filter(|(key, ..)| *key != "name") {
             let Some(word) = key.strip_suffix("_configs") else {
                 notes.say(line, format!("`{key}` of receiver `{name}` is left out: Watchfire does not know it"));
                 continue;
             };
             for integration in list.entries() {
-                resolved(integration, notes);
+                match resolved(integration) {
+                    Some(line) => deaf.push(line),
+                    None => hearing += 1,
+                }
                 let keys = match word {
                     "pagerduty" => pagerduty(integration, global, notes),
                     "slack" => slack(integration, global, notes),
                     "webhook" => webhook(integration, notes),
                     "email" => mail(integration, global, notes),
+                    "opsgenie" => opsgenie(integration, global, notes),
+                    "telegram" => telegram(integration, global, notes),
+                    "discord" => hook("discord", integration, notes),
+                    "msteamsv2" => hook("msteams", integration, notes),
                     _ => {
                         notes.say(integration.line, format!("a `{key}` entry of receiver `{name}` is left out: {NO_TYPE}"));
                         continue;
@@ -142,10 +181,14 @@ pub(super) fn read(root: &Node, notes: &mut Notes) -> (Vec<Receiver>, Vec<Group>
             members.push(name.clone());
             receivers.push(Receiver { name, keys });
         }
-        if members.is_empty() {
-            notes.say(one.line, format!("receiver `{name}` tells nobody: alerts that are routed to it keep no ladder, and the default receivers hear of them; use a silence to keep them quiet"));
+        let send_resolved = deaf.is_empty() || hearing > 0;
+        for line in deaf.into_iter().filter(|_| send_resolved) {
+            notes.say(
+                line,
+                "`send_resolved: false` is left out: others of this receiver hear of ends, and a route tells all of them or none",
+            );
         }
-        groups.push(Group { name, members });
+        groups.push(Group { name, members, send_resolved });
     }
     if let Some(global) = global {
         global.tell_rest("`global`", "no receiver here needs it, or Watchfire has no counterpart", notes);

@@ -1,11 +1,11 @@
-//! Alertmanager's routing tree, asked for rules instead of alerts: a rule says which labels its alerts have, except those that come from
-//! its series. In: YAML. Out: receivers, inhibition, and for each rule where it leads. What depends on unknown labels is told.
+//! Alertmanager's routing tree as Watchfire's. In: YAML. Out: receivers, the tree, time intervals, inhibition. What has no counterpart is
+//! told with its line.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-
-use alerting::silence::MatcherText;
-use model::labels::{Labels, Matcher};
+use alerting::matchers::{MatcherText, Matchers};
+use alerting::routing::intervals::{IntervalConfig, TimesConfig};
+use alerting::routing::{NamedIntervals, RouteConfig};
+use model::labels::Matcher;
+use model::time::Span;
 
 use super::matchers;
 use super::receivers::{self, Group, Receiver};
@@ -13,21 +13,14 @@ use super::tree::{Node, Notes};
 
 /// What an Alertmanager configuration comes to.
 pub(super) struct Plan {
-    pub file: String,
     pub receivers: Vec<Receiver>,
-    pub groups: Vec<Group>,
     pub inhibit: Vec<Inhibit>,
-    /// `group_by` of the root, without `alertname`.
+    /// `group_by` of the root, without `alertname`: what incidents are grouped by.
     pub group_by: Vec<String>,
-    root: Route,
-    /// Routes that depend on labels which rules do not say, by line.
-    open: RefCell<BTreeMap<u64, Open>>,
-}
-
-/// A route that depends on labels which rules do not say.
-struct Open {
-    labels: Vec<String>,
-    rules: Vec<String>,
+    pub route: Option<RouteConfig>,
+    pub intervals: Vec<NamedIntervals>,
+    /// `global.resolve_timeout`.
+    pub resolve_timeout: Option<Span>,
 }
 
 /// An inhibition rule.
@@ -37,62 +30,57 @@ pub(super) struct Inhibit {
     pub equal: Vec<String>,
 }
 
-/// A route.
-struct Route {
-    line: u64,
-    /// `None`: unreadable, and so never followed.
-    matchers: Option<Vec<Matcher>>,
-    receiver: Option<String>,
-    goes_on: bool,
-    children: Vec<Route>,
+const REST: &str = "Watchfire has no counterpart";
+
+fn span(node: &Node, key: &str, notes: &mut Notes) -> Option<Span> {
+    let value = node.get(key)?;
+    let read = value.as_text().and_then(|text| text.parse::<Span>().ok());
+    if read.is_none() {
+        notes.say(value.line, format!("`{key}` is no duration and is left out"));
+    }
+    read
 }
 
-/// What a rule says of the labels of its alerts.
-pub(super) struct Said<'a> {
-    /// The alert's name.
-    pub name: &'a str,
-    /// Labels with fixed values, `alertname` among them.
-    pub fixed: Labels,
-}
-
-enum Fit {
-    Yes,
-    No,
-    /// It depends on these labels.
-    Open(Vec<String>),
-}
-
-const TIMES: &str = "Watchfire tells at once and repeats by the ladder, until somebody acknowledges";
-
-fn route(node: &Node, notes: &mut Notes) -> Route {
-    let matchers = matchers::read(node, "", notes);
-    let receiver = node.text("receiver").map(str::to_owned);
-    let goes_on = node.text("continue") == Some("true");
-    for key in ["group_wait", "group_interval", "repeat_interval"] {
-        if let Some(value) = node.get(key) {
-            notes.say(value.line, format!("`{key}` is left out: {TIMES}"));
+fn route(node: &Node, groups: &[Group], notes: &mut Notes) -> Option<RouteConfig> {
+    let mut made = RouteConfig::default();
+    if let Some(name) = node.text("receiver") {
+        match groups.iter().find(|group| group.name == name) {
+            Some(group) => {
+                made.receivers = Some(group.members.clone());
+                made.send_resolved = (!group.send_resolved).then_some(false);
+                made.name = (group.members != [name]).then(|| name.to_owned());
+            }
+            None => notes.say(node.line, format!("the route's receiver `{name}` does not exist")),
         }
     }
-    for key in ["mute_time_intervals", "active_time_intervals"] {
-        if let Some(value) = node.get(key) {
-            notes.say(value.line, format!("`{key}` is left out: imported routes have no hours; use silences"));
-        }
-    }
-    let children = node.list("routes").iter().map(|child| {
-        let made = route(child, notes);
-        if let Some(value) = child.get("group_by") {
-            notes.say(value.line, "`group_by` of a route below the root is left out: incidents.group_by holds for all alerts");
-        }
-        child.tell_rest("a route", "Watchfire has no counterpart", notes);
-        made
-    });
-    Route { line: node.line, matchers, receiver, goes_on, children: children.collect() }
+    made.r#continue = node.text("continue") == Some("true");
+    made.group_by = node.get("group_by").map(|_| node.texts("group_by"));
+    made.group_wait = span(node, "group_wait", notes);
+    made.group_interval = span(node, "group_interval", notes);
+    made.repeat_interval = span(node, "repeat_interval", notes);
+    made.mute_time_intervals = node.texts("mute_time_intervals");
+    made.active_time_intervals = node.texts("active_time_intervals");
+    // A route whose matchers cannot be read would take everything: it is left out with all below it, and that is told.
+    made.matchers = Matchers(matchers::read(node, "", notes)?);
+    made.routes = node
+        .list("routes")
+        .iter()
+        .filter_map(|child| {
+            let made = route(child, groups, notes);
+            if made.is_none() {
+                notes.say(child.line, "the route is left out, because its matchers cannot be read");
+            }
+            child.tell_rest("a route", REST, notes);
+            made
+        })
+        .collect();
+    Some(made)
 }
 
 fn inhibit(node: &Node, notes: &mut Notes) -> Option<Inhibit> {
     let (source, target) = (matchers::read(node, "source_", notes), matchers::read(node, "target_", notes));
     let equal = node.texts("equal");
-    node.tell_rest("an inhibition rule", "Watchfire has no counterpart", notes);
+    node.tell_rest("an inhibition rule", REST, notes);
     let (source, target) = (source?, target?);
     if source.is_empty() || target.is_empty() {
         notes.say(node.line, "an inhibition rule without matchers on both sides is left out: it would mute everything");
@@ -101,119 +89,58 @@ fn inhibit(node: &Node, notes: &mut Notes) -> Option<Inhibit> {
     Some(Inhibit { source, target, equal })
 }
 
+fn interval(node: &Node, notes: &mut Notes) -> IntervalConfig {
+    let times = node.list("times").iter().map(|times| TimesConfig {
+        start_time: times.text("start_time").unwrap_or_default().to_owned(),
+        end_time: times.text("end_time").unwrap_or_default().to_owned(),
+    });
+    let made = IntervalConfig {
+        times: times.collect(),
+        weekdays: node.texts("weekdays"),
+        days_of_month: node.texts("days_of_month"),
+        months: node.texts("months"),
+        years: node.texts("years"),
+        location: node.text("location").map(str::to_owned),
+    };
+    node.tell_rest("a time interval", REST, notes);
+    if let Err(error) = made.read() {
+        notes.say(node.line, format!("the time interval cannot be taken over as it is: {error}"));
+    }
+    made
+}
+
+fn intervals(root: &Node, notes: &mut Notes) -> Vec<NamedIntervals> {
+    let lists = ["time_intervals", "mute_time_intervals"].into_iter().flat_map(|key| root.list(key));
+    let named = lists.map(|node| NamedIntervals {
+        name: node.text("name").unwrap_or_default().to_owned(),
+        time_intervals: node.list("time_intervals").iter().map(|one| interval(one, notes)).collect(),
+    });
+    named.collect()
+}
+
 /// Reads the configuration.
-pub(super) fn plan(file: &str, root: &Node, notes: &mut Notes) -> Plan {
+pub(super) fn plan(root: &Node, notes: &mut Notes) -> Plan {
+    let resolve_timeout = root.get("global").and_then(|global| span(global, "resolve_timeout", notes));
     let (receivers, groups) = receivers::read(root, notes);
-    let nothing = Route { line: root.line, matchers: Some(Vec::new()), receiver: None, goes_on: false, children: Vec::new() };
-    let (mut top, mut group_by) = (nothing, Vec::new());
+    let (mut top, mut group_by) = (None, Vec::new());
     if let Some(node) = root.get("route") {
-        top = route(node, notes);
+        top = route(node, &groups, notes);
         group_by = node.texts("group_by");
         if group_by.iter().any(|label| label == "...") {
-            notes.say(node.line, "`group_by: ['...']` is left out: incidents group by incidents.group_by");
             group_by.clear();
         }
         group_by.retain(|label| label != "alertname");
-        node.tell_rest("the root route", "Watchfire has no counterpart", notes);
+        node.tell_rest("the root route", REST, notes);
     } else {
         notes.say(0, "there is no `route`: nobody is told of anything");
     }
     let inhibit = root.list("inhibit_rules").iter().filter_map(|node| inhibit(node, notes)).collect();
-    for key in ["time_intervals", "mute_time_intervals"] {
-        if let Some(value) = root.get(key) {
-            notes.say(value.line, format!("`{key}` is left out: imported routes have no hours; use silences"));
-        }
-    }
+    let intervals = intervals(root, notes);
     if let Some(value) = root.get("templates") {
         notes.say(value.line, "`templates` is left out: Watchfire writes its own texts");
     }
-    root.tell_rest("the configuration", "Watchfire has no counterpart", notes);
-    let named = |name: &String| groups.iter().any(|group| group.name == *name);
-    missing(&top, &named, notes);
-    Plan { file: file.to_owned(), receivers, groups, inhibit, group_by, root: top, open: RefCell::default() }
-}
-
-fn missing(route: &Route, named: &impl Fn(&String) -> bool, notes: &mut Notes) {
-    if let Some(name) = route.receiver.as_ref().filter(|name| !named(name)) {
-        notes.say(route.line, format!("the route's receiver `{name}` does not exist"));
-    }
-    route.children.iter().for_each(|child| missing(child, named, notes));
-}
-
-impl Route {
-    fn fits(&self, said: &Said<'_>) -> Fit {
-        let Some(matchers) = &self.matchers else { return Fit::No };
-        let mut open = Vec::new();
-        for matcher in matchers {
-            match said.fixed.get(&matcher.name) {
-                Some(value) if matcher.matches_value(value) => {}
-                Some(_) => return Fit::No,
-                None => open.push(matcher.name.clone()),
-            }
-        }
-        if open.is_empty() { Fit::Yes } else { Fit::Open(open) }
-    }
-}
-
-impl Plan {
-    /// The name of the root's receiver.
-    pub(super) fn root(&self) -> Option<&str> {
-        self.root.receiver.as_deref()
-    }
-
-    /// What one of Alertmanager's receivers became.
-    pub(super) fn members(&self, name: &str) -> &[String] {
-        self.groups.iter().find(|group| group.name == name).map_or(&[], |group| &group.members)
-    }
-
-    /// Where the alerts of a rule go: names of Alertmanager's receivers, in order.
-    pub(super) fn lead(&self, said: &Said<'_>) -> Vec<String> {
-        let mut found = Vec::new();
-        self.follow(&self.root, self.root.receiver.as_deref(), said, &mut found);
-        found
-    }
-
-    fn follow(&self, route: &Route, receiver: Option<&str>, said: &Said<'_>, found: &mut Vec<String>) {
-        let mut taken = false;
-        for child in &route.children {
-            match child.fits(said) {
-                Fit::No => {}
-                Fit::Open(labels) => {
-                    let mut open = self.open.borrow_mut();
-                    let entry = open.entry(child.line).or_insert_with(|| Open { labels, rules: Vec::new() });
-                    if !entry.rules.iter().any(|name| name == said.name) {
-                        entry.rules.push(said.name.to_owned());
-                    }
-                }
-                Fit::Yes => {
-                    taken = true;
-                    self.follow(child, child.receiver.as_deref().or(receiver), said, found);
-                    if !child.goes_on {
-                        return;
-                    }
-                }
-            }
-        }
-        if let (false, Some(receiver)) = (taken, receiver)
-            && !found.iter().any(|known| known == receiver)
-        {
-            found.push(receiver.to_owned());
-        }
-    }
-
-    /// Tells of the routes that could not be decided.
-    pub(super) fn tell_open(&self, notes: &mut Notes) {
-        for (line, Open { labels, rules }) in &*self.open.borrow() {
-            let shown: Vec<&str> = rules.iter().take(5).map(String::as_str).collect();
-            let more = if rules.len() > shown.len() { format!(" and {} more", rules.len() - shown.len()) } else { String::new() };
-            let text = format!(
-                "this route depends on {}, which the rules do not set (series may bring it): it is not followed for {}{more}; set `escalation` there by hand",
-                labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(" and "),
-                shown.join(", ")
-            );
-            notes.say(*line, text);
-        }
-    }
+    root.tell_rest("the configuration", REST, notes);
+    Plan { receivers, inhibit, group_by, route: top, intervals, resolve_timeout }
 }
 
 /// Matchers as texts.

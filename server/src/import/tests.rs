@@ -1,7 +1,6 @@
 //! Rule files and Alertmanager configurations as people have them, and what is said of what cannot be taken over.
 
 use alerting::RuleSet;
-use alerting::rules::{Escalation, Rule};
 
 use super::{Imported, import};
 
@@ -12,28 +11,35 @@ fn both() -> Imported {
     import(&[("etc/node.rules.yml".to_owned(), RULES.to_owned()), ("etc/alertmanager.yml".to_owned(), MANAGER.to_owned())])
 }
 
-fn ladders(imported: &Imported) -> Vec<String> {
-    let set = RuleSet::load(imported.rules.clone()).unwrap();
-    let alerts = set.groups.iter().flat_map(|group| &group.rules).filter_map(|rule| match rule {
-        Rule::Alert(rule) => Some(format!("{}:{}", rule.name, rule.escalation.ladder(model::severity::Severity::Critical).unwrap_or("-"))),
-        Rule::Record(_) => None,
-    });
-    alerts.collect()
+/// Whom an alert with these labels reaches: names of Alertmanager's receivers.
+fn led(config: &crate::config::Config, labels: &[(&str, &str)]) -> Vec<String> {
+    let root = alerting::routing::Route::root(config.alerting.route.as_ref().unwrap());
+    root.take(&labels.iter().copied().collect()).into_iter().map(|route| route.name.clone()).collect()
 }
 
 #[test]
-fn alerts_climb_where_the_routing_tree_leads() {
+fn alerts_go_where_alertmanager_leads_them() {
     let imported = both();
     assert_eq!(imported.errors, Vec::<String>::new());
-    assert_eq!(
-        ladders(&imported),
-        ["DiskFull:team-db", "InstanceDown:pager", "InstanceDown:-", "Watchdog:-", "Slow:pager+team-web", "Templated:-"]
-    );
-    // The rest of the text, comments too, is as it was.
-    let (name, text) = &imported.rules[0];
-    assert_eq!(name, "node.rules.yaml");
-    let bare: Vec<&str> = text.lines().filter(|line| !line.contains("escalation:")).collect();
-    assert_eq!(bare, RULES.lines().collect::<Vec<_>>());
+    let config = crate::config::parse(&imported.config).unwrap_or_else(|error| panic!("{error}\n{}", imported.config));
+    for (labels, receivers) in [
+        (&[("alertname", "X")][..], &["ops-mail"][..]),
+        (&[("alertname", "Watchdog")], &["blackhole"]),
+        (&[("alertname", "X"), ("team", "db")], &["team-db"]),
+        (&[("severity", "page"), ("team", "web")], &["pager", "team-web"]),
+        (&[("severity", "critical")], &["pager"]),
+        (&[("namespace", "shop")], &["chatops"]),
+    ] {
+        assert_eq!(led(&config, labels), receivers, "{labels:?}");
+    }
+    let root = config.alerting.route.as_ref().unwrap();
+    assert_eq!(root.group_wait, Some(model::time::Span::secs(30)));
+    assert_eq!(root.routes[0].receivers, Some(Vec::new()), "a black hole stays one");
+    assert_eq!(root.routes[1].mute_time_intervals, ["nights"]);
+    assert_eq!(root.routes[1].send_resolved, Some(false));
+    assert_eq!(config.alerting.resolve_timeout, model::time::Span::secs(300));
+    // The rule files are as they were.
+    assert_eq!(imported.rules, [("node.rules.yaml".to_owned(), RULES.to_owned())]);
 }
 
 #[test]
@@ -42,32 +48,14 @@ fn the_configuration_is_good_and_holds_receivers_inhibition_and_grouping() {
     let config = crate::config::parse(&imported.config).unwrap_or_else(|error| panic!("{error}\n{}", imported.config));
     assert_eq!(config.problems(), Vec::<String>::new(), "{}", imported.config);
     let names: Vec<&str> = config.receivers.iter().map(|receiver| receiver.name()).collect();
-    assert_eq!(names, ["ops-mail", "pager-pagerduty", "pager-slack", "team-db", "team-web"]);
-    assert_eq!(config.alerting.default_receivers, ["ops-mail"]);
+    assert_eq!(names, ["ops-mail", "pager-pagerduty", "pager-slack", "team-db", "team-web", "chatops"]);
     assert_eq!(config.incidents.group_by, ["cluster", "service"]);
     let inhibit = &config.alerting.inhibit_rules;
     assert_eq!((inhibit.len(), inhibit[0].equal.as_slice()), (1, ["cluster".to_owned(), "service".to_owned()].as_slice()));
-    let steps: Vec<String> =
-        config.alerting.escalations.iter().map(|ladder| format!("{} {:?}", ladder.name, ladder.steps[0].notify)).collect();
-    assert_eq!(
-        steps,
-        [
-            "pager [\"pager-pagerduty\", \"pager-slack\"]",
-            "pager+team-web [\"pager-pagerduty\", \"pager-slack\", \"team-web\"]",
-            "team-db [\"team-db\"]"
-        ]
-    );
     let rules = RuleSet::load(imported.rules).unwrap();
     let parser = store::promql::PromQl::new(std::sync::Arc::new(store::promql::memory::MemorySource::new()));
-    let problems = rules.check(|expr| model::query::MetricQuery::check(&parser, expr), &config.alerting.escalations);
+    let problems = rules.check(|expr| model::query::MetricQuery::check(&parser, expr), |_| Ok(()), &config.alerting.escalations);
     assert!(problems.is_empty(), "{problems:?}");
-    assert!(
-        rules
-            .groups
-            .iter()
-            .flat_map(|group| &group.rules)
-            .any(|rule| matches!(rule, Rule::Alert(rule) if rule.escalation != Escalation::None))
-    );
 }
 
 #[test]
@@ -76,19 +64,10 @@ fn everything_without_a_counterpart_is_told_with_its_line() {
     let notes: Vec<String> = imported.notes.iter().map(ToString::to_string).collect();
     let line = |needle: &str| MANAGER.lines().position(|line| line.contains(needle)).unwrap() + 1;
     for (needle, said) in [
-        ("group_wait", "`group_wait` is left out"),
-        ("repeat_interval", "`repeat_interval` is left out"),
-        ("resolve_timeout", "`resolve_timeout` of `global` is left out"),
-        ("opsgenie_configs", "a `opsgenie_configs` entry of receiver `chatops` is left out"),
-        ("mute_time_intervals", "`mute_time_intervals` is left out"),
-        ("time_intervals: #", "`time_intervals` is left out"),
         ("templates:", "`templates` is left out"),
         ("channel:", "`channel` of a slack receiver is left out"),
         ("title:", "`title` of a slack receiver is left out"),
         ("max_alerts", "`max_alerts` of a webhook receiver is left out"),
-        ("send_resolved: false", "`send_resolved: false` is left out"),
-        ("name: blackhole", "receiver `blackhole` tells nobody"),
-        ("namespace = shop", "this route depends on `namespace`"),
         ("basic_auth", "`basic_auth` of http_config is left out"),
     ] {
         let at = format!("alertmanager.yml, line {}: ", line(needle));
@@ -96,11 +75,24 @@ fn everything_without_a_counterpart_is_told_with_its_line() {
         let told = notes.iter().any(|note| note.contains(said) && (note.contains(&at) || note.contains(&near)));
         assert!(told, "line {} {said}\n{}", line(needle), notes.join("\n"));
     }
-    assert!(imported.config.contains("`group_wait` is left out"), "the notes stand in the file too");
+    assert!(imported.config.contains("`templates` is left out"), "the notes stand in the file too");
     let everything = notes.join("\n");
     for secret in ["hunter22", "s3cret", "T000/B000"] {
         assert!(!everything.contains(secret), "{secret} is shown");
     }
+}
+
+#[test]
+fn further_receivers_are_taken_over_or_told() {
+    let text = "route: { receiver: all }\nreceivers:\n- name: all\n  telegram_configs: [{ bot_token: t0ken, chat_id: -100 }]\n  discord_configs: [{ webhook_url: 'https://d.example.org/x' }]\n  msteamsv2_configs: [{ webhook_url: 'https://t.example.org/x' }, {}]\n  opsgenie_configs: [{ api_key: k3y, api_url: 'https://api.eu.opsgenie.com/' }]\n  pushover_configs: [{ user_key: u }]\n";
+    let imported = import(&[("am.yml".to_owned(), text.to_owned())]);
+    let config = crate::config::parse(&imported.config).unwrap_or_else(|error| panic!("{error}\n{}", imported.config));
+    assert_eq!(config.problems(), Vec::<String>::new());
+    let names: Vec<&str> = config.receivers.iter().map(|receiver| receiver.name()).collect();
+    assert_eq!(names, ["all-telegram", "all-discord", "all-msteamsv2", "all-opsgenie"]);
+    let notes: Vec<String> = imported.notes.iter().map(ToString::to_string).collect();
+    assert!(notes.iter().any(|note| note.contains("msteams receiver without `webhook_url`")), "{notes:?}");
+    assert!(notes.iter().any(|note| note.contains("a `pushover_configs` entry of receiver `all` is left out")), "{notes:?}");
 }
 
 #[test]
@@ -113,13 +105,4 @@ fn what_cannot_be_read_is_an_error() {
     );
     let imported = import(&[("a.yml".to_owned(), MANAGER.to_owned()), ("b.yml".to_owned(), MANAGER.to_owned())]);
     assert!(imported.errors[0].contains("a.yml is an Alertmanager configuration already"));
-    // One-line rules keep their text, and where they lead is told.
-    let flow = "groups:\n- { name: g, rules: [{ alert: X, expr: up == 0, labels: { severity: critical } }] }\n";
-    let imported = import(&[("r.yml".to_owned(), flow.to_owned()), ("am.yml".to_owned(), MANAGER.to_owned())]);
-    assert_eq!(imported.rules[0].1, flow);
-    assert!(
-        imported.notes.iter().any(|note| note.line == 2 && note.text.contains("write `escalation: pager` there by hand")),
-        "{:?}",
-        imported.notes
-    );
 }

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::Note;
-use super::alerts::Ladders;
 use super::receivers::quoted;
 use super::routes::{Inhibit, Plan, texts};
 
@@ -15,16 +14,30 @@ fn list(items: &[String]) -> String {
     format!("[{}]", items.join(", "))
 }
 
-fn alerting(out: &mut String, plan: Option<&Plan>, ladders: &Ladders) {
+/// A value as YAML below a key, indented.
+fn block(out: &mut String, key: &str, value: &impl serde::Serialize) {
+    let text = serde_saphyr::to_string(value).unwrap_or_default();
+    let _ = writeln!(out, "  {key}:");
+    for line in text.lines() {
+        let _ = writeln!(out, "    {line}");
+    }
+}
+
+fn alerting(out: &mut String, plan: Option<&Plan>) {
     let _ = writeln!(out, "alerting:\n  rules: {RULES}");
     let Some(plan) = plan else { return };
-    let root = plan.root().map(|name| plan.members(name)).unwrap_or_default();
-    let _ = writeln!(out, "  # Who hears of alerts that no route below the root takes.\n  default_receivers: {}", list(root));
-    if !ladders.is_empty() {
-        let _ = writeln!(out, "  # A step more for when nobody answers: - {{ after: 5m, notify: [...] }}\n  escalations:");
+    if let Some(timeout) = plan.resolve_timeout {
+        let _ = writeln!(out, "  resolve_timeout: {timeout}");
     }
-    for (name, members) in ladders {
-        let _ = writeln!(out, "  - name: {}\n    steps:\n    - {{ after: 0s, notify: {} }}", quoted(name), list(members));
+    if let Some(route) = &plan.route {
+        let _ = writeln!(
+            out,
+            "  # Whom alerts reach. `escalation: NAME` on a route lets a ladder climb until somebody acknowledges:\n  # escalations: [{{ name: NAME, steps: [{{ after: 0s, notify: [...] }}, {{ after: 5m, notify: [...] }}] }}]"
+        );
+        block(out, "route", route);
+    }
+    if !plan.intervals.is_empty() {
+        block(out, "time_intervals", &plan.intervals);
     }
     if !plan.inhibit.is_empty() {
         let _ = writeln!(out, "  inhibit_rules:");
@@ -36,7 +49,7 @@ fn alerting(out: &mut String, plan: Option<&Plan>, ladders: &Ladders) {
 }
 
 /// The whole file.
-pub(super) fn config(plan: Option<&Plan>, ladders: &Ladders, notes: &[Note]) -> String {
+pub(super) fn config(plan: Option<&Plan>, notes: &[Note]) -> String {
     let mut out = String::from("# Written by `watchfire rules import`. Check it with `watchfire check --config <this file>`.\n");
     if !notes.is_empty() {
         out.push_str("#\n# What has no counterpart:\n");
@@ -45,7 +58,7 @@ pub(super) fn config(plan: Option<&Plan>, ladders: &Ladders, notes: &[Note]) -> 
         let _ = writeln!(out, "# - {}", note.to_string().replace(['\n', '\r'], " "));
     }
     out.push('\n');
-    alerting(&mut out, plan, ladders);
+    alerting(&mut out, plan);
     let Some(plan) = plan else { return out };
     if !plan.group_by.is_empty() {
         let _ = writeln!(out, "\nincidents:\n  # From group_by of the root route.\n  group_by: {}", list(&plan.group_by));

@@ -5,18 +5,33 @@ use serde_json::Value;
 use crate::config::Config;
 
 /// What is taken up without a restart.
-const RELOADABLE: [&str; 7] =
-    ["alerting.rules", "alerting.escalations", "errors.rules", "pipeline", "receivers", "remediation.remediations", "scrape"];
+const RELOADABLE: [&str; 11] = [
+    "alerting.rules",
+    "alerting.escalations",
+    "alerting.route",
+    "alerting.time_intervals",
+    "alerting.maintenance",
+    "checks",
+    "errors.rules",
+    "pipeline",
+    "receivers",
+    "remediation.remediations",
+    "scrape",
+];
 
 /// The running settings with what can be taken up from the fresh ones.
 pub fn with_reloadable(running: &Config, fresh: &Config) -> Config {
     let mut next = running.clone();
     next.alerting.rules.clone_from(&fresh.alerting.rules);
     next.alerting.escalations.clone_from(&fresh.alerting.escalations);
+    next.alerting.route.clone_from(&fresh.alerting.route);
+    next.alerting.time_intervals.clone_from(&fresh.alerting.time_intervals);
+    next.alerting.maintenance.clone_from(&fresh.alerting.maintenance);
     next.pipeline.clone_from(&fresh.pipeline);
     next.errors.rules.clone_from(&fresh.errors.rules);
     next.receivers.clone_from(&fresh.receivers);
     next.scrape.clone_from(&fresh.scrape);
+    next.checks.clone_from(&fresh.checks);
     next.remediation.remediations.clone_from(&fresh.remediation.remediations);
     next
 }
@@ -30,7 +45,9 @@ pub fn needs_restart(running: &Config, fresh: &Config) -> Vec<String> {
     // Secrets show nothing of themselves above.
     let storage = |config: &Config| config.storage.clone();
     let (old, new) = (storage(running), storage(fresh));
+    let heartbeat = running.alerting.heartbeat_url != fresh.alerting.heartbeat_url;
     let secrets = [
+        ("alerting.heartbeat_url", heartbeat),
         ("storage.clickhouse.password", old.clickhouse.password != new.clickhouse.password),
         ("storage.postgres_url", old.postgres_url != new.postgres_url),
     ];

@@ -1,4 +1,5 @@
-//! Questions about the past. [`Answers`] asks for many ticks at once and answers rules one by one; [`HttpHistory`] asks a running server.
+//! Questions about the past. [`Answers`] asks for many ticks at once and answers rules one by one; [`HttpHistory`] and [`HttpRows`] ask a
+//! running server.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,11 +7,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::labels::{Labels, METRIC_NAME, MatchOp};
-use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue, Series, SeriesSample};
+use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue, RowQuery, RowQuestion, Rows, Series, SeriesSample};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use serde_json::Value;
 use store::promql::{PromQl, parse};
+use store::sql::{bound, check_question, table};
 
 use crate::cli::client::{AskError, Client};
 use crate::simulate::Known;
@@ -192,5 +194,23 @@ impl MetricQuery for HttpHistory {
 
     fn check(&self, expr: &str) -> Result<(), QueryError> {
         parse::parse(expr).map(drop)
+    }
+}
+
+/// The tables of a running server, over its SQL route: one statement for each tick.
+pub struct HttpRows(pub Client);
+
+/// The name that statements may put before a table; the server has its own.
+const DATABASE: &str = "watchfire";
+
+#[async_trait]
+impl RowQuery for HttpRows {
+    async fn rows(&self, _: &TenantId, question: &RowQuestion<'_>) -> Result<Rows, QueryError> {
+        let statement = bound(question.statement, question.from, question.to);
+        let body = self.0.post_text("/api/watchfire/v1/sql", &[("format", "JSONCompact".to_owned())], statement).await.map_err(failed)?;
+        table(body.as_bytes(), question.limit)
+    }
+    fn check(&self, statement: &str) -> Result<(), QueryError> {
+        check_question(statement, DATABASE)
     }
 }

@@ -13,6 +13,7 @@ use store::promql::source::{Samples, SeriesKind, Temporality};
 
 use super::{Replay, Replayed, plot, replay};
 use crate::ruletest::notation::{Point, labels, points};
+use crate::simulate::NoRows;
 
 const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -58,7 +59,7 @@ async fn run(from: u64, to: u64) -> Replayed {
     let rules = RuleSet::load(vec![("a.yaml".to_owned(), RULES.to_owned())]).unwrap();
     let config = crate::config::Config::default();
     let mut passed = Duration::ZERO;
-    let setup = Replay { config: &config, rules, history: history(), from: minutes(from), to: minutes(to) };
+    let setup = Replay { config: &config, rules, history: history(), rows: Arc::new(NoRows), from: minutes(from), to: minutes(to) };
     let replayed = replay(setup, |now| {
         assert!(now >= passed);
         passed = now;
@@ -129,7 +130,7 @@ async fn a_history_that_does_not_answer_is_told() {
     }
     let rules = RuleSet::load(vec![("a.yaml".to_owned(), RULES.to_owned())]).unwrap();
     let config = crate::config::Config::default();
-    let setup = Replay { config: &config, rules, history: Arc::new(Dead), from: minutes(0), to: minutes(2) };
+    let setup = Replay { config: &config, rules, history: Arc::new(Dead), rows: Arc::new(NoRows), from: minutes(0), to: minutes(2) };
     let replayed = replay(setup, drop).await.unwrap();
     assert!(replayed.failures["job:up:sum"].1.contains("gone"), "{replayed:?}");
     assert!(replayed.alerts.iter().all(|one| one.name == "WatchfireRuleFailing") && replayed.pages.is_empty(), "{replayed:?}");

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use model::time::{Span, Timestamp};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_saphyr::Spanned;
+
+use super::signals::{ErrorYaml, LogYaml, SpanYaml};
 
 /// A test file.
 #[derive(Debug, Deserialize)]
@@ -40,9 +41,10 @@ pub(super) struct TestYaml {
     pub delivery_test: Option<Spanned<DeliveryYaml>>,
     /// Ours: what is repaired.
     pub remediation_test: Option<Spanned<RemediationYaml>>,
-    pub input_logs: Option<Spanned<IgnoredAny>>,
-    pub input_spans: Option<Spanned<IgnoredAny>>,
-    pub input_errors: Option<Spanned<IgnoredAny>>,
+    /// Ours: rows of the telemetry tables.
+    pub input_logs: Option<Vec<Spanned<LogYaml>>>,
+    pub input_spans: Option<Vec<Spanned<SpanYaml>>>,
+    pub input_errors: Option<Vec<Spanned<ErrorYaml>>>,
 }
 
 /// When the series begin: RFC 3339, or seconds since 1970.

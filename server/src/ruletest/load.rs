@@ -11,6 +11,7 @@ use store::promql::memory::MemorySource;
 
 use super::file::{FileYaml, line};
 use crate::config::{self, Config};
+use crate::pipeline;
 use model::query::MetricQuery;
 
 /// What stands in for a variable of the configuration that is not set: tests need no secrets. It is a URL, because some must be.
@@ -101,7 +102,7 @@ pub(super) fn rules(path: &Path, yaml: &FileYaml, config: &Config) -> Result<(Ru
     let files = files(&paths)?;
     let mut rules = RuleSet::load(files).map_err(lines)?;
     let parser = PromQl::new(Arc::new(MemorySource::new()));
-    let mut errors = lines(rules.check(|expr| parser.check(expr), &config.alerting.escalations));
+    let mut errors = lines(rules.check(|expr| parser.check(expr), pipeline::statements(config), &config.alerting.escalations));
     let order = yaml.group_eval_order.clone().unwrap_or_default();
     let distinct: BTreeSet<&String> = order.iter().collect();
     if distinct.len() < order.len() {

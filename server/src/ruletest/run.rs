@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use alerting::RuleSet;
 use alerting::machine::Flapping;
+use alerting::rules::Question;
 use model::labels::Matcher;
+use model::query::RowQuery;
 use model::tenant::TenantId;
 use model::time::{Span, Timestamp};
 use serde_saphyr::Spanned;
@@ -17,9 +19,10 @@ use store::promql::source::{NativePoint, Samples, SeriesKind, Temporality};
 
 use super::file::{ActYaml, AlertYaml, FileYaml, TestYaml, line};
 use super::notation::{self, Point};
+use super::signals::{self, EnginePlace, Signals};
 use super::{Case, Report, alerts, file, folk, load, pages, promql, repairs};
 use crate::config::Config;
-use crate::simulate::{Known, Setup, Simulation, Sink};
+use crate::simulate::{Known, NoRows, Setup, Simulation, Sink};
 
 /// promtool's default.
 const USUAL_INTERVAL: Duration = Duration::from_secs(60);
@@ -33,6 +36,8 @@ pub struct Options {
     pub only: Option<Matcher>,
     /// The configuration for files that name none.
     pub config: Option<PathBuf>,
+    /// For rules over logs, spans, errors and SQL; none: files that need it fail.
+    pub engine: Option<EnginePlace>,
 }
 
 /// Runs a file.
@@ -67,19 +72,52 @@ pub async fn run_file(path: &Path, options: &Options) -> Report {
         }
     };
     let configured = yaml.config.is_some() || options.config.is_some();
+    report.warnings.extend(unreadable(&rules));
+    let signals = match signals(&yaml, &rules, options).await {
+        Ok(signals) => signals,
+        Err(error) => {
+            report.errors.push(format!("{}: {error}", path.display()));
+            return report;
+        }
+    };
     for (at, test) in yaml.tests.iter().flatten().enumerate() {
         let name = test.value.name.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| format!("test {}", at + 1));
         if options.only.as_ref().is_some_and(|only| !only.matches_value(&name)) {
             continue;
         }
         let mut one = Test { name, yaml: test, file: &yaml, config: &config, configured, rules: &rules, cases: Vec::new() };
-        if let Err(failure) = one.run().await {
+        if let Err(failure) = one.run(signals.as_ref()).await {
             one.fail("rules", "this test", line(test), failure);
         }
         one.cases.sort_by_key(|case| case.line);
         report.cases.append(&mut one.cases);
     }
+    if let Some(signals) = signals {
+        signals.stop().await;
+    }
     report
+}
+
+/// Rules that never fire here.
+fn unreadable(rules: &RuleSet) -> Vec<String> {
+    let all = rules.groups.iter().flat_map(|group| &group.rules);
+    let regressed = all.filter(|rule| matches!(rule.question(), Question::Regressed(_)));
+    regressed
+        .map(|rule| format!("rule {} reads the list of error issues, which a test has none of: it does not fire here", rule.key().name))
+        .collect()
+}
+
+/// An engine, where a rule or a test needs one.
+async fn signals(yaml: &FileYaml, rules: &RuleSet, options: &Options) -> Result<Option<Signals>, String> {
+    let asks = rules.groups.iter().flat_map(|group| &group.rules).any(|rule| matches!(rule.question(), Question::Sql(_)));
+    let given = |test: &TestYaml| test.input_logs.is_some() || test.input_spans.is_some() || test.input_errors.is_some();
+    if !asks && !yaml.tests.iter().flatten().any(|test| given(&test.value)) {
+        return Ok(None);
+    }
+    let Some(place) = &options.engine else {
+        return Err("logs, spans, errors and SQL need the engine, and there is none here".to_owned());
+    };
+    Signals::start(place).await.map(Some).map_err(|error| format!("{error:#}"))
 }
 
 /// One test at work.
@@ -115,16 +153,22 @@ impl Test<'_> {
     }
 
     /// `Err`: the test cannot be run.
-    async fn run(&mut self) -> Result<(), String> {
+    async fn run(&mut self, signals: Option<&Signals>) -> Result<(), String> {
         let yaml = &self.yaml.value;
-        if self.refuses() {
+        let usual = if signals.is_some() { signals::START } else { Timestamp::EPOCH };
+        let start = yaml.start_timestamp.as_ref().map_or(Ok(usual), file::StartYaml::moment)?;
+        if let Some(signals) = signals
+            && let Err((key, line, problem)) = signals.fill(yaml, start).await
+        {
+            self.fail("rules", key, line, problem);
             return Ok(());
         }
-        let start = yaml.start_timestamp.as_ref().map_or(Ok(Timestamp::EPOCH), file::StartYaml::moment)?;
+        let rows: Arc<dyn RowQuery> = signals.map_or_else(|| Arc::new(NoRows) as Arc<dyn RowQuery>, Signals::rows);
         let every = self.file.evaluation_interval.map(|span| span.0).filter(|every| !every.is_zero()).unwrap_or(USUAL_INTERVAL);
         let interval = yaml.interval.map(|span| span.0).filter(|interval| !interval.is_zero()).unwrap_or(every);
         let source = Arc::new(MemorySource::new());
         let Some(longest) = self.fill(&source, start, interval) else { return Ok(()) };
+        let longest = longest.max(signals::length(yaml));
         let end = start.plus(self.length(longest).0);
         if end.since(start).as_nanos() / every.as_nanos() > MOST_TICKS {
             return Err(format!(
@@ -133,7 +177,7 @@ impl Test<'_> {
                 Span(every)
             ));
         }
-        let mut world = self.world(source, start, every, end).map_err(|error| format!("{error:#}"))?;
+        let mut world = self.world(source, rows, start, every, end).map_err(|error| format!("{error:#}"))?;
         if !self.pass(&mut world).await? {
             return Ok(());
         }
@@ -156,25 +200,6 @@ impl Test<'_> {
             self.case("remediation_test", format!("until {until}"), line(test), failure);
         }
         Ok(())
-    }
-
-    /// Says what this test asks for that does not exist.
-    fn refuses(&mut self) -> bool {
-        let yaml = &self.yaml.value;
-        let inputs = [
-            ("input_logs", &yaml.input_logs, "no rule reads log records yet: give the series that it reads with input_series"),
-            ("input_spans", &yaml.input_spans, "rule tests make no RED series of spans yet: give traces_span_metrics_* with input_series"),
-            ("input_errors", &yaml.input_errors, "rule tests make no issues yet: give watchfire_error_events_total with input_series"),
-        ];
-        let found: Vec<(&'static str, u64, String)> = inputs
-            .into_iter()
-            .filter_map(|(key, value, why)| value.as_ref().map(|value| (key, line(value), format!("`{key}` is not supported: {why}"))))
-            .collect();
-        let any = !found.is_empty();
-        for (key, line, why) in found {
-            self.fail("rules", key, line, why);
-        }
-        any
     }
 
     /// Puts the series into the source. Gives back how long the longest is; `None` where one cannot be read.
@@ -216,7 +241,14 @@ impl Test<'_> {
         ends.into_iter().max().unwrap_or_default()
     }
 
-    fn world(&self, source: Arc<MemorySource>, start: Timestamp, every: Duration, end: Timestamp) -> anyhow::Result<World> {
+    fn world(
+        &self,
+        source: Arc<MemorySource>,
+        rows: Arc<dyn RowQuery>,
+        start: Timestamp,
+        every: Duration,
+        end: Timestamp,
+    ) -> anyhow::Result<World> {
         let yaml = &self.yaml.value;
         let mut config = self.config.clone();
         if let Some(labels) = &yaml.external_labels {
@@ -228,6 +260,7 @@ impl Test<'_> {
         if !self.configured {
             config.alerting.flapping = Flapping { changes: 0, ..Flapping::default() };
             config.alerting.max_alerts_per_rule = usize::MAX;
+            config.alerting.no_data_after = Span::default();
         }
         let known = Arc::new(Known::new(source.clone()));
         let metrics = Arc::new(PromQl::new(known.clone()));
@@ -236,6 +269,7 @@ impl Test<'_> {
             config: &config,
             rules: self.rules.clone(),
             metrics: metrics.clone(),
+            rows,
             series: Arc::new(Sink(source)),
             script: results.map(|result| (result.act.clone(), result.outcome)).collect(),
             start,

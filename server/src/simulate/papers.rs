@@ -11,8 +11,9 @@ use model::event::{Actor, Event, EventKind, Subject};
 use model::evidence::{Evidence, EvidenceQuery, EvidenceSource, VersionChange, VersionQuery};
 use model::ids::EventId;
 use model::message::{Delivery, Message};
-use model::query::QueryError;
+use model::query::{QueryError, RowQuery, RowQuestion, Rows};
 use model::state::{Commit, Fence, StateError, StateStore};
+use model::tenant::TenantId;
 use model::time::Timestamp;
 use model::work::{Queue, Work, WorkChange};
 
@@ -26,6 +27,19 @@ impl EvidenceSource for NoEvidence {
     }
     async fn versions(&self, _: &VersionQuery) -> Result<Vec<VersionChange>, QueryError> {
         Ok(Vec::new())
+    }
+}
+
+/// There are no tables to look into.
+pub struct NoRows;
+
+#[async_trait]
+impl RowQuery for NoRows {
+    async fn rows(&self, _: &TenantId, _: &RowQuestion<'_>) -> Result<Rows, QueryError> {
+        Err(QueryError::Unavailable("this simulation has no tables".to_owned()))
+    }
+    fn check(&self, _: &str) -> Result<(), QueryError> {
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ use model::tenant::TenantId;
 use model::time::{Clock, Timestamp};
 
 use super::cache::Cache;
+use super::head::Head;
 
 /// Samples that arrive later than this after their own time are late.
 const MARGIN: i64 = 120_000;
@@ -145,16 +146,37 @@ fn oldest(blocks: &[TableBlock]) -> Option<i64> {
     blocks.iter().filter_map(times).min()
 }
 
-/// A way into the log that tells a [`Cache`] what passes.
+/// A way into the log that tells a [`Cache`] what passes, and gives a [`Head`] what the log has taken.
 pub struct Watched {
     inner: Arc<dyn TelemetrySink>,
-    cache: Arc<Cache>,
+    cache: Option<Arc<Cache>>,
+    head: Option<Arc<Head>>,
 }
 
 impl Watched {
     /// Before another sink.
-    pub fn new(inner: Arc<dyn TelemetrySink>, cache: Arc<Cache>) -> Self {
-        Watched { inner, cache }
+    pub fn new(inner: Arc<dyn TelemetrySink>, cache: Option<Arc<Cache>>, head: Option<Arc<Head>>) -> Self {
+        Watched { inner, cache, head }
+    }
+
+    /// Appends, and gives the head what was taken. Once begun it ends, whether or not anybody waits for it: what the log has, the head
+    /// must have.
+    async fn append_and_keep(&self, batch: Batch, head: &Arc<Head>) -> Result<Appended, Refusal> {
+        let samples = Head::of_interest(&batch.blocks);
+        if samples.is_empty() {
+            return self.inner.append(batch).await;
+        }
+        let (inner, head) = (Arc::clone(&self.inner), Arc::clone(head));
+        let appended = tokio::spawn(async move {
+            let tenant = batch.tenant.clone();
+            let appended = inner.append(batch).await;
+            if matches!(appended, Ok(Appended::Durable)) {
+                head.take(&tenant, &samples);
+            }
+            appended
+        });
+        // It dies with the runtime only.
+        appended.await.unwrap_or(Err(Refusal::Stopping))
     }
 }
 
@@ -170,15 +192,18 @@ impl Drop for Open<'_> {
 #[async_trait]
 impl TelemetrySink for Watched {
     async fn append(&self, batch: Batch) -> Result<Appended, Refusal> {
-        let arrivals = self.cache.arrivals();
         let mut open = None;
-        if let Some(from) = oldest(&batch.blocks)
-            && arrivals.begin(&batch.tenant, from)
+        if let Some(cache) = &self.cache
+            && let Some(from) = oldest(&batch.blocks)
+            && cache.arrivals().begin(&batch.tenant, from)
         {
-            self.cache.cut(&batch.tenant, Timestamp::from_millis(from));
-            open = Some(Open(arrivals, batch.tenant.clone()));
+            cache.cut(&batch.tenant, Timestamp::from_millis(from));
+            open = Some(Open(cache.arrivals(), batch.tenant.clone()));
         }
-        let appended = self.inner.append(batch).await;
+        let appended = match &self.head {
+            Some(head) => self.append_and_keep(batch, head).await,
+            None => self.inner.append(batch).await,
+        };
         drop(open);
         appended
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::labels::{Labels, METRIC_NAME, Matcher};
 use model::query::{
-    Cardinality, Exemplar, MetricCatalog, MetricMetadata, QueryError, QueryOptions, SeriesExemplars, SeriesRange, SeriesSample,
+    Cardinality, Exemplar, MetricCatalog, MetricMetadata, Overlay, QueryError, QueryOptions, SeriesExemplars, SeriesRange, SeriesSample,
 };
 use model::tenant::TenantId;
 use model::time::Timestamp;
@@ -135,7 +135,7 @@ impl MetricCatalog for PromQl {
             max_samples: self.limits.max_samples,
             timeout: QueryOptions::default().timeout,
         };
-        let data = load(self.source.as_ref(), tenant, &plan, &vec![Some(extent); plan.len()], &[], limits).await?;
+        let data = load(self.source.as_ref(), tenant, &plan, &vec![Some(extent); plan.len()], &Overlay::default(), limits).await?;
         let mut found: BTreeMap<Labels, SeriesSample> = BTreeMap::new();
         for series in data.iter().flat_map(|loaded| loaded.samples()) {
             let last = series.times.last().zip(series.values.last());

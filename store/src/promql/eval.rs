@@ -40,6 +40,28 @@ pub struct LoadedSeries {
     pub histograms: Histograms,
 }
 
+impl LoadedSeries {
+    /// Of two samples at the same moment the later one counts; in a delta series both do. Samples are in order of time.
+    pub fn settle(&mut self) {
+        if self.delta || self.times.windows(2).all(|pair| pair[0] != pair[1]) {
+            return;
+        }
+        let mut kept = 0;
+        for index in 0..self.times.len() {
+            if kept == 0 || self.times[kept - 1] != self.times[index] {
+                kept += 1;
+            }
+            (self.times[kept - 1], self.values[kept - 1]) = (self.times[index], self.values[index]);
+            if !self.histograms.is_empty() {
+                self.histograms.swap(kept - 1, index);
+            }
+        }
+        self.times.truncate(kept);
+        self.values.truncate(kept);
+        self.histograms.truncate(kept);
+    }
+}
+
 /// A series of which a store computed what the plan wants of it.
 #[derive(Clone, Debug)]
 pub struct GridColumn {

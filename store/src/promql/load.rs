@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use model::labels::{Labels, Matcher};
-use model::query::{QueryError, Series};
+use model::query::{Overlay, QueryError};
 use model::tenant::TenantId;
 
 use super::eval::{Extent, GridColumn, Loaded, LoadedSeries};
@@ -38,7 +38,7 @@ pub async fn load(
     tenant: &TenantId,
     selectors: &[Selector],
     extents: &[Option<Extent>],
-    overlay: &[Series],
+    overlay: &Overlay,
     limits: LoadLimits,
 ) -> Result<Vec<Arc<Loaded>>, QueryError> {
     // The same selector over the same span is asked once.
@@ -92,11 +92,11 @@ async fn select(
     tenant: &TenantId,
     matchers: &[Matcher],
     extent: Extent,
-    overlay: &[Series],
+    overlay: &Overlay,
     limits: LoadLimits,
 ) -> Result<Loaded, QueryError> {
     let mut drafts: BTreeMap<Labels, Draft> = BTreeMap::new();
-    let overlay = not_stored(overlay, matchers);
+    let overlay = overlay.matching(matchers);
     let everything = Selection {
         tenant,
         matchers,
@@ -124,6 +124,13 @@ async fn select(
     };
     let found: Vec<StoredSeries> = match source.numbers(&everything, wish.as_ref()).await? {
         Some(Numbers::Grid(columns)) => return Ok(granted(columns)),
+        Some(Numbers::Ready(series)) if overlay.is_empty() && series.windows(2).all(|pair| pair[0].labels != pair[1].labels) => {
+            return Ok(Loaded::Samples(series));
+        }
+        Some(Numbers::Ready(series)) => {
+            series.into_iter().for_each(|series| take_ready(&mut drafts, series));
+            Vec::new()
+        }
         Some(Numbers::Samples(found)) => found,
         None => {
             // The kinds of rows that may match are asked side by side: most of them hold nothing of that name.
@@ -149,11 +156,6 @@ async fn select(
     Ok(Loaded::Samples(drafts.into_iter().map(|(labels, draft)| finish(labels, draft)).collect()))
 }
 
-/// The series of an overlay that match.
-fn not_stored<'o>(overlay: &'o [Series], matchers: &[Matcher]) -> Vec<&'o Series> {
-    overlay.iter().filter(|series| matchers.iter().all(|matcher| matcher.matches(&series.labels))).collect()
-}
-
 /// What a store computed, in order of labels.
 fn granted(columns: Vec<GridSeries>) -> Loaded {
     let column = |of: GridSeries| GridColumn {
@@ -165,6 +167,14 @@ fn granted(columns: Vec<GridSeries>) -> Loaded {
     let mut columns: Vec<GridColumn> = columns.into_iter().map(column).collect();
     columns.sort_by(|a, b| a.labels.cmp(&b.labels));
     Loaded::Grid(columns)
+}
+
+/// Adds a series from memory to the drafts.
+fn take_ready(drafts: &mut BTreeMap<Labels, Draft>, series: LoadedSeries) {
+    let draft = drafts.entry(Arc::unwrap_or_clone(series.labels)).or_default();
+    draft.delta |= series.delta;
+    draft.counter |= series.counter;
+    draft.append(Samples { times: series.times, values: series.values }, series.histograms);
 }
 
 /// Adds a stored series to the drafts: buckets and quantiles as one series each.
@@ -215,22 +225,9 @@ fn finish(labels: Labels, draft: Draft) -> LoadedSeries {
         }
         times = order.iter().map(|index| times[*index]).collect();
     }
-    if !draft.delta && times.windows(2).any(|pair| pair[0] == pair[1]) {
-        let mut kept = 0;
-        for index in 0..times.len() {
-            if kept == 0 || times[kept - 1] != times[index] {
-                kept += 1;
-            }
-            (times[kept - 1], values[kept - 1]) = (times[index], values[index]);
-            if !histograms.is_empty() {
-                histograms.swap(kept - 1, index);
-            }
-        }
-        times.truncate(kept);
-        values.truncate(kept);
-        histograms.truncate(kept);
-    }
-    LoadedSeries { labels: Arc::new(labels), delta: draft.delta, counter: draft.counter, times, values, histograms }
+    let mut series = LoadedSeries { labels: Arc::new(labels), delta: draft.delta, counter: draft.counter, times, values, histograms };
+    series.settle();
+    series
 }
 
 #[cfg(test)]

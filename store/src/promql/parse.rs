@@ -31,19 +31,19 @@ const MAX_DEPTH: usize = 200;
 /// Parses and checks an expression.
 pub fn parse(text: &str) -> Result<Plan, QueryError> {
     let expr = syntax(text)?;
-    let mut planner = Planner { text, selectors: Vec::new(), depth: 0 };
+    let mut planner = Planner { text, selectors: Vec::new(), subqueries: false, depth: 0 };
     let root = match unwrap(&expr) {
         Expr::MatrixSelector(_) | Expr::Subquery(_) => Root::Range(planner.range(&expr)?),
         other => Root::Node(planner.node(other)?),
     };
-    Ok(Plan { root, selectors: planner.selectors })
+    Ok(Plan { root, selectors: planner.selectors, subqueries: planner.subqueries })
 }
 
 /// Parses one series selector (`up{job="api"}`) into its matchers.
 pub fn selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
     match unwrap(&syntax(text)?) {
         Expr::VectorSelector(selector) if selector.offset.is_none() && selector.at.is_none() => {
-            Planner { text, selectors: Vec::new(), depth: 0 }.matchers(selector)
+            Planner { text, selectors: Vec::new(), subqueries: false, depth: 0 }.matchers(selector)
         }
         _ => Err(QueryError::BadData(format!("parse error: `{text}` is no series selector, such as up{{job=\"api\"}}"))),
     }
@@ -163,6 +163,7 @@ fn millis(duration: Duration) -> Result<i64, QueryError> {
 struct Planner<'t> {
     text: &'t str,
     selectors: Vec<Selector>,
+    subqueries: bool,
     depth: usize,
 }
 
@@ -266,6 +267,7 @@ impl Planner<'_> {
             Expr::Subquery(SubqueryExpr { expr, offset, at, range, step }) => {
                 let (range, shift) = (self.positive(*range)?, self.shift(at, offset)?);
                 let step = step.map(|step| self.positive(step)).transpose()?;
+                self.subqueries = true;
                 let of = RangeOf::Subquery(Box::new(self.typed(expr, ValueType::Vector, "a subquery")?), step);
                 Ok(RangeNode { of, range, shift })
             }

@@ -12,6 +12,8 @@ pub struct Plan {
     pub root: Root,
     /// Every selector in it, in order of appearance.
     pub selectors: Vec<Selector>,
+    /// Whether there are subqueries in it: what it costs does not follow from its samples then.
+    pub subqueries: bool,
 }
 
 /// What stands at the top.

@@ -9,6 +9,7 @@ use model::labels::{Labels, METRIC_NAME, MatchOp, Matcher};
 use model::query::{Cardinality, MetricMetadata, QueryError, SeriesExemplars};
 use model::tenant::TenantId;
 
+use super::eval::LoadedSeries;
 use super::native::Histogram;
 use super::value::Frame;
 
@@ -204,10 +205,12 @@ pub struct GridSeries {
 }
 
 /// Everything that a selector matches, where all of it is plain numbers.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Numbers {
     /// The samples.
     Samples(Vec<StoredSeries>),
+    /// The same, ready for the evaluator: in order of labels, each with its samples in order of time. Two may have the same labels.
+    Ready(Vec<LoadedSeries>),
     /// The wish, granted: series with at least one sample in the time span.
     Grid(Vec<GridSeries>),
 }

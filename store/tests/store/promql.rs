@@ -18,6 +18,8 @@ mod generate;
 mod grid;
 #[path = "promql/harness.rs"]
 mod harness;
+#[path = "promql/head.rs"]
+mod head;
 #[path = "promql/limits.rs"]
 mod limits;
 #[path = "promql/properties.rs"]

@@ -1,5 +1,5 @@
 //! Measures what the README and the notes claim, on the machine at hand: `cargo run --release -p tests --bin measure -- all`,
-//! or one of `start`, `idle`, `page`, `rate`, `promql`, `kills N`. Prints figures; asserts only what must hold on any machine.
+//! or one of `start`, `idle`, `page`, `rate`, `promql`, `rules`, `kills N`. Prints figures; asserts only what must hold on any machine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)] // a tool for developers: fails by panicking
 
@@ -34,8 +34,15 @@ async fn main() {
     }
     if matches!(what, "all" | "promql") {
         let rounds = arguments.get(1).map_or(3, |text| text.parse().unwrap());
-        // Another executable may be measured instead: what it was before a change.
-        tests::promql::compare_all(arguments.get(2).unwrap_or(&executable), rounds).await;
+        // Another executable may be measured instead: what it was before a change; or other settings of `storage.queries`.
+        let config = arguments.get(3).map_or(String::new(), |settings| format!("storage: {{ queries: {settings} }}\n"));
+        tests::promql::compare_all(arguments.get(2).unwrap_or(&executable), rounds, &config).await;
+    }
+    if matches!(what, "all" | "rules") {
+        let count = arguments.get(1).map_or(10_000, |text| text.parse().unwrap());
+        for kind in [tests::rules::Kind::Simple, tests::rules::Kind::Histogram] {
+            tests::rules::compare(&executable, kind, count, Duration::from_secs(30)).await;
+        }
     }
     if matches!(what, "all" | "kills") {
         let rounds = arguments.get(1).map_or(50, |text| text.parse().unwrap());

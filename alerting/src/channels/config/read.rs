@@ -18,6 +18,13 @@ enum Kind {
     Webhook,
     Mail,
     TwilioSms,
+    TwilioVoice,
+    #[serde(rename = "msteams")]
+    MsTeams,
+    Discord,
+    Telegram,
+    Ntfy,
+    Opsgenie,
 }
 
 macro_rules! form {
@@ -61,6 +68,10 @@ form! {
     account_sid: String,
     auth_token: Secret,
     messaging_service_sid: String,
+    callback_url: String,
+    chat_id: String,
+    topic: Secret,
+    api_key: Secret,
     rate_limit: RateLimit,
     channel_rate_limit: RateLimit,
     timeout: Span,
@@ -98,6 +109,12 @@ impl TryFrom<Form> for ReceiverConfig {
             Kind::Webhook => ReceiverConfig::Webhook(form.webhook()?),
             Kind::Mail => ReceiverConfig::Mail(form.mail()?),
             Kind::TwilioSms => ReceiverConfig::TwilioSms(form.twilio()?),
+            Kind::TwilioVoice => ReceiverConfig::TwilioVoice(form.voice()?),
+            Kind::MsTeams => ReceiverConfig::MsTeams(form.msteams()?),
+            Kind::Discord => ReceiverConfig::Discord(form.discord()?),
+            Kind::Telegram => ReceiverConfig::Telegram(form.telegram()?),
+            Kind::Ntfy => ReceiverConfig::Ntfy(form.ntfy()?),
+            Kind::Opsgenie => ReceiverConfig::Opsgenie(form.opsgenie()?),
         };
         match form.left().first() {
             Some(key) => Err(FormError::Stray { receiver: form.name, key }),
@@ -182,6 +199,54 @@ impl Form {
             to: need!(self.to),
             url: self.base_url(twilio_url),
             rate_limit: self.rate(sms_rate),
+            timeout: self.timeout(),
+        })
+    }
+    fn voice(&mut self) -> Result<TwilioVoiceConfig, FormError> {
+        Ok(TwilioVoiceConfig {
+            name: self.name.clone(),
+            account_sid: need!(self.account_sid),
+            auth_token: need!(self.auth_token),
+            from: need!(self.from),
+            to: need!(self.to),
+            callback_url: self.callback_url.take(),
+            url: self.base_url(twilio_url),
+            rate_limit: self.rate(sms_rate),
+            timeout: self.timeout(),
+        })
+    }
+    fn msteams(&mut self) -> Result<MsTeamsConfig, FormError> {
+        Ok(MsTeamsConfig { name: self.name.clone(), url: need!(self.url), rate_limit: self.rate(teams_rate), timeout: self.timeout() })
+    }
+    fn discord(&mut self) -> Result<DiscordConfig, FormError> {
+        Ok(DiscordConfig { name: self.name.clone(), url: need!(self.url), rate_limit: self.rate(discord_rate), timeout: self.timeout() })
+    }
+    fn telegram(&mut self) -> Result<TelegramConfig, FormError> {
+        Ok(TelegramConfig {
+            name: self.name.clone(),
+            token: need!(self.token),
+            chat_id: need!(self.chat_id),
+            url: self.base_url(telegram_url),
+            rate_limit: self.rate(telegram_rate),
+            timeout: self.timeout(),
+        })
+    }
+    fn ntfy(&mut self) -> Result<NtfyConfig, FormError> {
+        Ok(NtfyConfig {
+            name: self.name.clone(),
+            topic: need!(self.topic),
+            token: self.token.take(),
+            url: self.base_url(ntfy_url),
+            rate_limit: self.rate(ntfy_rate),
+            timeout: self.timeout(),
+        })
+    }
+    fn opsgenie(&mut self) -> Result<OpsgenieConfig, FormError> {
+        Ok(OpsgenieConfig {
+            name: self.name.clone(),
+            api_key: need!(self.api_key),
+            url: self.base_url(opsgenie_url),
+            rate_limit: self.rate(opsgenie_rate),
             timeout: self.timeout(),
         })
     }

@@ -10,15 +10,15 @@ use crate::channels::catcher::{fakes, smtp};
 use model::testing::Death;
 
 /// Every place at which one delivery can be cut: two commits (note, outcome), each before and after it takes effect.
-const DEATHS: [Death; 4] = [Death::Before(1), Death::After(1), Death::Before(2), Death::After(2)];
+pub(super) const DEATHS: [Death; 4] = [Death::Before(1), Death::After(1), Death::Before(2), Death::After(2)];
 
 /// Whether the message had left when the process ended, but nobody wrote that down.
-fn unmarked(death: Death) -> bool {
+pub(super) fn unmarked(death: Death) -> bool {
     death == Death::Before(2)
 }
 
 /// Runs one delivery into its death, then lets a second process finish it.
-async fn through_death(world: &mut World, receivers: &str, message: Message, death: Death) -> Delivery {
+pub(super) async fn through_death(world: &mut World, receivers: &str, message: Message, death: Death) -> Delivery {
     let first = world.worker(receivers);
     let delivery = world.send(receivers_name(receivers), message, Lane::Page).await;
     world.state.die(death);

@@ -71,7 +71,7 @@ impl World {
         let cache = Arc::new(Cache::new(Arrivals::new(clock, Box::new(lag)), max_bytes, &registry).unwrap());
         let fresh = PromQl::new(way.source.clone());
         let cached = fresh.clone().with_cache(cache.clone());
-        World { watched: Watched::new(Arc::new(Log(way.clone())), cache), way, fresh, cached, registry }
+        World { watched: Watched::new(Arc::new(Log(way.clone())), Some(cache), None), way, fresh, cached, registry }
     }
 
     fn now(&self) -> i64 {

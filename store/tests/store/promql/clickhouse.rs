@@ -24,7 +24,7 @@ use super::{catalog, delta};
 use crate::fixture::TestEngine;
 
 /// 2026-11-01T00:00:00Z.
-const ORIGIN: i64 = 1_793_491_200_000;
+pub const ORIGIN: i64 = 1_793_491_200_000;
 
 /// Rows for one table, by column name.
 struct Rows(TableBlock);
@@ -94,8 +94,16 @@ impl Rows {
     }
 }
 
-/// Writes what a memory source holds into the tables, as intake does. Each series is described twice: rows repeat.
+/// Writes what a memory source holds into the tables, as intake does.
 pub async fn store(engine: &TestEngine, source: &MemorySource, token: &str) {
+    for block in blocks(source) {
+        let token = format!("{token}-{}", block.table.name);
+        Rows(block).insert(engine, &token).await;
+    }
+}
+
+/// What a memory source holds as rows of the tables. Each series is described twice: rows repeat.
+pub fn blocks(source: &MemorySource) -> Vec<TableBlock> {
     let (mut series, mut points, mut histograms) = (Rows::new(&SERIES), Rows::new(&POINTS), Rows::new(&HISTOGRAMS));
     let (mut natives, mut summaries, mut exemplars) = (Rows::new(&EXP_HISTOGRAMS), Rows::new(&SUMMARIES), Rows::new(&EXEMPLARS));
     for one in source.all() {
@@ -161,12 +169,7 @@ pub async fn store(engine: &TestEngine, source: &MemorySource, token: &str) {
             exemplars.map("attributes", exemplar.labels.iter().filter(|(name, _)| !["trace_id", "span_id"].contains(name)));
         }
     }
-    natives.insert(engine, &format!("{token}-natives")).await;
-    summaries.insert(engine, &format!("{token}-summaries")).await;
-    exemplars.insert(engine, &format!("{token}-exemplars")).await;
-    series.insert(engine, &format!("{token}-series")).await;
-    points.insert(engine, &format!("{token}-points")).await;
-    histograms.insert(engine, &format!("{token}-histograms")).await;
+    [natives, summaries, exemplars, series, points, histograms].map(|rows| rows.0).into()
 }
 
 fn describe(rows: &mut Rows, tenant: &str, metric: &str, fingerprint: i64, labels: &Labels, kind: (i64, i64, bool), seen: i64) {

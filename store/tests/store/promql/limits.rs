@@ -47,12 +47,12 @@ async fn too_many_series_or_samples_are_one_clear_error() {
 async fn an_overlay_counts_as_if_it_were_stored() {
     let promql = PromQl::new(source());
     let sample = |secs, value| SeriesSample { at: Timestamp::from_secs(secs), value };
-    let overlay = vec![
+    let overlay = [
         Series { labels: labels("rule{a=\"b\"}"), samples: vec![sample(40, 1.0), sample(50, 7.0)] },
         Series { labels: labels("x{i=\"1\"}"), samples: vec![sample(50, 99.0)] },
         Series { labels: labels("future"), samples: vec![sample(51, 1.0)] },
     ];
-    let options = QueryOptions { overlay, ..QueryOptions::default() };
+    let options = QueryOptions { overlay: overlay.into_iter().collect(), ..QueryOptions::default() };
     for (expr, expected) in [("rule", 7.0), ("sum_over_time(rule[1m])", 8.0), ("x{i=\"1\"}", 99.0), ("sum(x)", 45.0 - 1.0 + 99.0)] {
         let answer = instant(&promql, expr, &options).await.unwrap();
         let QueryValue::Vector(all) = &answer.value else { panic!("{answer:?}") };

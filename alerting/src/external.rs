@@ -1,0 +1,418 @@
+//! Alerts that others send: Prometheus through Alertmanager's API, tools through PagerDuty's events. In: a batch. Out: one commit with
+//! records, journal events and groups. A sweep, a work row, resolves what is no longer sent and says what mutes the rest.
+//!
+//! The same labels from the same kind of sender are the same alert. Without news until its end an alert is over.
+
+mod sweep;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::alert::{Acknowledgement, Alert, AlertState, RuleKey};
+use model::event::{Actor, EventKind, Subject};
+use model::ids::AlertId;
+use model::labels::Labels;
+use model::severity::Severity;
+use model::state::{Commit, Expect, StateError, StateStore, Versioned, by_key};
+use model::time::{Span, Timestamp};
+use model::units::Value;
+use serde::{Deserialize, Serialize};
+
+use crate::evaluate::everything;
+use crate::machine::{Foreign, Instance, Memory, fingerprint};
+use crate::routing::Placing;
+use crate::routing::worker::{Job, row};
+use crate::shared::Shared;
+use crate::silence::{Inhibition, Mute, Silence};
+
+pub(crate) use sweep::sweep;
+
+/// How often a batch is decided again when somebody else was first.
+const TRIES: usize = 8;
+/// From so many alerts on, what fires is read at once.
+const MANY: usize = 32;
+
+/// Through which door an alert came: part of its identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Door {
+    /// Alertmanager's API.
+    Alertmanager,
+    /// PagerDuty's events.
+    Pagerduty,
+}
+
+impl Door {
+    /// The source in rule keys.
+    pub fn source(self) -> &'static str {
+        match self {
+            Door::Alertmanager => "alertmanager",
+            Door::Pagerduty => "pagerduty",
+        }
+    }
+}
+
+/// Whether a rule key is one of ours here.
+pub(crate) fn is_foreign(key: &RuleKey) -> bool {
+    [Door::Alertmanager, Door::Pagerduty].iter().any(|door| door.source() == key.source)
+}
+
+/// What is said of an alert.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum News {
+    /// It fires since `starts_at`, until `ends_at` unless there is more news.
+    Firing { starts_at: Timestamp, ends_at: Timestamp },
+    /// It is over since then.
+    Over { ends_at: Timestamp },
+    /// Somebody has it.
+    Acknowledged,
+}
+
+/// An alert as it was sent.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Sent {
+    pub door: Door,
+    /// What makes it the same alert: its labels, or the sender's key as a label.
+    pub identity: Labels,
+    pub labels: Labels,
+    pub annotations: BTreeMap<String, String>,
+    pub severity: Severity,
+    pub generator_url: String,
+    pub dedup_key: Option<String>,
+    pub news: News,
+    /// Who sent it.
+    pub actor: Actor,
+}
+
+/// The severity that labels say: `severity`, in any of the words that people write; without one that is known, a warning.
+pub(crate) fn severity(labels: &Labels) -> Severity {
+    labels.get("severity").and_then(|word| word.parse().ok()).unwrap_or(Severity::Warning)
+}
+
+impl Sent {
+    fn rule(&self) -> RuleKey {
+        let name = self.labels.get("alertname").unwrap_or("alert").to_owned();
+        let rule = |name| RuleKey { source: self.door.source().to_owned(), group: "received".to_owned(), name };
+        match self.door {
+            Door::Alertmanager => rule(name),
+            // Its name may change while it fires; its key may not.
+            Door::Pagerduty => rule("event".to_owned()),
+        }
+    }
+
+    fn fingerprint(&self) -> u64 {
+        fingerprint(&self.rule(), &self.identity)
+    }
+}
+
+/// What there is of muting at one moment, for many alerts.
+pub(crate) struct Surroundings {
+    pub silences: Vec<Silence>,
+    pub firing: Vec<(u64, Labels)>,
+}
+
+impl Surroundings {
+    /// Live silences and, where alerts may mute others, everything that fires.
+    pub(crate) async fn read(shared: &Shared, state: &dyn StateStore, firing: Option<&[Alert]>) -> Result<Self, StateError> {
+        let silences = everything::<Silence>(state, &shared.tenant, &["live"]).await?.into_iter().map(|found| found.entity).collect();
+        let labels = |alert: &Alert| (alert.fingerprint, alert.labels.clone());
+        let firing = match firing {
+            _ if shared.config.inhibit_rules.is_empty() => Vec::new(),
+            Some(firing) => firing.iter().map(labels).collect(),
+            None => everything::<Alert>(state, &shared.tenant, &["firing"]).await?.iter().map(|found| labels(&found.entity)).collect(),
+        };
+        Ok(Surroundings { silences, firing })
+    }
+}
+
+/// What mutes alerts, with the inhibition indexed once.
+pub(crate) struct Hush<'a> {
+    silences: &'a [Silence],
+    inhibition: Inhibition<'a>,
+    routing: Arc<crate::routing::Routing>,
+}
+
+impl<'a> Hush<'a> {
+    pub(crate) fn of(shared: &'a Shared, surroundings: &'a Surroundings) -> Self {
+        Hush {
+            silences: &surroundings.silences,
+            inhibition: Inhibition::over(&shared.config.inhibit_rules, &surroundings.firing),
+            routing: shared.routing(),
+        }
+    }
+
+    /// What mutes an alert: the first there is, by silences, recurring windows, other alerts.
+    pub(crate) fn by(&self, fingerprint: u64, labels: &Labels, now: Timestamp) -> Option<Mute> {
+        let silence = self.silences.iter().find(|silence| silence.mutes(labels, now)).map(Mute::from);
+        silence
+            .or_else(|| self.routing.maintained(labels, now))
+            .or_else(|| self.inhibition.by(fingerprint, labels).map(|source| Mute::Inhibited { source: source.1.clone() }))
+    }
+
+    /// Every silence that mutes these labels.
+    pub(crate) fn silences(&self, labels: &Labels, now: Timestamp) -> Vec<&'a Silence> {
+        self.silences.iter().filter(|silence| silence.mutes(labels, now)).collect()
+    }
+
+    /// The labels of an alert that mutes this one.
+    pub(crate) fn inhibited(&self, fingerprint: u64, labels: &Labels) -> Option<&'a Labels> {
+        self.inhibition.by(fingerprint, labels).map(|(_, labels)| labels)
+    }
+}
+
+/// Takes a batch: all of it in one commit. Gives back how many alerts are new.
+pub(crate) async fn take(shared: &Shared, batch: &[Sent], now: Timestamp) -> Result<usize, StateError> {
+    let state = &*shared.state;
+    for attempt in 1.. {
+        let mut taking = Taking::read(shared, state, batch, now).await?;
+        for sent in batch {
+            taking.one(sent).await?;
+        }
+        let (mut commit, fired) = taking.finish()?;
+        if commit.is_empty() {
+            return Ok(0);
+        }
+        // Groups are joined in the same commit; the follower finds it done.
+        let mut placing = Placing::new(shared, state, now);
+        for alert in &fired {
+            placing.place_new(alert).await?;
+        }
+        commit.merge(placing.finish()?);
+        let fired = fired.len();
+        match state.commit(commit).await {
+            Ok(_) => {
+                shared.nudge.nudge();
+                return Ok(fired);
+            }
+            Err(error) if error.is_conflict() && attempt < TRIES => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(0)
+}
+
+/// A record that is being changed.
+struct Known {
+    before: Option<Instance>,
+    expect: Expect,
+    after: Instance,
+}
+
+/// A batch that is being decided.
+struct Taking<'a> {
+    shared: &'a Shared,
+    state: &'a dyn StateStore,
+    now: Timestamp,
+    open: BTreeMap<u64, Option<Versioned<Instance>>>,
+    /// Whether `open` holds everything that fires.
+    whole: bool,
+    known: BTreeMap<u64, Known>,
+    surroundings: Surroundings,
+    commit: Commit,
+    fired: Vec<u64>,
+    ends: Vec<Timestamp>,
+}
+
+impl<'a> Taking<'a> {
+    async fn read(shared: &'a Shared, state: &'a dyn StateStore, batch: &[Sent], now: Timestamp) -> Result<Self, StateError> {
+        let whole = batch.len() >= MANY;
+        let mut open = BTreeMap::new();
+        let mut firing = Vec::new();
+        if whole {
+            for found in everything::<Instance>(state, &shared.tenant, &["firing"]).await? {
+                firing.push(found.entity.alert.clone());
+                if is_foreign(&found.entity.alert.rule) {
+                    open.insert(found.entity.alert.fingerprint, Some(found));
+                }
+            }
+        }
+        let surroundings = Surroundings::read(shared, state, whole.then_some(firing.as_slice())).await?;
+        let (commit, known) = (Commit::at(now), BTreeMap::new());
+        Ok(Taking { shared, state, now, open, whole, known, surroundings, commit, fired: Vec::new(), ends: Vec::new() })
+    }
+
+    async fn open(&mut self, fingerprint: u64) -> Result<Option<Versioned<Instance>>, StateError> {
+        if let Some(found) = self.open.get(&fingerprint) {
+            return Ok(found.clone());
+        }
+        if self.whole {
+            return Ok(None);
+        }
+        let found = by_key::<Instance>(self.state, &self.shared.tenant, &format!("{fingerprint:016x}")).await?;
+        self.open.insert(fingerprint, found.clone());
+        Ok(found)
+    }
+
+    async fn one(&mut self, sent: &Sent) -> Result<(), StateError> {
+        let fingerprint = sent.fingerprint();
+        if !self.known.contains_key(&fingerprint) {
+            let found = self.open(fingerprint).await?;
+            let fires = matches!(sent.news, News::Firing { .. });
+            let known = match found {
+                Some(Versioned { entity, version }) => {
+                    Known { before: Some(entity.clone()), expect: Expect::Version(version), after: entity }
+                }
+                None if fires => Known { before: None, expect: Expect::New, after: self.begin(sent, fingerprint) },
+                None => return Ok(()), // the end of something that nobody knows
+            };
+            self.known.insert(fingerprint, known);
+        }
+        let now = self.now;
+        let Some(known) = self.known.get_mut(&fingerprint) else { return Ok(()) };
+        let alert = &mut known.after.alert;
+        match &sent.news {
+            News::Firing { starts_at, ends_at } => {
+                let (active_at, fired_at) = (alert.state.active_at(), alert.state.fired_at().unwrap_or(now));
+                // Intervals that overlap are one, from the earlier beginning.
+                alert.state = AlertState::Firing {
+                    active_at: active_at.min(*starts_at),
+                    fired_at: fired_at.min(*starts_at),
+                    keep_firing_since: None,
+                };
+                alert.annotations.clone_from(&sent.annotations);
+                alert.labels.clone_from(&sent.labels);
+                let from = std::mem::replace(&mut alert.severity, sent.severity);
+                if from != sent.severity && known.before.is_some() {
+                    let kind = EventKind::AlertSeverityChanged { from, to: sent.severity, value: alert.value, escalation: None };
+                    let subject = Subject::alert(alert.id, alert.incident);
+                    self.commit.event(self.shared.event(now, subject, kind));
+                }
+                let foreign = Foreign {
+                    ends_at: *ends_at,
+                    updated_at: now,
+                    generator_url: sent.generator_url.clone(),
+                    dedup_key: sent.dedup_key.clone(),
+                };
+                if known.after.memory.foreign.as_ref().is_none_or(|before| before.ends_at != *ends_at) {
+                    self.ends.push(*ends_at);
+                }
+                known.after.memory.foreign = Some(foreign);
+            }
+            News::Over { ends_at } => known.after = over(&known.after, (*ends_at).min(now)),
+            News::Acknowledged => {
+                if alert.is_firing() && alert.acknowledged.is_none() {
+                    alert.acknowledged = Some(Acknowledgement { at: now, by: sent.actor.clone() });
+                    let mut event = self.shared.event(now, Subject::alert(alert.id, alert.incident), EventKind::AlertAcknowledged);
+                    event.actor = sent.actor.clone();
+                    self.commit.event(event);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, sent: &Sent, fingerprint: u64) -> Instance {
+        let now = self.now;
+        let starts_at = match sent.news {
+            News::Firing { starts_at, .. } => starts_at,
+            News::Over { .. } | News::Acknowledged => now,
+        };
+        self.fired.push(fingerprint);
+        let alert = Alert {
+            id: AlertId::new(now, &*self.shared.ids),
+            tenant: self.shared.tenant.clone(),
+            rule: sent.rule(),
+            fingerprint,
+            labels: sent.labels.clone(),
+            annotations: sent.annotations.clone(),
+            severity: sent.severity,
+            state: AlertState::Firing { active_at: starts_at, fired_at: starts_at, keep_firing_since: None },
+            value: Value(1.0),
+            expr: String::new(),
+            escalation: None,
+            remediation: None,
+            acknowledged: None,
+            incident: None,
+            unknown: false,
+            muted: false,
+        };
+        Instance { alert, memory: Memory::default() }
+    }
+
+    /// Mutes what is new, writes, and says what happened.
+    fn finish(mut self) -> Result<(Commit, Vec<Alert>), StateError> {
+        let hush = Hush::of(self.shared, &self.surroundings);
+        let mut commit = std::mem::take(&mut self.commit);
+        commit.at = self.now;
+        let mut told = Vec::new();
+        for (fingerprint, known) in &mut self.known {
+            let alert = &mut known.after.alert;
+            let subject = Subject::alert(alert.id, alert.incident);
+            if self.fired.contains(fingerprint) && alert.is_firing() {
+                told.push(self.shared.event(self.now, subject.clone(), fired(alert)));
+                if let Some(mute) = hush.by(*fingerprint, &alert.labels, self.now) {
+                    alert.muted = true;
+                    told.push(self.shared.event(self.now, subject.clone(), EventKind::AlertMuted { by: mute.to_string() }));
+                }
+            }
+            if known.before.as_ref().is_some_and(|before| before.alert.is_firing()) && !alert.is_firing() {
+                told.push(self.shared.event(self.now, subject, EventKind::AlertResolved { value: alert.value }));
+            }
+        }
+        for known in self.known.values() {
+            if known.before.is_none() && !known.after.alert.is_firing() {
+                continue; // it began and ended in one batch
+            }
+            if known.before.as_ref() != Some(&known.after) {
+                commit.put(&known.after, known.expect)?;
+            }
+        }
+        // What fires comes before what was said of it.
+        told.append(&mut commit.events);
+        commit.events = told;
+        for at in std::mem::take(&mut self.ends) {
+            schedule_sweep(self.shared, &mut commit, at, self.now)?;
+        }
+        let fired = self.fired.iter().filter_map(|fingerprint| self.known.remove(fingerprint)).map(|known| known.after.alert);
+        Ok((commit, fired.filter(Alert::is_firing).collect()))
+    }
+}
+
+/// The event of a new alert.
+fn fired(alert: &Alert) -> EventKind {
+    EventKind::AlertFired {
+        rule: alert.rule.clone(),
+        labels: alert.labels.clone(),
+        severity: alert.severity,
+        value: alert.value,
+        summary: alert.summary(),
+        escalation: None,
+        remediation: None,
+    }
+}
+
+/// The same alert, over since then.
+fn over(instance: &Instance, at: Timestamp) -> Instance {
+    let mut instance = instance.clone();
+    if let AlertState::Firing { active_at, fired_at, .. } = instance.alert.state {
+        instance.alert.state = AlertState::Resolved { active_at, fired_at, resolved_at: at.max(fired_at) };
+    }
+    instance
+}
+
+/// A sweep at a moment: at most one a second. The row's key is its second, and that lies ahead, so that no row of it is done yet.
+pub(crate) fn schedule_sweep(shared: &Shared, commit: &mut Commit, at: Timestamp, now: Timestamp) -> Result<(), StateError> {
+    let second = at.max(now).nanos().div_euclid(1_000_000_000) + 1;
+    let due_at = Timestamp::from_secs(second);
+    commit.schedule(&shared.tenant, row(format!("sweep/{second}"), due_at, &Job::Sweep)?);
+    Ok(())
+}
+
+/// What an event means for alerts of others: silences begin and end, and what fires may mute.
+pub(crate) fn sweep_after(shared: &Shared, kind: &EventKind, commit: &mut Commit, now: Timestamp) -> Result<(), StateError> {
+    let mutes = !shared.config.inhibit_rules.is_empty();
+    match kind {
+        EventKind::SilenceCreated { ends_at, .. } => {
+            schedule_sweep(shared, commit, now, now)?;
+            schedule_sweep(shared, commit, *ends_at, now)
+        }
+        EventKind::SilenceExpired { .. } => schedule_sweep(shared, commit, now, now),
+        EventKind::AlertFired { .. } | EventKind::AlertResolved { .. } if mutes => schedule_sweep(shared, commit, now, now),
+        _ => Ok(()),
+    }
+}
+
+/// How long an alert without an end is believed in.
+pub(crate) fn until(now: Timestamp, timeout: Span) -> Timestamp {
+    now.plus(timeout.0)
+}

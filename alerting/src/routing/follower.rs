@@ -1,0 +1,223 @@
+//! The follower `routes`: alerts that fire join the groups of the routes that take them; ends and silences make their groups look again.
+//! Reads state, returns one commit per event. Fails with the state store only.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use model::alert::Alert;
+use model::drive::Follower;
+use model::event::{EventKind, Recorded};
+use model::labels::Labels;
+use model::state::{Commit, Expect, Put, StateError, StateStore, Versioned, load};
+use model::time::Timestamp;
+
+use super::group::{AlertGroup, Member, Pending, tick};
+use super::tree::Route;
+use super::worker::{Job, row};
+use crate::external;
+use crate::shared::Shared;
+
+/// Puts alerts into groups.
+pub struct RouteFollower {
+    shared: Arc<Shared>,
+}
+
+impl RouteFollower {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        RouteFollower { shared }
+    }
+}
+
+#[async_trait]
+impl Follower for RouteFollower {
+    fn name(&self) -> &'static str {
+        "routes"
+    }
+
+    async fn follow(&self, event: &Recorded, state: &dyn StateStore, now: Timestamp) -> Result<Commit, StateError> {
+        let event = &event.event;
+        let mut placing = Placing::new(&self.shared, state, now);
+        if event.tenant != self.shared.tenant {
+            return Ok(placing.commit);
+        }
+        match (&event.kind, event.subject.alert) {
+            (kind @ (EventKind::AlertFired { .. } | EventKind::AlertUnmuted), Some(id)) => {
+                if let Some(alert) = placing.alert(&id.to_string()).await?.filter(Alert::is_firing) {
+                    placing.place(&alert, *kind == EventKind::AlertUnmuted).await?;
+                }
+            }
+            (EventKind::AlertResolved { .. }, Some(id)) => {
+                if let Some(alert) = placing.alert(&id.to_string()).await? {
+                    let routing = self.shared.routing();
+                    placing.touch(&alert, routing.routes(&alert)).await?;
+                }
+            }
+            (EventKind::AlertSeverityChanged { from, to, .. }, Some(id)) => {
+                if let Some(alert) = placing.alert(&id.to_string()).await?.filter(Alert::is_firing) {
+                    placing.moved(&alert, from.as_str(), to.as_str()).await?;
+                }
+            }
+            // Nothing else moves a group.
+            (_, _) => {}
+        }
+        let mut commit = placing.finish()?;
+        external::sweep_after(&self.shared, &event.kind, &mut commit, now)?;
+        Ok(commit)
+    }
+}
+
+/// A decision in the making. Groups are read once and written at the end, so that many alerts may join one in the same commit.
+pub(crate) struct Placing<'a> {
+    shared: &'a Shared,
+    state: &'a dyn StateStore,
+    now: Timestamp,
+    pub(crate) commit: Commit,
+    groups: BTreeMap<String, Held>,
+}
+
+/// A group as it was read, and as it will be written.
+struct Held {
+    before: Option<AlertGroup>,
+    expect: Expect,
+    group: AlertGroup,
+}
+
+/// Writes a member; its status is its group, so that a group's members are one query.
+pub(super) fn put_member(commit: &mut Commit, member: &Member, expect: Expect) -> Result<(), StateError> {
+    commit.put(member, expect)?;
+    if let Some(Put { status, .. }) = commit.puts.last_mut() {
+        status.clone_from(&member.group);
+    }
+    Ok(())
+}
+
+impl<'a> Placing<'a> {
+    pub(crate) fn new(shared: &'a Shared, state: &'a dyn StateStore, now: Timestamp) -> Self {
+        Placing { shared, state, now, commit: Commit::at(now), groups: BTreeMap::new() }
+    }
+
+    /// The commit, with every group that changed.
+    pub(crate) fn finish(mut self) -> Result<Commit, StateError> {
+        for held in self.groups.into_values() {
+            if held.before.as_ref() != Some(&held.group) {
+                self.commit.put(&held.group, held.expect)?;
+            }
+        }
+        Ok(self.commit)
+    }
+
+    async fn alert(&self, id: &str) -> Result<Option<Alert>, StateError> {
+        Ok(load::<Alert>(self.state, &self.shared.tenant, id).await?.map(|found| found.entity))
+    }
+
+    async fn is_member(&self, member: &Member) -> Result<bool, StateError> {
+        Ok(load::<Member>(self.state, &self.shared.tenant, &member.record_id()).await?.is_some())
+    }
+
+    /// The group, read or new.
+    async fn group(&mut self, route: &Route, labels: Labels) -> Result<&mut AlertGroup, StateError> {
+        let id = AlertGroup::id_of(route, &labels);
+        if !self.groups.contains_key(&id) {
+            let held = match load::<AlertGroup>(self.state, &self.shared.tenant, &id).await? {
+                Some(Versioned { entity, version }) => {
+                    Held { before: Some(entity.clone()), expect: Expect::Version(version), group: entity }
+                }
+                None => Held { before: None, expect: Expect::New, group: AlertGroup::new(&self.shared.tenant, route, labels.clone()) },
+            };
+            self.groups.insert(id.clone(), held);
+        }
+        let fresh = || Held { before: None, expect: Expect::New, group: AlertGroup::new(&self.shared.tenant, route, labels) };
+        Ok(&mut self.groups.entry(id).or_insert_with(fresh).group)
+    }
+
+    /// Puts an alert that was never seen before into its groups.
+    pub(crate) async fn place_new(&mut self, alert: &Alert) -> Result<(), StateError> {
+        let routing = self.shared.routing();
+        for route in routing.routes(alert).into_iter().filter(|route| !route.receivers.is_empty()) {
+            let labels = route.group_labels(&alert.labels);
+            let member = Member::new(&self.shared.tenant, &AlertGroup::id_of(route, &labels), alert.id);
+            put_member(&mut self.commit, &member, Expect::New)?;
+            self.look_soon(route, labels, alert.state.fired_at().unwrap_or(self.now)).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts an alert that fires into its groups. One that is there already makes them look again only where `again` says so.
+    pub(crate) async fn place(&mut self, alert: &Alert, again: bool) -> Result<(), StateError> {
+        let routing = self.shared.routing();
+        for route in routing.routes(alert).into_iter().filter(|route| !route.receivers.is_empty()) {
+            let labels = route.group_labels(&alert.labels);
+            let member = Member::new(&self.shared.tenant, &AlertGroup::id_of(route, &labels), alert.id);
+            let known = self.is_member(&member).await?;
+            if known && !again {
+                continue;
+            }
+            if !known {
+                put_member(&mut self.commit, &member, Expect::New)?;
+            }
+            let fired_at = alert.state.fired_at().unwrap_or(self.now);
+            self.look_soon(route, labels, fired_at).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets the groups of these routes look again, where the alert is in them.
+    async fn touch(&mut self, alert: &Alert, routes: Vec<&Route>) -> Result<(), StateError> {
+        for route in routes {
+            let labels = route.group_labels(&alert.labels);
+            if self.is_member(&Member::new(&self.shared.tenant, &AlertGroup::id_of(route, &labels), alert.id)).await? {
+                self.look_soon(route, labels, self.now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the group is looked at when its wait or its interval is over. Alertmanager: what is older than the wait does not
+    /// wait.
+    async fn look_soon(&mut self, route: &Route, labels: Labels, since: Timestamp) -> Result<(), StateError> {
+        let (shared, now) = (self.shared, self.now);
+        let group = self.group(route, labels).await?;
+        let at = match group.flushed_at {
+            Some(flushed_at) => tick(flushed_at, route, now),
+            None if since.plus(route.group_wait) < now => now,
+            None => now.plus(route.group_wait),
+        };
+        if group.pending.as_ref().is_some_and(|pending| pending.at <= at) {
+            return Ok(());
+        }
+        let mut changed = group.clone();
+        let mut commit = Commit::at(now);
+        schedule_look(shared, &mut commit, &mut changed, Some(at))?;
+        *group = changed;
+        self.commit.merge(commit);
+        Ok(())
+    }
+
+    /// Its label `severity` changed: it may belong elsewhere now, and where it was it is over.
+    async fn moved(&mut self, alert: &Alert, from: &str, to: &str) -> Result<(), StateError> {
+        if alert.labels.get("severity") == Some(to) {
+            let routing = self.shared.routing();
+            let was = Alert { labels: alert.labels.clone().with("severity", from), ..alert.clone() };
+            let id = |route: &Route, alert: &Alert| AlertGroup::id_of(route, &route.group_labels(&alert.labels));
+            let now: Vec<String> = routing.routes(alert).into_iter().map(|route| id(route, alert)).collect();
+            let left = routing.routes(&was).into_iter().filter(|route| !now.contains(&id(route, &was))).collect();
+            self.touch(&was, left).await?;
+        }
+        self.place(alert, false).await
+    }
+}
+
+/// Sets the moment of the next look; the row of the one before is cancelled.
+pub(super) fn schedule_look(shared: &Shared, commit: &mut Commit, group: &mut AlertGroup, at: Option<Timestamp>) -> Result<(), StateError> {
+    if let Some(before) = group.pending.take() {
+        commit.change(&shared.tenant, model::work::WorkChange::Cancel { queue: model::work::Queue::Alerting, key: before.key });
+    }
+    if let Some(at) = at {
+        // A key of its own for every row: keys stay taken when their row is done.
+        let key = format!("group/{}/{:016x}", group.id, shared.ids.random() & u128::from(u64::MAX));
+        commit.schedule(&shared.tenant, row(key.clone(), at, &Job::Look { group: group.id.clone() })?);
+        group.pending = Some(Pending { at, key });
+    }
+    Ok(())
+}

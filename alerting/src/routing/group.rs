@@ -1,0 +1,225 @@
+//! Groups of alerts and what they say when: Alertmanager's dispatcher and its notification log as one pure decision over rows. In: a
+//! group, its members as they stand, the route, the moment. Out: what is told, what is forgotten, when to look again.
+
+use model::ids::AlertId;
+use model::labels::Labels;
+use model::state::Entity;
+use model::tenant::TenantId;
+use model::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::tree::{Closed, Route};
+
+/// The next look at a group: a work row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// When.
+    pub at: Timestamp,
+    /// The row's key.
+    pub key: String,
+}
+
+/// A group of alerts of one route. State kind `alert_group`; it goes when nothing is left in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlertGroup {
+    /// Its id: a hash of route and labels, in hex. The providers' key.
+    pub id: String,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The route's place in the tree.
+    pub route: String,
+    /// What its alerts share.
+    pub labels: Labels,
+    /// When it was last looked at; notices are whole intervals later.
+    pub flushed_at: Option<Timestamp>,
+    /// When somebody was last told.
+    pub told_at: Option<Timestamp>,
+    /// Whether something fired when somebody was last told.
+    pub told_firing: bool,
+    /// The next look.
+    pub pending: Option<Pending>,
+    /// Since when it is known that nobody is told because of the route's hours: it is said once.
+    #[serde(default)]
+    pub closed_until: Option<Timestamp>,
+}
+
+impl AlertGroup {
+    /// The id of the group of a route with these labels.
+    pub fn id_of(route: &Route, labels: &Labels) -> String {
+        format!("{:016x}", labels.clone().with("__route__", &route.id).fingerprint())
+    }
+    /// A new one.
+    pub fn new(tenant: &TenantId, route: &Route, labels: Labels) -> Self {
+        AlertGroup {
+            id: Self::id_of(route, &labels),
+            tenant: tenant.clone(),
+            route: route.id.clone(),
+            labels,
+            flushed_at: None,
+            told_at: None,
+            told_firing: false,
+            pending: None,
+            closed_until: None,
+        }
+    }
+    /// Alertmanager's `groupKey`.
+    pub fn key_text(&self) -> String {
+        format!("{}:{}", self.route, self.labels)
+    }
+}
+
+impl Entity for AlertGroup {
+    const KIND: &'static str = "alert_group";
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+    fn id(&self) -> String {
+        self.id.clone()
+    }
+    fn status(&self) -> &'static str {
+        "live"
+    }
+}
+
+/// An alert in a group. State kind `group_member`; its status in the store is the group's id, so that a group's members are one query
+/// and a new one touches no other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Of which group.
+    pub group: String,
+    /// Which alert.
+    pub alert: AlertId,
+    /// Whether the last notice said that it fires.
+    #[serde(default)]
+    pub told: bool,
+    /// Whether the last notice said that it is over.
+    #[serde(default)]
+    pub told_over: bool,
+    /// Whether somebody heard that it fires and has not heard of its end.
+    #[serde(default)]
+    pub owed: bool,
+}
+
+impl Member {
+    /// Not told of yet.
+    pub fn new(tenant: &TenantId, group: &str, alert: AlertId) -> Self {
+        Member { tenant: tenant.clone(), group: group.to_owned(), alert, told: false, told_over: false, owed: false }
+    }
+    /// The record's id.
+    pub fn record_id(&self) -> String {
+        format!("{}/{}", self.alert, self.group)
+    }
+}
+
+impl Entity for Member {
+    const KIND: &'static str = "group_member";
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+    fn id(&self) -> String {
+        self.record_id()
+    }
+    fn status(&self) -> &'static str {
+        "member"
+    }
+}
+
+/// How a member stands now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It fires.
+    Firing {
+        /// A silence, an inhibition or a maintenance window mutes it.
+        muted: bool,
+        /// Somebody has it.
+        acknowledged: bool,
+    },
+    /// It is over, or it left this group.
+    Over,
+}
+
+/// What to do at a look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What is told: places of members, firing ones first; `None`: nothing. Empty where only ends would be told and the route tells none:
+    /// then it counts as told.
+    pub tell: Option<Told>,
+    /// Why what would be told is not, where the route's hours are the reason.
+    pub closed: Option<Closed>,
+    /// Places of members that are forgotten.
+    pub forget: Vec<usize>,
+    /// When to look again.
+    pub next_at: Option<Timestamp>,
+}
+
+/// The content of a notice, as places in the list of members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// What fires.
+    pub firing: Vec<usize>,
+    /// What is over.
+    pub over: Vec<usize>,
+    /// Why now: `new alerts`, `resolved`, `repeated after 4h`.
+    pub why: &'static str,
+}
+
+/// The first whole interval after the last look that is not before `at`.
+pub fn tick(flushed_at: Timestamp, route: &Route, at: Timestamp) -> Timestamp {
+    let every = route.group_interval.as_nanos().max(1);
+    let passed = at.since(flushed_at).as_nanos();
+    let ticks = passed.div_ceil(every).max(1);
+    flushed_at.plus(std::time::Duration::from_nanos(u64::try_from(ticks * every).unwrap_or(u64::MAX)))
+}
+
+/// A look at a group (Alertmanager: flush, mute stages, deduplication).
+pub fn look(group: &AlertGroup, members: &[(Member, Standing)], route: &Route, closed: Option<Closed>, now: Timestamp) -> Decision {
+    let places = |fits: &dyn Fn(&Member, Standing) -> bool| -> Vec<usize> {
+        members.iter().enumerate().filter(|(_, (member, standing))| fits(member, *standing)).map(|(at, _)| at).collect()
+    };
+    let firing = places(&|_, standing| matches!(standing, Standing::Firing { muted: false, .. }));
+    let over = places(&|_, standing| standing == Standing::Over);
+    let wanted = wanted(group, members, &firing, &over, route, now);
+    let told = wanted.filter(|_| closed.is_none()).map(|why| Told {
+        firing: firing.clone(),
+        over: if route.send_resolved { over.clone() } else { Vec::new() },
+        why,
+    });
+    let held = if wanted.is_some() { closed } else { None };
+    // What is over goes, told or not, as in Alertmanager; what is owed to somebody stays until the hours allow it.
+    let forget: Vec<usize> = over.iter().copied().filter(|at| held.is_none() || !members[*at].0.owed).collect();
+    let repeats = firing.iter().any(|at| matches!(members[*at].1, Standing::Firing { acknowledged: false, .. }));
+    let told_at = if told.is_some() { Some(now) } else { group.told_at };
+    let again = told_at.filter(|_| repeats).map(|told_at| told_at.plus(route.repeat_interval));
+    let next_at = held.as_ref().map(|closed| closed.until).or(again).map(|at| tick(now, route, at.max(now)));
+    Decision { tell: told, closed: held, forget, next_at }
+}
+
+/// Alertmanager's `needsUpdate`: whether, and why.
+fn wanted(
+    group: &AlertGroup,
+    members: &[(Member, Standing)],
+    firing: &[usize],
+    over: &[usize],
+    route: &Route,
+    now: Timestamp,
+) -> Option<&'static str> {
+    let Some(told_at) = group.told_at else { return (!firing.is_empty()).then_some("new alerts") };
+    if firing.iter().any(|at| !members[*at].0.told) {
+        return Some("new alerts");
+    }
+    if firing.is_empty() {
+        // What is muted still fires: the end of the others is told, and only of those somebody heard of.
+        let owed = over.iter().any(|at| members[*at].0.owed);
+        return (owed || (group.told_firing && !over.is_empty())).then_some("resolved");
+    }
+    if route.send_resolved && over.iter().any(|at| !members[*at].0.told_over) {
+        return Some("resolved");
+    }
+    let unanswered = firing.iter().any(|at| matches!(members[*at].1, Standing::Firing { acknowledged: false, .. }));
+    (unanswered && now >= told_at.plus(route.repeat_interval)).then_some("repeated")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! The tree in the world of rules: groups, ladders, hours, silences, maintenance, restarts.
+
+use model::event::EventKind;
+use model::message::Message;
+use model::state::all;
+
+use super::group::{AlertGroup, Member};
+use crate::testing::World;
+
+const RULES: &str = "
+groups:
+- name: g
+  rules:
+  - { alert: Slow, expr: slow, labels: { severity: warning } }
+  - { alert: Down, expr: down, labels: { severity: critical } }
+  - { alert: Own, expr: own, labels: { severity: warning }, escalation: special }
+  - { alert: Load, expr: load, thresholds: { warning: '> 1', critical: '> 5' } }
+";
+const LADDERS: &str = "
+escalations:
+- { name: page, steps: [{ after: 0s, notify: [pd] }, { after: 5m, notify: [sms] }] }
+- { name: special, steps: [{ after: 0s, notify: [boss] }] }
+";
+
+fn world(config: &str) -> World {
+    World::new(&format!("{LADDERS}\nincident_wait: 0s\nexternal_url: https://w.example.org\n{config}"), RULES)
+}
+
+/// Receivers and how many alerts of which state each notice is about.
+fn told(world: &World) -> Vec<String> {
+    let shown = |(second, delivery, action): (u64, model::message::Delivery, &str)| {
+        let Message::Notice(notice) = &delivery.message else { panic!() };
+        let firing = notice.alerts.iter().filter(|alert| !alert.resolved).count();
+        format!("{second}s {} {action} {firing}+{}", delivery.receiver, notice.alerts.len() - firing)
+    };
+    world.deliveries().into_iter().map(shown).collect()
+}
+
+#[tokio::test]
+async fn alerts_are_told_in_groups_when_waits_and_intervals_are_over() {
+    let world =
+        world("route: { receivers: [mail, chat], group_by: [alertname], group_wait: 30s, group_interval: 1m, repeat_interval: 10m }");
+    world.set("slow", &[(&[("host", "a")], 1.0)]);
+    world.tick().await;
+    world.pass(15).await;
+    world.set("slow", &[(&[("host", "a")], 1.0), (&[("host", "b")], 1.0)]);
+    world.pass(25).await;
+    assert_eq!(told(&world), ["30s mail trigger 2+0", "30s chat trigger 2+0"], "one notice for both");
+    world.set("slow", &[(&[("host", "a")], 1.0), (&[("host", "b")], 1.0), (&[("host", "c")], 1.0)]);
+    world.pass(60).await;
+    assert_eq!(told(&world)[2..], ["90s mail trigger 3+0", "90s chat trigger 3+0"], "not before the interval is over");
+    world.set("slow", &[(&[("host", "a")], 1.0)]);
+    world.pass(60).await;
+    assert_eq!(told(&world)[4..], ["150s mail trigger 1+2", "150s chat trigger 1+2"]);
+    world.pass(601).await;
+    assert_eq!(told(&world)[6..], ["750s mail trigger 1+0", "750s chat trigger 1+0"], "repeated");
+    world.set("slow", &[]);
+    world.pass(90).await;
+    assert_eq!(told(&world)[8..], ["810s mail resolve 0+1", "810s chat resolve 0+1"]);
+    assert!(all::<AlertGroup>(&*world.state, None, &[], 0).await.unwrap().is_empty(), "nothing is left");
+    assert!(all::<Member>(&*world.state, None, &[], 0).await.unwrap().is_empty());
+    let (_, delivery, _) = &world.deliveries()[0];
+    let Message::Notice(notice) = &delivery.message else { panic!() };
+    assert_eq!(notice.title, "2 alerts: Slow");
+    assert_eq!(notice.reason, "route mail+chat: new alerts");
+    assert_eq!(notice.details["group_key"], "{}:{alertname=\"Slow\"}");
+}
+
+#[tokio::test]
+async fn a_restart_in_every_wait_loses_and_repeats_nothing() {
+    let mut world = world("route: { receivers: [mail], group_wait: 30s, group_interval: 1m, repeat_interval: 5m }");
+    world.set("slow", &[(&[("host", "a")], 1.0)]);
+    world.tick().await;
+    for _ in 0..40 {
+        world.pass(10).await;
+        world.restart();
+    }
+    assert_eq!(told(&world), ["30s mail trigger 1+0", "330s mail trigger 1+0"]);
+    world.set("slow", &[]);
+    for _ in 0..10 {
+        world.restart();
+        world.pass(10).await;
+    }
+    assert_eq!(told(&world)[2..], ["450s mail resolve 0+1"]);
+}
+
+#[tokio::test]
+async fn routes_lead_to_ladders_and_rules_that_name_one_go_their_own_way() {
+    let tree = "
+route:
+  receivers: [mail]
+  group_wait: 0s
+  routes:
+  - { matchers: [severity=critical], escalation: page, continue: true }
+  - { matchers: [team=db], receivers: [db] }
+";
+    let world = world(tree);
+    world.set("down", &[(&[("host", "a"), ("team", "db")], 1.0)]);
+    world.set("own", &[(&[("host", "a")], 1.0)]);
+    world.tick().await;
+    let mut first: Vec<String> = world.outbox();
+    first.sort();
+    assert_eq!(first, ["0s boss trigger", "0s db trigger", "0s pd trigger"]);
+    world.pass(300).await;
+    assert!(world.outbox().contains(&"300s sms trigger".to_owned()), "the ladder climbs: {:?}", world.outbox());
+    world.act(EventKind::IncidentAcknowledged).await;
+    world.set("down", &[]);
+    world.pass(400).await;
+    let ends: Vec<String> = world.outbox().into_iter().filter(|line| line.ends_with("resolve")).collect();
+    assert!(ends.iter().any(|line| line.contains(" db ")) && ends.iter().any(|line| line.contains(" pd ")), "{ends:?}");
+}
+
+#[tokio::test]
+async fn muted_hours_hold_notices_and_ladders_back_and_say_why() {
+    // The world begins on 2027-01-15 at 08:00 UTC, a Friday.
+    let config = "
+time_intervals:
+- { name: morning, time_intervals: [{ times: [{ start_time: '09:00', end_time: '09:10' }], location: Europe/Berlin }] }
+route:
+  receivers: [mail]
+  group_wait: 0s
+  routes:
+  - { matchers: [alertname=Slow], mute_time_intervals: [morning], group_interval: 1m }
+  - { matchers: [alertname=Down], escalation: page, mute_time_intervals: [morning] }
+";
+    let world = world(config);
+    world.set("slow", &[(&[("host", "a")], 1.0)]);
+    world.set("down", &[(&[("host", "a")], 1.0)]);
+    world.tick().await;
+    world.pass(599).await;
+    assert_eq!(told(&world), Vec::<String>::new());
+    let notes: Vec<String> = world
+        .state
+        .kinds()
+        .into_iter()
+        .filter_map(|kind| match kind {
+            EventKind::Noted { text, .. } => Some(text),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        notes,
+        [
+            "ladder page waits: muted by time interval morning until 2027-01-15T08:10:00Z",
+            "route mail tells nobody: muted by time interval morning until 2027-01-15T08:10:00Z"
+        ]
+    );
+    world.pass(1).await;
+    let mut lines = world.outbox();
+    lines.sort();
+    assert_eq!(lines, ["600s mail trigger", "600s pd trigger"]);
+    world.pass(301).await;
+    assert!(world.outbox().contains(&"900s sms trigger".to_owned()), "{:?}", world.outbox());
+}
+
+#[tokio::test]
+async fn recurring_maintenance_mutes_and_what_still_fires_is_told_at_its_end() {
+    let config = "
+time_intervals:
+- { name: window, time_intervals: [{ times: [{ start_time: '08:05', end_time: '08:20' }] }] }
+maintenance:
+- { name: db-upgrade, matchers: ['team=\"db\"'], time_intervals: [window] }
+route: { receivers: [mail], group_by: [host], group_wait: 0s, group_interval: 1m }
+";
+    let world = world(config);
+    world.pass(360).await;
+    world.set("slow", &[(&[("host", "a"), ("team", "db")], 1.0), (&[("host", "b")], 1.0)]);
+    world.set("down", &[(&[("host", "c"), ("team", "db")], 1.0)]);
+    world.pass(60).await;
+    assert_eq!(told(&world), ["375s mail trigger 1+0"], "only what stands outside of it");
+    let muted = world.alerts().await.iter().filter(|one| one.alert.muted).count();
+    assert_eq!(muted, 2, "they are recorded and shown");
+    let by: Vec<String> =
+        world.state.kinds().into_iter().filter_map(|kind| if let EventKind::AlertMuted { by } = kind { Some(by) } else { None }).collect();
+    assert_eq!(by, ["maintenance db-upgrade until 2027-01-15T08:20:00Z"; 2]);
+    world.set("down", &[]);
+    world.pass(900).await;
+    assert_eq!(told(&world)[1..], ["1215s mail trigger 1+0"], "what is over by then is not told");
+}
+
+#[tokio::test]
+async fn another_severity_may_be_another_route() {
+    let world = world(
+        "route: { receivers: [mail], group_wait: 0s, group_interval: 10s, routes: [{ matchers: [severity=critical], receivers: [pd] }] }",
+    );
+    world.set("load", &[(&[("host", "a")], 2.0)]);
+    world.tick().await;
+    assert_eq!(told(&world), ["0s mail trigger 1+0"]);
+    world.set("load", &[(&[("host", "a")], 9.0)]);
+    world.pass(30).await;
+    let mut rest = told(&world)[1..].to_vec();
+    rest.sort();
+    assert_eq!(rest, ["15s pd trigger 1+0", "20s mail resolve 0+1"]);
+}
+
+#[tokio::test]
+async fn a_new_tree_takes_the_groups_of_the_old_one_over() {
+    let world = world("route: { receivers: [mail], group_wait: 30s, routes: [{ matchers: [alertname=Slow], receivers: [db] }] }");
+    world.set("slow", &[(&[("host", "a")], 1.0)]);
+    world.tick().await;
+    let config: crate::Config = serde_saphyr::from_str("route: { receivers: [chat], group_wait: 5s }").unwrap();
+    world.alerting.reroute(super::Routing::of(&config));
+    world.pass(40).await;
+    assert_eq!(told(&world), ["30s chat trigger 1+0"]);
+}

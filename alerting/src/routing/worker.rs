@@ -1,0 +1,281 @@
+//! The worker of queue `alerting`: looks at groups that are due, and sweeps over alerts of others (their ends, what mutes them).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::alert::Alert;
+use model::drive::Worker;
+use model::event::{EventKind, Subject};
+use model::ids::AlertId;
+use model::state::{Commit, Expect, Fence, RecordQuery, StateError, StateStore, Versioned, decode, load};
+use model::time::Timestamp;
+use model::work::{Lane, NewWork, Queue, Work, WorkChange};
+use serde::{Deserialize, Serialize};
+
+use super::follower::{Placing, put_member, schedule_look};
+use super::group::{AlertGroup, Decision, Member, Standing, look};
+use super::notice::{Telling, tell};
+use super::tree::{Closed, Route};
+use crate::evaluate::everything;
+use crate::external;
+use crate::shared::Shared;
+
+/// How often a decision is made again when somebody else was first.
+const TRIES: usize = 8;
+/// From so many members on, alerts are read at once instead of one by one.
+const MANY: usize = 200;
+/// How many alerts are journalled when a route's hours keep them back.
+const NOTED: usize = 50;
+
+/// The body of a work row of queue `alerting`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "job", rename_all = "snake_case")]
+pub(crate) enum Job {
+    /// Look at a group.
+    Look { group: String },
+    /// Resolve what others no longer send, mute and unmute.
+    Sweep,
+}
+
+/// A row for a job.
+pub(crate) fn row(key: String, due_at: Timestamp, job: &Job) -> Result<NewWork, StateError> {
+    let body = serde_json::to_value(job).map_err(|source| StateError::Body { kind: "routing job".to_owned(), id: key.clone(), source })?;
+    Ok(NewWork { queue: Queue::Alerting, key, lane: Lane::Page, subject: Subject::default(), due_at, body })
+}
+
+/// Carries out the jobs of queue `alerting`.
+pub struct RouteWorker {
+    shared: Arc<Shared>,
+}
+
+impl RouteWorker {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        RouteWorker { shared }
+    }
+}
+
+#[async_trait]
+impl Worker for RouteWorker {
+    fn queue(&self) -> Queue {
+        Queue::Alerting
+    }
+
+    fn lease(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
+        let job: Job = match serde_json::from_value(work.body.clone()) {
+            Ok(job) => job,
+            Err(error) => {
+                let mut commit = Commit { fence: fence.cloned(), ..Commit::at(now) };
+                let error = format!("the row's body is no job of the routes: {error}");
+                commit.change(&work.tenant, WorkChange::Dead { id: work.id, lease: work.lease, error });
+                return state.commit(commit).await.map(drop);
+            }
+        };
+        for attempt in 1..=TRIES {
+            let mut commit = match &job {
+                Job::Look { group } => look_at(&self.shared, state, group, &work.key, now).await?,
+                Job::Sweep => external::sweep(&self.shared, state, now).await?,
+            };
+            commit.fence = fence.cloned();
+            commit.change(&work.tenant, WorkChange::Done { id: work.id, lease: work.lease });
+            match state.commit(commit).await {
+                Ok(_) => {
+                    self.shared.nudge.nudge();
+                    return Ok(());
+                }
+                Err(error) if error.is_conflict() && attempt < TRIES => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The members of a group, all of them.
+pub(crate) async fn members(shared: &Shared, state: &dyn StateStore, group: &str) -> Result<Vec<Versioned<Member>>, StateError> {
+    let (mut all, mut before) = (Vec::new(), None);
+    loop {
+        let query = RecordQuery {
+            tenant: Some(shared.tenant.clone()),
+            kind: <Member as model::state::Entity>::KIND,
+            statuses: vec![group.to_owned()],
+            before: before.take(),
+            limit: 1_000,
+            ..RecordQuery::default()
+        };
+        let page = state.find(&query).await?;
+        let full = page.len() == 1_000;
+        before = page.last().map(|record| record.id.clone());
+        for record in page {
+            all.push(decode::<Member>(record)?);
+        }
+        if !full {
+            // The oldest first: ids are ordered by time.
+            all.reverse();
+            return Ok(all);
+        }
+    }
+}
+
+/// Alerts by id, read one by one or, where there are many, at once.
+struct Alerts<'a> {
+    shared: &'a Shared,
+    state: &'a dyn StateStore,
+    firing: BTreeMap<AlertId, Alert>,
+}
+
+impl<'a> Alerts<'a> {
+    async fn read(shared: &'a Shared, state: &'a dyn StateStore, wanted: usize) -> Result<Self, StateError> {
+        let mut firing = BTreeMap::new();
+        if wanted >= MANY {
+            firing.extend(
+                everything::<Alert>(state, &shared.tenant, &["firing"]).await?.into_iter().map(|found| (found.entity.id, found.entity)),
+            );
+        }
+        Ok(Alerts { shared, state, firing })
+    }
+    async fn take(&mut self, id: AlertId) -> Result<Option<Alert>, StateError> {
+        match self.firing.remove(&id) {
+            Some(alert) => Ok(Some(alert)),
+            None => Ok(load::<Alert>(self.state, &self.shared.tenant, &id.to_string()).await?.map(|found| found.entity)),
+        }
+    }
+}
+
+fn standing(alert: &Alert, group: &AlertGroup, route: &Route, belongs: bool) -> Standing {
+    let here = belongs && route.group_labels(&alert.labels) == group.labels;
+    if alert.is_firing() && here {
+        Standing::Firing { muted: alert.muted, acknowledged: alert.acknowledged.is_some() }
+    } else {
+        Standing::Over
+    }
+}
+
+/// A look at a group: what is told, remembered, forgotten, and when the next one is.
+async fn look_at(shared: &Shared, state: &dyn StateStore, id: &str, key: &str, now: Timestamp) -> Result<Commit, StateError> {
+    let commit = Commit::at(now);
+    let Some(Versioned { entity: mut group, version }) = load::<AlertGroup>(state, &shared.tenant, id).await? else { return Ok(commit) };
+    if group.pending.take_if(|pending| pending.key == key).is_none() {
+        return Ok(commit); // another row is the next look
+    }
+    let found = members(shared, state, id).await?;
+    let routing = shared.routing();
+    let Some(route) = routing.root.as_ref().and_then(|root| root.find(&group.route)) else {
+        return resettle(shared, state, &group, version, found, now).await;
+    };
+    let mut alerts = Alerts::read(shared, state, found.len()).await?;
+    let (mut rows, mut scene, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+    for one in found {
+        match alerts.take(one.entity.alert).await? {
+            Some(alert) => {
+                let belongs = routing.routes(&alert).iter().any(|taking| taking.id == route.id);
+                rows.push((one.entity.clone(), standing(&alert, &group, route, belongs)));
+                scene.push((one, alert));
+            }
+            None => gone.push(one),
+        }
+    }
+    let decision = look(&group, &rows, route, routing.calendar.closed(&route.hours, now), now);
+    let mut looking = Looking { shared, commit, group: &mut group, route, scene: &scene, now };
+    looking.carry_out(&decision, key)?;
+    let mut commit = looking.commit;
+    for one in gone {
+        commit.delete(&one.entity, Expect::Version(one.version));
+    }
+    group.flushed_at = Some(now);
+    if decision.forget.len() == scene.len() {
+        commit.delete(&group, Expect::Version(version));
+    } else {
+        schedule_look(shared, &mut commit, &mut group, decision.next_at)?;
+        commit.put(&group, Expect::Version(version))?;
+    }
+    Ok(commit)
+}
+
+/// A look that is being written down.
+struct Looking<'a> {
+    shared: &'a Shared,
+    commit: Commit,
+    group: &'a mut AlertGroup,
+    route: &'a Route,
+    scene: &'a [(Versioned<Member>, Alert)],
+    now: Timestamp,
+}
+
+impl Looking<'_> {
+    fn carry_out(&mut self, decision: &Decision, key: &str) -> Result<(), StateError> {
+        match &decision.closed {
+            Some(closed) => self.note_closed(closed),
+            None => self.group.closed_until = None,
+        }
+        if let Some(told) = &decision.tell {
+            let pick = |places: &[usize]| places.iter().filter_map(|at| self.scene.get(*at)).map(|(_, alert)| alert).collect();
+            let telling = Telling { firing: pick(&told.firing), over: pick(&told.over), why: told.why };
+            tell(self.shared, &mut self.commit, self.group, self.route, &telling, key.rsplit('/').next().unwrap_or(key), self.now)?;
+            (self.group.told_at, self.group.told_firing) = (Some(self.now), !told.firing.is_empty());
+        }
+        for (at, (member, _)) in self.scene.iter().enumerate() {
+            if decision.forget.contains(&at) {
+                self.commit.delete(&member.entity, Expect::Version(member.version));
+                continue;
+            }
+            let Some(told) = &decision.tell else { continue };
+            let mut after = member.entity.clone();
+            (after.told, after.told_over) = (told.firing.contains(&at), told.over.contains(&at));
+            after.owed = after.told || (after.owed && !after.told_over);
+            if after != member.entity {
+                put_member(&mut self.commit, &after, Expect::Version(member.version))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Why nobody is told, once for each time that the hours are closed.
+    fn note_closed(&mut self, closed: &Closed) {
+        if self.group.closed_until == Some(closed.until) {
+            return;
+        }
+        self.group.closed_until = Some(closed.until);
+        for (_, alert) in self.scene.iter().filter(|(_, alert)| alert.is_firing()).take(NOTED) {
+            let text = format!("route {} tells nobody: {}", self.route.name, closed.words());
+            let details = [
+                ("suppressed_by".to_owned(), closed.by.clone()),
+                ("until".to_owned(), closed.until.to_string()),
+                ("receivers".to_owned(), self.route.receivers.join(", ")),
+            ];
+            let kind = EventKind::Noted { text, details: details.into() };
+            self.commit.event(self.shared.event(self.now, Subject::alert(alert.id, alert.incident), kind));
+        }
+    }
+}
+
+/// The route is gone from the tree: what still fires goes where the tree leads it now.
+async fn resettle(
+    shared: &Shared,
+    state: &dyn StateStore,
+    group: &AlertGroup,
+    version: u64,
+    members: Vec<Versioned<Member>>,
+    now: Timestamp,
+) -> Result<Commit, StateError> {
+    let mut placing = Placing::new(shared, state, now);
+    let mut placed = Vec::new();
+    for one in members {
+        if let Some(alert) = load::<Alert>(state, &shared.tenant, &one.entity.alert.to_string()).await?
+            && alert.entity.is_firing()
+        {
+            placed.push(alert.entity);
+        }
+        placing.commit.delete(&one.entity, Expect::Version(one.version));
+    }
+    placing.commit.delete(group, Expect::Version(version));
+    for alert in &placed {
+        placing.place(alert, false).await?;
+    }
+    placing.finish()
+}

@@ -1,0 +1,149 @@
+//! What sources are compiled to, and the sentence for what is wrong with them.
+
+use crate::rules::{AlertRule, Question, Rule, RuleSet};
+
+fn load(rule: &str) -> Result<AlertRule, String> {
+    let indented: String = rule.lines().map(|line| format!("        {line}\n")).collect();
+    let file = format!("groups:\n  - name: g\n    rules:\n      - alert: A\n{indented}");
+    match RuleSet::load(vec![("a.yaml".to_owned(), file)]) {
+        Ok(mut set) => match set.groups.remove(0).rules.remove(0) {
+            Rule::Alert(rule) => Ok(*rule),
+            Rule::Record(_) => Err("a recording rule".to_owned()),
+        },
+        Err(errors) => Err(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+fn statement(rule: &str) -> String {
+    match load(rule).unwrap().question {
+        Question::Sql(asked) => asked.statement,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_user_wrote_is_a_literal_and_no_bound() {
+    let text = statement(
+        "logs: { match: \"it's {from}\", service: [a, b], attributes: { \"k'ey\": '*', code: 500 }, by: [service, attributes.http.route] }",
+    );
+    assert!(text.contains(r"hasToken(lower(body), 'it') AND hasToken(lower(body), 's') AND hasToken(lower(body), 'from')"), "{text}");
+    assert!(
+        text.contains("service IN ('a', 'b')")
+            && text.contains("attributes['code'] = '500'")
+            && text.contains(r"mapContains(attributes, 'k\'ey')"),
+        "{text}"
+    );
+    assert!(text.contains("label_1 AS `http_route`") && text.contains("toString(attributes['http.route']) AS label_1"), "{text}");
+    let text = statement("logs: { regex: 'a{2} \\d' }");
+    assert!(text.contains(r"match(body, 'a\x7B2} \\d')"), "{text}");
+}
+
+#[test]
+fn spans_give_counts_shares_and_quantiles() {
+    let text = statement("spans: { service: shop, kind: server, duration: '> 500ms' }");
+    assert!(
+        text.contains("kind = 'SERVER'") && text.contains("duration > 500000000") && text.contains("sum(greatest(sample_rate, 1))"),
+        "{text}"
+    );
+    let rule = "spans: { service: shop, ratio: { status: error }, minimum: 20, by: service }\nthresholds: { warning: '> 0.1' }";
+    let text = statement(rule);
+    assert!(text.contains("sumIf(greatest(sample_rate, 1), status = 'ERROR') / sum(greatest(sample_rate, 1))"), "{text}");
+    assert!(text.contains("HAVING sum(greatest(sample_rate, 1)) >= 20"), "{text}");
+    let shown = load(rule).unwrap().expr;
+    assert!(shown.starts_with("spans {") && shown.contains("\"service\":\"shop\"") && shown.ends_with("over 5m"), "{shown}");
+}
+
+#[test]
+fn absence_is_promql() {
+    let expr = |rule: &str| load(rule).unwrap().expr;
+    assert_eq!(expr("absent: { series: 'up{job=\"a\"}', within: 5m }"), "absent_over_time(up{job=\"a\"}[5m])");
+    assert_eq!(
+        expr("absent: { series: up, within: 5m, by: [job, instance] }"),
+        "group by (job, instance) (present_over_time(up[1d])) unless group by (job, instance) (present_over_time(up[5m]))"
+    );
+    let beat = expr("heartbeat: { name: backup, every: 1d, grace: 1h }");
+    assert!(
+        beat.starts_with(
+            "max by (heartbeat) (absent_over_time(watchfire_heartbeat_timestamp_seconds{heartbeat=\"backup\",status=\"ok\"}[1d1h]))"
+        ),
+        "{beat}"
+    );
+    assert!(
+        expr("heartbeat: { monitor: nightly, every: 1d }")
+            .contains("watchfire_checkin_timestamp_seconds{monitor=\"nightly\",status=\"error\"}[1d]")
+    );
+}
+
+#[test]
+fn mistakes_are_one_sentence_with_the_fix() {
+    for (rule, part) in [
+        ("for: 5m", "has no `expr`"),
+        ("expr: up\nsql: SELECT 1", "has both `expr` and `sql`"),
+        ("expr: up\nwindow: 5m", "has a `window`, which goes with"),
+        ("sql: SELECT 1\nwindow: 2d", "at most 1d"),
+        ("logs: { mach: x }", "unknown field `mach`"),
+        ("logs: {}", "names no condition"),
+        ("logs: { match: '!!' }", "has no word in it"),
+        ("logs: { regex: '(' }", "is not a regular expression"),
+        ("logs: { severity: bad }", "not a level of log records"),
+        ("logs: { match: x, by: pod }", "`by` names `pod`: use service, level, event_name, attributes.<key>, resource.<key>"),
+        ("logs: { match: x, by: [attributes.severity] }", "means something else here"),
+        ("logs: { match: x, by: [service, resource.service.name, attributes.service.name] }", "twice"),
+        ("spans: { service: a, status: bad }", "`status: bad` is not known: use one of unset, ok, error"),
+        ("spans: { duration: 500ms }", "is not a comparison with a time"),
+        ("spans: { quantile: 0.9 }", "add `thresholds`"),
+        ("spans: { quantile: 9 }\nthresholds: { warning: '> 1' }", "must be from 0 to 1"),
+        ("spans: { quantile: 0.5, ratio: { status: error } }\nthresholds: { warning: '> 1' }", "one value"),
+        ("spans: { ratio: {} }\nthresholds: { warning: '> 1' }", "empty `ratio`"),
+        ("errors: { is: newish }", "use any, new, regressed or spiking"),
+        ("errors: { count: people }", "use events or users"),
+        ("errors: { is: new, factor: 3 }", "belong to `is: spiking`"),
+        ("errors: { is: regressed, by: [release] }", "takes `service`, `release` and `type` only"),
+        ("errors: { is: spiking, baseline: 1m }", "must not be shorter than `window`"),
+        ("absent: { series: up, within: 0s }", "`within` is 0"),
+        ("absent: { series: up, within: 5m, remember: 1h }", "`remember` goes with `by`"),
+        ("heartbeat: { every: 1d }", "needs `name`"),
+        ("heartbeat: { name: a, monitor: b, every: 1d }", "has both `name` and `monitor`"),
+        ("heartbeat: { name: a, every: 1y }", "62d"),
+    ] {
+        let told = load(rule).err().unwrap_or_else(|| panic!("{rule} is accepted"));
+        assert!(told.contains(part) && told.starts_with("a.yaml, line "), "{rule}: {told}");
+    }
+}
+
+fn slo(text: &str) -> Result<RuleSet, String> {
+    let load = RuleSet::load(vec![("a.yaml".to_owned(), format!("slos:\n  - {text}\n"))]);
+    load.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn an_objective_becomes_the_workbooks_rules() {
+    let set = slo("{ name: web, objective: 99.9, good: 'sum(rate(good[$window]))', total: 'sum(rate(all[$window]))', labels: { team: a }, escalation: { high: page } }").unwrap();
+    assert_eq!(
+        set.groups.iter().map(|group| (group.name.as_str(), group.rules.len())).collect::<Vec<_>>(),
+        [("slo:web", 11), ("slo:web:budget", 2)]
+    );
+    let alerts: Vec<&AlertRule> =
+        set.groups[0].rules.iter().filter_map(|rule| if let Rule::Alert(rule) = rule { Some(&**rule) } else { None }).collect();
+    let limit = |at: usize, part: &str| assert!(alerts[at].expr.contains(part), "{}", alerts[at].expr);
+    limit(0, "slo:burn_rate{slo=\"web\",window=\"1h\"} > 14.4 and");
+    limit(0, "window=\"5m\"} > 14.4");
+    limit(1, "window=\"6h\"} > 6 and");
+    limit(2, "window=\"3d\"} > 1 and");
+    assert_eq!(alerts[1].escalation.names(), ["page"]);
+    assert_eq!(alerts[0].place.line, Some(2));
+    let weekly = slo("{ name: web, objective: 99, window: 7d, error_ratio: x }").unwrap();
+    assert!(weekly.groups[0].rules.iter().any(|rule| rule.expr().contains("> 3.36 and")), "2 % of a week in an hour");
+    for (text, part) in [
+        ("{ name: web, objective: 0.999, good: a }", "needs `good` and `total`"),
+        ("{ name: web, objective: 100, error_ratio: a }", "`objective: 100` is in percent"),
+        ("{ name: web, objective: 99, window: 1d, error_ratio: a }", "from 7d to 90d"),
+        ("{ name: web, objective: 99, error_ratio: a, total: b }", "`error_ratio` alone"),
+        ("{ name: web, objective: 99, error_ratio: a, labels: { window: b } }", "which is set for you"),
+        ("{ name: web, objective: 99, error_ratio: a, interval: 10m }", "at most 150s"),
+        ("{ name: web, target: 99 }", "unknown field `target`"),
+    ] {
+        let told = slo(text).err().unwrap_or_else(|| panic!("{text} is accepted"));
+        assert!(told.starts_with("a.yaml, line 2: ") && told.contains(part), "{text}: {told}");
+    }
+}

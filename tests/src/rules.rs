@@ -1,0 +1,140 @@
+//! Rules beside Debian's Prometheus: the same rule files and the same samples in both, in one run; evaluations a CPU second, of Watchfire its
+//! server and its engine together, storing and intake included. Prometheus evaluates what Watchfire does: no alert fires.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use prost::Message;
+
+use crate::process::Watchfire;
+use crate::promql::{Label, Prometheus, Sample, TimeSeries, WriteRequest, now_millis};
+use crate::usage::{child_of, process};
+
+/// Counters, and pods with a histogram of ten buckets.
+const SERIES: u64 = 1_000;
+const PODS: u64 = 100;
+const BOUNDS: [&str; 10] = ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "+Inf"];
+/// Between samples and between evaluations.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Rules in a group.
+const GROUP: u64 = 100;
+
+/// What the rules ask.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// One series against a number.
+    Simple,
+    /// A quantile of the rate of a histogram over five minutes.
+    Histogram,
+}
+
+impl Kind {
+    fn expr(self, number: u64) -> String {
+        match self {
+            Kind::Simple => format!("rule_x{{series=\"{}\"}} > {}", number % SERIES, 1_000_000_000 + number),
+            Kind::Histogram => {
+                let pod = number % PODS;
+                format!("histogram_quantile(0.99, sum by (le) (rate(rule_h_bucket{{pod=\"{pod}\"}}[5m]))) > {}", 1_000 + number)
+            }
+        }
+    }
+    fn rules(self, count: u64) -> String {
+        let mut text = "groups:\n".to_owned();
+        for number in 0..count {
+            if number.is_multiple_of(GROUP) {
+                let _ = writeln!(text, "- name: g{}\n  interval: 5s\n  rules:", number / GROUP);
+            }
+            let _ = writeln!(text, "  - alert: A{number}\n    expr: '{}'", self.expr(number));
+        }
+        text
+    }
+}
+
+/// Everything once, at a moment.
+fn write(at: i64) -> Vec<u8> {
+    let label = |name: &str, value: String| Label { name: name.to_owned(), value };
+    let value = (at / 5_000) as f64;
+    let mut timeseries: Vec<TimeSeries> = (0..SERIES)
+        .map(|number| TimeSeries {
+            labels: vec![label("__name__", "rule_x".to_owned()), label("series", number.to_string())],
+            samples: vec![Sample { value: value + number as f64, timestamp: at }],
+        })
+        .collect();
+    for number in 0..PODS * 10 {
+        let (pod, bound) = (number / 10, number % 10);
+        timeseries.push(TimeSeries {
+            labels: vec![
+                label("__name__", "rule_h_bucket".to_owned()),
+                label("le", BOUNDS[bound as usize].to_owned()),
+                label("pod", pod.to_string()),
+            ],
+            samples: vec![Sample { value: value * (bound + 1) as f64, timestamp: at }],
+        });
+    }
+    snap::raw::Encoder::new().compress_vec(&WriteRequest { timeseries }.encode_to_vec()).unwrap()
+}
+
+async fn send(client: &reqwest::Client, bases: &[String], at: i64) {
+    let body = write(at);
+    for base in bases {
+        let request = client.post(format!("{base}/api/v1/write")).header("content-encoding", "snappy").body(body.clone());
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+}
+
+/// The sum of a metric of an exposition.
+async fn total(client: &reqwest::Client, base: &str, metric: &str) -> f64 {
+    let text = client.get(format!("{base}/metrics")).send().await.unwrap().text().await.unwrap();
+    let of = |line: &str| {
+        let rest = line.strip_prefix(metric)?;
+        if rest.starts_with(['{', ' ']) { rest.rsplit(' ').next()?.parse::<f64>().ok() } else { None }
+    };
+    text.lines().filter_map(of).sum()
+}
+
+/// Both with `count` rules of a kind for so long; prints evaluations a CPU second, and what was missed.
+pub async fn compare(executable: &str, kind: Kind, count: u64, time: Duration) {
+    let rules = kind.rules(count);
+    let mut world = Watchfire::prepare(executable, "", &[("many.yaml", &rules)]);
+    world.start().await;
+    let prometheus = Prometheus::start(&[("many.yaml", &rules)]).await;
+    let bases = [prometheus.base.clone(), format!("http://{}", world.http)];
+    let client = reqwest::Client::new();
+    // Six minutes of samples, so that windows are full.
+    let now = now_millis();
+    for back in (1..72).rev() {
+        send(&client, &bases, now - back * INTERVAL.as_millis() as i64).await;
+    }
+    tokio::time::sleep(INTERVAL * 3).await;
+    let metrics = [
+        ["prometheus_rule_evaluations_total", "prometheus_rule_group_iterations_missed_total", "prometheus_rule_evaluation_failures_total"],
+        ["watchfire_rule_evaluations_total", "watchfire_rule_group_iterations_missed_total", "watchfire_rule_evaluation_failures_total"],
+    ];
+    let pids = [vec![prometheus.pid()], vec![world.pid(), child_of(world.pid())]];
+    let cpu = |pids: &[u32]| pids.iter().map(|pid| process(*pid).1).sum::<f64>();
+    let mut before = Vec::new();
+    for (base, (metrics, pids)) in bases.iter().zip(metrics.iter().zip(&pids)) {
+        before.push((total(&client, base, metrics[0]).await, total(&client, base, metrics[1]).await, cpu(pids)));
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        send(&client, &bases, now_millis()).await;
+        tokio::time::sleep(INTERVAL).await;
+    }
+    let mut rates = Vec::new();
+    for (at, (base, (metrics, pids))) in bases.iter().zip(metrics.iter().zip(&pids)).enumerate() {
+        let evaluations = total(&client, base, metrics[0]).await - before[at].0;
+        let missed = total(&client, base, metrics[1]).await - before[at].1;
+        let failed = total(&client, base, metrics[2]).await;
+        let seconds = cpu(pids) - before[at].2;
+        println!(
+            "{kind:?} {}: {evaluations} evaluations, {missed} missed, {failed} failed, {seconds:.2} CPU s, {:.0} a CPU second",
+            ["prometheus", "watchfire"][at],
+            evaluations / seconds
+        );
+        rates.push(evaluations / seconds);
+    }
+    println!("{kind:?}: {:.2}x", rates[1] / rates[0]);
+    world.stop().await;
+}

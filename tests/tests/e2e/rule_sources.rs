@@ -1,0 +1,356 @@
+//! Rules over logs, spans, errors, SQL and heartbeats on the real program: what is sent in fires them, with evidence; rule tests run the
+//! same statements; a statement without a time bound never gets in; replay asks the same questions of the past.
+
+use serde_json::{Value, json};
+use tests::process::Watchfire;
+use tests::wait::wait_for;
+
+const RULES: &str = r#"
+groups:
+- name: sources
+  interval: 1s
+  rules:
+  - alert: Refused
+    logs: { match: "connection refused", severity: error, service: shop, attributes: { peer: db }, by: [service, attributes.http.route] }
+    window: 10m
+    thresholds: { warning: "> 1", critical: "> 100" }
+    annotations: { summary: "{{ $value }} refused on {{ $labels.http_route }}" }
+  - alert: AnyPanic
+    logs: { regex: "^panic: .+", by: service }
+  - alert: Failing
+    spans: { service: checkout, by: service, ratio: { status: error }, minimum: 5 }
+    thresholds: { high: "> 0.4" }
+    window: 10m
+  - alert: Slow
+    spans: { service: checkout, by: [service], quantile: 0.9 }
+    thresholds: { info: "> 0" }
+    window: 10m
+  - alert: NewKind
+    errors: { is: new, type: KeyError }
+    window: 10m
+  - alert: PeopleHit
+    errors: { count: users, by: service }
+    thresholds: { high: ">= 3" }
+    window: 10m
+  - alert: Statement
+    sql: |
+      SELECT toString(service) AS service_name, count() AS value, any(body) AS example_log
+      FROM logs WHERE ts > {from} AND ts <= {to} AND body ILIKE '%refused%' GROUP BY service
+    window: 10m
+  - record: logs:by_service:count10m
+    sql: SELECT toString(service) AS service, count() AS value FROM logs WHERE ts > {from} AND ts <= {to} GROUP BY service
+    window: 10m
+  - alert: Counted
+    expr: logs:by_service:count10m{service="shop"} >= 3
+  - alert: BackupMissing
+    heartbeat: { name: backup, every: 1h }
+  - alert: BackupFailed
+    heartbeat: { name: nightly, every: 1h }
+  - alert: Wrong
+    sql: SELECT sum(toInt32(body)) AS value FROM logs WHERE ts > {from} AND ts <= {to}
+  - alert: NotASeries
+    sql: SELECT count() AS n FROM logs WHERE ts > {from} AND ts <= {to}
+"#;
+
+async fn alerts(world: &Watchfire) -> Vec<Value> {
+    world.get("/api/watchfire/v1/alerts?state=firing").await["alerts"].as_array().cloned().unwrap_or_default()
+}
+
+async fn firing(world: &Watchfire, name: &str) -> Value {
+    wait_for(name, async || alerts(world).await.into_iter().find(|alert| alert["labels"]["alertname"] == name)).await
+}
+
+async fn post(world: &Watchfire, path: &str, body: String, media: &str) -> u16 {
+    let url = format!("http://{}{path}", world.http);
+    reqwest::Client::new().post(url).header("content-type", media.to_owned()).body(body).send().await.unwrap().status().as_u16()
+}
+
+/// Three refused connections and one panic, as newline JSON.
+fn lines() -> String {
+    let mut lines: Vec<String> = (0..3)
+        .map(|at| {
+            json!({"message": format!("db{at}: Connection refused (111)"), "level": "error", "service": "shop", "peer": "db", "http.route": "/pay"})
+                .to_string()
+        })
+        .collect();
+    lines.push(json!({"message": "panic: index out of range", "level": "info", "service": "cart"}).to_string());
+    lines
+        .push(json!({"message": "connection refused", "level": "info", "service": "shop", "peer": "db", "http.route": "/pay"}).to_string());
+    lines.join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_fires_rules_over_every_signal_with_evidence() {
+    let config = "alerting:\n  rules: rules\n  failing_after: 2\n  failing_for: 1s\n";
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, config, &[("sources.yaml", RULES)]);
+    world.start().await;
+    firing(&world, "BackupMissing").await;
+    assert!(alerts(&world).await.iter().all(|alert| alert["labels"]["alertname"] != "Refused"), "nothing was sent yet");
+    for name in ["backup", "nightly", "nightly?status=failed"] {
+        assert_eq!(post(&world, &format!("/api/watchfire/v1/heartbeats/{name}"), String::new(), "text/plain").await, 200);
+    }
+    assert_eq!(post(&world, "/api/watchfire/v1/logs", lines(), "application/x-ndjson").await, 200);
+    let mut request = tests::send::spans("checkout", 10, 6);
+    for (at, span) in request.resource_spans[0].scope_spans[0].spans.iter_mut().enumerate() {
+        span.attributes.push(tests::send::attribute("user.id", &format!("user-{at}")));
+        if at < 6 {
+            span.events.push(opentelemetry_proto::tonic::trace::v1::span::Event {
+                time_unix_nano: span.end_time_unix_nano,
+                name: "exception".to_owned(),
+                attributes: vec![
+                    tests::send::attribute("exception.type", "KeyError"),
+                    tests::send::attribute("exception.message", "'price'"),
+                ],
+                ..Default::default()
+            });
+        }
+    }
+    let url = format!("http://{}/v1/traces", world.otlp_http);
+    assert_eq!(tests::send::post(&reqwest::Client::new(), &url, &request).await, Some(200));
+
+    let refused = firing(&world, "Refused").await;
+    assert_eq!((&refused["labels"]["service_name"], &refused["labels"]["http_route"]), (&"shop".into(), &"/pay".into()), "{refused}");
+    assert_eq!((&refused["labels"]["severity"], &refused["annotations"]["summary"]), (&"warning".into(), &"3 refused on /pay".into()));
+    assert!(refused["annotations"]["example_log"].as_str().unwrap().contains("Connection refused (111)"), "{refused}");
+    let panic = firing(&world, "AnyPanic").await;
+    assert_eq!(panic["annotations"]["example_log"], "panic: index out of range");
+    let failing = firing(&world, "Failing").await;
+    assert_eq!((&failing["labels"]["service_name"], &failing["labels"]["severity"]), (&"checkout".into(), &"high".into()), "{failing}");
+    let trace = failing["annotations"]["example_trace"].as_str().unwrap().to_owned();
+    let known = world.count(&format!("SELECT count() FROM spans WHERE trace_id = unhex('{trace}') AND status = 'ERROR'")).await;
+    assert!(known >= 1, "the example is a failed trace: {trace}");
+    firing(&world, "Slow").await;
+    let new = firing(&world, "NewKind").await;
+    assert!(new["annotations"]["example_error"].as_str().unwrap().starts_with("KeyError: "), "{new}");
+    let named = wait_for("the issue of the new kind", async || {
+        let alert = alerts(&world).await.into_iter().find(|alert| alert["labels"]["alertname"] == "NewKind")?;
+        alert["annotations"]["issue"].as_str().map(str::to_owned)
+    })
+    .await;
+    assert!(named.starts_with("#1 KeyError") && named.ends_with("(watchfire error show 1)"), "{named}");
+    let people = firing(&world, "PeopleHit").await;
+    assert_eq!(people["labels"]["service_name"], "checkout", "{people}");
+    let statement = firing(&world, "Statement").await;
+    assert!(statement["annotations"]["example_log"].as_str().unwrap().to_lowercase().contains("refused"), "{statement}");
+    firing(&world, "Counted").await;
+    firing(&world, "BackupFailed").await;
+    wait_for("the backup to be well", async || {
+        alerts(&world).await.iter().all(|alert| alert["labels"]["alertname"] != "BackupMissing").then_some(())
+    })
+    .await;
+
+    // What cannot be answered is told, with why.
+    for (rule, part) in [("Wrong", "Cannot parse"), ("NotASeries", "column `n` is a number")] {
+        let told = wait_for(rule, async || {
+            let own = |alert: &Value| alert["labels"]["alertname"] == "WatchfireRuleFailing" && alert["labels"]["rule"] == rule;
+            alerts(&world).await.into_iter().find(own)
+        })
+        .await;
+        assert!(told["annotations"]["summary"].as_str().unwrap().contains(part), "{told}");
+    }
+
+    // The past is asked the same questions.
+    let now = chrono_text(0);
+    let output = world.command(&["rules", "replay", "--from", &chrono_text(120), "--to", &now, "--json"]).output().unwrap();
+    let replayed: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let names: Vec<&str> = replayed["alerts"].as_array().unwrap().iter().filter_map(|alert| alert["name"].as_str()).collect();
+    for name in ["Refused", "AnyPanic", "Failing", "Statement", "PeopleHit"] {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+}
+
+/// So many seconds ago, as the command line takes it.
+fn chrono_text(seconds: u64) -> String {
+    use model::time::{Clock, SystemClock};
+    SystemClock.now().minus(std::time::Duration::from_secs(seconds)).rfc3339()
+}
+
+const TESTED: &str = r#"
+groups:
+- name: sources
+  rules:
+  - alert: Refused
+    logs: { match: refused, severity: error, by: service }
+    window: 2m
+    thresholds: { warning: "> 2" }
+  - alert: Failing
+    spans: { service: shop, by: [service, operation], ratio: { status: error } }
+    window: 5m
+    thresholds: { critical: "> 0.5" }
+  - alert: Slow
+    spans: { service: shop, by: service, quantile: 0.5 }
+    thresholds: { warning: "> 1" }
+  - alert: New
+    errors: { is: new }
+    window: 2m
+  - alert: Spike
+    errors: { is: spiking, minimum: 10, baseline: 3m, by: service }
+    window: 1m
+  - alert: Users
+    errors: { count: users, by: [service, release] }
+    thresholds: { high: ">= 3" }
+    window: 2m
+  - alert: Statement
+    sql: SELECT toString(service) AS service, max(duration) / 1e9 AS value FROM spans WHERE ts > {from} AND ts <= {to} GROUP BY service HAVING value > 1
+"#;
+
+const TESTS: &str = r#"
+rule_files: [rules.yaml]
+evaluation_interval: 1m
+tests:
+- name: logs
+  input_logs:
+  - { at: 10s, count: 3, every: 10s, body: "Connection refused", severity: error, service: shop }
+  - { at: 10s, count: 9, every: 1s, body: "connection refused", severity: warn, service: shop }
+  - { at: 5m, count: 1, body: "refused", severity: fatal, service: shop }
+  alert_rule_test:
+  - { eval_time: 0s, alertname: Refused }
+  - eval_time: 1m
+    alertname: Refused
+    exp_alerts:
+    - exp_labels: { service_name: shop, severity: warning }
+      exp_annotations: { example_log: "Connection refused" }
+  - { eval_time: 3m, alertname: Refused }
+  - { eval_time: 5m, alertname: Refused }
+- name: spans
+  input_spans:
+  - { at: 10s, count: 4, every: 1s, service: shop, operation: pay, status: error, duration: 2s, trace_id: 0af7651916cd43dd8448eb211c80319c }
+  - { at: 10s, count: 3, every: 1s, service: shop, operation: pay, status: ok, duration: 100ms }
+  - { at: 10s, count: 30, every: 1s, service: other, operation: pay, status: error, duration: 9s }
+  alert_rule_test:
+  - eval_time: 1m
+    alertname: Failing
+    exp_alerts:
+    - exp_labels: { service_name: shop, span_name: pay, severity: critical }
+      exp_annotations: { example_trace: 0af7651916cd43dd8448eb211c80319c, example_span: "shop pay" }
+  - eval_time: 2m
+    alertname: Slow
+    exp_alerts:
+    - exp_labels: { service_name: shop, severity: warning }
+      exp_annotations: { example_trace: 0af7651916cd43dd8448eb211c80319c, example_span: "shop pay" }
+  - eval_time: 1m
+    alertname: Statement
+    exp_alerts: [{ exp_labels: { service: shop } }, { exp_labels: { service: other } }]
+  - { eval_time: 6m, alertname: Failing }
+- name: errors
+  input_errors:
+  - { at: 10s, service: shop, type: KeyError, message: old, release: "1.0", user: ana }
+  - { at: 6m10s, count: 12, every: 1s, service: shop, type: KeyError, message: old, release: "1.1", user: eve }
+  - { at: 9m10s, service: shop, type: IOError, message: disk, release: "1.1" }
+  alert_rule_test:
+  - { eval_time: 7m, alertname: New }
+  - eval_time: 7m
+    alertname: Spike
+    exp_alerts:
+    - exp_labels: { service_name: shop }
+      exp_annotations: { example_error: "KeyError: old", example_release: "1.1" }
+  - { eval_time: 9m, alertname: Spike }
+  - eval_time: 7m
+    alertname: Users
+    exp_alerts:
+    - exp_labels: { service_name: shop, release: "1.1", severity: high }
+      exp_annotations: { example_error: "KeyError: old", example_release: "1.1" }
+  - eval_time: 10m
+    alertname: New
+    exp_alerts:
+    - exp_labels: { service_name: shop, fingerprint: PRINT }
+      exp_annotations: { example_error: "IOError: disk", example_release: "1.1" }
+"#;
+
+fn rules_test(folder: &std::path::Path, tests: &str) -> (Option<i32>, String) {
+    std::fs::write(folder.join("rules.yaml"), TESTED).unwrap();
+    std::fs::write(folder.join("t.yaml"), tests).unwrap();
+    let output = std::process::Command::new(crate::WATCHFIRE).args(["rules", "test"]).arg(folder.join("t.yaml")).output().unwrap();
+    (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+}
+
+#[test]
+fn rule_tests_run_logs_spans_and_errors_on_the_real_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let print = model::fingerprint::Fingerprint::of_parts(["IOError", "disk"]).to_string();
+    let tests = TESTS.replace("PRINT", &format!("\"{print}\""));
+    let (code, said) = rules_test(folder.path(), &tests);
+    assert_eq!(code, Some(0), "{said}");
+    // The checks can fail.
+    let (code, said) = rules_test(folder.path(), &tests.replace("every: 10s, body", "every: 3m, body"));
+    assert!(code == Some(1) && said.contains("alert_rule_test Refused at 1m"), "{said}");
+    let (code, said) = rules_test(folder.path(), &tests.replace("severity: fatal", "severity: bad"));
+    assert!(code == Some(1) && said.contains("`severity: bad` is not known"), "{said}");
+}
+
+#[test]
+fn a_statement_that_is_no_bounded_question_never_gets_in() {
+    for (rule, part) in [
+        (
+            "sql: SELECT count() AS value FROM logs",
+            "rules/a.yaml, line 4: `sql` of rule `A` is refused: the statement has no time bound `{from}`",
+        ),
+        ("sql: SELECT count() AS value FROM system.parts WHERE {from} < {to}", "`system.parts` is not a table"),
+        ("sql: INSERT INTO logs SELECT {from}, {to}", "must begin with SELECT"),
+        ("logs: { mathc: x }", "unknown field `mathc`"),
+    ] {
+        let rules = format!("groups:\n- name: g\n  rules:\n  - {{alert: A, {rule}}}\n");
+        let rules = if rule.starts_with("sql") { format!("groups:\n- name: g\n  rules:\n  - {rule}\n    alert: A\n") } else { rules };
+        let world = Watchfire::prepare(crate::WATCHFIRE, "alerting:\n  rules: rules\n", &[("a.yaml", &rules)]);
+        let output = world.command(&["check"]).output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let part = part.replace("rules/", "");
+        assert!(output.status.code() != Some(0) && said.contains(&part), "{rule}: {said}");
+    }
+}
+
+const OBJECTIVE: &str = r#"
+slos:
+- name: web
+  objective: 99.9
+  errors: sum(rate(bad_total[$window]))
+  total: sum(rate(all_total[$window]))
+- name: young
+  objective: 99.9
+  error_ratio: young_ratio
+"#;
+
+/// Ten percent fail from minute 90 to minute 150: the hour burns 14.4 times from minute 99 on, and until the bad minutes are out of it.
+const OBJECTIVE_TESTS: &str = r#"
+rule_files: [slo.yaml]
+evaluation_interval: 30s
+tests:
+- interval: 30s
+  input_series:
+  - { series: all_total, values: "0+30x480" }
+  - { series: bad_total, values: "0x179 0+3x120 360x180" }
+  - { series: young_ratio, values: "1x80 0x400" }
+  alert_rule_test:
+  - { eval_time: 39m, alertname: SloBudgetBurn }
+  - { eval_time: 95m, alertname: SloBudgetBurn }
+  - eval_time: 102m
+    alertname: SloBudgetBurn
+    exp_alerts:
+    - exp_labels: { slo: web, window: 1h, severity: critical }
+      exp_annotations: { summary: "web burns its error budget 16.25 times as fast as 99.9% over 30d allows (over 1h and 5m)" }
+  - eval_time: 170m
+    alertname: SloBudgetBurn
+    exp_alerts:
+    - exp_labels: { slo: web, window: 1h, severity: critical }
+      exp_annotations: { summary: "web burns its error budget 70 times as fast as 99.9% over 30d allows (over 1h and 5m)" }
+  - { eval_time: 210m, alertname: SloBudgetBurn }
+  promql_expr_test:
+  - { expr: 'slo:objective:ratio{slo="web"}', eval_time: 4h, exp_samples: [{ labels: 'slo:objective:ratio{slo="web"}', value: 0.999 }] }
+  - { expr: 'slo:error_budget_remaining:ratio{slo="web"} < bool 0', eval_time: 4h, exp_samples: [{ labels: '{slo="web"}', value: 1 }] }
+"#;
+
+#[test]
+fn objectives_fire_by_burn_rate_and_end_with_the_long_window() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("slo.yaml"), OBJECTIVE).unwrap();
+    let run = |tests: &str| {
+        std::fs::write(folder.path().join("t.yaml"), tests).unwrap();
+        let output =
+            std::process::Command::new(crate::WATCHFIRE).args(["rules", "test"]).arg(folder.path().join("t.yaml")).output().unwrap();
+        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    };
+    let (code, said) = run(OBJECTIVE_TESTS);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = run(&OBJECTIVE_TESTS.replace("eval_time: 210m", "eval_time: 190m"));
+    assert!(code == Some(1) && said.contains("SloBudgetBurn at 3h10m"), "{said}");
+}
