@@ -42,14 +42,15 @@ use utoipa::{Modify, OpenApi};
     paths(
         incidents::list, incidents::show, incidents::timeline, incidents::postmortem, incidents::edit_postmortem, incidents::review,
         incidents::command, incidents::deployments, incidents::record_deployment,
-        alerting::alerts, alerting::alert, alerting::acknowledge, alerting::silences, alerting::create_silence, alerting::end_silence,
+        alerting::alerts, alerting::alert, alerting::unacknowledge, alerting::snooze, alerting::maintenance, alerting::create_maintenance, alerting::end_maintenance,
+        alerting::acknowledge, alerting::silences, alerting::create_silence, alerting::end_silence,
         alerting::ladders, alerting::deliveries, alerting::replay, alerting::rules, alerting::open_alerts,
         remediation::list, remediation::show, remediation::stop,
         errors::list, errors::show, errors::command,
         prometheus::query, prometheus::query_range, prometheus::series, prometheus::labels, prometheus::label_values, prometheus::metadata,
         prometheus::targets, prometheus::sql,
         boards::list, boards::show,
-        system::status, system::events, system::document,
+        system::checks, system::heartbeat, system::status, system::events, system::document,
     )
 )]
 struct Document;
