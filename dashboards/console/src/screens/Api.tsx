@@ -64,7 +64,7 @@ export function Api() {
           const shown = all.filter(({ path, operation }) => `${path} ${operation.summary ?? ''} ${operation.description ?? ''}`.toLowerCase().includes(find.toLowerCase()));
           return (
             <div className="stack">
-              <p className="muted" style={{ margin: 0 }}>{document.info.description} The document itself: <a href="/api/openapi.json">/api/openapi.json</a>. Try questions in <Go to="/metrics-explorer">Metrics</Go> and <Go to="/sql">SQL</Go>.</p>
+              <p className="muted intro" style={{ margin: 0 }}>{document.info.description} The document itself: <a href="/api/openapi.json">/api/openapi.json</a>. Try questions in <Go to="/metrics-explorer">Metrics</Go> and <Go to="/sql">SQL</Go>.</p>
               {shown.length === 0 && <Panel><Empty title="No operation has these words" /></Panel>}
               {(document.tags ?? []).map((tag) => {
                 const mine = shown.filter(({ operation }) => operation.tags?.includes(tag.name));
