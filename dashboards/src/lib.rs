@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod parameters;
 pub mod prometheus_api;
+pub mod rejections;
 pub mod sql_api;
 
 use std::sync::Arc;

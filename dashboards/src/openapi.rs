@@ -18,6 +18,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 #[derive(OpenApi)]
@@ -41,14 +42,15 @@ use utoipa::{Modify, OpenApi};
     paths(
         incidents::list, incidents::show, incidents::timeline, incidents::postmortem, incidents::edit_postmortem, incidents::review,
         incidents::command, incidents::deployments, incidents::record_deployment,
-        alerting::alerts, alerting::alert, alerting::acknowledge, alerting::silences, alerting::create_silence, alerting::end_silence,
+        alerting::alerts, alerting::alert, alerting::unacknowledge, alerting::snooze, alerting::maintenance, alerting::create_maintenance, alerting::end_maintenance,
+        alerting::acknowledge, alerting::silences, alerting::create_silence, alerting::end_silence,
         alerting::ladders, alerting::deliveries, alerting::replay, alerting::rules, alerting::open_alerts,
         remediation::list, remediation::show, remediation::stop,
         errors::list, errors::show, errors::command,
         prometheus::query, prometheus::query_range, prometheus::series, prometheus::labels, prometheus::label_values, prometheus::metadata,
         prometheus::targets, prometheus::sql,
         boards::list, boards::show,
-        system::status, system::events, system::document,
+        system::checks, system::heartbeat, system::status, system::events, system::document,
     )
 )]
 struct Document;
@@ -61,6 +63,14 @@ impl Modify for Keys {
         let components = document.components.get_or_insert_with(Default::default);
         components.add_security_scheme("key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-Api-Key"))));
         components.add_security_scheme("bearer", SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()));
+        let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let refused =
+            ResponseBuilder::new().description("No key, or one that is unknown or revoked").content("application/json", body).build();
+        for path in document.paths.paths.values_mut() {
+            for operation in [&mut path.get, &mut path.put, &mut path.post, &mut path.delete].into_iter().flatten() {
+                operation.responses.responses.insert("401".to_owned(), refused.clone().into());
+            }
+        }
     }
 }
 

@@ -442,7 +442,8 @@ pub async fn start(
         .merge(issues.router())
         .merge(remediation.router())
         .merge(dashboards::events::router(feed, &registry)?)
-        .merge(dashboards::boards::router(&config.dashboards, beside(config_file.as_deref())));
+        .merge(dashboards::boards::router(&config.dashboards, beside(config_file.as_deref())))
+        .layer(axum::middleware::from_fn(dashboards::rejections::speak_json));
 
     // Loops.
     let (publish, fence) = watch::channel::<Option<Fence>>(None);

@@ -89,6 +89,9 @@ const screens = [
   ['errors', '/errors', '.item'],
   ['issue', `/errors/${issue.number}`, '.frame, .code'],
   ['sql', `/sql?q=${enc('SELECT service, name, status_message, count() AS spans FROM spans GROUP BY service, name, status_message ORDER BY spans LIMIT 30')}`, 'table'],
+  ['dashboards', '/dashboards', '.item'],
+  ['dashboard', '/dashboards/services?from=now-15m', '.board .plot canvas'],
+  ['api', '/api-reference', '.operation'],
   ['system', '/system', 'table'],
   ['nowhere', '/no/such/page', '.empty'],
 ].filter(([name]) => !process.env.ONLY || process.env.ONLY.split(',').some((one) => name.startsWith(one)));
@@ -202,6 +205,21 @@ if (!process.env.ONLY || process.env.ONLY.split(',').includes('hands')) {
     await page.getByRole('link', { name: 'Its trace' }).click();
     await page.waitForURL(new RegExp(trace));
     await page.waitForSelector('.span-row');
+  });
+  await step('a board of Grafana becomes one of ours, and what cannot be taken over is told', async () => {
+    await page.goto(`${site}/dashboards`);
+    await page.getByRole('button', { name: /Import from Grafana/ }).click();
+    const variable = { type: 'query', name: 'service', query: 'label_values(traces_span_metrics_calls_total, service_name)', includeAll: true };
+    const panel = { type: 'timeseries', title: `Calls ${EVIL}`, gridPos: { w: 24, h: 8 }, targets: [{ expr: 'sum by (service_name) (rate(traces_span_metrics_calls_total{service_name=~"$service"}[$__rate_interval]))', legendFormat: '{{service_name}}' }] };
+    await page.getByLabel('JSON of a Grafana board').fill(JSON.stringify({ title: 'From afar', time: { from: 'now-15m' }, templating: { list: [variable] }, panels: [panel, { type: 'nodeGraph', title: 'Graph' }] }));
+    await page.getByText('its kind nodeGraph').waitFor();
+    await page.getByRole('button', { name: 'Look at it' }).click();
+    await page.locator('.board .plot canvas').first().waitFor();
+    await page.goto(`${page.url().replace('/imported', '/services')}&kiosk=1`);
+    await page.getByRole('button', { name: 'Leave kiosk' }).waitFor();
+    if (await page.getByRole('navigation').count()) throw new Error('the kiosk shows the navigation');
+    await page.keyboard.press('Escape');
+    await page.getByRole('navigation').first().waitFor();
   });
   await step('arrows walk a list and Enter opens', async () => {
     await page.goto(`${site}/errors`);

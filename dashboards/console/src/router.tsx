@@ -50,6 +50,7 @@ const tree = root.addChildren([
   createRoute({ ...parent, path: '/dashboards', component: lazyRouteComponent(() => import('./screens/Boards'), 'Boards') }),
   createRoute({ ...parent, path: '/dashboards/$board', component: lazyRouteComponent(() => import('./screens/Board'), 'BoardPage') }),
   createRoute({ ...parent, path: '/sql', component: lazyRouteComponent(() => import('./screens/Sql'), 'Sql') }),
+  createRoute({ ...parent, path: '/api-reference', component: lazyRouteComponent(() => import('./screens/Api'), 'Api') }),
   createRoute({ ...parent, path: '/system', component: lazyRouteComponent(() => import('./screens/System'), 'System') }),
 ]);
 

@@ -126,6 +126,55 @@ pub(super) struct Silence {
     created_by: Actor,
     comment: String,
     state: SilenceState,
+    /// The name of the maintenance window that it is.
+    maintenance: Option<String>,
+}
+
+/// How long an alert is put off.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Snooze {
+    #[schema(example = "30m")]
+    duration: String,
+}
+
+/// A maintenance window of the configuration.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RecurringMaintenance {
+    name: String,
+    matchers: Vec<String>,
+    /// Names of the configured intervals.
+    time_intervals: Vec<String>,
+    /// Until when, while it is one.
+    #[schema(required, format = DateTime)]
+    active_until: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct MaintenanceList {
+    planned: Vec<Silence>,
+    recurring: Vec<RecurringMaintenance>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct MaintenanceOne {
+    maintenance: Silence,
+}
+
+/// A silence with a name.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct NewMaintenance {
+    #[schema(min_length = 1)]
+    name: String,
+    #[schema(min_items = 1, max_items = 64)]
+    matchers: Vec<Matcher>,
+    #[schema(nullable = false, format = DateTime)]
+    starts_at: Option<String>,
+    #[schema(nullable = false, format = DateTime)]
+    ends_at: Option<String>,
+    #[schema(nullable = false, example = "2h")]
+    duration: Option<String>,
+    #[schema(nullable = false)]
+    comment: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -525,3 +574,35 @@ pub(super) fn rules() {}
 #[utoipa::path(get, path = "/api/v1/alerts", tag = "alerts", description = "As Prometheus. Needs `read`.", responses(
     (status = 200, body = PromAlertsAnswer), (status = 403, body = Problem)))]
 pub(super) fn open_alerts() {}
+
+/// Give an alert back
+#[utoipa::path(
+    post, path = "/api/watchfire/v1/alerts/{id}/unacknowledge", tag = "alerts",
+    description = "Its ladder climbs again from the first step. Needs `respond`.", params(("id" = String, Path)),
+    responses((status = 200, body = AlertOne), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) fn unacknowledge() {}
+
+/// Put an alert off
+#[utoipa::path(
+    post, path = "/api/watchfire/v1/alerts/{id}/snooze", tag = "alerts",
+    description = "Taken for a time; if it still fires then, its ladder climbs again. Needs `respond`.", params(("id" = String, Path)), request_body = Snooze,
+    responses((status = 200, body = AlertOne), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(super) fn snooze() {}
+
+/// Maintenance windows
+#[utoipa::path(
+    get, path = "/api/watchfire/v1/maintenance", tag = "alerts", description = "Planned ones that are not over, and those of the configuration. Needs `read`.",
+    responses((status = 200, body = MaintenanceList), (status = 403, body = Problem)))]
+pub(super) fn maintenance() {}
+
+/// Plan a maintenance window
+#[utoipa::path(
+    post, path = "/api/watchfire/v1/maintenance", tag = "alerts", description = "Needs `respond`.", request_body = NewMaintenance,
+    responses((status = 201, body = MaintenanceOne), (status = 400, body = Problem), (status = 403, body = Problem)))]
+pub(super) fn create_maintenance() {}
+
+/// End a maintenance window
+#[utoipa::path(
+    delete, path = "/api/watchfire/v1/maintenance/{id}", tag = "alerts", description = "Needs `respond`.", params(("id" = String, Path)),
+    responses((status = 200, body = SilenceOne), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) fn end_maintenance() {}

@@ -56,8 +56,8 @@ pub(super) struct Problem {
     #[schema(example = "error")]
     status: String,
     #[serde(rename = "errorType")]
-    #[schema(example = "bad_data")]
-    error_type: String,
+    #[schema(nullable = false, example = "bad_data")]
+    error_type: Option<String>,
     error: String,
 }
 

@@ -108,6 +108,6 @@ pub(super) struct BoardOne {
 pub(super) fn list() {}
 
 /// One board
-#[utoipa::path(get, path = "/api/watchfire/v1/dashboards/{name}", tag = "system", description = "Needs `read`.", params(("name" = String, Path)), responses(
+#[utoipa::path(get, path = "/api/watchfire/v1/dashboards/{name}", tag = "system", description = "Needs `read`.", params(("name" = String, Path, example = "services")), responses(
     (status = 200, body = BoardOne), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(super) fn show() {}

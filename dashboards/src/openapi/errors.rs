@@ -238,12 +238,12 @@ pub(super) fn list() {}
 
 /// One issue
 #[utoipa::path(get, path = "/api/watchfire/v1/errors/{issue}", tag = "errors", description = "Needs `read`.",
-    params(("issue" = String, Path, description = "Its number or its id"), ("window" = Option<String>, Query, description = "From 1h to 90d")), responses(
+    params(("issue" = String, Path, description = "Its number or its id", example = "1"), ("window" = Option<String>, Query, description = "From 1h to 90d", example = "14d")), responses(
     (status = 200, body = IssueDetail), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) fn show() {}
 
 /// A command
 #[utoipa::path(post, path = "/api/watchfire/v1/errors/{issue}/{command}", tag = "errors", description = "resolve, unresolve, ignore, assign, merge or unmerge. Needs `respond`.",
-    params(("issue" = String, Path, description = "Its number or its id"), ("command" = String, Path, description = "What to do")), request_body = Option<IssueWish>, responses(
+    params(("issue" = String, Path, description = "Its number or its id", example = "1"), ("command" = String, Path, description = "What to do")), request_body = Option<IssueWish>, responses(
     (status = 200, body = IssueChanged), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) fn command() {}

@@ -271,36 +271,36 @@ pub(super) struct DeploymentQuery {
 pub(super) fn list() {}
 
 /// One incident
-#[utoipa::path(get, path = "/api/watchfire/v1/incidents/{incident}", tag = "incidents", description = "Needs `read`.", params(("incident" = String, Path, description = "Its number or its id")), responses(
+#[utoipa::path(get, path = "/api/watchfire/v1/incidents/{incident}", tag = "incidents", description = "Needs `read`.", params(("incident" = String, Path, description = "Its number or its id", example = "1")), responses(
     (status = 200, body = IncidentDetail), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) fn show() {}
 
 /// Its timeline
-#[utoipa::path(get, path = "/api/watchfire/v1/incidents/{incident}/timeline", tag = "incidents", description = "Needs `read`.", params(("incident" = String, Path, description = "Its number or its id")), responses(
+#[utoipa::path(get, path = "/api/watchfire/v1/incidents/{incident}/timeline", tag = "incidents", description = "Needs `read`.", params(("incident" = String, Path, description = "Its number or its id", example = "1")), responses(
     (status = 200, body = Timeline), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) fn timeline() {}
 
 /// Its postmortem
 #[utoipa::path(get, path = "/api/watchfire/v1/incidents/{incident}/postmortem", tag = "incidents",
-    description = "As JSON where `Accept` names it, else as Markdown. Needs `read`.", params(("incident" = String, Path, description = "Its number or its id")), responses(
+    description = "As JSON where `Accept` names it, else as Markdown. Needs `read`.", params(("incident" = String, Path, description = "Its number or its id", example = "1")), responses(
     (status = 200, content((PostmortemRead = "application/json"), (String = "text/markdown"))), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) fn postmortem() {}
 
 /// Write its postmortem
 #[utoipa::path(put, path = "/api/watchfire/v1/incidents/{incident}/postmortem", tag = "incidents",
-    description = "409 where somebody else wrote since `version`. Needs `respond`.", params(("incident" = String, Path, description = "Its number or its id")), request_body = PostmortemEdit, responses(
+    description = "409 where somebody else wrote since `version`. Needs `respond`.", params(("incident" = String, Path, description = "Its number or its id", example = "1")), request_body = PostmortemEdit, responses(
     (status = 200, body = PostmortemSaved), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) fn edit_postmortem() {}
 
 /// The invitation to its review
-#[utoipa::path(get, path = "/api/watchfire/v1/incidents/{incident}/review.ics", tag = "incidents", description = "Needs `read`.", params(("incident" = String, Path, description = "Its number or its id")), responses(
+#[utoipa::path(get, path = "/api/watchfire/v1/incidents/{incident}/review.ics", tag = "incidents", description = "Needs `read`.", params(("incident" = String, Path, description = "Its number or its id", example = "1")), responses(
     (status = 200, body = String, content_type = "text/calendar"), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) fn review() {}
 
 /// A command
 #[utoipa::path(post, path = "/api/watchfire/v1/incidents/{incident}/{command}", tag = "incidents",
     description = "acknowledge, unacknowledge, mitigate, resolve, close, cancel or note. Needs `respond`.",
-    params(("incident" = String, Path, description = "Its number or its id"), ("command" = String, Path, description = "What to do")), request_body = Option<Said>, responses(
+    params(("incident" = String, Path, description = "Its number or its id", example = "1"), ("command" = String, Path, description = "What to do")), request_body = Option<Said>, responses(
     (status = 200, body = IncidentChanged), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub(super) fn command() {}
 

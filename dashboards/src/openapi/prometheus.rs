@@ -231,7 +231,7 @@ pub(super) fn series() {}
 pub(super) fn labels() {}
 
 /// Values of a label
-#[utoipa::path(get, path = "/api/v1/label/{name}/values", tag = "telemetry", params(("name" = String, Path), CatalogQuery), description = "Needs `read`.", responses(
+#[utoipa::path(get, path = "/api/v1/label/{name}/values", tag = "telemetry", params(("name" = String, Path, example = "service_name"), CatalogQuery), description = "Needs `read`.", responses(
     (status = 200, body = NamesAnswer), (status = 400, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(super) fn label_values() {}
 

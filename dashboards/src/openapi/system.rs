@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::basics::{Actor, Problem};
+use super::basics::{Actor, Labels, Problem};
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct PartHealth {
@@ -78,6 +78,48 @@ pub(super) struct EventQuery {
     /// The number of the last event seen; only what is new where neither this nor `Last-Event-ID` is given.
     after: Option<u64>,
 }
+
+/// Something that is asked from outside, as it was last.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Check {
+    check: String,
+    #[schema(example = "healthy")]
+    health: String,
+    reason: String,
+    #[schema(required, format = DateTime)]
+    since: Option<String>,
+    #[schema(required, format = DateTime)]
+    checked_at: Option<String>,
+    /// How long the last one took.
+    seconds: f64,
+    labels: Labels,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct CheckList {
+    checks: Vec<Check>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Heartbeat {
+    #[schema(example = "success")]
+    status: String,
+    heartbeat: String,
+    #[schema(format = DateTime)]
+    at: String,
+}
+
+/// Checks from outside
+#[utoipa::path(get, path = "/api/watchfire/v1/checks", tag = "system", description = "Needs `read`.", responses(
+    (status = 200, body = CheckList), (status = 403, body = Problem)))]
+pub(super) fn checks() {}
+
+/// A job ran
+#[utoipa::path(post, path = "/api/watchfire/v1/heartbeats/{name}", tag = "system",
+    description = "Also as GET, for schedulers that can do nothing else. Needs `ingest`.",
+    params(("name" = String, Path, description = "The job"), ("status" = Option<String>, Query, description = "ok or failed")), responses(
+    (status = 200, body = Heartbeat), (status = 400, body = Problem), (status = 403, body = Problem), (status = 503, body = Problem)))]
+pub(super) fn heartbeat() {}
 
 /// How Watchfire is
 #[utoipa::path(get, path = "/api/watchfire/v1/status", tag = "system", description = "Needs `read`.", responses(

@@ -33,3 +33,33 @@ fn the_document_is_whole() {
         }
     }
 }
+
+/// Paths in a source file: `.route("/api/watchfire/v1/...", ...)`.
+fn routes(folder: &std::path::Path, found: &mut std::collections::BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            routes(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") && !path.ends_with("tests.rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or("");
+            found.extend(code.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn every_route_of_watchfires_own_api_is_in_the_document() {
+    let document: Value = serde_json::from_str(&super::document().unwrap()).unwrap();
+    let (root, mut found) = (std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), std::collections::BTreeSet::new());
+    for package in ["alerting", "collector", "dashboards", "incidents", "remediation"] {
+        routes(&root.join(package).join("src"), &mut found);
+    }
+    // Intake has documents of its own formats.
+    let ours: Vec<&String> =
+        found.iter().filter(|path| path.starts_with("/api/watchfire/v1/") && *path != "/api/watchfire/v1/logs").collect();
+    assert!(ours.len() > 25, "{ours:?}");
+    for path in ours {
+        assert!(document["paths"].get(path).is_some(), "{path} is not in the document: describe it in dashboards/src/openapi/");
+    }
+}

@@ -70,16 +70,18 @@ async fn the_story_and_every_screen_in_a_browser() {
     // By hand all four looks are walked; these two have both widths and both schemes.
     script(&console, "e2e.mjs", &demo, &chromium, &[("LOOKS", "wide-light,small-dark")]);
 
-    // With a key there is a door.
+    script(&console, "speed.mjs", &demo, &chromium, &[("REPORT", "1")]);
+
+    // With keys there is a door.
     let config = demo.folder.join("watchfire.yaml");
-    let made = Command::new(crate::WATCHFIRE)
-        .args(["keys", "create", "console", "--json", "--config"])
-        .arg(&config)
-        .arg("--data-dir")
-        .arg(&demo.folder)
-        .output()
-        .unwrap();
-    let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap_or_else(|_| panic!("{made:?}"));
+    let key = |name: &str, more: &[&str]| {
+        let mut command = Command::new(crate::WATCHFIRE);
+        command.args(["keys", "create", name, "--json", "--config"]).arg(&config).arg("--data-dir").arg(&demo.folder).args(more);
+        let made = command.output().unwrap();
+        let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap_or_else(|_| panic!("{made:?}"));
+        made["key"].as_str().unwrap().to_owned()
+    };
+    let (admin, reader) = (key("console", &[]), key("reader", &["--permission", "read"]));
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::new();
     wait_for("the server to ask for a key", async || {
@@ -87,13 +89,27 @@ async fn the_story_and_every_screen_in_a_browser() {
         (answer.status().as_u16() == 401).then_some(())
     })
     .await;
-    script(
-        &console,
-        "e2e.mjs",
-        &demo,
-        &chromium,
-        &[("WATCHFIRE_KEY", made["key"].as_str().unwrap()), ("LOOKS", "wide-dark"), ("ONLY", "home,hands")],
-    );
+    script(&console, "e2e.mjs", &demo, &chromium, &[("WATCHFIRE_KEY", &admin), ("LOOKS", "wide-dark"), ("ONLY", "home,hands")]);
+    contract(&demo, &reader);
+}
+
+/// Every reading operation of the document, asked by schemathesis as its reader may: no server error, no status, no content type and no shape that the
+/// document does not have, and nothing without a key. What is asked for is the demo's own data.
+fn contract(demo: &Demo, key: &str) {
+    let Some(python) = tests::python::environment("requirements-contract.txt", "test-contract") else {
+        return skip("Python 3 with venv and the packages of tests/python/requirements-contract.txt");
+    };
+    let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,ignored_auth";
+    let output = Command::new(python.with_file_name("st"))
+        .args(["run", &format!("{}/api/openapi.json", demo.url), "--header", &format!("X-Api-Key: {key}"), "--checks", checks])
+        .args(["--include-method", "GET", "--exclude-path", "/api/watchfire/v1/events", "--max-examples", "12"])
+        .args(["--generation-deterministic", "--no-shrink", "--no-color", "--continue-on-failure"])
+        .current_dir(&demo.folder)
+        .output()
+        .unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)).replace(key, "<key>");
+    assert!(output.status.success(), "{said}");
+    eprintln!("{}", said.lines().rev().take(12).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n"));
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 /* One alert: why (its expression on a plot with the rule's conditions), who was told, and what can be done about it. */
-import { Button } from '@mantine/core';
+import { Button, Menu } from '@mantine/core';
 import { useParams } from '@tanstack/react-router';
 import { useState } from 'react';
 import { get, send } from '../api/client';
@@ -20,6 +20,8 @@ export function AlertPage() {
   const rules = useAsk(['rules'], (signal) => get<{ data: { groups: RuleGroup[] } }>('/api/v1/rules?exclude_alerts=true', signal), { live: 4 });
   const deliveries = useAsk(['deliveries', 'all'], (signal) => get<{ deliveries: Delivery[] }>('/api/watchfire/v1/deliveries?limit=500', signal), { live: 2 });
   const acknowledge = useCommand(() => send('POST', `/api/watchfire/v1/alerts/${id}/acknowledge`), 'You have it: its ladder stops');
+  const snooze = useCommand((duration: string) => send('POST', `/api/watchfire/v1/alerts/${id}/snooze`, { duration }), 'Put off: if it still fires then, its ladder climbs again');
+  const giveBack = useCommand(() => send('POST', `/api/watchfire/v1/alerts/${id}/unacknowledge`), 'Given back: its ladder climbs again');
   if (found.data === undefined) return found.error ? <Trouble error={found.error} /> : <Answer of={found} height={400}>{() => null}</Answer>;
   const { alert } = found.data;
   const rule = rules.data?.data.groups.find((group) => group.name === alert.rule.group)?.rules.find((one) => one.name === alert.rule.name && one.type === 'alerting');
@@ -37,6 +39,13 @@ export function AlertPage() {
     <>
       <PageHead title={alert.summary ?? alert.rule.name}>
         {alert.state.state === 'firing' && !alert.acknowledged && <Button size="sm" loading={acknowledge.busy} onClick={() => acknowledge.go(undefined)}>Acknowledge</Button>}
+        {alert.state.state === 'firing' && alert.acknowledged && <Button size="sm" variant="default" loading={giveBack.busy} onClick={() => giveBack.go(undefined)}>Give it back</Button>}
+        {alert.state.state === 'firing' && (
+          <Menu position="bottom-end">
+            <Menu.Target><Button size="sm" variant="default" loading={snooze.busy}>Snooze…</Button></Menu.Target>
+            <Menu.Dropdown>{['15m', '30m', '1h', '4h'].map((one) => <Menu.Item key={one} onClick={() => snooze.go(one)}>for {one}</Menu.Item>)}</Menu.Dropdown>
+          </Menu>
+        )}
         <Button size="sm" variant="default" onClick={() => setSilencing(true)}>Silence…</Button>
       </PageHead>
       {silencing && <Silencer labels={alert.labels} close={() => setSilencing(false)} />}

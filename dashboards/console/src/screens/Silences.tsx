@@ -2,7 +2,7 @@
 import { Button, SegmentedControl } from '@mantine/core';
 import { useState } from 'react';
 import { get, send, withQuery } from '../api/client';
-import type { Silence } from '../api/types';
+import type { MaintenanceList, Silence } from '../api/types';
 import { useAddress, useAsk, useCommand, useSetAddress } from '../hooks';
 import { actorName, promString } from '../lib/format';
 import { Answer, Empty, PageHead, Panel, StatusTag, When } from '../parts/basics';
@@ -28,7 +28,7 @@ export function Silences() {
               {silences.map((one) => (
                 <li key={one.id} className="item">
                   <span className="item-main">
-                    <span className="item-title mono">{one.matchers.map((matcher) => `${matcher.name}${matcher.op}${promString(matcher.value)}`).join(', ')}</span>
+                    <span className="item-title mono">{one.maintenance ? `${one.maintenance}: ` : ''}{one.matchers.map((matcher) => `${matcher.name}${matcher.op}${promString(matcher.value)}`).join(', ')}</span>
                     <span className="item-sub"><span>{one.comment || 'no reason given'}</span><span>{actorName(one.created_by)}</span><span>from <When at={one.starts_at} /></span></span>
                   </span>
                   <span className="small">{one.state === 'expired' ? 'ended' : 'ends'} <When at={one.ends_at} /></span>
@@ -40,6 +40,27 @@ export function Silences() {
           )}
         </Answer>
       </Panel>
+      <Windows />
     </>
+  );
+}
+
+/** Maintenance windows of the configuration; planned ones are silences with a name and stand above. */
+function Windows() {
+  const found = useAsk(['silences', 'maintenance'], (signal) => get<MaintenanceList>('/api/watchfire/v1/maintenance', signal), { live: 4 });
+  if ((found.data?.recurring.length ?? 0) === 0) return null;
+  return (
+    <div style={{ marginTop: 14 }}>
+      <Panel flush title="Recurring maintenance">
+        <ul className="list">
+          {found.data?.recurring.map((one) => (
+            <li key={one.name} className="item">
+              <span className="item-main"><span className="item-title">{one.name}</span><span className="item-sub"><span className="mono">{one.matchers.join(', ')}</span><span>{one.time_intervals.join(', ')}</span></span></span>
+              {one.active_until ? <><span className="small">until <When at={one.active_until} /></span><StatusTag status="active" /></> : <StatusTag status="inactive" />}
+            </li>
+          ))}
+        </ul>
+      </Panel>
+    </div>
   );
 }

@@ -1,12 +1,12 @@
 /* Watchfire itself: parts, ingest by source and protocol, what was refused and why, the log and the engine, queues, scrape targets. */
 import { useRef } from 'react';
 import { get, prom, request } from '../api/client';
-import type { ScrapeTarget, Status } from '../api/types';
+import type { Check, ScrapeTarget, Status } from '../api/types';
 import { useAsk } from '../hooks';
 import { bytes, count, short } from '../lib/format';
 import { readExposition, sumOf, type Reading } from '../lib/exposition';
 import { formatSeconds } from '../lib/time';
-import { Answer, Empty, Facts, Go, PageHead, Panel, StatusTag, Tag, When } from '../parts/basics';
+import { Answer, Empty, Facts, Go, PageHead, Panel, StatusTag, Tag, Trouble, When, type Tone } from '../parts/basics';
 import { Freshness } from './Home';
 
 interface Shot {
@@ -17,6 +17,28 @@ interface Shot {
 }
 
 const keyOf = (one: Reading): string => `${one.name}${JSON.stringify(one.labels)}`;
+
+const HEALTH: Record<string, Tone> = { healthy: 'good', degraded: 'warning', down: 'critical' };
+
+/** What is asked from outside; nothing where nothing is configured. */
+function Checks() {
+  const found = useAsk(['checks'], (signal) => get<{ checks: Check[] }>('/api/watchfire/v1/checks', signal), { live: 2 });
+  if (found.error) return <Trouble error={found.error} />;
+  if ((found.data?.checks.length ?? 0) === 0) return null;
+  return (
+    <Panel title="Checks from outside" flush>
+      <ul className="list">
+        {found.data?.checks.map((one) => (
+          <li key={one.check} className="item">
+            <Tag tone={HEALTH[one.health] ?? 'quiet'}>{one.health}</Tag>
+            <span className="item-main"><span className="item-title">{one.check}</span><span className="item-sub">{one.reason && <span>{one.reason}</span>}<span>checked <When at={one.checked_at} />, took {formatSeconds(one.seconds)}</span></span></span>
+            {one.since && <span className="small">since <When at={one.since} /></span>}
+          </li>
+        ))}
+      </ul>
+    </Panel>
+  );
+}
 
 export function System() {
   const before = useRef<{ at: number; values: Map<string, number> } | null>(null);
@@ -79,6 +101,7 @@ export function System() {
             )}
           </Answer>
         </Panel>
+        <Checks />
         <Panel flush title="Scrape targets">
           <Answer of={targets} height={120}>
             {(data) => data.targets.length === 0 ? <Empty title="Nothing is scraped" snippet={'# watchfire.yaml\nscrape:\n  scrape_config_files: [prometheus.yml]'}>Prometheus&apos;s scrape_configs are taken as they are.</Empty> : (

@@ -1,5 +1,5 @@
 /* The pages by their names, for the navigation and the palette. */
-import { IconActivity, IconAlertTriangle, IconBell, IconBug, IconChartLine, IconDatabase, IconFlame, IconHome, IconLayoutDashboard, IconListSearch, IconRoute, IconServer, IconStairsUp, IconTool, IconTopologyStar3, IconVolumeOff, type Icon } from '@tabler/icons-react';
+import { IconActivity, IconAlertTriangle, IconApi, IconBell, IconBug, IconChartLine, IconDatabase, IconFlame, IconHome, IconLayoutDashboard, IconListSearch, IconRoute, IconServer, IconStairsUp, IconTool, IconTopologyStar3, IconVolumeOff, type Icon } from '@tabler/icons-react';
 
 export interface Page {
   to: string;
@@ -27,7 +27,7 @@ export const PAGES: { group: string; pages: Page[] }[] = [
     { to: '/errors', name: 'Errors', icon: IconBug, words: 'issues exceptions crashes sentry' },
     { to: '/sql', name: 'SQL', icon: IconDatabase, words: 'clickhouse select' },
   ] },
-  { group: 'Watchfire', pages: [{ to: '/system', name: 'System', icon: IconServer, words: 'status ingest wal engine queues scrape targets' }] },
+  { group: 'Watchfire', pages: [{ to: '/system', name: 'System', icon: IconServer, words: 'status ingest wal engine queues scrape targets' }, { to: '/api-reference', name: 'API', icon: IconApi, words: 'openapi http rest reference operations curl' }] },
 ];
 
 export const ActivityIcon = IconActivity;
