@@ -259,7 +259,9 @@ async fn story(world: &Watchfire, shop: &emit::SharedShop) {
     let red = "sum(rate(traces_span_metrics_calls_total{service_name=\"checkout\"}[15s])) > 1";
     wait_for("RED series of the shop", async || world.promql(red).await).await;
     shop.lock().unwrap().bad_release = true;
-    wait_for("an incident", async || {
+    // Whoever acknowledges sooner stops the ladder before its first step.
+    wait_for("the first step of the ladder", async || world.promql("watchfire_ladder_steps_total > 0").await).await;
+    wait_for("an incident that is acknowledged", async || {
         let acknowledged = world.post("/api/watchfire/v1/incidents/1/acknowledge", &json!({})).await;
         acknowledged.get("error").is_none().then_some(())
     })
