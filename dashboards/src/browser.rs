@@ -43,6 +43,12 @@ pub async fn serve(request: Request, next: Next) -> Response {
     response
 }
 
+/// [`serve`] for the routes of Prometheus's API that live in other packages (rules, alerts, targets); what else their routers have is
+/// passed on as it is.
+pub async fn serve_prometheus(request: Request, next: Next) -> Response {
+    if request.uri().path().starts_with("/api/v1/") { serve(request, next).await } else { next.run(request).await }
+}
+
 /// Whether `Accept-Encoding` names gzip, or anything, with another weight than 0.
 fn takes_gzip(headers: &HeaderMap) -> bool {
     let all = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());

@@ -20,6 +20,8 @@ use model::query::{Freshness, MetricCatalog, MetricQuery, SqlQuery};
 use model::state::StateStore;
 use model::time::Clock;
 
+pub use browser::serve_prometheus;
+
 /// What the routes read from.
 #[derive(Clone)]
 pub struct Sources {

@@ -212,9 +212,9 @@ async fn the_clocks_are_metrics_and_series() {
     assert_eq!(
         series,
         [
-            "watchfire_incident_time_to_detect_seconds{incident=\"1\", severity=\"high\"} 120",
-            "watchfire_incident_time_to_mitigate_seconds{incident=\"1\", severity=\"critical\"} 125",
-            "watchfire_incident_time_to_resolve_seconds{incident=\"1\", severity=\"critical\"} 125"
+            "watchfire_incident_time_to_detect_seconds{incident=\"1\", service=\"checkout\", severity=\"high\"} 120",
+            "watchfire_incident_time_to_mitigate_seconds{incident=\"1\", service=\"checkout\", severity=\"critical\"} 125",
+            "watchfire_incident_time_to_resolve_seconds{incident=\"1\", service=\"checkout\", severity=\"critical\"} 125"
         ]
     );
 }

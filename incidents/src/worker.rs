@@ -158,8 +158,11 @@ impl IncidentWorker {
     async fn clock(&self, task: &Task<'_>, incident: &Incident, clock: Clock) -> Result<(), StateError> {
         if let (Some(at), Some(seconds)) = (clock.stopped(incident), clock.seconds(incident)) {
             let number = incident.number.to_string();
-            let labels: Labels =
-                [(METRIC_NAME, clock.metric()), ("incident", &number), ("severity", incident.severity.as_str())].into_iter().collect();
+            let service = incident.service().map(|service| ("service", service));
+            let labels: Labels = [(METRIC_NAME, clock.metric()), ("incident", &number), ("severity", incident.severity.as_str())]
+                .into_iter()
+                .chain(service)
+                .collect();
             let sample = SeriesSample { at: Timestamp::from_millis(at.millis()), value: seconds };
             if let Err(refusal) = self.series.write(task.tenant(), vec![(labels, sample)]).await {
                 let text = format!("{} of incident {number} was not stored: {refusal}", clock.metric());

@@ -116,6 +116,11 @@ impl Incident {
     pub fn channel_name(&self) -> String {
         format!("incident-{}", self.number)
     }
+
+    /// The service that it is about, where its alerts share one: the label `service_name`, else `service`.
+    pub fn service(&self) -> Option<&str> {
+        ["service_name", "service"].into_iter().find_map(|name| self.group.get(name))
+    }
 }
 
 impl Entity for Incident {

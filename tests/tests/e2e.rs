@@ -16,6 +16,8 @@ mod bad_formats;
 mod bad_input;
 #[path = "e2e/bad_requests.rs"]
 mod bad_requests;
+#[path = "e2e/boards.rs"]
+mod boards;
 #[path = "e2e/checks.rs"]
 mod checks;
 #[path = "e2e/clickhouse_url.rs"]

@@ -1,4 +1,4 @@
-//! Boards.
+//! Shapes of boards, as the API describes them.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

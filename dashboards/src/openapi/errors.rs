@@ -1,4 +1,4 @@
-//! Error issues.
+//! Shapes of error issues, as the API describes them.
 
 use std::collections::BTreeMap;
 

@@ -49,3 +49,27 @@ test('the YAML names what is not usual', () => {
   expect(yaml).toContain('title: Node\ntime: 6h\nrefresh: 30s\nvariables:\n  - name: job\n    query: label_values(up, job)\n'.replace('label_values(up, job)', JSON.stringify('label_values(up, job)')));
   expect(yaml).toContain('  - title: CPU\n    kind: bars\n    height: 240\n    unit: ratio\n    thresholds: {"critical":"> 0.9","warning":"> 0.5"}\n');
 });
+
+// The boards that come for Grafana, as Vite reads files: nothing of them may be lost here.
+const shipped = import.meta.glob<string>('../../../../deploy/grafana/dashboards/*.json', { query: '?raw', import: 'default', eager: true });
+
+test.each(Object.entries(shipped))('%s is taken over whole', (_, file) => {
+  const json = JSON.parse(file) as { panels: { type: string; targets: unknown[] }[]; templating: { list: { type: string; name: string }[] } };
+  const { board, left } = fromGrafana(json);
+  expect(left).toEqual([]);
+  const kinds: Record<string, string[]> = { timeseries: ['lines', 'bars'], stat: ['stat'], bargauge: ['stat'], table: ['table'] };
+  expect(board.panels.length).toBe(json.panels.length);
+  board.panels.forEach((panel, at) => {
+    expect(kinds[json.panels[at]?.type ?? '']).toContain(panel.kind);
+    expect(panel.queries.length).toBe(json.panels[at]?.targets.length);
+  });
+  expect(board.variables.map((one) => one.name)).toEqual(json.templating.list.filter((one) => one.type !== 'datasource').map((one) => one.name));
+});
+
+test('the boards that come for Grafana are found', () => expect(Object.keys(shipped).length).toBe(5));
+
+test('where less is worse, thresholds are crossed downwards', () => {
+  const steps = [{ color: 'red', value: null }, { color: 'orange', value: 0 }, { color: 'green', value: 0.25 }];
+  const panel = { type: 'stat', title: 'left', targets: [{ expr: 'x' }], fieldConfig: { defaults: { thresholds: { steps } } } };
+  expect(fromGrafana({ panels: [panel] }).board.panels[0]?.thresholds).toEqual({ critical: '< 0', warning: '< 0.25' });
+});

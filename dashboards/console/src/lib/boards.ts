@@ -67,7 +67,10 @@ function panelOf(panel: Json, left: string[]): BoardPanel[] {
     left.push(`panel “${title}”: it has no PromQL`);
     return [];
   }
-  const steps = list(object(defaults.thresholds).steps).map((step) => step.value).filter((value): value is number => typeof value === 'number').sort((a, b) => b - a);
+  const colours = list(object(defaults.thresholds).steps);
+  // Where the lowest range is the red one, less is worse.
+  const less = /red/.test(text(colours[0]?.color)) && !/red/.test(text(colours.at(-1)?.color));
+  const steps = colours.map((step) => step.value).filter((value): value is number => typeof value === 'number').sort((a, b) => (less ? a - b : b - a));
   const words = ['critical', 'warning'] as const;
   return [{
     title,
@@ -76,7 +79,7 @@ function panelOf(panel: Json, left: string[]): BoardPanel[] {
     height: Math.min(2_000, Math.max(90, Math.round((Number(place.h) || 8) * 30))),
     unit: UNITS[text(defaults.unit)] ?? UNITS[text(axis?.format)] ?? UNITS[text(panel.format)] ?? 'none',
     queries,
-    thresholds: kind === 'lines' && text(object(object(defaults.custom).thresholdsStyle).mode) === 'off' ? {} : Object.fromEntries(steps.slice(0, 2).map((value, at) => [words[at] ?? 'info', `> ${value}`])),
+    thresholds: kind === 'lines' && text(object(object(defaults.custom).thresholdsStyle).mode) === 'off' ? {} : Object.fromEntries(steps.slice(0, 2).map((value, at) => [words[at] ?? 'info', `${less ? '<' : '>'} ${value}`])),
     text: kind === 'text' ? text(object(panel.options).content) || text(panel.content) : '',
   }];
 }
