@@ -84,13 +84,8 @@ async fn a_day_without_clickhouse_is_kept_refused_and_caught_up_with() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_secs(START_SECS)));
     let (reach, reachable) = watch::channel(false);
-    let far = Arc::new(Far {
-        reachable,
-        calls: AtomicU64::new(0),
-        tokens: Mutex::default(),
-        stored: Mutex::default(),
-        order: Mutex::default(),
-    });
+    let far =
+        Arc::new(Far { reachable, calls: AtomicU64::new(0), tokens: Mutex::default(), stored: Mutex::default(), order: Mutex::default() });
     let wal = open(dir.path(), clock.clone());
     wal.start_writer(far.clone());
     let (mut acknowledged, mut refused) = (Vec::new(), Vec::new());
