@@ -7,7 +7,7 @@ use std::time::Instant;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let (mut seeds, mut days, mut seed) = (4u64, 10u64, 1u64);
+    let (mut seeds, mut days, mut seed) = (3u64, 8u64, 1u64);
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{argument} needs a number"));
         match argument.as_str() {

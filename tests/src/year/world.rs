@@ -190,8 +190,8 @@ impl World {
             59..68 => self.provider(),
             68..74 => self.restart().await?,
             74..80 => self.die().await?,
-            80..86 => self.race().await?,
-            86..88 => self.jump()?,
+            80..90 => self.race().await?,
+            90..92 => self.jump()?,
             _ => {}
         }
         let pause = match self.rng.random_range(0..10) {
@@ -350,7 +350,7 @@ impl World {
 
     /// The node that leads stands still before a commit, longer than its lease; the other one takes over and works; then the first goes on.
     async fn race(&mut self) -> Done {
-        let after = self.rng.random_range(0..8);
+        let after = self.rng.random_range(0..4);
         let first = self.rng.random_range(0..2);
         let (one, other) = (self.nodes[first].clone(), self.nodes[1 - first].clone());
         [&one, &other].iter().for_each(|node| node.disarm());
