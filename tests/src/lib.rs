@@ -15,3 +15,4 @@ pub mod rules;
 pub mod send;
 pub mod usage;
 pub mod wait;
+pub mod year;

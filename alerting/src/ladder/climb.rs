@@ -395,9 +395,16 @@ impl<'a> Climb<'a> {
     /// Climbs again: from the first step after somebody gave it back, where it stood after a silence.
     pub(super) async fn again(&mut self, run: Versioned<LadderRun>, from_start: bool) -> Result<(), StateError> {
         let Versioned { entity: mut run, version } = run;
-        let Some(scene) = self.scene(&run.subject).await?.filter(|scene| scene.open && !scene.acknowledged && !scene.muted) else {
+        let Some(scene) = self.scene(&run.subject).await?.filter(|scene| scene.open && !scene.acknowledged) else { return Ok(()) };
+        if scene.muted {
+            // Given back under a silence: from now on that is what it waits for, and its end lets it climb.
+            if from_start {
+                (run.round, run.step) = (0, 0);
+                run.stop(LadderStatus::Stopped { reason: StopReason::Muted });
+                self.commit.put(&run, Expect::Version(version))?;
+            }
             return Ok(());
-        };
+        }
         run.resume(self.now);
         if from_start {
             run.begin(self.now);

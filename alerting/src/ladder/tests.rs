@@ -211,6 +211,37 @@ async fn an_alert_acknowledged_without_incident_stops_its_ladder() {
 }
 
 #[tokio::test]
+async fn what_was_given_back_under_a_silence_is_paged_at_its_end() {
+    let world = world();
+    world.set("errors", &[(SHOP, 0.2)]);
+    world.tick().await;
+    world.act(EventKind::IncidentAcknowledged).await;
+    let silence = crate::silence::Silence {
+        id: model::ids::SilenceId::derived(world.now(), "silence"),
+        tenant: world.alerts().await[0].alert.tenant.clone(),
+        matchers: vec![model::labels::Matcher::new("service", model::labels::MatchOp::Equal, "shop").unwrap()],
+        starts_at: world.now(),
+        ends_at: world.now().plus(std::time::Duration::from_secs(45)),
+        created_by: Actor::User { id: "ada".to_owned() },
+        comment: String::new(),
+        over: false,
+        maintenance: None,
+        author: None,
+        updated_at: None,
+    };
+    let mut commit = Commit::at(world.now());
+    commit.put(&silence, Expect::New).unwrap();
+    world.state.commit(commit).await.unwrap();
+    world.pass(15).await;
+    assert_eq!(world.count("alert_muted"), 1);
+    world.act(EventKind::IncidentUnacknowledged).await;
+    world.pass(15).await;
+    assert_eq!(world.outbox(), ["0s pagerduty trigger", "0s pagerduty acknowledge"], "the silence holds");
+    world.pass(30).await;
+    assert_eq!(world.outbox()[2..], ["45s pagerduty trigger"], "from the first step");
+}
+
+#[tokio::test]
 async fn alerts_without_escalation_go_to_the_default_receivers_once() {
     let rules = "groups:\n- name: g\n  rules:\n  - alert: Plain\n    expr: plain\n";
     let world = World::new(&format!("{CONFIG}default_receivers: [mail, slack]\n"), rules);

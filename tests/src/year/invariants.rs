@@ -1,0 +1,268 @@
+//! What must hold, whatever happens. The [`Ledger`] reads the journal once, in order, and refuses what must not stand there; the functions
+//! hold what it has learned against records, work rows and what arrived at providers. Pure: each returns one sentence about what is wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use alerting::ladder::{LadderRun, LadderStatus, LadderSubject};
+use alerting::machine::Instance;
+use model::event::{Event, EventKind, Recorded};
+use model::ids::{AlertId, IncidentId, LadderRunId, NotificationId};
+use model::message::PageAction;
+use model::severity::Severity;
+use model::time::Timestamp;
+
+use super::node::Taken;
+use super::outside::Arrival;
+
+/// How long an alert may be without anybody who is told.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// Where an alert stands by the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Pending,
+    Firing,
+    Resolved,
+    Cancelled,
+}
+
+impl Phase {
+    fn word(self) -> &'static str {
+        match self {
+            Phase::Pending => "pending",
+            Phase::Firing => "firing",
+            Phase::Resolved => "resolved",
+            Phase::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// An alert as the journal tells it.
+#[derive(Clone, Debug)]
+pub(super) struct Story {
+    pub phase: Phase,
+    pub severity: Option<Severity>,
+    pub escalation: bool,
+    pub muted: bool,
+    pub taken: bool,
+    pub incident: Option<IncidentId>,
+    /// Since when somebody should be told.
+    pub exposed: Timestamp,
+}
+
+/// A run of a ladder as the journal tells it.
+#[derive(Clone, Debug, Default)]
+struct Climb {
+    climbs: bool,
+    last: Option<(u32, u32)>,
+}
+
+/// What the journal has told so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ledger {
+    /// The number of the last event.
+    pub seq: u64,
+    pub alerts: BTreeMap<AlertId, Story>,
+    /// Incidents that somebody has.
+    taken: BTreeSet<IncidentId>,
+    climbs: BTreeMap<LadderRunId, Climb>,
+    /// How many ladder steps were taken.
+    pub steps: u64,
+}
+
+impl Ledger {
+    /// Every event stands in the journal once and in order; every alert goes through its states in their order; no step is taken twice or by
+    /// a ladder that stands still; and no step is taken about what somebody has.
+    pub(super) fn read(&mut self, recorded: &Recorded) -> Result<(), String> {
+        if recorded.seq != self.seq + 1 {
+            return Err(format!("journal: number {} follows {}", recorded.seq, self.seq));
+        }
+        self.seq = recorded.seq;
+        transitions_are_in_order(self, &recorded.event)?;
+        steps_are_taken_once(self, &recorded.event)?;
+        nothing_climbs_after_ack(self, &recorded.event)
+    }
+
+    fn members(&mut self, incident: Option<IncidentId>) -> impl Iterator<Item = &mut Story> {
+        self.alerts.values_mut().filter(move |story| incident.is_some() && story.incident == incident)
+    }
+}
+
+/// Every transition of every alert is in the journal exactly once and in order.
+pub(super) fn transitions_are_in_order(ledger: &mut Ledger, event: &Event) -> Result<(), String> {
+    match &event.kind {
+        EventKind::IncidentAcknowledged => {
+            ledger.taken.extend(event.subject.incident);
+            ledger.members(event.subject.incident).for_each(|story| story.taken = true);
+            return Ok(());
+        }
+        EventKind::IncidentUnacknowledged => {
+            ledger.taken.retain(|incident| Some(*incident) != event.subject.incident);
+            for story in ledger.members(event.subject.incident) {
+                (story.taken, story.exposed) = (false, event.at);
+            }
+            return Ok(());
+        }
+        _ => {}
+    }
+    let Some(id) = event.subject.alert else { return Ok(()) };
+    let before = ledger.alerts.get(&id).map(|story| story.phase);
+    let wrong = |what: &str| Err(format!("journal: alert {id} is {what} while it is {}", before.map_or("unknown", Phase::word)));
+    let fresh = |phase| Story { phase, severity: None, escalation: false, muted: false, taken: false, incident: None, exposed: event.at };
+    match &event.kind {
+        EventKind::AlertPending { .. } if before.is_some() => return wrong("pending again"),
+        EventKind::AlertPending { .. } => drop(ledger.alerts.insert(id, fresh(Phase::Pending))),
+        EventKind::AlertFired { severity, escalation, .. } => {
+            if !matches!(before, None | Some(Phase::Pending)) {
+                return wrong("fired");
+            }
+            let story = Story { severity: Some(*severity), escalation: escalation.is_some(), ..fresh(Phase::Firing) };
+            ledger.alerts.insert(id, story);
+        }
+        EventKind::IncidentOpened { .. } | EventKind::IncidentAlertAttached { .. } => {
+            let taken = event.subject.incident.is_some_and(|incident| ledger.taken.contains(&incident));
+            if let Some(story) = ledger.alerts.get_mut(&id) {
+                story.incident = event.subject.incident;
+                story.taken |= taken;
+            }
+        }
+        kind => {
+            let Some(story) = ledger.alerts.get_mut(&id) else { return Ok(()) };
+            match kind {
+                EventKind::AlertCancelled if story.phase == Phase::Pending => story.phase = Phase::Cancelled,
+                EventKind::AlertCancelled => return wrong("cancelled"),
+                EventKind::AlertResolved { .. } if story.phase == Phase::Firing => story.phase = Phase::Resolved,
+                EventKind::AlertResolved { .. } => return wrong("resolved"),
+                EventKind::AlertSeverityChanged { from, to, escalation, .. } => {
+                    if story.phase != Phase::Firing || story.severity != Some(*from) {
+                        return wrong("of another severity");
+                    }
+                    (story.severity, story.escalation) = (Some(*to), escalation.is_some());
+                    story.exposed = event.at;
+                }
+                EventKind::AlertMuted { .. } if story.phase == Phase::Firing && !story.muted => story.muted = true,
+                EventKind::AlertMuted { .. } => return wrong("muted"),
+                EventKind::AlertUnmuted if story.phase == Phase::Firing && story.muted => {
+                    (story.muted, story.exposed) = (false, event.at);
+                }
+                EventKind::AlertUnmuted => return wrong("unmuted"),
+                EventKind::AlertAcknowledged if story.phase == Phase::Firing => story.taken = true,
+                EventKind::AlertAcknowledged => return wrong("acknowledged"),
+                EventKind::AlertUnacknowledged { .. } => (story.taken, story.exposed) = (false, event.at),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Within one climb, no step of any repetition is taken twice, and a ladder that stopped takes none.
+pub(super) fn steps_are_taken_once(ledger: &mut Ledger, event: &Event) -> Result<(), String> {
+    match &event.kind {
+        EventKind::LadderStarted { run, .. } => drop(ledger.climbs.insert(*run, Climb { climbs: true, last: None })),
+        EventKind::LadderStopped { run, .. } | EventKind::LadderExhausted { run, .. } => {
+            ledger.climbs.entry(*run).or_default().climbs = false;
+        }
+        EventKind::LadderStepTaken { run, step, round, .. } => {
+            let climb = ledger.climbs.entry(*run).or_default();
+            if !climb.climbs {
+                return Err(format!("ladder: run {run} takes step {step} of round {round} while it stands still"));
+            }
+            if climb.last.is_some_and(|last| last >= (*round, *step)) {
+                return Err(format!("ladder: run {run} takes step {step} of round {round} after {:?}", climb.last));
+            }
+            climb.last = Some((*round, *step));
+            ledger.steps += 1;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// No ladder takes a step about an alert or an incident that somebody has.
+pub(super) fn nothing_climbs_after_ack(ledger: &mut Ledger, event: &Event) -> Result<(), String> {
+    let EventKind::LadderStepTaken { ladder, step, .. } = &event.kind else { return Ok(()) };
+    let alert = event.subject.alert.filter(|id| ledger.alerts.get(id).is_some_and(|story| story.taken));
+    let incident = event.subject.incident.filter(|id| ledger.taken.contains(id));
+    match (alert, incident) {
+        (None, None) => Ok(()),
+        (Some(id), _) => Err(format!("ack: ladder {ladder} takes step {step} about {id}, which somebody has")),
+        (None, Some(id)) => Err(format!("ack: ladder {ladder} takes step {step} about {id}, which somebody has")),
+    }
+}
+
+/// Replaying the journal gives every open alert as its record has it.
+pub(super) fn replay_gives_the_records(ledger: &Ledger, open: &[Instance]) -> Result<(), String> {
+    let told = |story: &Story| (story.phase.word(), story.muted, story.taken);
+    for instance in open {
+        let alert = &instance.alert;
+        let Some(story) = ledger.alerts.get(&alert.id) else { return Err(format!("replay: no event tells of alert {}", alert.id)) };
+        let has = (alert.state.name(), alert.muted, alert.acknowledged.is_some());
+        if told(story) != has || story.severity.is_some_and(|severity| severity != alert.severity) {
+            let severity = (story.severity, alert.severity);
+            return Err(format!("replay: alert {} is {has:?} in its record, {:?} by the journal; {severity:?}", alert.id, told(story)));
+        }
+    }
+    let recorded: BTreeSet<AlertId> = open.iter().map(|instance| instance.alert.id).collect();
+    let lost = ledger.alerts.iter().find(|(id, story)| matches!(story.phase, Phase::Pending | Phase::Firing) && !recorded.contains(id));
+    lost.map_or(Ok(()), |(id, story)| Err(format!("replay: alert {id} is {} by the journal, but has no open record", story.phase.word())))
+}
+
+/// An alert of a page-level severity whose rule names a ladder, that is neither muted nor taken, has a ladder that climbs (its next step is a
+/// pending row) or was climbed to its end, its own or its incident's, at the latest [`PATIENCE`] after it became so.
+pub(super) fn pages_climb(ledger: &Ledger, runs: &[LadderRun], rows: &BTreeSet<String>, now: Timestamp) -> Result<(), String> {
+    for (id, story) in ledger.alerts.iter().filter(|(_, story)| story.phase == Phase::Firing && !story.muted && !story.taken) {
+        let pages = story.escalation && story.severity.is_some_and(Severity::opens_incident);
+        if !pages || now.since(story.exposed) < PATIENCE {
+            continue;
+        }
+        let about = |run: &&LadderRun| match run.subject {
+            LadderSubject::Alert { id: about } => about == *id,
+            LadderSubject::Incident { id: about } => story.incident == Some(about),
+        };
+        let next = |run: &LadderRun| rows.contains(&format!("{}/{}/{}/{}", run.id, run.generation, run.round, run.step));
+        let lives = |run: &LadderRun| run.status == LadderStatus::Exhausted || (run.status == LadderStatus::Running && next(run));
+        if !runs.iter().filter(about).any(lives) {
+            let has: Vec<_> = runs.iter().filter(about).map(|run| (&run.ladder.name, run.status)).collect();
+            return Err(format!("page: alert {id} is open, unmuted and untaken since {}, and no ladder climbs: {has:?}", story.exposed));
+        }
+    }
+    Ok(())
+}
+
+/// A provider that knows idempotency keys or can be asked gets each notification once; another one gets a second copy only marked as such.
+/// `seen` is what arrived before, `asked` says which receivers know.
+pub(super) fn each_arrives_once(
+    seen: &mut BTreeSet<NotificationId>,
+    arrivals: &[Arrival],
+    asked: impl Fn(&str) -> bool,
+) -> Result<(), String> {
+    for arrival in arrivals {
+        if !seen.insert(arrival.id) && (asked(&arrival.receiver) || !arrival.resend) {
+            return Err(format!("delivery: {} reached {} a second time, unmarked", arrival.id, arrival.receiver));
+        }
+    }
+    Ok(())
+}
+
+/// Once all is quiet, whoever heard of the beginning of a thing heard of its end last.
+pub(super) fn the_last_word_is_the_end(arrivals: &[Arrival]) -> Result<(), String> {
+    let last: BTreeMap<(&str, &str), &Arrival> =
+        arrivals.iter().map(|arrival| ((arrival.receiver.as_str(), arrival.thing.as_str()), arrival)).collect();
+    let open = last.values().find(|arrival| arrival.action != PageAction::Resolve);
+    open.map_or(Ok(()), |arrival| {
+        Err(format!("last word: {} was last told to {:?} {}, though nothing fires", arrival.receiver, arrival.action, arrival.thing))
+    })
+}
+
+/// What the loops of a node commit carries the newest token: a node whose lease went to another one changes nothing.
+pub(super) fn fenced_nodes_commit_nothing(taken: &[Taken]) -> Result<(), String> {
+    match taken.iter().find(|one| one.token != Some(one.highest)) {
+        Some(Taken { node, token, highest }) => Err(format!("fence: node {node} committed with token {token:?} while {highest} was out")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

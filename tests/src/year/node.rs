@@ -1,0 +1,258 @@
+//! A node: the real evaluator, followers and workers over the state that both nodes share. Its store can be told to let the process die
+//! around a commit, or to hold it before one until the other node has taken over.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use alerting::delivery::DeliveryWorker;
+use alerting::evaluate::Evaluator;
+use async_trait::async_trait;
+use model::drive::{Follower, Worker, advance, work_once};
+use model::event::Recorded;
+use model::state::{Backlog, Commit, Fence, Journal, JournalQuery, Leases, Record, RecordQuery, Records, StateError, StateStore, WorkRows};
+use model::tenant::TenantId;
+use model::time::Timestamp;
+use model::work::{Claim, Queue, Work, WorkQuery};
+use store::state::MemoryState;
+use tokio::sync::Notify;
+
+/// How long a node leads without renewing it.
+pub(super) const LEASE: Duration = Duration::from_secs(10);
+/// More rounds at one moment than this are a defect, not patience.
+const MOST_ROUNDS: usize = 10_000;
+
+/// A commit of a node's loops that the store took.
+#[derive(Clone, Debug)]
+pub(super) struct Taken {
+    /// Which node.
+    pub node: &'static str,
+    /// The token that it carried.
+    pub token: Option<u64>,
+    /// The highest token that had been given to anybody by then.
+    pub highest: u64,
+}
+
+/// What both nodes tell the checks.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    highest: AtomicU64,
+    taken: Mutex<Vec<Taken>>,
+}
+
+impl Watched {
+    /// What was committed since the last call.
+    pub(super) fn take(&self) -> Vec<Taken> {
+        std::mem::take(&mut *self.taken.lock().unwrap())
+    }
+}
+
+/// What is to happen at a commit.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fault {
+    /// The process dies before it is written.
+    DieBefore,
+    /// The process dies after it is written, without hearing so.
+    DieAfter,
+    /// The process stands still before it, until it is told to go on.
+    Hold,
+}
+
+/// The store as one process sees it.
+pub(super) struct NodeState {
+    inner: Arc<MemoryState>,
+    name: &'static str,
+    watched: Arc<Watched>,
+    working: AtomicBool,
+    dead: AtomicBool,
+    held: AtomicBool,
+    go_on: Notify,
+    fault: Mutex<Option<(u32, Fault)>>,
+}
+
+impl NodeState {
+    pub(super) fn new(inner: Arc<MemoryState>, name: &'static str, watched: Arc<Watched>) -> Self {
+        let (working, dead, held) = Default::default();
+        NodeState { inner, name, watched, working, dead, held, go_on: Notify::new(), fault: Mutex::default() }
+    }
+    fn alive(&self) -> Result<(), StateError> {
+        if self.dead.load(Ordering::SeqCst) { Err(gone()) } else { Ok(()) }
+    }
+    /// What is due at this commit.
+    fn next_fault(&self) -> Option<Fault> {
+        let mut slot = self.fault.lock().unwrap();
+        let (left, fault) = slot.take()?;
+        if left == 0 {
+            return Some(fault);
+        }
+        *slot = Some((left - 1, fault));
+        None
+    }
+}
+
+fn gone() -> StateError {
+    StateError::Backend { doing: "anything: the process is gone", source: "killed".into() }
+}
+
+#[async_trait]
+impl Records for NodeState {
+    async fn commit(&self, commit: Commit) -> Result<Vec<u64>, StateError> {
+        self.alive()?;
+        let working = self.working.load(Ordering::SeqCst);
+        let fault = if working { self.next_fault() } else { None };
+        match fault {
+            Some(Fault::DieBefore) => {
+                self.dead.store(true, Ordering::SeqCst);
+                return Err(gone());
+            }
+            Some(Fault::Hold) => {
+                self.held.store(true, Ordering::SeqCst);
+                self.go_on.notified().await;
+            }
+            Some(Fault::DieAfter) | None => {}
+        }
+        let token = commit.fence.as_ref().map(|fence| fence.token);
+        let result = self.inner.commit(commit).await;
+        if working && result.is_ok() {
+            let highest = self.watched.highest.load(Ordering::SeqCst);
+            self.watched.taken.lock().unwrap().push(Taken { node: self.name, token, highest });
+        }
+        if matches!(fault, Some(Fault::DieAfter)) {
+            self.dead.store(true, Ordering::SeqCst);
+            return Err(gone());
+        }
+        result
+    }
+    async fn get(&self, tenant: &TenantId, kind: &'static str, id: &str) -> Result<Option<Record>, StateError> {
+        self.alive()?;
+        self.inner.get(tenant, kind, id).await
+    }
+    async fn find(&self, query: &RecordQuery) -> Result<Vec<Record>, StateError> {
+        self.alive()?;
+        self.inner.find(query).await
+    }
+}
+
+#[async_trait]
+impl Journal for NodeState {
+    async fn events(&self, query: &JournalQuery) -> Result<Vec<Recorded>, StateError> {
+        self.alive()?;
+        self.inner.events(query).await
+    }
+    async fn head(&self) -> Result<u64, StateError> {
+        self.inner.head().await
+    }
+}
+
+#[async_trait]
+impl WorkRows for NodeState {
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Work>, StateError> {
+        self.alive()?;
+        self.inner.claim(claim).await
+    }
+    async fn list(&self, query: &WorkQuery) -> Result<Vec<Work>, StateError> {
+        self.inner.list(query).await
+    }
+    async fn backlog(&self, now: Timestamp) -> Result<Vec<Backlog>, StateError> {
+        self.inner.backlog(now).await
+    }
+    async fn next_due_in(&self, queue: Queue, now: Timestamp) -> Result<Option<Timestamp>, StateError> {
+        self.inner.next_due_in(queue, now).await
+    }
+    async fn prune_work(&self, before: Timestamp) -> Result<u64, StateError> {
+        self.inner.prune_work(before).await
+    }
+}
+
+#[async_trait]
+impl Leases for NodeState {
+    async fn acquire(&self, lease: &str, holder: &str, now: Timestamp, ttl: Duration) -> Result<Option<Fence>, StateError> {
+        self.alive()?;
+        let fence = self.inner.acquire(lease, holder, now, ttl).await?;
+        if let Some(fence) = &fence {
+            self.watched.highest.fetch_max(fence.token, Ordering::SeqCst);
+        }
+        Ok(fence)
+    }
+    async fn release(&self, fence: &Fence, holder: &str) -> Result<(), StateError> {
+        self.inner.release(fence, holder).await
+    }
+    async fn take_back(&self, node: &str) -> Result<u64, StateError> {
+        self.inner.take_back(node).await
+    }
+    async fn now(&self) -> Result<Timestamp, StateError> {
+        self.inner.now().await
+    }
+}
+
+/// A process of a node.
+pub(super) struct Node {
+    pub name: &'static str,
+    /// `<node>/<number of the process>`.
+    pub holder: String,
+    pub state: Arc<NodeState>,
+    pub evaluator: Arc<Evaluator>,
+    pub followers: Vec<Arc<dyn Follower>>,
+    pub workers: Vec<Arc<dyn Worker>>,
+    pub delivery: Arc<DeliveryWorker>,
+    pub router: axum::Router,
+}
+
+impl Node {
+    /// Arms a fault for the commit that comes after this many.
+    pub(super) fn arm(&self, after: u32, fault: Fault) {
+        *self.state.fault.lock().unwrap() = Some((after, fault));
+    }
+    pub(super) fn disarm(&self) {
+        *self.state.fault.lock().unwrap() = None;
+    }
+    pub(super) fn is_dead(&self) -> bool {
+        self.state.dead.load(Ordering::SeqCst)
+    }
+    pub(super) fn is_held(&self) -> bool {
+        self.state.held.load(Ordering::SeqCst)
+    }
+    pub(super) fn go_on(&self) {
+        self.state.held.store(false, Ordering::SeqCst);
+        self.state.go_on.notify_one();
+    }
+    /// Ends the process: nothing that it began can reach the store any more.
+    pub(super) fn kill(&self) {
+        self.state.dead.store(true, Ordering::SeqCst);
+        self.state.go_on.notify_one();
+    }
+
+    /// What the loops of a node do at one moment: leads if it can, evaluates where it is time, then lets everything happen that is due.
+    /// `false`: another node leads.
+    pub(super) async fn work(&self, evaluate: bool) -> Result<bool, StateError> {
+        let now = self.state.now().await?;
+        let Some(fence) = self.state.acquire("leader", &self.holder, now, LEASE).await? else { return Ok(false) };
+        self.state.working.store(true, Ordering::SeqCst);
+        let done = self.lead(evaluate, &fence, now).await;
+        self.state.working.store(false, Ordering::SeqCst);
+        done.map(|()| true)
+    }
+
+    async fn lead(&self, evaluate: bool, fence: &Fence, now: Timestamp) -> Result<(), StateError> {
+        let fence = Some(fence);
+        if evaluate {
+            self.evaluator.evaluate_all(now, fence).await?;
+        }
+        let state: Arc<dyn StateStore> = self.state.clone();
+        for _ in 0..MOST_ROUNDS {
+            let mut moved = 0;
+            for follower in &self.followers {
+                moved += advance(&**follower, &*state, fence, now, 256).await?;
+            }
+            for worker in &self.workers {
+                moved += work_once(&**worker, &*state, fence, now).await?;
+            }
+            moved += self.delivery.deliver_due(&state, fence, now).await?;
+            self.state.alive()?;
+            if moved == 0 {
+                return Ok(());
+            }
+        }
+        panic!("at {now} one thing leads to another without end");
+    }
+}
