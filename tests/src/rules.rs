@@ -96,7 +96,7 @@ async fn total(client: &reqwest::Client, base: &str, metric: &str) -> f64 {
 /// Both with `count` rules of a kind for so long; prints evaluations a CPU second, and what was missed.
 pub async fn compare(executable: &str, kind: Kind, count: u64, time: Duration) {
     let rules = kind.rules(count);
-    let mut world = Watchfire::prepare(executable, "", &[("many.yaml", &rules)]);
+    let mut world = Watchfire::prepare(executable, "alerting: { rules: rules }\n", &[("many.yaml", &rules)]);
     world.start().await;
     let prometheus = Prometheus::start(&[("many.yaml", &rules)]).await;
     let bases = [prometheus.base.clone(), format!("http://{}", world.http)];
