@@ -28,6 +28,12 @@ const MOST: usize = 512;
 /// How far the log is behind: the age of the oldest row that it holds and ClickHouse does not; `None` where there is none.
 pub type Lag = Box<dyn Fn() -> Option<Duration> + Send + Sync>;
 
+/// Until when ClickHouse has all that the log was given, in milliseconds.
+pub fn stored_until(now: i64, lag: &Lag) -> i64 {
+    let lag = lag().map_or(0, |lag| i64::try_from(lag.as_millis()).unwrap_or(i64::MAX / 4));
+    now.saturating_sub(lag)
+}
+
 /// Late samples on their way.
 struct Late {
     begun: i64,
@@ -71,10 +77,9 @@ impl Arrivals {
     /// What is final now, for a tenant.
     pub fn seen(&self, tenant: &TenantId) -> Seen {
         let now = self.clock.now().millis();
-        let lag = (self.lag)().map_or(0, |lag| i64::try_from(lag.as_millis()).unwrap_or(i64::MAX / 4));
+        let stored = stored_until(now, &self.lag);
         let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
         let number = late.0;
-        let stored = now.saturating_sub(lag);
         if stored < self.started {
             return Seen { until: i64::MIN, number };
         }

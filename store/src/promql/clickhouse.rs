@@ -2,7 +2,7 @@
 //! matchers become bound parameters and are checked again here. Samples come back as arrays per series.
 
 mod known;
-mod sql;
+pub(super) mod sql;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -44,14 +44,15 @@ pub struct ClickHouseSource {
     computed: Arc<AtomicU64>,
 }
 
+/// What a series is, as [`sql::SERIES_COLUMNS`] asks.
 #[derive(Row, Deserialize)]
-struct SeriesRow {
-    name: String,
-    fingerprint: u64,
-    label_map: Vec<(String, String)>,
-    kind_code: i8,
-    temporality_code: i8,
-    is_monotonic: u8,
+pub(super) struct SeriesRow {
+    pub(super) name: String,
+    pub(super) fingerprint: u64,
+    pub(super) label_map: Vec<(String, String)>,
+    pub(super) kind_code: i8,
+    pub(super) temporality_code: i8,
+    pub(super) is_monotonic: u8,
 }
 
 #[derive(Row, Deserialize)]
@@ -405,16 +406,16 @@ struct Head {
     gauge: bool,
 }
 
-fn labels_of(name: &str, shape: Shape, pairs: Vec<(String, String)>) -> Labels {
+pub(super) fn labels_of(name: &str, shape: Shape, pairs: Vec<(String, String)>) -> Labels {
     let name = format!("{name}{}", shape.suffix());
     pairs.into_iter().collect::<Labels>().with(METRIC_NAME, &name)
 }
 
-fn named(names: &[(&'static str, i8)], code: i8) -> &'static str {
+pub(super) fn named(names: &[(&'static str, i8)], code: i8) -> &'static str {
     names.iter().find(|(_, number)| *number == code).map_or("", |(name, _)| name)
 }
 
-fn kind_of(code: i8, monotonic: u8) -> SeriesKind {
+pub(super) fn kind_of(code: i8, monotonic: u8) -> SeriesKind {
     match named(SERIES_KINDS, code) {
         "gauge" => SeriesKind::Gauge,
         "sum" if monotonic != 0 => SeriesKind::Counter,

@@ -15,16 +15,17 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use hashbrown::HashMap;
 use model::columns::{Column, Dictionary, TableBlock};
-use model::labels::{Labels, METRIC_NAME, MatchOp};
+use model::labels::{METRIC_NAME, MatchOp};
 use model::query::QueryError;
-use model::tables::{SERIES_KINDS, TEMPORALITIES};
+use model::tables::SERIES_KINDS;
 use model::tenant::TenantId;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
 use self::metric::{Known, Metric, Points};
 use self::samples::Held;
+use super::clickhouse::named;
 use super::eval::LoadedSeries;
-use super::source::{Selection, SeriesKind, Shape, too_many_samples, too_many_series};
+use super::source::{Selection, Shape, too_many_samples, too_many_series};
 
 /// Staleness markers are rows without a recorded value.
 const NO_VALUE: u32 = 1;
@@ -163,14 +164,12 @@ impl Head {
             pair = pairs.end;
             let pairs: Vec<(String, String)> =
                 pairs.filter_map(|at| Some((text(keys[rows.labels.keys.rows()[at] as usize]), text(values.next()?)))).collect();
-            let kind = named(SERIES_KINDS, rows.kind[row]);
-            if !matches!(kind, "gauge" | "sum" | "untyped") {
+            let code = rows.kind[row].cast_signed();
+            if !matches!(named(SERIES_KINDS, code), "gauge" | "sum" | "untyped") {
                 tenant.others.write().unwrap_or_else(PoisonError::into_inner).insert(name);
                 continue;
             }
-            let labels = pairs.into_iter().collect::<Labels>().with(METRIC_NAME, &name);
-            let delta = named(TEMPORALITIES, rows.temporality[row]) == "delta";
-            let known = Known { labels: Arc::new(labels), delta, kind: kind_of(kind, rows.monotonic[row]) };
+            let known = Known::new(&name, pairs, (code, rows.temporality[row].cast_signed(), rows.monotonic[row]));
             self.grow(tenant.metric(&name).name(rows.fingerprint[row], known));
         }
     }
@@ -287,8 +286,8 @@ impl Answer {
             if times.is_empty() {
                 continue;
             }
-            let counter = matches!(known.kind, SeriesKind::Counter | SeriesKind::Histogram);
-            let mut series = LoadedSeries { labels: known.labels, delta: known.delta, counter, times, values, histograms: Vec::new() };
+            let Known { labels, delta, counter } = known;
+            let mut series = LoadedSeries { labels, delta, counter, times, values, histograms: Vec::new() };
             series.settle();
             all.push(series);
         }
@@ -317,18 +316,6 @@ impl Tenant {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn named(names: &[(&'static str, i8)], code: u8) -> &'static str {
-    names.iter().find(|(_, number)| number.cast_unsigned() == code).map_or("", |(name, _)| name)
-}
-
-fn kind_of(kind: &str, monotonic: u8) -> SeriesKind {
-    match kind {
-        "gauge" => SeriesKind::Gauge,
-        "sum" if monotonic != 0 => SeriesKind::Counter,
-        _ => SeriesKind::Untyped,
-    }
 }
 
 /// The columns of `series` that say what a series is.

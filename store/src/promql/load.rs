@@ -13,8 +13,8 @@ use super::eval::{Extent, GridColumn, Loaded, LoadedSeries};
 use super::histogram::{bound_text, split_buckets, split_quantiles};
 use super::plan::Selector;
 use super::source::{
-    BUCKET_LABEL, GridSeries, Numbers, QUANTILE_LABEL, Samples, Selection, SeriesKind, SeriesSource, Shape, StoredData, StoredSeries,
-    Temporality, stored_matchers, too_many_samples, too_many_series,
+    BUCKET_LABEL, GridSeries, Numbers, QUANTILE_LABEL, Samples, Selection, SeriesSource, Shape, StoredData, StoredSeries, Temporality,
+    stored_matchers, too_many_samples, too_many_series,
 };
 use super::value::{ABSENT, HISTOGRAM, Histograms};
 
@@ -158,12 +158,8 @@ async fn select(
 
 /// What a store computed, in order of labels.
 fn granted(columns: Vec<GridSeries>) -> Loaded {
-    let column = |of: GridSeries| GridColumn {
-        labels: Arc::new(of.labels),
-        counter: matches!(of.kind, SeriesKind::Counter | SeriesKind::Histogram),
-        cells: of.cells,
-        samples: of.samples,
-    };
+    let column =
+        |of: GridSeries| GridColumn { labels: Arc::new(of.labels), counter: of.kind.is_counter(), cells: of.cells, samples: of.samples };
     let mut columns: Vec<GridColumn> = columns.into_iter().map(column).collect();
     columns.sort_by(|a, b| a.labels.cmp(&b.labels));
     Loaded::Grid(columns)
@@ -180,7 +176,7 @@ fn take_ready(drafts: &mut BTreeMap<Labels, Draft>, series: LoadedSeries) {
 /// Adds a stored series to the drafts: buckets and quantiles as one series each.
 fn take(drafts: &mut BTreeMap<Labels, Draft>, series: StoredSeries, matchers: &[Matcher]) {
     let delta = series.temporality == Temporality::Delta;
-    let counter = matches!(series.kind, SeriesKind::Counter | SeriesKind::Histogram);
+    let counter = series.kind.is_counter();
     let mut add = |labels: Labels, samples: Samples, histograms: Histograms| {
         let draft = drafts.entry(labels).or_default();
         draft.delta |= delta;

@@ -26,6 +26,13 @@ pub enum SeriesKind {
     Histogram,
 }
 
+impl SeriesKind {
+    /// Whether the store knows that it only grows.
+    pub fn is_counter(self) -> bool {
+        matches!(self, SeriesKind::Counter | SeriesKind::Histogram)
+    }
+}
+
 /// Whether samples are running totals or each counts from the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Temporality {

@@ -97,7 +97,8 @@ fn series_where(tenant: &TenantId, matchers: &[Matcher], shape: Shape) -> Statem
     all
 }
 
-const SERIES_COLUMNS: &str = "SELECT toString(metric) AS name, fingerprint, any(labels) AS label_map, CAST(anyLast(kind), 'Int8') AS kind_code, \
+/// Rows of `series` up to a condition; to be grouped by `metric, fingerprint`.
+pub const SERIES_COLUMNS: &str = "SELECT toString(metric) AS name, fingerprint, any(labels) AS label_map, CAST(anyLast(kind), 'Int8') AS kind_code, \
     CAST(anyLast(temporality), 'Int8') AS temporality_code, anyLast(monotonic) AS is_monotonic FROM series WHERE ";
 
 /// The series that match, whenever they were seen.
@@ -207,7 +208,7 @@ pub fn grid(selection: &Selection<'_>, name: &str, only: Option<&[u64]>, wish: &
 }
 
 /// The staleness marker, 0x7ff0000000000002.
-const STALE: &str = "reinterpretAsFloat64(toUInt64(9218868437227405314))";
+pub const STALE: &str = "reinterpretAsFloat64(toUInt64(9218868437227405314))";
 
 /// Number samples as arrays per series, in no order. A row without a recorded value is the staleness marker.
 pub fn numbers(selection: &Selection<'_>) -> Statement {

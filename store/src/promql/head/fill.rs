@@ -6,16 +6,16 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ::clickhouse::{Client, Row};
-use model::labels::{Labels, METRIC_NAME};
-use model::tables::{SERIES_KINDS, TEMPORALITIES};
 use model::tenant::TenantId;
 use model::time::Clock;
 use serde::Deserialize;
 
+use super::Head;
 use super::metric::Known;
-use super::{Head, kind_of, named};
 use crate::clickhouse::ClickHouseError;
-use crate::promql::arrivals::Lag;
+use crate::promql::arrivals::{Lag, stored_until};
+use crate::promql::clickhouse::SeriesRow;
+use crate::promql::clickhouse::sql::{SERIES_COLUMNS, STALE};
 
 /// How far back samples are read: a day's dashboard and its widest window.
 const BACK: i64 = 25 * HOUR;
@@ -50,16 +50,6 @@ struct SamplesRow {
     fingerprint: u64,
     times: Vec<i64>,
     samples: Vec<f64>,
-}
-
-#[derive(Row, Deserialize)]
-struct LabelsRow {
-    name: String,
-    fingerprint: u64,
-    label_map: Vec<(String, String)>,
-    kind_code: i8,
-    temporality_code: i8,
-    is_monotonic: u8,
 }
 
 /// Fills a head.
@@ -107,8 +97,7 @@ impl Filler {
     }
 
     fn is_caught_up(&self) -> bool {
-        let lag = (self.lag)().map_or(0, |lag| i64::try_from(lag.as_millis()).unwrap_or(i64::MAX / 4));
-        self.clock.now().millis().saturating_sub(lag) >= self.started
+        stored_until(self.clock.now().millis(), &self.lag) >= self.started
     }
 
     /// Reads what there is. After it, all that came after the newest stored sample is in memory, and before it an hour at a time.
@@ -151,10 +140,12 @@ impl Filler {
     }
 
     async fn fill_span(&self, after: i64, until: i64) -> Result<(), ClickHouseError> {
-        let statement = "SELECT toString(tenant) AS owner, toString(metric) AS name, fingerprint, groupArray(toUnixTimestamp64Milli(ts)) AS times, \
-             groupArray(if(bitTest(flags, 0), reinterpretAsFloat64(toUInt64(9218868437227405314)), value)) AS samples FROM points \
-             WHERE ts > fromUnixTimestamp64Milli(toInt64(?)) AND ts <= fromUnixTimestamp64Milli(toInt64(?)) GROUP BY owner, name, fingerprint";
-        let mut cursor = self.query(statement).bind(after).bind(until).fetch::<SamplesRow>()?;
+        let statement = format!(
+            "SELECT toString(tenant) AS owner, toString(metric) AS name, fingerprint, groupArray(toUnixTimestamp64Milli(ts)) AS times, \
+             groupArray(if(bitTest(flags, 0), {STALE}, value)) AS samples FROM points \
+             WHERE ts > fromUnixTimestamp64Milli(toInt64(?)) AND ts <= fromUnixTimestamp64Milli(toInt64(?)) GROUP BY owner, name, fingerprint"
+        );
+        let mut cursor = self.query(&statement).bind(after).bind(until).fetch::<SamplesRow>()?;
         while let Some(row) = cursor.next().await? {
             let Ok(tenant) = TenantId::new(&row.owner) else { continue };
             let metric = self.head.tenant_or_new(&tenant).metric(&row.name);
@@ -186,23 +177,17 @@ impl Filler {
         let tenant = self.head.tenant_or_new(id);
         let metrics: HashMap<&str, _> = names.iter().map(|name| (name.as_str(), tenant.metric(name))).collect();
         let places = vec!["?"; names.len()].join(", ");
-        let statement = format!(
-            "SELECT toString(metric) AS name, fingerprint, any(labels) AS label_map, CAST(anyLast(kind), 'Int8') AS kind_code, \
-             CAST(anyLast(temporality), 'Int8') AS temporality_code, anyLast(monotonic) AS is_monotonic FROM series \
-             WHERE tenant = ? AND metric IN ({places}) GROUP BY metric, fingerprint"
-        );
+        let statement = format!("{SERIES_COLUMNS}tenant = ? AND metric IN ({places}) GROUP BY metric, fingerprint");
         let query = names.iter().fold(self.query(&statement).bind(id.as_str()), |query, name| query.bind(name.as_str()));
         let unknown: HashMap<&str, std::collections::HashSet<u64>> =
             metrics.iter().map(|(name, metric)| (*name, metric.unknown().into_iter().collect())).collect();
-        let mut cursor = query.fetch::<LabelsRow>()?;
+        let mut cursor = query.fetch::<SeriesRow>()?;
         while let Some(row) = cursor.next().await? {
             let Some(metric) = metrics.get(row.name.as_str()).filter(|_| unknown[row.name.as_str()].contains(&row.fingerprint)) else {
                 continue;
             };
-            let labels = row.label_map.into_iter().collect::<Labels>().with(METRIC_NAME, &row.name);
-            let delta = named(TEMPORALITIES, row.temporality_code.cast_unsigned()) == "delta";
-            let kind = kind_of(named(SERIES_KINDS, row.kind_code.cast_unsigned()), row.is_monotonic);
-            self.head.grow(metric.name(row.fingerprint, Known { labels: Arc::new(labels), delta, kind }));
+            let known = Known::new(&row.name, row.label_map, (row.kind_code, row.temporality_code, row.is_monotonic));
+            self.head.grow(metric.name(row.fingerprint, known));
         }
         Ok(metrics.values().map(|metric| metric.unknown().len()).sum())
     }

@@ -5,10 +5,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use hashbrown::HashMap;
 use model::labels::{Labels, METRIC_NAME, Matcher};
+use model::tables::TEMPORALITIES;
 
 use super::NO_VALUE;
 use super::samples::{Held, Recent};
-use crate::promql::source::SeriesKind;
+use crate::promql::clickhouse::{kind_of, labels_of, named};
+use crate::promql::source::Shape;
 use crate::promql::value::ABSENT;
 
 /// What a series weighs without its labels and samples, about.
@@ -21,11 +23,20 @@ pub struct Known {
     pub labels: Arc<Labels>,
     /// Whether its samples are deltas.
     pub delta: bool,
-    /// What it measures.
-    pub kind: SeriesKind,
+    /// Whether the store knows that it is a counter.
+    pub counter: bool,
 }
 
 impl Known {
+    /// Of a row of `series`: the metric's name, the labels, and the codes of kind, temporality and monotonicity.
+    pub fn new(name: &str, pairs: Vec<(String, String)>, (kind, temporality, monotonic): (i8, i8, u8)) -> Self {
+        Known {
+            labels: Arc::new(labels_of(name, Shape::Numbers, pairs)),
+            delta: named(TEMPORALITIES, temporality) == "delta",
+            counter: kind_of(kind, monotonic).is_counter(),
+        }
+    }
+
     fn weight(&self) -> isize {
         self.labels.iter().map(|(name, value)| (name.len() + value.len() + 64) as isize).sum()
     }
