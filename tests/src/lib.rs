@@ -11,6 +11,7 @@ pub mod node;
 pub mod process;
 pub mod promql;
 pub mod python;
+pub mod remote_write;
 pub mod rules;
 pub mod send;
 pub mod usage;

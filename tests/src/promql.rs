@@ -3,11 +3,11 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use prost::Message;
 use serde_json::Value;
 use store::clickhouse::ClickHouse;
 
 use crate::process::{Watchfire, free_port};
+use crate::remote_write::{Label, Sample, TimeSeries, WriteRequest};
 use crate::usage::{child_of, process};
 use crate::wait::wait_for;
 
@@ -20,33 +20,6 @@ const BOUNDS: [&str; 10] = ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.
 const STEP: i64 = 15_000;
 /// A day, and a quarter of an hour that lies ahead while the questions are asked.
 const SAMPLES: u64 = 5_760 + 60;
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Label {
-    #[prost(string, tag = "1")]
-    pub(crate) name: String,
-    #[prost(string, tag = "2")]
-    pub(crate) value: String,
-}
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Sample {
-    #[prost(double, tag = "1")]
-    pub(crate) value: f64,
-    #[prost(int64, tag = "2")]
-    pub(crate) timestamp: i64,
-}
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct TimeSeries {
-    #[prost(message, repeated, tag = "1")]
-    pub(crate) labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    pub(crate) samples: Vec<Sample>,
-}
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct WriteRequest {
-    #[prost(message, repeated, tag = "1")]
-    pub(crate) timeseries: Vec<TimeSeries>,
-}
 
 /// What a question is an example of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,31 +78,30 @@ pub(crate) fn now_millis() -> i64 {
 /// The bodies of remote writes that hold everything; `origin` is the time of the first sample.
 fn writes(origin: i64) -> impl Iterator<Item = Vec<u8>> {
     (0..SAMPLES).step_by(20).map(move |chunk| {
-        let label = |name: &str, value: String| Label { name: name.to_owned(), value };
         let samples = |value: &dyn Fn(u64) -> f64| -> Vec<Sample> {
             (chunk..(chunk + 20).min(SAMPLES)).map(|at| Sample { value: value(at), timestamp: origin + STEP * at as i64 }).collect()
         };
         let mut timeseries = Vec::new();
         for number in 0..SERIES {
             let labels = vec![
-                label("__name__", "x_total".to_owned()),
-                label("job", format!("job-{}", number % 10)),
-                label("series", number.to_string()),
-                label("zone", ["a", "b", "c"][(number % 3) as usize].to_owned()),
+                Label::new("__name__", "x_total"),
+                Label::new("job", format!("job-{}", number % 10)),
+                Label::new("series", number.to_string()),
+                Label::new("zone", ["a", "b", "c"][(number % 3) as usize]),
             ];
             timeseries.push(TimeSeries { labels, samples: samples(&|at| counter(number, at)) });
         }
         for number in 0..PODS * 10 {
             let (pod, bound) = (number / 10, number % 10);
             let labels = vec![
-                label("__name__", "h_bucket".to_owned()),
-                label("job", format!("job-{}", pod % 4)),
-                label("le", BOUNDS[bound as usize].to_owned()),
-                label("pod", pod.to_string()),
+                Label::new("__name__", "h_bucket"),
+                Label::new("job", format!("job-{}", pod % 4)),
+                Label::new("le", BOUNDS[bound as usize]),
+                Label::new("pod", pod.to_string()),
             ];
             timeseries.push(TimeSeries { labels, samples: samples(&|at| bucket(pod, bound, at)) });
         }
-        snap::raw::Encoder::new().compress_vec(&WriteRequest { timeseries }.encode_to_vec()).unwrap()
+        WriteRequest { timeseries }.body()
     })
 }
 

@@ -4,10 +4,9 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use prost::Message;
-
 use crate::process::Watchfire;
-use crate::promql::{Label, Prometheus, Sample, TimeSeries, WriteRequest, now_millis};
+use crate::promql::{Prometheus, now_millis};
+use crate::remote_write::{Label, Sample, TimeSeries, WriteRequest};
 use crate::usage::{child_of, process};
 
 /// Counters, and pods with a histogram of ten buckets.
@@ -52,11 +51,10 @@ impl Kind {
 
 /// Everything once, at a moment.
 fn write(at: i64) -> Vec<u8> {
-    let label = |name: &str, value: String| Label { name: name.to_owned(), value };
     let value = (at / 5_000) as f64;
     let mut timeseries: Vec<TimeSeries> = (0..SERIES)
         .map(|number| TimeSeries {
-            labels: vec![label("__name__", "rule_x".to_owned()), label("series", number.to_string())],
+            labels: vec![Label::new("__name__", "rule_x"), Label::new("series", number.to_string())],
             samples: vec![Sample { value: value + number as f64, timestamp: at }],
         })
         .collect();
@@ -64,14 +62,14 @@ fn write(at: i64) -> Vec<u8> {
         let (pod, bound) = (number / 10, number % 10);
         timeseries.push(TimeSeries {
             labels: vec![
-                label("__name__", "rule_h_bucket".to_owned()),
-                label("le", BOUNDS[bound as usize].to_owned()),
-                label("pod", pod.to_string()),
+                Label::new("__name__", "rule_h_bucket"),
+                Label::new("le", BOUNDS[bound as usize]),
+                Label::new("pod", pod.to_string()),
             ],
             samples: vec![Sample { value: value * (bound + 1) as f64, timestamp: at }],
         });
     }
-    snap::raw::Encoder::new().compress_vec(&WriteRequest { timeseries }.encode_to_vec()).unwrap()
+    WriteRequest { timeseries }.body()
 }
 
 async fn send(client: &reqwest::Client, bases: &[String], at: i64) {

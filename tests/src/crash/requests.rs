@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use serde_json::json;
 
+use crate::remote_write::{Label, Sample, TimeSeries, WriteRequest};
 use crate::send::{attribute, spans};
 
 /// Records a request, where a request may hold several.
@@ -38,36 +39,6 @@ pub enum Kind {
 /// All of them.
 pub const KINDS: [Kind; 8] =
     [Kind::Spans, Kind::Logs, Kind::Metrics, Kind::RemoteWrite, Kind::Loki, Kind::Zipkin, Kind::Ndjson, Kind::Sentry];
-
-/// `prometheus.WriteRequest`, as far as it is used here.
-mod prompb {
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct WriteRequest {
-        #[prost(message, repeated, tag = "1")]
-        pub timeseries: Vec<TimeSeries>,
-    }
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct TimeSeries {
-        #[prost(message, repeated, tag = "1")]
-        pub labels: Vec<Label>,
-        #[prost(message, repeated, tag = "2")]
-        pub samples: Vec<Sample>,
-    }
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Label {
-        #[prost(string, tag = "1")]
-        pub name: String,
-        #[prost(string, tag = "2")]
-        pub value: String,
-    }
-    #[derive(Clone, Copy, PartialEq, prost::Message)]
-    pub struct Sample {
-        #[prost(double, tag = "1")]
-        pub value: f64,
-        #[prost(int64, tag = "2")]
-        pub timestamp: i64,
-    }
-}
 
 impl Kind {
     /// Records a request.
@@ -197,12 +168,10 @@ fn metrics(service: &str, numbers: std::ops::Range<u64>, now: u64) -> Vec<u8> {
 
 fn remote_write(service: &str, numbers: std::ops::Range<u64>, now: u64) -> Vec<u8> {
     let series = |at: u64| {
-        let label = |name: &str, value: String| prompb::Label { name: name.to_owned(), value };
-        let labels = vec![label("__name__", format!("crash_{service}")), label("shard", at.to_string())];
+        let labels = vec![Label::new("__name__", format!("crash_{service}")), Label::new("shard", at.to_string())];
         let mine = numbers.clone().filter(|number| number % 10 == at);
-        let sample = |number: u64| prompb::Sample { value: number as f64, timestamp: (now / 1_000_000 + number % RECORDS) as i64 };
-        prompb::TimeSeries { labels, samples: mine.map(sample).collect() }
+        let sample = |number: u64| Sample { value: number as f64, timestamp: (now / 1_000_000 + number % RECORDS) as i64 };
+        TimeSeries { labels, samples: mine.map(sample).collect() }
     };
-    let request = prompb::WriteRequest { timeseries: (0..10).map(series).collect() };
-    snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap()
+    WriteRequest { timeseries: (0..10).map(series).collect() }.body()
 }

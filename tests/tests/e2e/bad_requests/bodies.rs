@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use serde_json::json;
+use tests::remote_write::{Label, Sample, TimeSeries, WriteRequest};
 use tests::send::attribute;
 
 /// Times and texts.
@@ -83,34 +84,10 @@ pub(super) fn metrics_json(service: &str, records: Records) -> Vec<u8> {
     serde_json::to_vec(&metrics_of(service, records)).unwrap()
 }
 
-/// The published messages of remote write, as far as these bodies need them.
+/// The published messages of remote write 2.0, as far as these bodies need them.
 mod wire {
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct WriteRequest {
-        #[prost(message, repeated, tag = "1")]
-        pub timeseries: Vec<TimeSeries>,
-    }
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct TimeSeries {
-        #[prost(message, repeated, tag = "1")]
-        pub labels: Vec<Label>,
-        #[prost(message, repeated, tag = "2")]
-        pub samples: Vec<Sample>,
-    }
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct Label {
-        #[prost(string, tag = "1")]
-        pub name: String,
-        #[prost(string, tag = "2")]
-        pub value: String,
-    }
-    #[derive(Clone, Copy, PartialEq, prost::Message)]
-    pub struct Sample {
-        #[prost(double, tag = "1")]
-        pub value: f64,
-        #[prost(int64, tag = "2")]
-        pub timestamp: i64,
-    }
+    use tests::remote_write::Sample;
+
     #[derive(Clone, PartialEq, prost::Message)]
     pub struct Request {
         #[prost(string, repeated, tag = "4")]
@@ -131,16 +108,16 @@ fn labels<'l>(service: &'l str, text: &'l str) -> [(&'static str, &'l str); 3] {
     [("__name__", "gauge"), ("job", service), ("text", text)]
 }
 
-fn sample(time: u64) -> Vec<wire::Sample> {
-    vec![wire::Sample { value: 7.0, timestamp: (time / 1_000_000) as i64 }]
+fn sample(time: u64) -> Vec<Sample> {
+    vec![Sample { value: 7.0, timestamp: (time / 1_000_000) as i64 }]
 }
 
 pub(super) fn write_v1(service: &str, records: Records) -> Vec<u8> {
     let series = |(time, text): &(u64, &str)| {
-        let label = |(name, value): (&str, &str)| wire::Label { name: name.to_owned(), value: value.to_owned() };
-        wire::TimeSeries { labels: labels(service, text).map(label).to_vec(), samples: sample(*time) }
+        let labels = labels(service, text).map(|(name, value)| Label::new(name, value)).to_vec();
+        TimeSeries { labels, samples: sample(*time) }
     };
-    wire::WriteRequest { timeseries: records.iter().map(series).collect() }.encode_to_vec()
+    WriteRequest { timeseries: records.iter().map(series).collect() }.encode_to_vec()
 }
 
 pub(super) fn write_v2(service: &str, records: Records) -> Vec<u8> {
