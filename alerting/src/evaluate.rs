@@ -47,8 +47,6 @@ const LADDER_CHECK: Duration = Duration::from_secs(15);
 const LONGEST: Duration = Duration::from_secs(10);
 /// How long a group waits after a failure, so that a store that is away is not asked without end.
 const AGAIN: Duration = Duration::from_millis(250);
-/// How often a step is decided again when somebody else changed its records meanwhile.
-const TRIES: usize = 8;
 
 /// One group with what is held of it.
 pub(crate) struct Runner {

@@ -13,7 +13,7 @@ use model::event::{Actor, EventKind, Subject};
 use model::ids::AlertId;
 use model::labels::Labels;
 use model::severity::Severity;
-use model::state::{Commit, Expect, StateError, StateStore, Versioned, by_key};
+use model::state::{Commit, Expect, StateError, StateStore, TRIES, Versioned, by_key};
 use model::time::{Span, Timestamp};
 use model::units::Value;
 use serde::{Deserialize, Serialize};
@@ -27,8 +27,6 @@ use crate::silence::{Inhibition, Mute, Silence};
 
 pub(crate) use sweep::sweep;
 
-/// How often a batch is decided again when somebody else was first.
-const TRIES: usize = 8;
 /// From so many alerts on, what fires is read at once.
 const MANY: usize = 32;
 

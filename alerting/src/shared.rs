@@ -8,9 +8,11 @@ use model::ids::{EventId, IdSource};
 use model::labels::Labels;
 use model::query::{MetricQuery, RowQuery};
 use model::sink::SeriesSink;
-use model::state::StateStore;
+use model::state::{Commit, Fence, StateError, StateStore, TRIES};
 use model::tenant::TenantId;
 use model::time::{Clock, Timestamp};
+use model::work::{Work, WorkChange};
+use serde::de::DeserializeOwned;
 
 use crate::config::Config;
 use crate::meters::Meters;
@@ -37,6 +39,47 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// The job in a work row; a row that holds none is dead. `what` names the job.
+    pub(crate) async fn job<J: DeserializeOwned>(
+        &self,
+        what: &str,
+        work: &Work,
+        state: &dyn StateStore,
+        fence: Option<&Fence>,
+        now: Timestamp,
+    ) -> Result<Option<J>, StateError> {
+        match serde_json::from_value(work.body.clone()) {
+            Ok(job) => Ok(Some(job)),
+            Err(error) => {
+                let mut commit = Commit { fence: fence.cloned(), ..Commit::at(now) };
+                let error = format!("the row's body is no {what}: {error}");
+                commit.change(&work.tenant, WorkChange::Dead { id: work.id, lease: work.lease, error });
+                state.commit(commit).await.map(|_| None)
+            }
+        }
+    }
+
+    /// Commits what a work row's job comes to, with the row done. False where somebody else was first and there is another try.
+    pub(crate) async fn done(
+        &self,
+        mut commit: Commit,
+        work: &Work,
+        state: &dyn StateStore,
+        fence: Option<&Fence>,
+        attempt: usize,
+    ) -> Result<bool, StateError> {
+        commit.fence = fence.cloned();
+        commit.change(&work.tenant, WorkChange::Done { id: work.id, lease: work.lease });
+        match state.commit(commit).await {
+            Ok(_) => {
+                self.nudge.nudge();
+                Ok(true)
+            }
+            Err(error) if error.is_conflict() && attempt < TRIES => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The rules as they stand.
     pub(crate) fn rules(&self) -> Arc<RuleSet> {
         match self.rules.read() {

@@ -18,7 +18,7 @@ use model::access::{Permission, Principal};
 use model::alert::Alert;
 use model::ids::IncidentId;
 use model::incident::Incident;
-use model::state::{Commit, Expect, RecordQuery, StateStore, Versioned, by_key, decode, load};
+use model::state::{Commit, Expect, RecordQuery, StateStore, TRIES, Versioned, by_key, decode, load};
 use model::tenant::TenantId;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -34,8 +34,6 @@ pub use error::ApiError;
 
 /// The longest text of a person, in bytes.
 const LONGEST_TEXT: usize = 8 * 1024;
-/// How often a command is decided again when somebody else was first.
-const TRIES: usize = 8;
 
 /// What the handlers need.
 pub struct Desk {

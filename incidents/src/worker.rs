@@ -16,7 +16,7 @@ use model::labels::{Labels, METRIC_NAME};
 use model::message::{Attachment, Delivery, Message};
 use model::query::SeriesSample;
 use model::sink::SeriesSink;
-use model::state::{Commit, Expect, Fence, JournalQuery, StateError, StateStore, Versioned, load};
+use model::state::{Commit, Expect, Fence, JournalQuery, StateError, StateStore, TRIES, Versioned, load};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use model::work::{Queue, Work, WorkChange, WorkQuery, WorkState, backoff};
@@ -41,8 +41,6 @@ const ARCHIVE_LOOKS: u32 = 1_800;
 const VERSIONS_BEFORE: Duration = Duration::from_secs(2 * 3600);
 /// How many changes of each kind a postmortem shows: the latest.
 const MOST_CHANGES: usize = 25;
-/// How often a decision on a stale read is made again.
-const TRIES: usize = 8;
 
 /// Carries out jobs.
 pub struct IncidentWorker {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use crate::event::Recorded;
-use crate::state::{Commit, Entity, Expect, Fence, JournalQuery, StateError, StateStore, Versioned, load};
+use crate::state::{Commit, Entity, Expect, Fence, JournalQuery, StateError, StateStore, TRIES, Versioned, load};
 use crate::tenant::TenantId;
 use crate::time::Timestamp;
 use crate::work::{Claim, Queue, Work, WorkChange};
@@ -96,9 +96,6 @@ impl Entity for Cursor {
         "live"
     }
 }
-
-/// How often a decision on a stale read is made again before the driver gives up until the next tick.
-const TRIES: usize = 8;
 
 /// Lets a follower handle up to `limit` events. Returns how many it handled; 0 means it is up to date.
 pub async fn advance(

@@ -313,6 +313,9 @@ pub trait Leases: Send + Sync {
     async fn now(&self) -> Result<Timestamp, StateError>;
 }
 
+/// How often a decision is made again, on records read anew, when somebody else was first ([`StateError::is_conflict`]).
+pub const TRIES: usize = 8;
+
 /// All of it.
 pub trait StateStore: Records + Journal + WorkRows + Leases {}
 

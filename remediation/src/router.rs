@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use model::access::{Forbidden, Permission, Principal};
 use model::ids::RemediationId;
-use model::state::{Commit, Entity, Expect, RecordQuery, StateError, StateStore, Versioned, decode, load};
+use model::state::{Commit, Entity, Expect, RecordQuery, StateError, StateStore, TRIES, Versioned, decode, load};
 use model::tenant::TenantId;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,8 +21,6 @@ use crate::perform::{describe, one_line};
 use crate::run::{LIVE, RepairRun};
 use crate::writer::Writer;
 
-/// How often a stop is decided again when the run moved meanwhile.
-const TRIES: usize = 8;
 /// The longest reason, in bytes.
 const LONGEST_BODY: usize = 4 * 1024;
 

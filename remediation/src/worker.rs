@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use model::alert::{Alert, AlertProbe, Verdict};
 use model::drive::{Worker, done};
 use model::incident::Incident;
-use model::state::{Commit, Expect, Fence, StateError, StateStore, Versioned, all, load};
+use model::state::{Commit, Expect, Fence, StateError, StateStore, TRIES, Versioned, all, load};
 use model::time::Timestamp;
 use model::work::{Queue, Work, WorkChange};
 
@@ -22,8 +22,6 @@ use crate::perform::{Hands, Order, Outcome, Performed, with_secrets};
 use crate::run::{Gate, RepairRun, Step};
 use crate::writer::{Job, Writer};
 
-/// How often a decision on a stale read is made again.
-const TRIES: usize = 8;
 /// How long the guards wait before they are asked again.
 const GUARD_PAUSE: Duration = Duration::from_millis(250);
 

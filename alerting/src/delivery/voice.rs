@@ -15,7 +15,7 @@ use model::alert::Acknowledgement;
 use model::drive::Nudge;
 use model::event::{Actor, Event, EventKind, Subject};
 use model::ids::{AlertId, EventId, IdSource};
-use model::state::{Commit, Expect, StateError, StateStore, Versioned, load};
+use model::state::{Commit, Expect, StateError, StateStore, TRIES, Versioned, load};
 use model::tenant::TenantId;
 use ring::hmac;
 
@@ -23,9 +23,6 @@ use super::DeliveryWorker;
 use crate::channels::ReceiverConfig;
 use crate::channels::config::TwilioVoiceConfig;
 use crate::machine::Instance;
-
-/// How often a change is decided again when somebody else was first.
-const TRIES: usize = 8;
 
 struct Desk {
     worker: Arc<DeliveryWorker>,

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use model::labels::{Labels, METRIC_NAME};
 use model::query::{Overlay, SeriesSample};
-use model::state::{Fence, StateError};
+use model::state::{Fence, StateError, TRIES};
 use model::time::{Stopwatch, Timestamp};
 
 use super::ask::{self, Moment};
 use super::board::RuleBoard;
-use super::{Runner, TRIES, everything, firing, own, series, write};
+use super::{Runner, everything, firing, own, series, write};
 use crate::ladder::LadderRun;
 use crate::machine::{self, Outcome, Setting};
 use crate::rules::{AlertRule, NoData, RecordRule, Rule};

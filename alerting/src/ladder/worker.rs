@@ -6,17 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::drive::Worker;
 use model::event::{EventKind, Subject};
-use model::state::{Expect, Fence, StateError, StateStore, load};
+use model::state::{Expect, Fence, StateError, StateStore, TRIES, load};
 use model::time::Timestamp;
-use model::work::{Queue, Work, WorkChange};
+use model::work::{Queue, Work};
 
 use super::climb::{Climb, Job};
 use super::{LadderRun, LadderStatus};
 use crate::machine::Instance;
 use crate::shared::Shared;
-
-/// How often a step is decided again when somebody else was first.
-const TRIES: usize = 8;
 
 /// Takes ladder steps.
 pub struct LadderWorker {
@@ -41,27 +38,12 @@ impl Worker for LadderWorker {
     }
 
     async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
-        let job: Job = match serde_json::from_value(work.body.clone()) {
-            Ok(job) => job,
-            Err(error) => {
-                let mut commit = model::state::Commit { fence: fence.cloned(), ..model::state::Commit::at(now) };
-                let error = format!("the row's body is no ladder job: {error}");
-                commit.change(&work.tenant, WorkChange::Dead { id: work.id, lease: work.lease, error });
-                return state.commit(commit).await.map(drop);
-            }
-        };
+        let Some(job) = self.shared.job::<Job>("ladder job", &work, state, fence, now).await? else { return Ok(()) };
         for attempt in 1..=TRIES {
             let mut climb = Climb::new(&self.shared, state, now);
             decide(&mut climb, &job).await?;
-            climb.commit.fence = fence.cloned();
-            climb.commit.change(&work.tenant, WorkChange::Done { id: work.id, lease: work.lease });
-            match state.commit(climb.commit).await {
-                Ok(_) => {
-                    self.shared.nudge.nudge();
-                    return Ok(());
-                }
-                Err(error) if error.is_conflict() && attempt < TRIES => {}
-                Err(error) => return Err(error),
+            if self.shared.done(climb.commit, &work, state, fence, attempt).await? {
+                break;
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use model::alert::{Acknowledgement, Alert};
 use model::event::{Event, EventKind, Subject};
 use model::ids::{AlertId, EventId, SilenceId};
 use model::labels::Matcher;
-use model::state::{Commit, Entity, Expect, RecordQuery, StateError, Versioned, decode, load};
+use model::state::{Commit, Entity, Expect, RecordQuery, StateError, TRIES, Versioned, decode, load};
 use model::time::{Span, Timestamp};
 use model::units::Value as SampleValue;
 use serde::Deserialize;
@@ -31,8 +31,6 @@ const LONGEST_SNOOZE: Span = Span::secs(7 * 24 * 3600);
 const LONGEST_NAME: usize = 200;
 /// The most matchers of one silence.
 const MOST_MATCHERS: usize = 64;
-/// How often a change is decided again when somebody else was first.
-const TRIES: usize = 8;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

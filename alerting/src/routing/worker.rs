@@ -9,9 +9,9 @@ use model::alert::Alert;
 use model::drive::Worker;
 use model::event::{EventKind, Subject};
 use model::ids::AlertId;
-use model::state::{Commit, Expect, Fence, RecordQuery, StateError, StateStore, Versioned, decode, load};
+use model::state::{Commit, Expect, Fence, RecordQuery, StateError, StateStore, TRIES, Versioned, decode, load};
 use model::time::Timestamp;
-use model::work::{Lane, NewWork, Queue, Work, WorkChange};
+use model::work::{Lane, NewWork, Queue, Work};
 use serde::{Deserialize, Serialize};
 
 use super::follower::{Placing, put_member, schedule_look};
@@ -22,8 +22,6 @@ use crate::evaluate::everything;
 use crate::external;
 use crate::shared::Shared;
 
-/// How often a decision is made again when somebody else was first.
-const TRIES: usize = 8;
 /// From so many members on, alerts are read at once instead of one by one.
 const MANY: usize = 200;
 /// How many alerts are journalled when a route's hours keep them back.
@@ -67,29 +65,14 @@ impl Worker for RouteWorker {
     }
 
     async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
-        let job: Job = match serde_json::from_value(work.body.clone()) {
-            Ok(job) => job,
-            Err(error) => {
-                let mut commit = Commit { fence: fence.cloned(), ..Commit::at(now) };
-                let error = format!("the row's body is no job of the routes: {error}");
-                commit.change(&work.tenant, WorkChange::Dead { id: work.id, lease: work.lease, error });
-                return state.commit(commit).await.map(drop);
-            }
-        };
+        let Some(job) = self.shared.job::<Job>("job of the routes", &work, state, fence, now).await? else { return Ok(()) };
         for attempt in 1..=TRIES {
-            let mut commit = match &job {
+            let commit = match &job {
                 Job::Look { group } => look_at(&self.shared, state, group, &work.key, now).await?,
                 Job::Sweep => external::sweep(&self.shared, state, now).await?,
             };
-            commit.fence = fence.cloned();
-            commit.change(&work.tenant, WorkChange::Done { id: work.id, lease: work.lease });
-            match state.commit(commit).await {
-                Ok(_) => {
-                    self.shared.nudge.nudge();
-                    return Ok(());
-                }
-                Err(error) if error.is_conflict() && attempt < TRIES => {}
-                Err(error) => return Err(error),
+            if self.shared.done(commit, &work, state, fence, attempt).await? {
+                break;
             }
         }
         Ok(())

@@ -14,7 +14,7 @@ use model::ids::{IdSource, IssueId};
 use model::issue::{FingerprintOwner, Group, Issue, IssueChange, IssueState};
 use model::query::{QueryError, SeriesSample};
 use model::sink::{DeltaSink, Refusal, RequestHash};
-use model::state::{Commit, Expect, Fence, StateError, StateStore, Versioned, load};
+use model::state::{Commit, Expect, Fence, StateError, StateStore, TRIES, Versioned, load};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 
@@ -28,8 +28,6 @@ use super::sighting::{Sighting, observe, sightings};
 
 /// Arrivals in one commit.
 const BATCH: usize = 500;
-/// How often a decision on a stale read is made again before the next round.
-const TRIES: usize = 8;
 /// How often is looked for issues to forget.
 const SWEEP: Duration = Duration::from_secs(3_600);
 /// How long nothing must have come until nothing can come late.

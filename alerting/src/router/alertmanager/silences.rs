@@ -10,7 +10,7 @@ use model::access::{Permission, Principal};
 use model::event::{Event, EventKind, Subject};
 use model::ids::{EventId, SilenceId};
 use model::labels::{MatchOp, Matcher};
-use model::state::{Commit, Expect, Versioned, load};
+use model::state::{Commit, Expect, TRIES, Versioned, load};
 use model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,8 +21,6 @@ use crate::matchers;
 use crate::router::Api;
 use crate::silence::Silence;
 
-/// How often a change is decided again when somebody else was first.
-const TRIES: usize = 8;
 /// How long an expired silence is listed.
 const KEPT: std::time::Duration = std::time::Duration::from_secs(120 * 3600);
 /// The longest comment, in bytes, and the most matchers.

@@ -10,7 +10,7 @@ use axum::{Extension, Json};
 use model::access::{Permission, Principal};
 use model::event::Actor;
 use model::issue::{IgnoreUntil, Issue, IssueChange};
-use model::state::{Commit, Expect, Versioned};
+use model::state::{Commit, Expect, TRIES, Versioned};
 use model::tenant::TenantId;
 use model::time::{Span, Timestamp};
 use serde::Deserialize;
@@ -25,8 +25,6 @@ use crate::router::ApiError;
 
 /// The longest body, in bytes.
 const LONGEST: usize = 8 * 1024;
-/// How often a command is decided again when somebody else was first.
-const TRIES: usize = 8;
 /// Issues that one request merges.
 const MOST_MERGED: usize = 50;
 
