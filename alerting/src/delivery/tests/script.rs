@@ -35,7 +35,7 @@ async fn slack_has_each_message_once_whatever_passes() {
         let mut world = World::new();
         let (catcher, workspace) = fakes::slack(secs(START)).await;
         catcher.fault("chat.postMessage", fault.clone());
-        let worker = world.worker(&slack(&catcher.url).replace("timeout: 2s", "timeout: 500ms"));
+        let worker = world.worker(&slack(&catcher.url));
         world.page("chat", PageAction::Trigger, "inc_1").await;
         world.settle(&worker).await;
         assert_eq!(workspace.lock().unwrap().messages.len(), 1, "{fault:?}");
@@ -76,8 +76,9 @@ async fn mail_comes_once_or_as_a_marked_copy_whatever_passes() {
     let script = [
         (Refuse("421 4.7.0 too many messages"), 1, false),
         (Refuse("451 4.3.0 try again later"), 1, false),
-        (HangUp, 1, false),
-        (Garbage, 1, false),
+        // Nobody says how far it came: it is marked.
+        (HangUp, 1, true),
+        (Garbage, 1, true),
         (Hang, 1, true),
         (LostAnswer, 2, true),
         (SlowAnswer, 2, true),
@@ -87,7 +88,7 @@ async fn mail_comes_once_or_as_a_marked_copy_whatever_passes() {
         let mut world = World::new();
         let catcher = SmtpCatcher::start().await;
         catcher.fault(fault);
-        let worker = world.worker(&mail(catcher.port).replace("timeout: 2s", "timeout: 500ms"));
+        let worker = world.worker(&mail(catcher.port));
         world.page("post", PageAction::Trigger, "inc_1").await;
         world.settle(&worker).await;
         let seen = catcher.mails();
