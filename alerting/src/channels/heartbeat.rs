@@ -37,7 +37,7 @@ impl Heartbeat {
 mod tests {
     use super::*;
     use crate::channels::catcher::http::{Catcher, Fault};
-    use crate::channels::catcher::{client, fakes};
+    use crate::channels::catcher::{client, fakes, no_tls};
 
     #[tokio::test]
     async fn a_beat_is_a_request_and_its_failure_shows_no_url() {
@@ -80,8 +80,7 @@ mod tests {
             Heartbeat::new(&url, &client()).beat(Timestamp::EPOCH).await.unwrap();
             assert_eq!(catcher.requests().len(), 2, "{fault:?}: never by itself a second time");
         }
-        let plain = Catcher::start(|_| (400, serde_json::Value::Null)).await;
-        let url = Secret::new(plain.url.replace("http://", "https://") + "/ping/TOPSECRET");
+        let url = Secret::new(format!("https://{}/ping/TOPSECRET", no_tls().await));
         let error = Heartbeat::within(Span::secs(2), &url, &client()).beat(Timestamp::EPOCH).await.unwrap_err().to_string();
         assert!(error.contains("cannot connect") && !error.contains("TOPSECRET"), "{error}");
     }

@@ -179,23 +179,11 @@ async fn a_refusal_is_a_dead_letter_that_shows_no_secret() {
     }
 }
 
-/// A server that answers a TLS greeting with plain text.
-pub(super) async fn no_tls() -> std::net::SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 This is no TLS\r\n\r\n").await;
-        }
-    });
-    address
-}
-
 #[tokio::test]
 async fn a_broken_tls_is_a_failure_that_passes() {
     for way in &WAYS {
         let mut world = World::new();
-        let worker = world.worker(&way.receivers(&format!("https://{}", no_tls().await)));
+        let worker = world.worker(&way.receivers(&format!("https://{}", catcher::no_tls().await)));
         world.page("way", PageAction::Trigger, "inc_1").await;
         world.round(&worker).await;
         let waiting = world.rows(WorkState::Pending);
