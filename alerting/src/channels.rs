@@ -215,6 +215,15 @@ pub(crate) fn is_acknowledgement(message: &Message) -> bool {
     matches!(message, Message::Notice(notice) if notice.action == PageAction::Acknowledge)
 }
 
+/// The detail of a group's acknowledgement that says how many others of its alerts nobody has; missing where all are taken.
+pub(crate) const UNANSWERED: &str = "unanswered";
+
+/// Whether a notice says that somebody has some of a group's alerts, while others wait for an answer. Providers that keep one alert for the
+/// group are not told: to them, all of it would be acknowledged.
+pub(crate) fn is_partial_acknowledgement(message: &Message) -> bool {
+    matches!(message, Message::Notice(notice) if notice.action == PageAction::Acknowledge && notice.details.contains_key(UNANSWERED))
+}
+
 /// The answer of a receiver to a message it has no way to carry.
 pub(crate) fn cannot_carry(receiver: &str, instead: &str, message: &Message) -> SendError {
     SendError::last(format!("{receiver} cannot carry {}: {instead}", kind_word(message)))

@@ -5,6 +5,7 @@
 mod climb;
 mod follower;
 pub(crate) mod notice;
+pub(crate) mod wanted;
 mod worker;
 
 use std::time::Duration;

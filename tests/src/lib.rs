@@ -9,6 +9,7 @@ pub mod clock;
 pub mod crash;
 pub mod node;
 pub mod process;
+pub mod programs;
 pub mod promql;
 pub mod python;
 pub mod remote_write;

@@ -55,6 +55,8 @@ mod rule_tests;
 mod scrape;
 #[path = "e2e/sentry.rs"]
 mod sentry;
+#[path = "e2e/six_failures.rs"]
+mod six_failures;
 #[path = "e2e/spine.rs"]
 mod spine;
 #[path = "e2e/sql_listener.rs"]

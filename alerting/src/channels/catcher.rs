@@ -15,3 +15,15 @@ pub fn client() -> reqwest::Client {
     crypto();
     super::client().unwrap()
 }
+
+/// A server that answers a TLS greeting with plain text.
+pub async fn no_tls() -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 This is no TLS\r\n\r\n").await;
+        }
+    });
+    address
+}

@@ -20,7 +20,11 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// To this URL, over the client that all receivers share ([`super::client`]).
     pub fn new(url: &Secret, client: &reqwest::Client) -> Self {
-        Heartbeat { http: Http::new(client, TIMEOUT.0, [url.clone()]), url: url.clone() }
+        Self::within(TIMEOUT, url, client)
+    }
+
+    fn within(timeout: Span, url: &Secret, client: &reqwest::Client) -> Self {
+        Heartbeat { http: Http::new(client, timeout.0, [url.clone()]), url: url.clone() }
     }
 
     /// One beat.
@@ -33,7 +37,7 @@ impl Heartbeat {
 mod tests {
     use super::*;
     use crate::channels::catcher::http::{Catcher, Fault};
-    use crate::channels::catcher::{client, fakes};
+    use crate::channels::catcher::{client, fakes, no_tls};
 
     #[tokio::test]
     async fn a_beat_is_a_request_and_its_failure_shows_no_url() {
@@ -44,5 +48,40 @@ mod tests {
         catcher.fault("", Fault::Answer(404, "no TOPSECRET here"));
         let error = heartbeat.beat(Timestamp::EPOCH).await.unwrap_err().to_string();
         assert!(error.contains("404") && !error.contains("TOPSECRET"), "{error}");
+    }
+
+    /// A beat remembers nothing, so a process that ends in one loses that beat only; whatever went wrong with one, the next is a new one.
+    #[tokio::test]
+    async fn whatever_goes_wrong_with_one_beat_the_next_is_a_new_one() {
+        let faults = [
+            (Fault::RetryAfter(429, "7"), false),
+            (Fault::RetryAfter(429, "whenever"), false),
+            (Fault::RetryAfter(503, "7"), false),
+            (Fault::Answer(500, "oops TOPSECRET"), false),
+            (Fault::Answer(504, ""), false),
+            (Fault::RetryAfter(302, "1"), false),
+            (Fault::Hang, false),
+            (Fault::Reset, false),
+            (Fault::LostAnswer, false),
+            // The status says enough.
+            (Fault::SlowBody, true),
+            (Fault::Huge, true),
+            (Fault::Answer(200, "{\"broken"), true),
+            (Fault::Answer(200, "{\"ok\":false}"), true),
+        ];
+        for (fault, arrives) in faults {
+            let catcher: Catcher = fakes::plain().await;
+            catcher.fault("", fault.clone());
+            let url = Secret::new(format!("{}/ping/TOPSECRET", catcher.url));
+            let heartbeat = Heartbeat::within(Span::secs(2), &url, &client());
+            let first = heartbeat.beat(Timestamp::EPOCH).await;
+            assert_eq!(first.is_ok(), arrives, "{fault:?}: {first:?}");
+            assert!(!format!("{first:?}").contains("TOPSECRET"), "{fault:?}: {first:?}");
+            Heartbeat::new(&url, &client()).beat(Timestamp::EPOCH).await.unwrap();
+            assert_eq!(catcher.requests().len(), 2, "{fault:?}: never by itself a second time");
+        }
+        let url = Secret::new(format!("https://{}/ping/TOPSECRET", no_tls().await));
+        let error = Heartbeat::within(Span::secs(2), &url, &client()).beat(Timestamp::EPOCH).await.unwrap_err().to_string();
+        assert!(error.contains("cannot connect") && !error.contains("TOPSECRET"), "{error}");
     }
 }

@@ -10,7 +10,7 @@ use super::config::OpsgenieConfig;
 use super::http::Http;
 use super::pagerduty::hashed_beyond;
 use super::text::{cut, lines, one_line};
-use super::{Attempt, Channel, Reconciled, SendError, Sent, cannot_carry};
+use super::{Attempt, Channel, Reconciled, SendError, Sent, cannot_carry, is_partial_acknowledgement};
 
 /// Opsgenie's limits, in characters.
 const MESSAGE: usize = 130;
@@ -86,6 +86,10 @@ impl Channel for Opsgenie {
         let request = self.http.client.post(url).header("Authorization", format!("GenieKey {}", self.config.api_key.reveal()));
         let answer = self.http.send(request.json(&body), attempt.now).await?;
         Ok(Sent { provider_id: answer.json().and_then(|body| body["requestId"].as_str().map(str::to_owned)), channel: None })
+    }
+
+    fn has_use_for(&self, message: &Message) -> bool {
+        !is_partial_acknowledgement(message)
     }
 
     /// The alias makes asking needless.

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::config::PagerDutyConfig;
 use super::http::Http;
 use super::text::{cut, one_line};
-use super::{Attempt, Channel, Reconciled, SendError, Sent, cannot_carry};
+use super::{Attempt, Channel, Reconciled, SendError, Sent, cannot_carry, is_partial_acknowledgement};
 
 const SUMMARY: usize = 1024;
 const DEDUP_KEY: usize = 255;
@@ -50,6 +50,10 @@ impl Channel for PagerDuty {
         let answer = self.http.send(self.http.client.post(&self.url).json(&event), attempt.now).await?;
         let said = answer.json().and_then(|body| body["dedup_key"].as_str().map(str::to_owned));
         Ok(Sent::with(said.unwrap_or_else(|| dedup_key(&notice.dedup_key))))
+    }
+
+    fn has_use_for(&self, message: &Message) -> bool {
+        !is_partial_acknowledgement(message)
     }
 
     /// The key makes a second event harmless; there is nothing to ask.

@@ -59,6 +59,8 @@ struct Shown {
     due_at: Timestamp,
     queued_at: Timestamp,
     error: Option<String>,
+    /// Why it was done without a send.
+    unneeded: Option<String>,
     alert: Option<String>,
     incident: Option<String>,
 }
@@ -72,6 +74,7 @@ impl Shown {
             }
             None => (String::new(), "unreadable", String::new(), String::new()),
         };
+        let progress = Progress::of(row.progress.as_ref(), row.due_at);
         Shown {
             id: row.id,
             notification,
@@ -79,10 +82,11 @@ impl Shown {
             action,
             title,
             state: row.state,
-            attempts: Progress::of(row.progress.as_ref(), row.due_at).attempts,
+            attempts: progress.attempts,
             due_at: row.due_at,
             queued_at: row.created_at,
             error: row.error.clone(),
+            unneeded: progress.unneeded,
             alert: row.subject.alert.map(|alert| alert.to_string()),
             incident: row.subject.incident.map(|incident| incident.to_string()),
         }

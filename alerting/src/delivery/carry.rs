@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::ids::WorkId;
 use model::incident::{ChatChannel, Incident};
-use model::message::{Delivery, Message};
+use model::message::{Delivery, Message, PageAction};
 use model::state::{Fence, StateError, StateStore, load};
 use model::time::{Stopwatch, Timestamp};
 use model::work::Work;
@@ -15,6 +15,7 @@ use super::progress::{Next, Progress, after, no_channel_yet, rest};
 use super::settle;
 use super::{Claimed, DeliveryWorker, Job};
 use crate::channels::{Attempt, Reconciled, SendError, Sent, chain};
+use crate::ladder;
 
 /// How often the outcome of a send is written again where the store fails.
 const SETTLE_TRIES: u32 = 3;
@@ -87,7 +88,8 @@ impl DeliveryWorker {
             return self.settle(work, Some(&delivery), Next::Dead { reason, progress }, now, state, fence).await;
         };
         if !destination.channel.has_use_for(&delivery.message) {
-            return self.settle(work, Some(&delivery), Next::Unneeded, now, state, fence).await;
+            let reason = format!("{} has no use for `{}`", delivery.receiver, settle::action_word(&delivery.message));
+            return self.settle(work, Some(&delivery), Next::Unneeded { reason, page: false, progress }, now, state, fence).await;
         }
         // Acquired in this order everywhere: a hanging receiver fills its own slots and no others.
         let Ok(_own) = destination.slots.acquire().await else { return Ok(Some(now)) };
@@ -95,9 +97,9 @@ impl DeliveryWorker {
         let now = state.now().await?;
         let next = match self.may_begin(&delivery, work, destination, &progress, now, claimed_at, state).await? {
             Begin::Not(next) => next,
-            Begin::With(chat) => {
+            Begin::With { chat, unneeded } => {
                 let attempt = Attempt { now, chat, since: progress.sending, resend: progress.resend, ..Attempt::default() };
-                self.attempt(work, &delivery, destination, progress, attempt, state, fence).await?
+                self.attempt(work, &delivery, destination, progress, attempt, unneeded, state, fence).await?
             }
         };
         let now = state.now().await?;
@@ -120,6 +122,13 @@ impl DeliveryWorker {
         if stopping || now.plus(self.budget()) > claimed_at.plus(self.lease) {
             return Ok(wait(now, "was not begun in time and is taken up again"));
         }
+        // What waited may have been overtaken by an acknowledgement.
+        let unneeded = ladder::wanted::unneeded(state, work, delivery).await?;
+        if let Some(reason) = &unneeded
+            && progress.sending.is_none()
+        {
+            return Ok(Begin::Not(overtaken(delivery, reason.clone(), progress.clone())));
+        }
         let chat = match &delivery.message {
             Message::ChatOpen { incident, .. } | Message::ChatPost { incident, .. } | Message::ChatArchive { incident } => {
                 let found = load::<Incident>(state, &delivery.tenant, &incident.to_string()).await?;
@@ -132,7 +141,7 @@ impl DeliveryWorker {
             return Ok(Begin::Not(no_channel_yet(progress, now, &self.config)));
         }
         match destination.take(delivery, work.lane, now) {
-            Ok(()) => Ok(Begin::With(chat)),
+            Ok(()) => Ok(Begin::With { chat, unneeded }),
             Err(at) => Ok(wait(at, "waits for the receiver's rate limit")),
         }
     }
@@ -146,6 +155,7 @@ impl DeliveryWorker {
         destination: &Destination,
         mut progress: Progress,
         mut attempt: Attempt,
+        unneeded: Option<String>,
         state: &dyn StateStore,
         fence: Option<&Fence>,
     ) -> Result<Next, StateError> {
@@ -169,6 +179,10 @@ impl DeliveryWorker {
                 }
                 Reconciled::Unknown => progress.resend = true,
             }
+        }
+        if let Some(reason) = unneeded {
+            destination.put_back(delivery);
+            return Ok(overtaken(delivery, reason, progress));
         }
         let begun = progress.begun(attempt.now);
         attempt.number = begun.attempts;
@@ -220,7 +234,7 @@ impl DeliveryWorker {
             self.meters.settled(known, delivery, &next, now);
         }
         Ok(match next {
-            Next::Done { .. } | Next::Unneeded | Next::Dead { .. } => None,
+            Next::Done { .. } | Next::Unneeded { .. } | Next::Dead { .. } => None,
             Next::Retry { at, .. } | Next::Wait { at, .. } => Some(at),
         })
     }
@@ -236,10 +250,21 @@ impl DeliveryWorker {
     }
 }
 
+/// What becomes of a notice that is not sent any more.
+fn overtaken(delivery: &Delivery, reason: String, progress: Progress) -> Next {
+    let page = matches!(&delivery.message, Message::Notice(notice) if notice.action == PageAction::Trigger);
+    Next::Unneeded { reason, page, progress }
+}
+
 /// Whether a row may be sent now.
 enum Begin {
-    /// Yes; with the incident's chat channel, where it has one.
-    With(Option<ChatChannel>),
+    /// Yes.
+    With {
+        /// The incident's chat channel, where it has one.
+        chat: Option<ChatChannel>,
+        /// It is only to be found out whether an earlier attempt arrived: why it is not sent again.
+        unneeded: Option<String>,
+    },
     /// No; what becomes of it.
     Not(Next),
 }

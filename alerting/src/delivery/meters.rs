@@ -99,13 +99,13 @@ impl Meters {
             Next::Done { resend: true, .. } => "resent",
             Next::Retry { .. } => "retried",
             Next::Wait { .. } => "waited",
-            Next::Unneeded => "unneeded",
+            Next::Unneeded { .. } => "unneeded",
             Next::Dead { .. } => "dead",
         };
         self.outcomes.with_label_values(&[receiver, outcome]).inc();
         match next {
             Next::Done { .. } => self.delay.with_label_values(&[receiver]).observe(now.since(delivery.queued_at).as_secs_f64()),
-            Next::Retry { .. } | Next::Wait { .. } | Next::Unneeded | Next::Dead { .. } => {}
+            Next::Retry { .. } | Next::Wait { .. } | Next::Unneeded { .. } | Next::Dead { .. } => {}
         }
     }
 }

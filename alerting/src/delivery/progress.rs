@@ -24,6 +24,9 @@ pub struct Progress {
     /// The provider was asked and could not say whether an earlier attempt arrived: from now on every attempt is marked.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub resend: bool,
+    /// Why it was done without a send.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unneeded: Option<String>,
 }
 
 impl Progress {
@@ -39,6 +42,7 @@ impl Progress {
             first_at: self.first_at.or(Some(now)),
             sending: self.sending.or(Some(now)),
             resend: self.resend,
+            unneeded: None,
         }
     }
     /// The note after a failure.
@@ -49,6 +53,10 @@ impl Progress {
     /// The note of a dead letter: a replay starts its clock again.
     fn dead(&self) -> Self {
         Progress { first_at: None, ..self.clone() }
+    }
+    /// The note of a row that is done without a send.
+    pub fn unneeded(&self, reason: &str) -> Self {
+        Progress { unneeded: Some(reason.to_owned()), ..self.clone() }
     }
     /// As JSON.
     pub fn note(&self) -> serde_json::Value {
@@ -86,8 +94,15 @@ pub enum Next {
         /// The note.
         progress: Progress,
     },
-    /// The receiver has no use for it: done without a send.
-    Unneeded,
+    /// Done without a send: the receiver has no use for it, or it came too late.
+    Unneeded {
+        /// Why.
+        reason: String,
+        /// Whether it is a page that somebody's acknowledgement has overtaken: the journal says so.
+        page: bool,
+        /// The note: where an attempt is in doubt, it stands there.
+        progress: Progress,
+    },
     /// A dead letter.
     Dead {
         /// Why.
@@ -150,7 +165,7 @@ mod tests {
     #[test]
     fn a_failure_that_is_certain_leaves_no_doubt() {
         let begun = Progress::default().begun(NOW);
-        assert_eq!(begun, Progress { attempts: 1, first_at: Some(NOW), sending: Some(NOW), resend: false });
+        assert_eq!(begun, Progress { attempts: 1, first_at: Some(NOW), sending: Some(NOW), ..Progress::default() });
         let next = after(Err(SendError::retry("500")), &begun, NOW, 0.0, &Config::default());
         let Next::Retry { at, progress, .. } = next else { panic!("{next:?}") };
         assert_eq!((at, progress.sending), (later(1), None));
@@ -161,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_doubt_once_confirmed_stays() {
-        let doubted = Progress { attempts: 1, first_at: Some(NOW), sending: Some(NOW), resend: true };
+        let doubted = Progress { attempts: 1, first_at: Some(NOW), sending: Some(NOW), resend: true, unneeded: None };
         let begun = doubted.begun(later(60));
         assert_eq!(begun.sending, Some(NOW), "the search begins at the first attempt");
         let next = after(Err(SendError::retry("500")), &begun, later(60), 0.0, &Config::default());

@@ -9,6 +9,7 @@ use model::work::{Work, WorkChange};
 
 use super::progress::{Next, Progress};
 use crate::channels::Sent;
+use crate::ladder::wanted::unsent_page;
 
 /// The word for a message in events: trigger, acknowledge, resolve, chat or document.
 pub fn action_word(message: &Message) -> &'static str {
@@ -33,7 +34,11 @@ pub fn settled(work: &Work, delivery: Option<&Delivery>, next: &Next, fence: Opt
     let mut commit = Commit::at(now);
     commit.fence = fence.cloned();
     match next {
-        Next::Done { .. } | Next::Unneeded => commit.change(&work.tenant, WorkChange::Done { id, lease }),
+        Next::Done { .. } => commit.change(&work.tenant, WorkChange::Done { id, lease }),
+        Next::Unneeded { reason, progress, .. } => {
+            commit.change(&work.tenant, WorkChange::Progress { id, lease, progress: progress.unneeded(reason).note() });
+            commit.change(&work.tenant, WorkChange::Done { id, lease });
+        }
         Next::Retry { at, reason, progress } | Next::Wait { at, reason, progress } => {
             let change = WorkChange::Retry { id, lease, due_at: *at, error: reason.clone(), progress: Some(progress.note()) };
             commit.change(&work.tenant, change);
@@ -69,7 +74,8 @@ fn events(delivery: &Delivery, next: &Next) -> Vec<EventKind> {
         Next::Retry { at, reason, progress } => {
             vec![EventKind::NotificationRetried { notification, receiver, attempt: progress.attempts, error: reason.clone(), next_at: *at }]
         }
-        Next::Wait { .. } | Next::Unneeded => Vec::new(),
+        Next::Unneeded { reason, page: true, progress } => vec![unsent_page(delivery, reason, progress.sending.is_some())],
+        Next::Wait { .. } | Next::Unneeded { page: false, .. } => Vec::new(),
         Next::Dead { reason, progress } => {
             vec![EventKind::NotificationDead { notification, receiver, attempts: progress.attempts, error: reason.clone() }]
         }

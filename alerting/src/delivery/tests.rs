@@ -6,6 +6,8 @@ mod crash;
 mod flow;
 mod keypad;
 mod order;
+mod overtaken;
+mod script;
 
 use std::sync::Arc;
 use std::time::Duration;

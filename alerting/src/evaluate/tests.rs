@@ -106,6 +106,24 @@ async fn a_restart_keeps_everything() {
     assert_eq!(fired, 1);
 }
 
+/// Every evaluation by another process, as where two nodes take turns: what flaps is held open, and settles all the same.
+#[tokio::test]
+async fn what_flaps_settles_whoever_evaluates_it() {
+    let mut world = World::new("", "groups:\n- { name: g, rules: [{ alert: Plain, expr: plain }] }\n");
+    for flip in 0..8 {
+        world.set("plain", if flip % 2 == 0 { &[(API, 1.0)] } else { &[] });
+        world.pass(15).await;
+        world.restart();
+    }
+    let firing = async |world: &World| world.alerts().await.iter().any(|one| one.alert.is_firing());
+    assert!(firing(&world).await, "held open: {:?}", world.journal());
+    for _ in 0..20 {
+        world.restart();
+        world.pass(15).await;
+    }
+    assert!(!firing(&world).await, "settled: {:?}", world.journal());
+}
+
 #[tokio::test]
 async fn nothing_is_written_while_nothing_changes_and_values_once_a_minute() {
     let world = world();

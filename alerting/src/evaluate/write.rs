@@ -25,12 +25,15 @@ pub(super) struct Written {
     pub failing_version: Option<u64>,
 }
 
-/// Whether two states of one alert differ in more than value, annotations and history.
+/// Whether two states of one alert differ in more than value, annotations and history. The history of one that is held open because it flaps
+/// counts: whoever evaluates next, after a restart or a change of the leader, goes on from here, so that it settles.
 fn differs(stored: &Instance, now: &Instance) -> bool {
     let mut same = now.clone();
     same.alert.value = stored.alert.value;
     same.alert.annotations.clone_from(&stored.alert.annotations);
-    same.memory.history = stored.memory.history;
+    if !now.memory.flapping {
+        same.memory.history = stored.memory.history;
+    }
     // NaN differs from itself; values are compared as bits elsewhere.
     let mut stored = stored.clone();
     (stored.alert.value, same.alert.value) = Default::default();

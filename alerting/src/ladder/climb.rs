@@ -153,6 +153,39 @@ impl<'a> Climb<'a> {
         }
     }
 
+    /// The wait for an incident is over: starts what the alert wants, unless its incident came and started it. Whatever else happened
+    /// meanwhile (an end, a silence, somebody took it) is seen in the alert.
+    pub(super) async fn start_now(&mut self, id: AlertId) -> Result<(), StateError> {
+        let Some(alert) = self.alert(id).await? else { return Ok(()) };
+        if let Some(incident) = alert.incident
+            && let Some(found) = load::<Incident>(self.state, &self.shared.tenant, &incident.to_string()).await?
+            && found.entity.status.is_open()
+        {
+            return Ok(());
+        }
+        self.start(&alert, alert.severity, alert.escalation.as_deref(), false).await
+    }
+
+    /// Somebody gave an alert back: what climbed for it climbs again. Where a ladder that it wants now has never begun, because it came or
+    /// got worse while somebody had it, that one begins.
+    pub(super) async fn given_back(&mut self, id: AlertId) -> Result<(), StateError> {
+        let runs: Vec<_> = self.runs().await?.into_iter().filter(|run| about_alert(&run.entity, id)).collect();
+        if let Some(alert) = self.alert(id).await?.filter(Alert::is_firing) {
+            let wanted = self.wanted(&alert, alert.escalation.as_deref());
+            let begun = |wanted: &Wanted| runs.iter().any(|run| run.entity.ladder.name == wanted.ladder.name);
+            let worse = runs.iter().all(|run| run.entity.severity < alert.severity);
+            if worse && !wanted.iter().any(begun) {
+                return self.start(&alert, alert.severity, alert.escalation.as_deref(), true).await;
+            }
+        }
+        for run in runs {
+            if run.entity.status == (LadderStatus::Stopped { reason: StopReason::Acknowledged }) {
+                self.again(run, true).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Starts what an alert wants: for its incident if one is open, else for itself; where an incident is expected, after a
     /// short wait.
     pub(super) async fn start(
@@ -179,17 +212,12 @@ impl<'a> Climb<'a> {
         }
     }
 
+    /// A row of its own for every beginning: keys stay taken when their row is done or cancelled, and an alert may begin again (given back,
+    /// unmuted, worse) before its incident has come.
     fn schedule_start(&mut self, alert: &Alert) -> Result<(), StateError> {
-        let key = format!("start/{}/{}", alert.id, alert.severity);
+        let key = format!("start/{}/{}/{}", alert.id, alert.severity, self.now.micros());
         let due_at = self.now.plus(self.shared.config.incident_wait.0);
         self.schedule(key, Subject::alert(alert.id, alert.incident), due_at, &Job::Start { alert: alert.id })
-    }
-
-    /// Rows that wait for an incident are not wanted any more.
-    pub(super) fn cancel_start(&mut self, alert: AlertId) {
-        for severity in [Severity::Info, Severity::Warning, Severity::High, Severity::Critical] {
-            self.cancel(format!("start/{alert}/{severity}"));
-        }
     }
 
     fn cancel(&mut self, key: String) {
@@ -226,7 +254,6 @@ impl<'a> Climb<'a> {
         wanted: Vec<Wanted>,
     ) -> Result<(), StateError> {
         let subject = LadderSubject::Incident { id: incident.id };
-        self.cancel_start(alert.id);
         let (mut adopted, mut highest) = (Vec::new(), None);
         for run in self.runs().await? {
             if run.entity.subject == subject {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use model::alert::Alert;
 use model::drive::Follower;
 use model::event::{EventKind, Recorded};
 use model::ids::{AlertId, IncidentId};
@@ -55,20 +56,12 @@ impl Follower for LadderFollower {
             (EventKind::AlertMuted { .. }, Some(alert), _) => pause(&mut climb, alert).await?,
             (EventKind::AlertUnmuted, Some(alert), _) => unmuted(&mut climb, alert).await?,
             (EventKind::AlertAcknowledged, Some(alert), _) => {
-                climb.cancel_start(alert);
                 for run in climb.runs().await?.into_iter().filter(|run| about_alert(&run.entity, alert)) {
                     climb.acknowledge(run, &event.actor.to_string()).await?;
                 }
             }
-            (EventKind::AlertUnacknowledged { .. }, Some(alert), _) => {
-                for run in climb.runs().await?.into_iter().filter(|run| about_alert(&run.entity, alert)) {
-                    if run.entity.status == (LadderStatus::Stopped { reason: StopReason::Acknowledged }) {
-                        climb.again(run, true).await?;
-                    }
-                }
-            }
+            (EventKind::AlertUnacknowledged { .. }, Some(alert), _) => climb.given_back(alert).await?,
             (EventKind::AlertResolved { .. }, Some(alert), _) => {
-                climb.cancel_start(alert);
                 for run in climb.runs().await?.into_iter().filter(|run| about_alert(&run.entity, alert)) {
                     climb.close(run, "resolved").await?;
                 }
@@ -78,13 +71,7 @@ impl Follower for LadderFollower {
                     climb.acknowledge(run, &event.actor.to_string()).await?;
                 }
             }
-            (EventKind::IncidentUnacknowledged, _, Some(incident)) => {
-                for run in runs_of(&climb, incident).await? {
-                    if run.entity.status == (LadderStatus::Stopped { reason: StopReason::Acknowledged }) {
-                        climb.again(run, true).await?;
-                    }
-                }
-            }
+            (EventKind::IncidentUnacknowledged, _, Some(incident)) => given_back(&mut climb, incident).await?,
             (EventKind::IncidentResolved { reason }, _, Some(incident)) => {
                 over(&mut climb, incident, &format!("resolved: {reason}")).await?
             }
@@ -102,6 +89,31 @@ impl Follower for LadderFollower {
 async fn runs_of(climb: &Climb<'_>, incident: IncidentId) -> Result<Vec<model::state::Versioned<super::LadderRun>>, StateError> {
     let Some(found) = load::<Incident>(climb.state, &climb.shared.tenant, &incident.to_string()).await? else { return Ok(Vec::new()) };
     Ok(climb.runs().await?.into_iter().filter(|run| about_incident(&run.entity, &found.entity)).collect())
+}
+
+/// Nobody has the incident any more: its ladders climb again from the first step, and where it got worse than all of them while somebody
+/// had it, the ladder of its worst alert begins.
+async fn given_back(climb: &mut Climb<'_>, id: IncidentId) -> Result<(), StateError> {
+    let Some(found) = load::<Incident>(climb.state, &climb.shared.tenant, &id.to_string()).await? else { return Ok(()) };
+    let runs: Vec<_> = climb.runs().await?.into_iter().filter(|run| about_incident(&run.entity, &found.entity)).collect();
+    let highest = runs.iter().map(|run| run.entity.severity).max();
+    let mut worst: Option<Alert> = None;
+    for alert in &found.entity.firing {
+        let alert = climb.alert(*alert).await?.filter(|alert| alert.is_firing() && !alert.muted);
+        worst = worst.into_iter().chain(alert).reduce(|one, other| if other.severity > one.severity { other } else { one });
+    }
+    let worse = worst.filter(|alert| highest.is_none_or(|highest| alert.severity > highest));
+    for run in runs {
+        // Those of its alerts become the incident's own, or give way, where one begins.
+        let kept = worse.is_none() || run.entity.subject == LadderSubject::Incident { id };
+        if kept && run.entity.status == (LadderStatus::Stopped { reason: StopReason::Acknowledged }) {
+            climb.again(run, true).await?;
+        }
+    }
+    match worse {
+        Some(alert) => climb.start(&alert, alert.severity, alert.escalation.as_deref(), true).await,
+        None => Ok(()),
+    }
 }
 
 /// An incident opened with this alert, or this alert joined it.
@@ -124,7 +136,6 @@ async fn over(climb: &mut Climb<'_>, incident: IncidentId, reason: &str) -> Resu
 
 /// A silence began: runs stand still; one of an incident only when all that fires in it is muted.
 async fn pause(climb: &mut Climb<'_>, alert: AlertId) -> Result<(), StateError> {
-    climb.cancel_start(alert);
     let incident = climb.incident_of(alert).await?;
     for run in climb.runs().await? {
         let concerned = about_alert(&run.entity, alert) || incident.as_ref().is_some_and(|incident| about_incident(&run.entity, incident));

@@ -2,15 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use model::alert::Acknowledgement;
-use model::event::{Actor, Event, EventKind, Subject};
-use model::ids::EventId;
+use model::event::EventKind;
 use model::message::Message;
-use model::state::{Commit, Expect, Leases, Records, load};
+use model::state::Leases;
 use proptest::prelude::*;
 
 use super::*;
-use crate::machine::Instance;
 use crate::testing::World;
 
 const CONFIG: &str = r#"
@@ -191,19 +188,9 @@ async fn an_alert_acknowledged_without_incident_stops_its_ladder() {
     let world = World::new(CONFIG, &RULES.replace("warning: chat", "warning: page"));
     world.set("errors", &[(SHOP, 0.02)]);
     world.tick().await;
-    let instance = world.alerts().await.remove(0);
-    let found = load::<Instance>(&*world.state, &instance.alert.tenant, &instance.alert.id.to_string()).await.unwrap().unwrap();
-    let (by, at) = (Actor::User { id: "ada".to_owned() }, world.now());
-    let mut commit = Commit::at(at);
-    let mut taken = found.entity;
-    taken.alert.acknowledged = Some(Acknowledgement { at, by: by.clone() });
-    commit.put(&taken, Expect::Version(found.version)).unwrap();
-    let id = EventId::derived(at, "ack");
-    let subject = Subject::alert(taken.alert.id, None);
-    commit.event(Event { id, tenant: taken.alert.tenant.clone(), at, actor: by, subject, kind: EventKind::AlertAcknowledged });
-    world.state.commit(commit).await.unwrap();
+    world.take(true).await;
     world.pass(900).await;
-    assert_eq!(world.outbox(), ["0s pagerduty trigger", "1s pagerduty acknowledge"]);
+    assert_eq!(world.outbox(), ["0s pagerduty trigger", "0s pagerduty acknowledge"]);
     assert!(world.alerts().await[0].alert.acknowledged.is_some(), "the evaluator writes and keeps what others wrote");
     world.set("errors", &[]);
     world.pass(15).await;
@@ -216,22 +203,7 @@ async fn what_was_given_back_under_a_silence_is_paged_at_its_end() {
     world.set("errors", &[(SHOP, 0.2)]);
     world.tick().await;
     world.act(EventKind::IncidentAcknowledged).await;
-    let silence = crate::silence::Silence {
-        id: model::ids::SilenceId::derived(world.now(), "silence"),
-        tenant: world.alerts().await[0].alert.tenant.clone(),
-        matchers: vec![model::labels::Matcher::new("service", model::labels::MatchOp::Equal, "shop").unwrap()],
-        starts_at: world.now(),
-        ends_at: world.now().plus(std::time::Duration::from_secs(45)),
-        created_by: Actor::User { id: "ada".to_owned() },
-        comment: String::new(),
-        over: false,
-        maintenance: None,
-        author: None,
-        updated_at: None,
-    };
-    let mut commit = Commit::at(world.now());
-    commit.put(&silence, Expect::New).unwrap();
-    world.state.commit(commit).await.unwrap();
+    world.silence(world.now(), world.now().plus(std::time::Duration::from_secs(45))).await;
     world.pass(15).await;
     assert_eq!(world.count("alert_muted"), 1);
     world.act(EventKind::IncidentUnacknowledged).await;
@@ -253,6 +225,56 @@ async fn alerts_without_escalation_go_to_the_default_receivers_once() {
     world.set("plain", &[]);
     world.pass(15).await;
     assert_eq!(world.outbox()[2..], ["3615s mail resolve", "3615s slack resolve"]);
+}
+
+/// Between firing and the end of the wait for its incident an alert may begin more than once at one severity: each time it is paged.
+#[tokio::test]
+async fn what_begins_again_while_its_incident_is_awaited_is_paged() {
+    let mut world = World::new(&format!("{CONFIG}incident_wait: 30s\n"), RULES);
+    world.incidents = false;
+    world.set("errors", &[(SHOP, 0.2)]);
+    world.tick().await;
+    world.silence(world.now(), world.now().plus(std::time::Duration::from_secs(40))).await;
+    world.pass(39).await;
+    assert_eq!((world.count("alert_muted"), world.outbox()), (1, Vec::<String>::new()), "the silence came before the end of the wait");
+    world.pass(60).await;
+    assert_eq!(world.outbox(), ["75s pagerduty trigger"], "unmuted at 45 s, and again nobody opened an incident for it");
+    assert_eq!(world.count("ladder_started"), 1);
+}
+
+#[tokio::test]
+async fn what_was_taken_before_its_ladder_began_is_paged_when_it_is_given_back() {
+    let mut world = World::new(&format!("{CONFIG}incident_wait: 30s\n"), RULES);
+    world.incidents = false;
+    world.set("errors", &[(SHOP, 0.2)]);
+    world.tick().await;
+    world.pass(10).await;
+    world.take(true).await;
+    world.pass(60).await;
+    assert!(world.outbox().is_empty(), "somebody has it");
+    world.take(false).await;
+    world.pass(40).await;
+    assert_eq!(world.outbox(), ["100s pagerduty trigger"]);
+    world.take(true).await;
+    world.pass(5).await;
+    world.take(false).await;
+    world.pass(5).await;
+    assert_eq!(world.outbox()[1..], ["110s pagerduty acknowledge", "115s pagerduty trigger"], "and from the first step each time after");
+}
+
+#[tokio::test]
+async fn what_got_worse_while_somebody_had_it_starts_its_own_ladder_when_it_is_given_back() {
+    let mut world = world();
+    world.incidents = false;
+    world.set("errors", &[(SHOP, 0.02)]);
+    world.tick().await;
+    world.take(true).await;
+    world.set("errors", &[(SHOP, 0.2)]);
+    world.pass(60).await;
+    assert_eq!(world.outbox(), ["0s slack trigger", "0s slack acknowledge"], "somebody has it");
+    world.take(false).await;
+    world.pass(60).await;
+    assert_eq!(world.outbox()[2..], ["62s pagerduty trigger"]);
 }
 
 /// Every way through a story with a crash after any commit and a restart ends with the same notices, none twice, none missing.

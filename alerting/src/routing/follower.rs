@@ -1,4 +1,5 @@
-//! The follower `routes`: alerts that fire join the groups of the routes that take them; ends and silences make their groups look again.
+//! The follower `routes`: alerts that fire join the groups of the routes that take them; ends and silences make their groups look again;
+//! whoever heard that an alert fires hears that somebody has it.
 //! Reads state, returns one commit per event. Fails with the state store only.
 
 use std::collections::BTreeMap;
@@ -7,14 +8,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use model::alert::Alert;
 use model::drive::Follower;
-use model::event::{EventKind, Recorded};
+use model::event::{Event, EventKind, Recorded};
+use model::ids::{AlertId, IncidentId};
+use model::incident::Incident;
 use model::labels::Labels;
 use model::state::{Commit, Expect, Put, StateError, StateStore, Versioned, load};
 use model::time::Timestamp;
 
 use super::group::{AlertGroup, Member, Pending, tick};
+use super::notice::{Taking, tell_taken};
 use super::tree::Route;
-use super::worker::{Job, row};
+use super::worker::{Job, members, row};
 use crate::external;
 use crate::shared::Shared;
 
@@ -58,6 +62,16 @@ impl Follower for RouteFollower {
                     placing.moved(&alert, from.as_str(), to.as_str()).await?;
                 }
             }
+            (EventKind::AlertAcknowledged, Some(id)) => placing.taken(&[id], event).await?,
+            (EventKind::AlertUnacknowledged { .. }, Some(id)) => placing.given_back(&[id]).await?,
+            (EventKind::IncidentAcknowledged, _) => {
+                let alerts = placing.alerts_of(event.subject.incident).await?;
+                placing.taken(&alerts, event).await?;
+            }
+            (EventKind::IncidentUnacknowledged, _) => {
+                let alerts = placing.alerts_of(event.subject.incident).await?;
+                placing.given_back(&alerts).await?;
+            }
             // Nothing else moves a group.
             (_, _) => {}
         }
@@ -81,6 +95,13 @@ struct Held {
     before: Option<AlertGroup>,
     expect: Expect,
     group: AlertGroup,
+}
+
+/// The members of a group that somebody took.
+struct Taken<'a> {
+    route: &'a Route,
+    labels: Labels,
+    members: Vec<(Versioned<Member>, Alert)>,
 }
 
 /// Writes a member; its status is its group, so that a group's members are one query.
@@ -111,8 +132,12 @@ impl<'a> Placing<'a> {
         Ok(load::<Alert>(self.state, &self.shared.tenant, id).await?.map(|found| found.entity))
     }
 
+    async fn member(&self, member: &Member) -> Result<Option<Versioned<Member>>, StateError> {
+        load::<Member>(self.state, &self.shared.tenant, &member.record_id()).await
+    }
+
     async fn is_member(&self, member: &Member) -> Result<bool, StateError> {
-        Ok(load::<Member>(self.state, &self.shared.tenant, &member.record_id()).await?.is_some())
+        Ok(self.member(member).await?.is_some())
     }
 
     /// The group, read or new.
@@ -158,6 +183,77 @@ impl<'a> Placing<'a> {
             }
             let fired_at = alert.state.fired_at().unwrap_or(self.now);
             self.look_soon(route, labels, fired_at).await?;
+        }
+        Ok(())
+    }
+
+    async fn alerts_of(&self, incident: Option<IncidentId>) -> Result<Vec<AlertId>, StateError> {
+        let Some(id) = incident else { return Ok(Vec::new()) };
+        let found = load::<Incident>(self.state, &self.shared.tenant, &id.to_string()).await?;
+        Ok(found.map(|found| found.entity.alerts).unwrap_or_default())
+    }
+
+    /// Somebody has these alerts: of each group, whoever heard that some of them fire is told, once. In muted hours nobody is.
+    async fn taken(&mut self, ids: &[AlertId], event: &Event) -> Result<(), StateError> {
+        let routing = self.shared.routing();
+        let mut groups: BTreeMap<String, Taken<'_>> = BTreeMap::new();
+        for id in ids {
+            let Some(alert) = self.alert(&id.to_string()).await?.filter(Alert::is_firing) else { continue };
+            for route in routing.routes(&alert).into_iter().filter(|route| routing.calendar.closed(&route.hours, self.now).is_none()) {
+                let labels = route.group_labels(&alert.labels);
+                let group = AlertGroup::id_of(route, &labels);
+                let Some(member) = self.member(&Member::new(&self.shared.tenant, &group, alert.id)).await? else { continue };
+                if member.entity.owed && !member.entity.told_taken {
+                    let taken = groups.entry(group).or_insert_with(|| Taken { route, labels, members: Vec::new() });
+                    taken.members.push((member, alert.clone()));
+                }
+            }
+        }
+        for (id, Taken { route, labels, members }) in groups {
+            let unanswered = self.unanswered(&id, ids).await?;
+            let (shared, now) = (self.shared, self.now);
+            let group = self.group(route, labels).await?.clone();
+            let taking = Taking { taken: members.iter().map(|(_, alert)| alert).collect(), unanswered, by: event.actor.to_string() };
+            tell_taken(shared, &mut self.commit, &group, route, &taking, &format!("taken-{}", event.id), now)?;
+            for (Versioned { entity: mut member, version }, _) in members {
+                member.told_taken = true;
+                put_member(&mut self.commit, &member, Expect::Version(version))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many members of a group fire, unmuted, that nobody has, these ones aside.
+    async fn unanswered(&self, group: &str, taken: &[AlertId]) -> Result<usize, StateError> {
+        let mut count = 0;
+        for member in members(self.shared, self.state, group).await? {
+            if taken.contains(&member.entity.alert) {
+                continue;
+            }
+            let alert = self.alert(&member.entity.alert.to_string()).await?;
+            count += usize::from(alert.is_some_and(|alert| alert.is_firing() && !alert.muted && alert.acknowledged.is_none()));
+        }
+        Ok(count)
+    }
+
+    /// Nobody has these alerts any more: what is repeated is repeated again, and the next who takes them is told of.
+    async fn given_back(&mut self, ids: &[AlertId]) -> Result<(), StateError> {
+        let routing = self.shared.routing();
+        for id in ids {
+            let Some(alert) = self.alert(&id.to_string()).await?.filter(Alert::is_firing) else { continue };
+            for route in routing.routes(&alert) {
+                let labels = route.group_labels(&alert.labels);
+                let id = AlertGroup::id_of(route, &labels);
+                let Some(Versioned { entity: mut member, version }) = self.member(&Member::new(&self.shared.tenant, &id, alert.id)).await?
+                else {
+                    continue;
+                };
+                if member.told_taken {
+                    member.told_taken = false;
+                    put_member(&mut self.commit, &member, Expect::Version(version))?;
+                }
+                self.look_soon(route, labels, self.now).await?;
+            }
         }
         Ok(())
     }

@@ -100,12 +100,15 @@ pub struct Member {
     /// Whether somebody heard that it fires and has not heard of its end.
     #[serde(default)]
     pub owed: bool,
+    /// Whether those who heard that it fires heard that somebody has it.
+    #[serde(default)]
+    pub told_taken: bool,
 }
 
 impl Member {
     /// Not told of yet.
     pub fn new(tenant: &TenantId, group: &str, alert: AlertId) -> Self {
-        Member { tenant: tenant.clone(), group: group.to_owned(), alert, told: false, told_over: false, owed: false }
+        Member { tenant: tenant.clone(), group: group.to_owned(), alert, told: false, told_over: false, owed: false, told_taken: false }
     }
     /// The record's id.
     pub fn record_id(&self) -> String {

@@ -1,4 +1,4 @@
-//! The notice of a group, as outbox rows. In: a group, what is told. Out: one work row of queue `delivery` per receiver.
+//! The notices of a group, as outbox rows. In: a group, what is told. Out: one work row of queue `delivery` per receiver.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use model::time::Timestamp;
 
 use super::group::AlertGroup;
 use super::tree::Route;
+use crate::channels::UNANSWERED;
 use crate::ladder::notice::{lane, notice_alert};
 use crate::shared::Shared;
 
@@ -23,6 +24,16 @@ pub(super) struct Telling<'a> {
     pub firing: Vec<&'a Alert>,
     pub over: Vec<&'a Alert>,
     pub why: &'static str,
+}
+
+/// What is said when somebody took alerts of a group.
+pub(super) struct Taking<'a> {
+    /// Which.
+    pub taken: Vec<&'a Alert>,
+    /// How many others of the group fire that nobody has.
+    pub unanswered: usize,
+    /// By whom.
+    pub by: String,
 }
 
 /// One alert speaks for itself; several are counted under their name, or what they share.
@@ -64,35 +75,78 @@ pub(super) fn tell(
         return Ok(());
     }
     let said = if telling.firing.is_empty() { &telling.over } else { &telling.firing };
-    let severity = said.iter().map(|alert| alert.severity).max().unwrap_or(Severity::Info);
     let mut details: BTreeMap<String, String> = [("group_key".to_owned(), group.key_text())].into();
     if total > SHOWN {
         details.insert("alerts_total".to_owned(), total.to_string());
     }
+    let shown = all().take(SHOWN).enumerate().map(|(at, alert)| {
+        let mut shown = notice_alert(alert);
+        // What left the group is over for its readers, though it may fire elsewhere.
+        if at >= telling.firing.len() && !shown.resolved {
+            (shown.resolved, shown.ends_at) = (true, Some(now));
+        }
+        shown
+    });
     let notice = Notice {
         action: if telling.firing.is_empty() { PageAction::Resolve } else { PageAction::Trigger },
         dedup_key: group.id.clone(),
-        severity,
+        severity: said.iter().map(|alert| alert.severity).max().unwrap_or(Severity::Info),
         title: title(telling, group),
         incident_number: None,
         group_labels: group.labels.clone(),
-        alerts: all()
-            .take(SHOWN)
-            .enumerate()
-            .map(|(at, alert)| {
-                let mut shown = notice_alert(alert);
-                // What left the group is over for its readers, though it may fire elsewhere.
-                if at >= telling.firing.len() && !shown.resolved {
-                    (shown.resolved, shown.ends_at) = (true, Some(now));
-                }
-                shown
-            })
-            .collect(),
-        url: shared.config.external_url.as_ref().map(|base| format!("{}/api/watchfire/v1/alerts", base.trim_end_matches('/'))),
+        alerts: shown.collect(),
+        url: url(shared),
         reason: format!("route {}: {}", route.name, telling.why),
         details,
     };
     let subject = said.first().map(|alert| Subject::alert(alert.id, alert.incident)).unwrap_or_default();
+    queue(commit, group, route, &subject, notice, key, now)
+}
+
+/// Tells those who heard that alerts fire that somebody has them.
+pub(super) fn tell_taken(
+    shared: &Shared,
+    commit: &mut Commit,
+    group: &AlertGroup,
+    route: &Route,
+    taking: &Taking<'_>,
+    key: &str,
+    now: Timestamp,
+) -> Result<(), StateError> {
+    let Some(first) = taking.taken.first() else { return Ok(()) };
+    let mut details: BTreeMap<String, String> = [("group_key".to_owned(), group.key_text())].into();
+    if taking.unanswered > 0 {
+        details.insert(UNANSWERED.to_owned(), taking.unanswered.to_string());
+    }
+    let words = Telling { firing: taking.taken.clone(), over: Vec::new(), why: "" };
+    let notice = Notice {
+        action: PageAction::Acknowledge,
+        dedup_key: group.id.clone(),
+        severity: taking.taken.iter().map(|alert| alert.severity).max().unwrap_or(Severity::Info),
+        title: title(&words, group),
+        incident_number: None,
+        group_labels: group.labels.clone(),
+        alerts: taking.taken.iter().take(SHOWN).map(|alert| notice_alert(alert)).collect(),
+        url: url(shared),
+        reason: format!("route {}: acknowledged by {}", route.name, taking.by),
+        details,
+    };
+    queue(commit, group, route, &Subject::alert(first.id, first.incident), notice, key, now)
+}
+
+fn url(shared: &Shared) -> Option<String> {
+    shared.config.external_url.as_ref().map(|base| format!("{}/api/watchfire/v1/alerts", base.trim_end_matches('/')))
+}
+
+fn queue(
+    commit: &mut Commit,
+    group: &AlertGroup,
+    route: &Route,
+    subject: &Subject,
+    notice: Notice,
+    key: &str,
+    now: Timestamp,
+) -> Result<(), StateError> {
     for receiver in &route.receivers {
         let key = format!("group/{}/{key}/{receiver}", group.id);
         let delivery = Delivery {
@@ -104,7 +158,7 @@ pub(super) fn tell(
             message: Message::Notice(Box::new(notice.clone())),
         };
         let body = |source| StateError::Body { kind: "delivery".to_owned(), id: key.clone(), source };
-        commit.schedule(&group.tenant, delivery.into_work(key.clone(), lane(severity)).map_err(body)?);
+        commit.schedule(&group.tenant, delivery.into_work(key.clone(), lane(notice.severity)).map_err(body)?);
     }
     Ok(())
 }

@@ -203,3 +203,62 @@ async fn a_new_tree_takes_the_groups_of_the_old_one_over() {
     world.pass(40).await;
     assert_eq!(told(&world), ["30s chat trigger 1+0"]);
 }
+
+/// Whoever heard that alerts fire hears, once, that somebody has them, and of the next one who takes them after they were given back.
+#[tokio::test]
+async fn an_acknowledgement_is_told_to_the_receivers_of_the_group() {
+    let world = world("route: { receivers: [chat], group_wait: 0s, group_interval: 30s, repeat_interval: 10m }");
+    world.set("slow", &[(&[("host", "a")], 1.0), (&[("host", "b")], 1.0)]);
+    world.tick().await;
+    world.pass(30).await;
+    assert_eq!(told(&world), ["0s chat trigger 2+0"]);
+    world.take(true).await;
+    assert_eq!(told(&world)[1..], ["30s chat acknowledge 1+0"]);
+    let (_, delivery, _) = &world.deliveries()[1];
+    let Message::Notice(notice) = &delivery.message else { panic!() };
+    assert_eq!((notice.reason.as_str(), notice.details["unanswered"].as_str()), ("route chat: acknowledged by ada", "1"));
+    let (_, trigger, _) = &world.deliveries()[0];
+    let Message::Notice(trigger) = &trigger.message else { panic!() };
+    assert_eq!(notice.dedup_key, trigger.dedup_key, "it is joined to what it answers");
+    assert!(crate::channels::is_partial_acknowledgement(&delivery.message), "one of two: PagerDuty would take all for acknowledged");
+    world.take(false).await;
+    world.pass(600).await;
+    assert_eq!(told(&world)[2..], ["600s chat trigger 2+0"], "repeated, now that nobody has it");
+    world.take(true).await;
+    world.set("slow", &[(&[("host", "a")], 1.0)]);
+    world.pass(60).await;
+    let rest = told(&world)[3..].to_vec();
+    assert_eq!(rest, ["630s chat acknowledge 1+0", "660s chat trigger 1+1"]);
+}
+
+/// An incident is acknowledged: one notice per group for all of its alerts; an alert that was taken for itself is not told of twice.
+#[tokio::test]
+async fn the_acknowledgement_of_an_incident_is_one_notice_a_group() {
+    let world = world("route: { receivers: [chat], group_wait: 0s, group_interval: 30s }");
+    world.set("down", &[(&[("host", "a")], 1.0), (&[("host", "b")], 1.0)]);
+    world.tick().await;
+    world.pass(30).await;
+    assert_eq!(told(&world), ["0s chat trigger 2+0"]);
+    world.take(true).await;
+    world.pass(30).await;
+    assert_eq!(told(&world)[1..], ["30s chat acknowledge 1+0", "30s chat acknowledge 1+0"], "the alert, then the rest of its incident");
+    let (_, last, _) = world.deliveries().remove(2);
+    assert!(!crate::channels::is_partial_acknowledgement(&last.message), "now all are taken");
+    world.act(EventKind::IncidentUnacknowledged).await;
+    world.act(EventKind::IncidentAcknowledged).await;
+    assert_eq!(told(&world)[3..], ["60s chat acknowledge 2+0"]);
+    world.set("down", &[]);
+    world.pass(60).await;
+    assert_eq!(told(&world).last().unwrap(), "90s chat resolve 0+2");
+}
+
+/// What the readers never heard of, because it was muted or came after the last notice, is not told to be taken.
+#[tokio::test]
+async fn nobody_hears_that_somebody_has_what_he_never_heard_of() {
+    let world = world("route: { receivers: [chat], group_wait: 5m }");
+    world.set("slow", &[(&[("host", "a")], 1.0)]);
+    world.tick().await;
+    world.take(true).await;
+    world.pass(60).await;
+    assert_eq!(told(&world), Vec::<String>::new());
+}

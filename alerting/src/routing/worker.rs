@@ -211,6 +211,7 @@ impl Looking<'_> {
             let mut after = member.entity.clone();
             (after.told, after.told_over) = (told.firing.contains(&at), told.over.contains(&at));
             after.owed = after.told || (after.owed && !after.told_over);
+            after.told_taken &= after.owed;
             if after != member.entity {
                 put_member(&mut self.commit, &after, Expect::Version(member.version))?;
             }

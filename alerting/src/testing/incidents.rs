@@ -124,6 +124,7 @@ impl Follower for Incidents {
                     open(state).await?.filter(|found| found.entity.alerts.contains(&id))
                 {
                     incident.status = IncidentStatus::Acknowledged;
+                    incident.acknowledged = Some(Acknowledgement { at: recorded.event.at, by: recorded.event.actor.clone() });
                     commit.put(&incident, Expect::Version(version))?;
                     event(&mut commit, None, incident.id, EventKind::IncidentAcknowledged);
                 }

@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use model::alert::Acknowledgement;
 use model::drive::{Follower, Nudge, advance, work_once};
-use model::event::EventKind;
-use model::ids::SequentialIds;
+use model::event::{Actor, Event, EventKind, Subject};
+use model::ids::{EventId, SequentialIds};
 use model::labels::{Labels, METRIC_NAME, MatchOp, Matcher};
 use model::message::{Delivery, Message, PageAction};
 use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue, RowQuery, RowQuestion, Rows, SeriesSample};
 use model::sink::{Refusal, SeriesSink};
-use model::state::{Fence, StateError, all};
+use model::state::{Commit, Expect, Fence, Records, StateError, all, load};
 use model::tenant::TenantId;
 use model::time::{SimulatedClock, Timestamp};
 use model::work::Queue;
@@ -230,6 +231,42 @@ impl World {
     pub(crate) async fn try_act(&self, kind: EventKind) -> Result<(), StateError> {
         act(&*self.state, self.now(), kind).await?;
         self.settle().await
+    }
+
+    /// A person takes the oldest firing alert, or gives it back.
+    pub(crate) async fn take(&self, takes: bool) {
+        let alert = self.alerts().await.into_iter().find(|one| one.alert.is_firing()).unwrap().alert;
+        let found = load::<Instance>(&*self.state, &alert.tenant, &alert.id.to_string()).await.unwrap().unwrap();
+        let (mut instance, by, at) = (found.entity, Actor::User { id: "ada".to_owned() }, self.now());
+        instance.alert.acknowledged = takes.then(|| Acknowledgement { at, by: by.clone() });
+        let reason = "given back".to_owned();
+        let kind = if takes { EventKind::AlertAcknowledged } else { EventKind::AlertUnacknowledged { reason } };
+        let mut commit = Commit::at(at);
+        commit.put(&instance, Expect::Version(found.version)).unwrap();
+        let (id, subject) = (EventId::derived(at, &format!("take {takes}")), Subject::alert(alert.id, alert.incident));
+        commit.event(Event { id, tenant: alert.tenant, at, actor: by, subject, kind });
+        self.state.commit(commit).await.unwrap();
+        self.settle().await.unwrap();
+    }
+
+    /// A silence over everything of `shop`.
+    pub(crate) async fn silence(&self, starts_at: Timestamp, ends_at: Timestamp) {
+        let silence = crate::silence::Silence {
+            id: model::ids::SilenceId::derived(starts_at, "silence"),
+            tenant: TenantId::default(),
+            matchers: vec![model::labels::Matcher::new("service", model::labels::MatchOp::Equal, "shop").unwrap()],
+            starts_at,
+            ends_at,
+            created_by: Actor::User { id: "ada".to_owned() },
+            comment: String::new(),
+            over: false,
+            maintenance: None,
+            author: None,
+            updated_at: None,
+        };
+        let mut commit = Commit::at(self.now());
+        commit.put(&silence, Expect::New).unwrap();
+        self.state.commit(commit).await.unwrap();
     }
 
     /// The outbox: `<second> <receiver> <action>`, in order of writing.

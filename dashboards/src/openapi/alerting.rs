@@ -294,6 +294,9 @@ pub(super) struct Delivery {
     queued_at: String,
     #[schema(required)]
     error: Option<String>,
+    /// Why it was done without a send.
+    #[schema(required)]
+    unneeded: Option<String>,
     #[schema(required)]
     alert: Option<String>,
     #[schema(required)]

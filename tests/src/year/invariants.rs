@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alerting::ladder::{LadderRun, LadderStatus, LadderSubject};
 use alerting::machine::Instance;
-use model::event::{Event, EventKind, Recorded};
+use model::event::{Event, EventKind, Recorded, Subject};
 use model::ids::{AlertId, IncidentId, LadderRunId, NotificationId};
 use model::message::PageAction;
 use model::severity::Severity;
@@ -69,6 +69,8 @@ pub(super) struct Ledger {
     climbs: BTreeMap<LadderRunId, Climb>,
     /// How many ladder steps were taken.
     pub steps: u64,
+    /// What each receiver that was told of a beginning was told of.
+    began: BTreeSet<(String, String)>,
 }
 
 impl Ledger {
@@ -82,6 +84,18 @@ impl Ledger {
         transitions_are_in_order(self, &recorded.event)?;
         steps_are_taken_once(self, &recorded.event)?;
         nothing_climbs_after_ack(self, &recorded.event)
+    }
+
+    /// Nobody is paged about what somebody has, and nobody hears that something is taken of whose beginning he never heard.
+    pub(super) fn arrived(&mut self, arrival: &Arrival) -> Result<(), String> {
+        nothing_pages_after_ack(self, arrival)?;
+        answers_follow_questions(self, arrival)
+    }
+
+    /// What somebody has of what this is about.
+    fn taken(&self, subject: &Subject) -> Option<String> {
+        let alert = subject.alert.filter(|id| self.alerts.get(id).is_some_and(|story| story.taken)).map(|id| id.to_string());
+        alert.or_else(|| subject.incident.filter(|id| self.taken.contains(id)).map(|id| id.to_string()))
     }
 
     fn members(&mut self, incident: Option<IncidentId>) -> impl Iterator<Item = &mut Story> {
@@ -183,13 +197,36 @@ pub(super) fn steps_are_taken_once(ledger: &mut Ledger, event: &Event) -> Result
 /// No ladder takes a step about an alert or an incident that somebody has.
 pub(super) fn nothing_climbs_after_ack(ledger: &mut Ledger, event: &Event) -> Result<(), String> {
     let EventKind::LadderStepTaken { ladder, step, .. } = &event.kind else { return Ok(()) };
-    let alert = event.subject.alert.filter(|id| ledger.alerts.get(id).is_some_and(|story| story.taken));
-    let incident = event.subject.incident.filter(|id| ledger.taken.contains(id));
-    match (alert, incident) {
-        (None, None) => Ok(()),
-        (Some(id), _) => Err(format!("ack: ladder {ladder} takes step {step} about {id}, which somebody has")),
-        (None, Some(id)) => Err(format!("ack: ladder {ladder} takes step {step} about {id}, which somebody has")),
+    match ledger.taken(&event.subject) {
+        None => Ok(()),
+        Some(id) => Err(format!("ack: ladder {ladder} takes step {step} about {id}, which somebody has")),
     }
+}
+
+/// No page leaves about what somebody has at that moment, however long ago its step was taken: a provider that was busy, down or gone is
+/// not given it any more.
+pub(super) fn nothing_pages_after_ack(ledger: &Ledger, arrival: &Arrival) -> Result<(), String> {
+    if !arrival.ladder || arrival.action != PageAction::Trigger {
+        return Ok(());
+    }
+    match ledger.taken(&arrival.about()) {
+        None => Ok(()),
+        Some(id) => Err(format!("ack: {} is paged with {} about {id}, which somebody has", arrival.receiver, arrival.id)),
+    }
+}
+
+/// Whoever hears that a thing is taken or over has heard of its beginning. Of a ladder's pages this holds where the provider can be asked:
+/// of the others nobody knows what a lost answer meant, and they hear of the end.
+pub(super) fn answers_follow_questions(ledger: &mut Ledger, arrival: &Arrival) -> Result<(), String> {
+    let place = (arrival.receiver.clone(), arrival.thing.clone());
+    match arrival.action {
+        PageAction::Trigger => drop(ledger.began.insert(place)),
+        PageAction::Acknowledge | PageAction::Resolve if ledger.began.contains(&place) || (arrival.ladder && !arrival.asked) => {}
+        PageAction::Acknowledge | PageAction::Resolve => {
+            return Err(format!("answer: {} hears {:?} of {}, of whose beginning it never heard", place.0, arrival.action, place.1));
+        }
+    }
+    Ok(())
 }
 
 /// Replaying the journal gives every open alert as its record has it.

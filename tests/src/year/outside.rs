@@ -8,16 +8,18 @@ use alerting::channels::{Attempt, Channel, Reconciled, SendError, Sent};
 use async_trait::async_trait;
 use incidents::job::Job;
 use model::drive::{Worker, done};
+use model::event::Subject;
 use model::evidence::{Evidence, EvidenceQuery, EvidenceSource, VersionChange, VersionQuery};
 use model::ids::NotificationId;
 use model::labels::Labels;
 use model::message::{Delivery, Message, PageAction};
 use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue, SeriesSample};
 use model::sink::{Refusal, SeriesSink};
-use model::state::{Fence, StateError, StateStore};
+use model::state::{Fence, Journal, StateError, StateStore};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use model::work::{Queue, Work};
+use store::state::MemoryState;
 
 /// What expressions answer: the name of a signal is its expression.
 #[derive(Default)]
@@ -145,6 +147,24 @@ pub(super) struct Arrival {
     pub action: PageAction,
     /// Whether it says that it may be a repetition.
     pub resend: bool,
+    /// Whether the receiver can be asked what has arrived.
+    pub asked: bool,
+    /// Whether a ladder said it.
+    pub ladder: bool,
+    /// What it is about.
+    pub subject: Subject,
+    /// The number of the journal's newest event when it was sent.
+    pub seq: u64,
+}
+
+impl Arrival {
+    /// The incident, else the alert: whoever has it is not paged about it.
+    pub(super) fn about(&self) -> Subject {
+        match self.subject.incident {
+            Some(incident) => Subject::incident(incident),
+            None => self.subject.clone(),
+        }
+    }
 }
 
 /// All providers.
@@ -178,8 +198,12 @@ impl Providers {
 /// The way to one of them.
 pub(super) struct Way {
     pub providers: Arc<Providers>,
-    /// Whether it can be asked what has arrived, and takes acknowledgements.
+    /// What has been decided by the time of a send.
+    pub journal: Arc<MemoryState>,
+    /// Whether it can be asked what has arrived.
     pub knows: bool,
+    /// Whether it takes acknowledgements.
+    pub answers: bool,
 }
 
 #[async_trait]
@@ -193,17 +217,22 @@ impl Channel for Way {
             Mode::Lost => return Err(SendError::doubtful("timeout")),
             Mode::Well | Mode::Mute => {}
         }
+        let seq = self.journal.head().await.map_err(|error| SendError::retry(error.to_string()))?;
         self.providers.arrivals.lock().unwrap().push(Arrival {
             receiver: delivery.receiver.clone(),
             id: delivery.id,
             thing: notice.dedup_key.clone(),
             action: notice.action,
             resend: attempt.resend,
+            asked: self.knows,
+            ladder: notice.details.contains_key("ladder"),
+            subject: delivery.subject.clone(),
+            seq,
         });
         if mode == Mode::Mute { Err(SendError::doubtful("timeout")) } else { Ok(Sent::with(delivery.id.to_string())) }
     }
     fn has_use_for(&self, message: &Message) -> bool {
-        self.knows || !matches!(message, Message::Notice(notice) if notice.action == PageAction::Acknowledge)
+        self.answers || !matches!(message, Message::Notice(notice) if notice.action == PageAction::Acknowledge)
     }
     async fn reconcile(&self, delivery: &Delivery, _: &Attempt) -> Reconciled {
         if !self.knows {

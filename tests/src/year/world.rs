@@ -41,9 +41,11 @@ const REMEMBERED: usize = 30;
 const SERVICES: [&str; 3] = ["cart", "search", "shop"];
 /// Name, and the values that it takes.
 const SIGNALS: [(&str, &[f64]); 4] = [("errors", &[1.0]), ("latency", &[2.0, 9.0]), ("backlog", &[1.0]), ("disk", &[1.0])];
-const RECEIVERS: [&str; 2] = ["pager", "hook"];
+const RECEIVERS: [&str; 3] = ["pager", "hook", "chat"];
 /// The receiver that can be asked and takes acknowledgements.
 const PAGER: &str = "pager";
+/// The receiver that cannot be asked and takes acknowledgements.
+const CHAT: &str = "chat";
 
 const RULES: &str = r#"
 groups:
@@ -73,7 +75,7 @@ fn config() -> alerting::Config {
             {"name": "second", "steps": [{"after": "2m", "notify": ["pager"]}, {"after": "30m", "notify": ["hook"]}], "repeat": 1},
             {"name": "inform", "steps": [{"after": "0s", "notify": ["hook"]}]},
         ],
-        "route": {"receivers": ["hook"], "group_by": ["service_name"], "group_wait": "30s", "group_interval": "5m", "repeat_interval": "4h"},
+        "route": {"receivers": ["hook", "chat"], "group_by": ["service_name"], "group_wait": "30s", "group_interval": "5m", "repeat_interval": "4h"},
         "inhibit_rules": [{"source_matchers": ["alertname=Errors"], "target_matchers": ["alertname=Backlog"], "equal": ["service_name"]}],
         "time_intervals": [{"name": "sundays", "time_intervals": [{"weekdays": ["sunday"], "times": [{"start_time": "02:00", "end_time": "04:00"}]}]}],
         "maintenance": [{"name": "backup", "matchers": ["service_name=shop"], "time_intervals": ["sundays"]}],
@@ -449,12 +451,20 @@ impl World {
         let events =
             self.state.events(&JournalQuery { after: self.ledger.seq, limit: 100_000, ..Default::default() }).await.map_err(failed)?;
         let quiet = events.is_empty();
+        let arrivals = self.providers.arrivals(self.arrivals);
+        let mut sent = arrivals.iter().peekable();
         for event in &events {
+            // What was sent before this event was decided.
+            while let Some(arrival) = sent.next_if(|arrival| arrival.seq < event.seq) {
+                self.ledger.arrived(arrival)?;
+            }
             self.ledger.read(event)?;
+        }
+        for arrival in sent {
+            self.ledger.arrived(arrival)?;
         }
         self.told.events += events.len() as u64;
         invariants::fenced_nodes_commit_nothing(&self.watched.take())?;
-        let arrivals = self.providers.arrivals(self.arrivals);
         self.arrivals += arrivals.len();
         self.told.arrivals += arrivals.len() as u64;
         invariants::each_arrives_once(&mut self.arrived, &arrivals, |receiver| receiver == PAGER)?;
@@ -536,7 +546,8 @@ fn build(
             "name": receiver, "type": "webhook", "url": "https://catcher.example.org/", "rate_limit": {"per_second": 10.0, "burst": 100},
         }))
         .unwrap();
-        let way: Box<dyn Channel> = Box::new(Way { providers: providers.clone(), knows: *receiver == PAGER });
+        let (knows, answers) = (*receiver == PAGER, [PAGER, CHAT].contains(receiver));
+        let way: Box<dyn Channel> = Box::new(Way { providers: providers.clone(), journal: inner.clone(), knows, answers });
         (config, way)
     });
     // A round waits for its sends: nothing here takes real time.

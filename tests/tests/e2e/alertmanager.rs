@@ -1,37 +1,13 @@
 //! Debian's Prometheus and amtool against Watchfire in Alertmanager's place, and against the real Alertmanager for comparison: the same
 //! requests, the same answers.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use tests::catchers::Catchers;
 use tests::process::{Watchfire, free_port};
+use tests::programs::{Program, have};
 use tests::wait::wait_for;
-
-/// Ends with the test.
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start(program: &str, arguments: &[String]) -> Program {
-    Program(Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-}
-
-/// Whether the programs are there. Without them and without `CI=true` the test says so and ends.
-fn have(programs: &[&str]) -> bool {
-    let there = |program: &&&str| Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    let found = programs.iter().filter(there).count() == programs.len();
-    assert!(found || std::env::var("CI").is_err(), "{programs:?} are missing: apt install prometheus prometheus-alertmanager");
-    if !found {
-        println!("SKIPPED: needs {programs:?} (apt install prometheus prometheus-alertmanager)");
-    }
-    found
-}
 
 const TREE: &str = "
   receiver: ops
@@ -146,7 +122,7 @@ async fn the_same_requests_have_the_same_answers_as_alertmanagers() {
         format!("--web.listen-address=127.0.0.1:{port}"),
         "--cluster.listen-address=".to_owned(),
     ];
-    let _manager = start("prometheus-alertmanager", &arguments);
+    let _manager = Program::start("prometheus-alertmanager", &arguments);
     let (own, other) = (format!("http://{}", world.http), format!("http://127.0.0.1:{port}"));
     wait_for("Alertmanager", async || reqwest::get(format!("{other}/-/ready")).await.ok()?.error_for_status().ok().map(drop)).await;
 
@@ -251,7 +227,7 @@ async fn prometheus_sends_its_alerts_and_amtool_works_on_them() {
         "--web.enable-lifecycle".to_owned(),
         "--rules.alert.resend-delay=1s".to_owned(),
     ];
-    let _prometheus = start("prometheus", &arguments);
+    let _prometheus = Program::start("prometheus", &arguments);
     let told = wait_for("the page", async || catchers.to("pager").first().cloned()).await;
     assert_eq!(
         (told.body["status"].as_str(), told.body["alerts"][0]["labels"]["alertname"].as_str()),

@@ -15,6 +15,14 @@ pub enum Fault {
     LostAnswer,
     /// The connection ends at once.
     HangUp,
+    /// Nobody speaks.
+    Hang,
+    /// The greeting is none.
+    Garbage,
+    /// The mail is kept; half of the answer comes, the rest never.
+    SlowAnswer,
+    /// The mail is kept, and the answer is two megabytes long.
+    Huge,
 }
 
 /// The catcher. It ends with the test's runtime.
@@ -52,7 +60,11 @@ impl SmtpCatcher {
             return None;
         }
         let mut stream = BufReader::new(stream);
-        stream.write_all(b"220 catcher\r\n").await.ok()?;
+        match fault {
+            Some(Fault::Hang) => return hold(stream).await,
+            Some(Fault::Garbage) => stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.ok()?,
+            _ => stream.write_all(b"220 catcher\r\n").await.ok()?,
+        }
         loop {
             let mut line = String::new();
             if stream.read_line(&mut line).await.ok()? == 0 {
@@ -69,10 +81,15 @@ impl SmtpCatcher {
                         stream.read_line(&mut mail).await.ok()?;
                     }
                     self.mails.lock().unwrap().push(mail);
-                    if matches!(fault, Some(Fault::LostAnswer)) {
-                        return None;
+                    match fault {
+                        Some(Fault::LostAnswer) => return None,
+                        Some(Fault::SlowAnswer) => {
+                            stream.write_all(b"250 ke").await.ok()?;
+                            return hold(stream).await;
+                        }
+                        Some(Fault::Huge) => format!("250 {}\r\n", "x".repeat(2 << 20)),
+                        _ => "250 kept\r\n".to_owned(),
                     }
-                    "250 kept\r\n".to_owned()
                 }
                 ("QUIT", _) => {
                     stream.write_all(b"221 bye\r\n").await.ok()?;
@@ -83,4 +100,11 @@ impl SmtpCatcher {
             stream.write_all(answer.as_bytes()).await.ok()?;
         }
     }
+}
+
+/// Until the client goes away.
+async fn hold(mut stream: BufReader<TcpStream>) -> Option<()> {
+    let mut rest = String::new();
+    let gone = async { while matches!(stream.read_line(&mut rest).await, Ok(read) if read > 0) {} };
+    tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.ok()
 }

@@ -116,7 +116,7 @@ export function Deliveries({ of, replay }: { of: readonly Delivery[]; replay?: (
               <td style={{ minWidth: 200 }}>{one.action}{one.title && `: ${one.title}`} {one.incident && <Go to={`/incidents/${one.incident}`} plain>incident</Go>}</td>
               <td><StatusTag status={one.state} /></td>
               <td className="num">{one.attempts}</td>
-              <td className="wrap" style={{ minWidth: 160 }}>{one.error ?? ''}{one.state === 'pending' && one.attempts > 0 && <> (next <When at={one.due_at} />)</>}</td>
+              <td className="wrap" style={{ minWidth: 160 }}>{one.unneeded ?? one.error ?? ''}{one.state === 'pending' && one.attempts > 0 && <> (next <When at={one.due_at} />)</>}</td>
               {replay && <td>{one.state === 'dead' && <Button size="compact-xs" variant="default" onClick={() => replay(one)}>Send again</Button>}</td>}
             </tr>
           ))}

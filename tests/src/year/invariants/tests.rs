@@ -101,7 +101,17 @@ fn run(about: AlertId, status: &str, ids: &dyn IdSource) -> LadderRun {
 }
 
 fn arrival(receiver: &str, id: NotificationId, action: PageAction, resend: bool) -> Arrival {
-    Arrival { receiver: receiver.into(), id, thing: "7".into(), action, resend }
+    Arrival {
+        receiver: receiver.into(),
+        id,
+        thing: "7".into(),
+        action,
+        resend,
+        asked: true,
+        ladder: true,
+        subject: Subject::default(),
+        seq: 0,
+    }
 }
 
 #[test]
@@ -165,6 +175,38 @@ fn a_step_after_an_acknowledgement_is_seen() {
     assert!(book.tell(Subject::incident(incident), step(id, 1, 0)).is_err());
     book.tell(Subject::incident(incident), EventKind::IncidentUnacknowledged).unwrap();
     book.tell(Subject::incident(incident), step(id, 1, 1)).unwrap();
+}
+
+#[test]
+fn a_page_that_leaves_after_an_acknowledgement_is_seen() {
+    let mut book = Book::default();
+    let (alert, ids) = (book.firing(), SequentialIds::default());
+    let page = |subject: Subject| Arrival { subject, ..arrival("hook", NotificationId::new(NOW, &ids), PageAction::Trigger, false) };
+    let about = page(Subject::alert(alert, None));
+    assert_eq!(book.ledger.arrived(&about), Ok(()));
+    book.about(alert, EventKind::AlertAcknowledged).unwrap();
+    assert!(book.ledger.arrived(&about).is_err(), "its step was taken in time, but it leaves too late");
+    assert_eq!(book.ledger.arrived(&Arrival { ladder: false, ..about.clone() }), Ok(()), "a group's notice informs");
+    assert_eq!(book.ledger.arrived(&Arrival { action: PageAction::Acknowledge, ..about.clone() }), Ok(()));
+    book.about(alert, EventKind::AlertUnacknowledged { reason: "given back".into() }).unwrap();
+    assert_eq!(book.ledger.arrived(&about), Ok(()));
+    let incident = IncidentId::new(NOW, &ids);
+    book.tell(Subject::incident(incident), EventKind::IncidentAcknowledged).unwrap();
+    assert!(book.ledger.arrived(&page(Subject { alert: Some(alert), incident: Some(incident) })).is_err());
+}
+
+#[test]
+fn an_answer_without_its_question_is_seen() {
+    let ids = SequentialIds::default();
+    let say = |action| arrival("pager", NotificationId::new(NOW, &ids), action, false);
+    for action in [PageAction::Acknowledge, PageAction::Resolve] {
+        let mut ledger = Ledger::default();
+        assert!(ledger.arrived(&say(action)).is_err(), "{action:?} of what it never heard of");
+        assert_eq!(ledger.arrived(&Arrival { asked: false, ..say(action) }), Ok(()), "nobody knows what it heard");
+        ledger.arrived(&say(PageAction::Trigger)).unwrap();
+        assert_eq!(ledger.arrived(&say(action)), Ok(()));
+        assert!(ledger.arrived(&Arrival { receiver: "chat".into(), ladder: false, asked: false, ..say(action) }).is_err(), "another one");
+    }
 }
 
 #[test]
