@@ -473,7 +473,7 @@ groups:
 
 #[tokio::test]
 async fn rules_without_data_are_told_as_they_say() {
-    let world = World::new("no_data_after: 10m\nfailing_for: 30s", SILENT);
+    let mut world = World::new("no_data_after: 10m\nfailing_for: 30s", SILENT);
     world.pass(540).await;
     let names = |alerts: Vec<Instance>| {
         let open = alerts.into_iter().filter(|one| one.alert.is_firing());
@@ -481,6 +481,8 @@ async fn rules_without_data_are_told_as_they_say() {
     };
     let alerts = world.alerts().await;
     assert_eq!(names(alerts), ["WatchfireRuleFailing"], "the one that says so is as good as broken");
+    // A restart does not begin to count anew.
+    world.restart();
     world.pass(120).await;
     let alerts = world.alerts().await;
     let told = alerts.iter().find(|one| one.alert.labels.get("alertname") == Some("WatchfireRuleNoData")).unwrap();
@@ -491,6 +493,8 @@ async fn rules_without_data_are_told_as_they_say() {
     world.pass(60).await;
     let alerts = world.alerts().await;
     assert_eq!(names(alerts), ["Told"], "data came");
+    let kept = model::state::all::<SilentRule>(&*world.state, None, &[], 0).await.unwrap();
+    assert!(kept.is_empty(), "{kept:?}");
 }
 
 const ISSUES: &str = r#"
