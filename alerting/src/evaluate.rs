@@ -235,8 +235,8 @@ impl Evaluator {
         let others = stage.runners.iter().filter(|other| !std::ptr::eq(&***other, runner));
         let foreign = self.shared.foreign();
         let firing = others.flat_map(|other| firing(other.view().instances())).chain(foreign.iter().cloned()).collect();
-        let inhibit_rules = self.shared.config.inhibit_rules.clone();
-        Ok(Muting { silences, inhibit_rules, firing, routing: self.shared.routing() })
+        let routing = self.shared.routing();
+        Ok(Muting { silences, inhibit_rules: routing.inhibit_rules.clone(), firing, routing })
     }
 
     async fn ensure_loaded(&self, stage: &Stage, now: Timestamp, fence: Option<&Fence>) -> Result<(), StateError> {

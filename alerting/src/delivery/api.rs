@@ -59,6 +59,9 @@ struct Shown {
     due_at: Timestamp,
     queued_at: Timestamp,
     error: Option<String>,
+    /// The notification of the digest that told it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
     alert: Option<String>,
     incident: Option<String>,
 }
@@ -72,6 +75,7 @@ impl Shown {
             }
             None => (String::new(), "unreadable", String::new(), String::new()),
         };
+        let progress = Progress::of(row.progress.as_ref(), row.due_at);
         Shown {
             id: row.id,
             notification,
@@ -79,7 +83,8 @@ impl Shown {
             action,
             title,
             state: row.state,
-            attempts: Progress::of(row.progress.as_ref(), row.due_at).attempts,
+            attempts: progress.attempts,
+            digest: progress.digest.map(|id| id.to_string()),
             due_at: row.due_at,
             queued_at: row.created_at,
             error: row.error.clone(),

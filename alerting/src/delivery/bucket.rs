@@ -49,6 +49,16 @@ impl TokenBucket {
         Err(whole_micros(at))
     }
 
+    /// How many tokens there are.
+    pub fn tokens(&self, now: Timestamp) -> usize {
+        let empty_at = now.plus(self.depth).plus(self.interval);
+        if self.paused_until > now {
+            return 0;
+        }
+        let free = empty_at.since(self.full_at.max(now)).as_nanos() / self.interval.as_nanos().max(1);
+        usize::try_from(free).unwrap_or(usize::MAX)
+    }
+
     /// Gives a token back that was not used.
     pub fn put_back(&mut self) {
         self.full_at = self.full_at.minus(self.interval);
@@ -89,6 +99,19 @@ mod tests {
         let waits: Vec<_> = (0..3).map(|_| bucket.take(Lane::Chat, START)).collect();
         assert_eq!(waits, [Err(at(500)), Err(at(1000)), Err(at(1500))]);
         assert_eq!(bucket.take(Lane::Chat, at(500)), Ok(()));
+    }
+
+    #[test]
+    fn tokens_are_counted() {
+        let mut bucket = TokenBucket::new(RateLimit { per_second: 2.0, burst: 3 });
+        assert_eq!(bucket.tokens(START), 3);
+        for left in [2, 1, 0] {
+            bucket.take(Lane::Chat, START).unwrap();
+            assert_eq!(bucket.tokens(START), left);
+        }
+        assert_eq!((bucket.tokens(at(499)), bucket.tokens(at(500)), bucket.tokens(at(9_000))), (0, 1, 3));
+        bucket.pause(at(20_000));
+        assert_eq!(bucket.tokens(at(9_000)), 0);
     }
 
     #[test]

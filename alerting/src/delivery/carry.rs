@@ -11,6 +11,7 @@ use model::time::{Stopwatch, Timestamp};
 use model::work::Work;
 
 use super::destination::Destination;
+use super::digest;
 use super::progress::{Next, Progress, after, no_channel_yet, rest};
 use super::settle;
 use super::{Claimed, DeliveryWorker, Job};
@@ -133,7 +134,11 @@ impl DeliveryWorker {
         }
         match destination.take(delivery, work.lane, now) {
             Ok(()) => Ok(Begin::With(chat)),
-            Err(at) => Ok(wait(at, "waits for the receiver's rate limit")),
+            Err(at) => {
+                let folds = destination.read && self.config.digest_after > 0 && digest::may_fold(delivery, work.lane);
+                let at = if folds { at.min(now.plus(digest::PACE)) } else { at };
+                Ok(wait(at, "waits for the receiver's rate limit"))
+            }
         }
     }
 

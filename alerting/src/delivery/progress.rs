@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::ids::NotificationId;
 use model::time::Timestamp;
 use model::work::backoff;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,9 @@ pub struct Progress {
     /// The provider was asked and could not say whether an earlier attempt arrived: from now on every attempt is marked.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub resend: bool,
+    /// It was told in this digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<NotificationId>,
 }
 
 impl Progress {
@@ -39,6 +43,7 @@ impl Progress {
             first_at: self.first_at.or(Some(now)),
             sending: self.sending.or(Some(now)),
             resend: self.resend,
+            digest: None,
         }
     }
     /// The note after a failure.
@@ -150,7 +155,7 @@ mod tests {
     #[test]
     fn a_failure_that_is_certain_leaves_no_doubt() {
         let begun = Progress::default().begun(NOW);
-        assert_eq!(begun, Progress { attempts: 1, first_at: Some(NOW), sending: Some(NOW), resend: false });
+        assert_eq!(begun, Progress { attempts: 1, first_at: Some(NOW), sending: Some(NOW), ..Progress::default() });
         let next = after(Err(SendError::retry("500")), &begun, NOW, 0.0, &Config::default());
         let Next::Retry { at, progress, .. } = next else { panic!("{next:?}") };
         assert_eq!((at, progress.sending), (later(1), None));
@@ -161,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_doubt_once_confirmed_stays() {
-        let doubted = Progress { attempts: 1, first_at: Some(NOW), sending: Some(NOW), resend: true };
+        let doubted = Progress { attempts: 1, first_at: Some(NOW), sending: Some(NOW), resend: true, digest: None };
         let begun = doubted.begun(later(60));
         assert_eq!(begun.sending, Some(NOW), "the search begins at the first attempt");
         let next = after(Err(SendError::retry("500")), &begun, later(60), 0.0, &Config::default());

@@ -6,6 +6,7 @@ mod crash;
 mod flow;
 mod keypad;
 mod order;
+mod storm;
 
 use std::sync::Arc;
 use std::time::Duration;

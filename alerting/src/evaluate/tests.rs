@@ -317,6 +317,19 @@ async fn a_silence_in_the_middle_pauses_the_ladder_where_it_stands() {
 }
 
 #[tokio::test]
+async fn inhibition_rules_change_while_it_runs() {
+    let world = World::new(PAGING, PLAIN);
+    world.set("big", &[(&[("job", "api")], 1.0)]);
+    world.set("small", &[(&[("job", "api")], 1.0)]);
+    world.tick().await;
+    assert_eq!(world.outbox().len(), 1, "the warning is muted");
+    let without: crate::Config = serde_saphyr::from_str("resolve_timeout: 7m").unwrap();
+    world.alerting.reroute(crate::routing::Routing::of(&without));
+    world.pass(15).await;
+    assert_eq!(world.outbox().len(), 2, "{:?}", world.outbox());
+}
+
+#[tokio::test]
 async fn a_critical_alert_inhibits_the_warning_beside_it() {
     let world = World::new(PAGING, PLAIN);
     world.set("big", &[(&[("job", "api")], 1.0)]);
