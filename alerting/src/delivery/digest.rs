@@ -184,6 +184,9 @@ fn digest(id: NotificationId, receiver: &str, notices: &[&Notice]) -> Notice {
     }
 }
 
+/// A job by its place, with what its rows say.
+type Foldable = (usize, Vec<Delivery>);
+
 /// A row with what it says.
 type Told<'a> = (&'a Work, &'a Delivery);
 
@@ -199,8 +202,7 @@ fn folding(rows: &[Told<'_>], id: NotificationId, fence: Option<&Fence>, now: Ti
         .collect();
     let notice = digest(id, &delivery.receiver, &notices);
     let (tenant, receiver) = (delivery.tenant.clone(), delivery.receiver.clone());
-    let digest =
-        Delivery { id, tenant, receiver, subject: Subject::default(), queued_at: now, message: Message::Notice(Box::new(notice)) };
+    let digest = Delivery { id, tenant, receiver, subject: Subject::default(), queued_at: now, message: Message::Notice(Box::new(notice)) };
     let mut commit = Commit::at(now);
     commit.fence = fence.cloned();
     commit.schedule(&delivery.tenant, digest.into_work(format!("{PREFIX}{id}"), first.lane).ok()?);
@@ -227,7 +229,7 @@ impl DeliveryWorker {
         fence: Option<&Fence>,
         now: Timestamp,
     ) -> Result<Vec<Job>, StateError> {
-        let mut receivers: BTreeMap<(TenantId, String, i64), Vec<(usize, Vec<Delivery>)>> = BTreeMap::new();
+        let mut receivers: BTreeMap<(TenantId, String, i64), Vec<Foldable>> = BTreeMap::new();
         for (at, job) in jobs.iter().enumerate() {
             let Some(deliveries) = self.foldable(job) else { continue };
             let (first, told) = (&job.rows[0].work, &deliveries[0]);
@@ -276,10 +278,10 @@ impl DeliveryWorker {
         job.rows.iter().map(row).collect()
     }
 
-    fn chosen(&self, jobs: &[Job], lines: &[(usize, Vec<Delivery>)], now: Timestamp) -> Vec<bool> {
+    fn chosen(&self, jobs: &[Job], lines: &[Foldable], now: Timestamp) -> Vec<bool> {
         let tokens = lines.first().and_then(|(at, deliveries)| Some(jobs[*at].destination.as_ref()?.tokens(deliveries.first()?, now)));
         let mut heard = self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let candidate = |(_, deliveries): &(usize, Vec<Delivery>)| {
+        let candidate = |(_, deliveries): &Foldable| {
             let notice = deliveries.iter().find_map(|delivery| match &delivery.message {
                 Message::Notice(notice) => Some((delivery, notice)),
                 Message::ChatOpen { .. } | Message::ChatPost { .. } | Message::ChatArchive { .. } | Message::Document { .. } => None,

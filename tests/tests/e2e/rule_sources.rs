@@ -432,7 +432,8 @@ fn rule_tests_know_anomalies() {
              promql_expr_test:\n  - {{ expr: 'watchfire_anomaly_upper{{rule=\"Unusual\"}} > bool watchfire_anomaly_expected', eval_time: 8h, exp_samples: [{{ labels: '{{job=\"a\", rule=\"Unusual\", rule_group=\"g\", rule_source=\"file:rules.yaml\"}}', value: 1 }}] }}\n"
         );
         std::fs::write(folder.path().join("t.yaml"), tests).unwrap();
-        let output = std::process::Command::new(crate::WATCHFIRE).args(["rules", "test"]).arg(folder.path().join("t.yaml")).output().unwrap();
+        let output =
+            std::process::Command::new(crate::WATCHFIRE).args(["rules", "test"]).arg(folder.path().join("t.yaml")).output().unwrap();
         (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
     };
     let (code, said) = run("8h30m");

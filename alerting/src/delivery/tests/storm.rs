@@ -66,7 +66,8 @@ async fn a_thousand_alerts_are_a_few_messages_and_every_page() {
         .map(|delivery| delivery.id.to_string())
         .collect();
     assert!(folded.iter().all(|id| ids.contains(id)), "each digest is a delivery of its own");
-    let noted = world.state.kinds().into_iter().filter(|kind| matches!(kind, EventKind::Noted { details, .. } if details.contains_key("digest")));
+    let noted =
+        world.state.kinds().into_iter().filter(|kind| matches!(kind, EventKind::Noted { details, .. } if details.contains_key("digest")));
     assert_eq!(noted.count(), folded.len());
     assert_eq!(world.metric("watchfire_notifications_total", &[("receiver", "chat"), ("outcome", "folded")]), folded.len() as f64);
 }
@@ -105,12 +106,7 @@ async fn a_fold_that_conflicts_folds_nothing_and_nothing_is_lost() {
         world.send("chat", storm_notice(number), Lane::Chat).await;
     }
     // Another node takes a row that this one has claimed.
-    let claim = model::work::Claim {
-        queue: model::work::Queue::Delivery,
-        now: START,
-        lease_for: Duration::from_secs(30),
-        limit: 50,
-    };
+    let claim = model::work::Claim { queue: model::work::Queue::Delivery, now: START, lease_for: Duration::from_secs(30), limit: 50 };
     use model::state::WorkRows;
     let rows = world.state.claim(&claim).await.unwrap();
     let mut stolen = Commit::at(START);
