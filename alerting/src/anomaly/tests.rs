@@ -75,10 +75,9 @@ fn share_outside(scores: &[f64], level: f64) -> f64 {
 fn usual_traffic_is_outside_as_rarely_as_promised() {
     for seed in [1, 2] {
         let shop = Shop::new(seed, 7);
-        let scores = scores(&shop.values, 4 * WEEK, 7);
+        let scores = scores(&shop.values, 4 * WEEK, 13);
         for (level, most, least) in [(0.9, 0.12, 0.03), (0.99, 0.02, 0.001), (0.9999, 0.0015, 0.0)] {
             let share = share_outside(&scores, level);
-            println!("seed {seed} level {level}: {share} of {}", scores.len());
             assert!(share <= most && share >= least, "seed {seed}: {share} of what is usual is outside of the {level} interval");
         }
     }
@@ -94,8 +93,7 @@ fn what_walks_at_random_is_not_taken_for_an_anomaly() {
             1e12 + 1e9 * (walk + 30.0 * (std::f64::consts::TAU * step as f64 / DAY as f64).sin())
         })
         .collect();
-    let share = share_outside(&scores(&values, 4 * WEEK, 7), 0.99);
-    println!("walk {share}");
+    let share = share_outside(&scores(&values, 4 * WEEK, 17), 0.99);
     assert!(share < 0.03, "{share}");
 }
 
@@ -105,8 +103,7 @@ fn growth_is_followed() {
     for (step, value) in shop.values.iter_mut().enumerate() {
         *value *= 1.0 + step as f64 / (20 * WEEK) as f64;
     }
-    let share = share_outside(&scores(&shop.values, 4 * WEEK, 7), 0.99);
-    println!("growth {share}");
+    let share = share_outside(&scores(&shop.values, 4 * WEEK, 17), 0.99);
     assert!(share < 0.03, "{share}");
 }
 
@@ -118,13 +115,11 @@ fn an_outage_is_outside_at_once_and_not_expected_a_day_later() {
     let noon = shop.values.len();
     shop.go_on(8, |usual| usual * 0.5);
     let during = scores(&shop.values, noon, 1);
-    println!("outage {during:?}");
     assert!(during.iter().all(|score| *score < -1.5), "{during:?}");
     // The same hours of the next day and of the next week are as usual.
     shop.go_on(WEEK, |usual| usual);
     for later in [noon + DAY, noon + WEEK] {
         let score = scores(&shop.values[..later + 8], later, 1);
-        println!("later {score:?}");
         assert!(share_outside(&score, 0.999) <= 1.0 / 8.0, "{score:?}");
     }
 }
@@ -135,14 +130,12 @@ fn another_level_is_outside_for_hours_and_usual_in_the_end() {
     let changed = shop.values.len();
     shop.go_on(4 * WEEK, |usual| usual + 200.0);
     let first = scores(&shop.values[..changed + DAY / 4], changed, 1);
-    println!("shift first {first:?}");
     assert!(first.iter().all(|score| *score > 1.5), "{first:?}");
     let mut shares = Vec::new();
-    for day in [1, 2, 3, 5, 7, 10, 14, 21, 26] {
+    for day in [1, 7, 26] {
         let later = scores(&shop.values[..changed + (day + 1) * DAY], changed + day * DAY, 5);
         shares.push((day, share_outside(&later, 0.99)));
     }
-    println!("{shares:?}");
     assert!(shares.last().unwrap().1 < 0.05, "{shares:?}");
 }
 
@@ -155,8 +148,7 @@ fn gaps_are_no_anomalies_and_too_little_is_said() {
             *value = f64::NAN;
         }
     }
-    let share = share_outside(&scores(&shop.values, 4 * WEEK, 7), 0.99);
-    println!("gaps {share}");
+    let share = share_outside(&scores(&shop.values, 4 * WEEK, 17), 0.99);
     assert!(share < 0.03, "{share}");
     let little = forecast(&shop.values[4 * WEEK..], &learning()).unwrap_err();
     assert_eq!(little, NoForecast::TooLittle(TooLittle::Short { steps: WEEK, needed: 2 * WEEK }));
@@ -169,8 +161,7 @@ fn what_never_changes_has_a_narrow_interval_and_rare_things_are_rare() {
     assert!(forecast(&vec![0.0; 3 * WEEK], &learning()).unwrap().at(1.0).unwrap().score(0.0).abs() < 1e-9);
     let mut random = SmallRng::seed_from_u64(8);
     let errors: Vec<f64> = (0..5 * WEEK).map(|_| if random.random_bool(0.02) { 1.0 } else { 0.0 }).collect();
-    let share = share_outside(&scores(&errors, 4 * WEEK, 7), 0.999);
-    println!("rare {share}");
+    let share = share_outside(&scores(&errors, 4 * WEEK, 17), 0.999);
     assert!(share < 0.005, "{share}");
 }
 

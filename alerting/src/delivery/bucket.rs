@@ -49,6 +49,12 @@ impl TokenBucket {
         Err(whole_micros(at))
     }
 
+    /// As [`TokenBucket::take`], but past those that wait already: whoever jumps the queue comes again when the next token grows.
+    pub fn jump(&mut self, lane: Lane, now: Timestamp) -> Result<(), Timestamp> {
+        let earliest = self.full_at.minus(self.depth).max(self.paused_until);
+        if earliest <= now { self.take(lane, now) } else { Err(whole_micros(earliest)) }
+    }
+
     /// How many tokens there are.
     pub fn tokens(&self, now: Timestamp) -> usize {
         let empty_at = now.plus(self.depth).plus(self.interval);
@@ -123,6 +129,8 @@ mod tests {
         }
         assert_eq!(bucket.take(Lane::Page, START), Err(at(1000)));
         assert_eq!(bucket.take(Lane::Mail, START), Err(at(51_000)));
+        assert_eq!(bucket.jump(Lane::Chat, START), Err(at(1000)), "past all of them");
+        assert_eq!(bucket.jump(Lane::Chat, at(1000)), Ok(()));
     }
 
     #[test]

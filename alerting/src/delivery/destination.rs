@@ -45,9 +45,10 @@ impl Destination {
         }
     }
 
-    /// Takes a token for a message, or says when to come again.
-    pub fn take(&self, delivery: &Delivery, lane: Lane, now: Timestamp) -> Result<(), Timestamp> {
-        self.bucket(&delivery.message).lock().unwrap_or_else(PoisonError::into_inner).take(lane, now)
+    /// Takes a token for a message, or says when to come again: behind those that wait, unless it `jumps` the queue.
+    pub fn take(&self, delivery: &Delivery, lane: Lane, jumps: bool, now: Timestamp) -> Result<(), Timestamp> {
+        let mut bucket = self.bucket(&delivery.message).lock().unwrap_or_else(PoisonError::into_inner);
+        if jumps { bucket.jump(lane, now) } else { bucket.take(lane, now) }
     }
 
     /// How many messages of this kind could go out at once.

@@ -3,7 +3,8 @@
 //! they stand for, each with a note of the digest it went in. Pages are never folded, nor is what a program reads (PagerDuty, Opsgenie,
 //! webhooks): there each notice opens or closes something.
 //!
-//! The first alert of a service that has not been heard of for a while goes out by itself, before the digest.
+//! The first alert of a service that a receiver has not heard of for a while jumps the queue, a page too: it goes out by itself, before
+//! the digest and before those that wait.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -105,7 +106,7 @@ impl Heard {
         self.0.get(&key).is_none_or(|last| now.since(*last) >= QUIET)
     }
 
-    fn note(&mut self, delivery: &Delivery, now: Timestamp) {
+    pub(super) fn note(&mut self, delivery: &Delivery, now: Timestamp) {
         let Message::Notice(notice) = &delivery.message else { return };
         if self.0.len() >= REMEMBERED {
             self.0.retain(|_, last| now.since(*last) < QUIET);
@@ -260,7 +261,33 @@ impl DeliveryWorker {
             rows.iter().for_each(|(work, _)| self.lines().remove(work.id));
             folded.extend(lines.iter().zip(&chosen).filter(|(_, fold)| **fold).map(|((at, _), _)| *at));
         }
-        Ok(jobs.into_iter().enumerate().filter(|(at, _)| !folded.contains(at)).map(|(_, job)| job).collect())
+        let mut rest: Vec<Job> = jobs.into_iter().enumerate().filter(|(at, _)| !folded.contains(at)).map(|(_, job)| job).collect();
+        // Who comes first takes the first tokens.
+        rest.sort_by_cached_key(|job| self.turn(job, now));
+        Ok(rest)
+    }
+
+    /// Before which lines a line is begun: by lane, then the first of their services, then the worst.
+    fn turn(&self, job: &Job, now: Timestamp) -> (i64, bool, std::cmp::Reverse<Severity>) {
+        let first = job.rows.first().map(|row| &row.work);
+        let delivery = first.and_then(|work| serde_json::from_value::<Delivery>(work.body.clone()).ok());
+        let severity = delivery.as_ref().and_then(|delivery| match &delivery.message {
+            Message::Notice(notice) => Some(notice.severity),
+            Message::ChatOpen { .. } | Message::ChatPost { .. } | Message::ChatArchive { .. } | Message::Document { .. } => None,
+        });
+        let is_first = delivery.is_some_and(|delivery| self.is_first(&delivery, now));
+        (first.map_or(0, |work| work.lane.number()), !is_first, std::cmp::Reverse(severity.unwrap_or(Severity::Info)))
+    }
+
+    pub(super) fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Whether it is the first that its receiver hears of a service for a while.
+    pub(super) fn is_first(&self, delivery: &Delivery, now: Timestamp) -> bool {
+        let Message::Notice(notice) = &delivery.message else { return false };
+        let service = service(notice);
+        !service.is_empty() && notice.action == PageAction::Trigger && self.heard().is_new(delivery, service, now)
     }
 
     /// The deliveries of a line, where all of it may be folded: nothing of it waits for another row, or may have been sent already.
@@ -280,7 +307,7 @@ impl DeliveryWorker {
 
     fn chosen(&self, jobs: &[Job], lines: &[Foldable], now: Timestamp) -> Vec<bool> {
         let tokens = lines.first().and_then(|(at, deliveries)| Some(jobs[*at].destination.as_ref()?.tokens(deliveries.first()?, now)));
-        let mut heard = self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut heard = self.heard();
         let candidate = |(_, deliveries): &Foldable| {
             let notice = deliveries.iter().find_map(|delivery| match &delivery.message {
                 Message::Notice(notice) => Some((delivery, notice)),
@@ -295,8 +322,8 @@ impl DeliveryWorker {
         };
         let candidates: Vec<Candidate> = lines.iter().map(candidate).collect();
         let chosen = choose(&candidates, tokens.unwrap_or(usize::MAX), self.config.digest_after);
-        // Who is told by itself, or in a digest, is heard of.
-        lines.iter().flat_map(|(_, deliveries)| deliveries).for_each(|delivery| heard.note(delivery, now));
+        let folded = lines.iter().zip(&chosen).filter(|(_, fold)| **fold).flat_map(|((_, deliveries), _)| deliveries);
+        folded.for_each(|delivery| heard.note(delivery, now));
         chosen
     }
 }

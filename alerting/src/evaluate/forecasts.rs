@@ -204,15 +204,20 @@ async fn ask(task: &Task) -> Result<HashMap<Labels, Vec<f64>>, String> {
     let options = QueryOptions { timeout: *timeout, ..QueryOptions::default() };
     let moment = |index: usize| at.minus(step * u32::try_from(length - 1 - index).unwrap_or(u32::MAX));
     let mut histories: HashMap<Labels, Vec<f64>> = HashMap::new();
-    for from in (0..length).step_by(CHUNK) {
-        let to = (from + CHUNK).min(length) - 1;
+    // The newest first: what ended before that is not learned.
+    for (number, to) in (0..length).rev().step_by(CHUNK).enumerate() {
+        let from = (to + 1).saturating_sub(CHUNK);
         let answer = metrics.range(tenant, expr, moment(from), moment(to), step, &options);
         // The store keeps its own time limit; this one holds even where it does not.
         let answer = tokio::time::timeout(*timeout + Duration::from_secs(5), answer).await;
         let answer = answer.unwrap_or(Err(QueryError::Timeout(*timeout))).map_err(|error| error.to_string())?;
         let QueryValue::Matrix(series) = answer.value else { return Err("the history is no matrix".to_owned()) };
         for one in series {
-            let values = histories.entry(one.labels.without(METRIC_NAME)).or_insert_with(|| vec![f64::NAN; length]);
+            let labels = one.labels.without(METRIC_NAME);
+            if number == 0 {
+                histories.entry(labels.clone()).or_insert_with(|| vec![f64::NAN; length]);
+            }
+            let Some(values) = histories.get_mut(&labels) else { continue };
             for sample in one.samples {
                 let index = (sample.at.since(moment(0)).as_nanos() / step.as_nanos().max(1)) as usize;
                 if let Some(slot) = values.get_mut(index) {

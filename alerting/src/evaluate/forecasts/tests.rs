@@ -256,3 +256,25 @@ async fn other_rules_do_not_wait_for_one_that_learns() {
     forecasts.keep(&RuleSet::default());
     assert_eq!(lock(&forecasts.places).len(), 0);
 }
+
+#[tokio::test]
+async fn a_long_history_is_asked_in_pieces_and_what_ended_before_is_left_out() {
+    let world = World::new("", RULES);
+    let at = world.now();
+    let old = at.minus(Duration::from_secs(3_000 * 60));
+    world.set_curve("n", move |at| {
+        let one = (labels(&[("__name__", "n"), ("job", "a")]), at.millis() as f64 / 60_000.0);
+        if at < old { vec![one, (labels(&[("job", "gone")]), 1.0)] } else { vec![one] }
+    });
+    let mut asked = match RuleSet::load(vec![("a.yaml".to_owned(), RULES.to_owned())]).unwrap().groups[0].rules[0].question() {
+        Question::Anomaly(asked) => asked.clone(),
+        Question::PromQl | Question::Sql(_) | Question::Regressed(_) => panic!(),
+    };
+    asked.history = Span::secs(4_500 * 60);
+    let (metrics, tenant) = (world.metrics.clone(), TenantId::default());
+    let histories = ask(&Task { metrics, tenant, expr: "n".to_owned(), asked, at, timeout: Duration::from_secs(9) }).await.unwrap();
+    assert_eq!(histories.len(), 1, "{:?}", histories.keys());
+    let minute = at.millis() as f64 / 60_000.0;
+    let expected: Vec<f64> = (0..4_500).rev().map(|back| minute - f64::from(back)).collect();
+    assert_eq!(histories[&labels(&[("job", "a")])], expected);
+}
