@@ -7,13 +7,14 @@
 //!
 //! Order: page before chat before mail. Rows about the same thing (receiver and dedup key, or receiver and incident channel) are a
 //! [`lines::Line`] and go out one after the other in the order in which they were written; different lines run side by side, a few per
-//! destination, so that a receiver that hangs never holds up another one.
+//! destination, so that a receiver that hangs never holds up another one. Where too many wait for a receiver, they become a [`digest`].
 
 mod api;
 mod bucket;
 mod carry;
 pub mod config;
 mod destination;
+mod digest;
 mod lines;
 mod meters;
 mod progress;
@@ -59,6 +60,7 @@ pub struct DeliveryWorker {
     ids: Arc<dyn IdSource>,
     meters: Meters,
     lines: Mutex<Lines>,
+    heard: Mutex<digest::Heard>,
     slots: Semaphore,
     in_flight: watch::Sender<usize>,
     stopping: AtomicBool,
@@ -136,6 +138,7 @@ impl DeliveryWorker {
             ids,
             meters: Meters::new(registry)?,
             lines: Mutex::default(),
+            heard: Mutex::default(),
             slots: Semaphore::new(config.concurrency),
             in_flight: watch::Sender::new(0),
             stopping: AtomicBool::new(false),
@@ -192,7 +195,8 @@ impl DeliveryWorker {
         let rows = state.claim(&claim).await?;
         let claimed = rows.len();
         let mut tasks = JoinSet::new();
-        for job in self.plan(rows, &**state).await? {
+        let jobs = self.plan(rows, &**state).await?;
+        for job in self.fold(jobs, &**state, fence, now).await? {
             let (worker, state, fence) = (Arc::clone(self), Arc::clone(state), fence.cloned());
             let counted = Counted::new(&self.in_flight, job.rows.len());
             tasks.spawn(async move {

@@ -4,11 +4,13 @@
 
 pub(crate) mod ask;
 mod board;
+pub(crate) mod forecasts;
 mod group;
 mod own;
 mod rows;
 mod schedule;
 mod series;
+mod unusual;
 mod view;
 mod write;
 
@@ -31,8 +33,8 @@ use crate::rules::{AlertRule, Group, Rule, RuleSet};
 use crate::shared::Shared;
 use crate::silence::{Muting, Silence};
 
-pub use board::FailingRule;
 pub(crate) use board::everything;
+pub use board::{FailingRule, SilentRule};
 pub(crate) use own::SOURCE as OWN_SOURCE;
 pub use schedule::Rhythm;
 #[cfg(test)]
@@ -125,6 +127,7 @@ impl Evaluator {
 
     /// Drives all groups on their ticks while this node leads (`fence` holds a fence), until `shutdown` ends.
     pub async fn run(self: Arc<Self>, mut fence: watch::Receiver<Option<Fence>>, shutdown: impl Future<Output = ()> + Send) {
+        self.shared.forecasts.hurry();
         let mut running = JoinSet::new();
         let mut busy: HashSet<(String, String)> = HashSet::new();
         tokio::pin!(shutdown);
@@ -232,8 +235,8 @@ impl Evaluator {
         let others = stage.runners.iter().filter(|other| !std::ptr::eq(&***other, runner));
         let foreign = self.shared.foreign();
         let firing = others.flat_map(|other| firing(other.view().instances())).chain(foreign.iter().cloned()).collect();
-        let inhibit_rules = self.shared.config.inhibit_rules.clone();
-        Ok(Muting { silences, inhibit_rules, firing, routing: self.shared.routing() })
+        let routing = self.shared.routing();
+        Ok(Muting { silences, inhibit_rules: routing.inhibit_rules.clone(), firing, routing })
     }
 
     async fn ensure_loaded(&self, stage: &Stage, now: Timestamp, fence: Option<&Fence>) -> Result<(), StateError> {
@@ -275,8 +278,11 @@ impl Evaluator {
                 }
             }
             if let (Some(failing), Some(version)) = (board.state.failing, board.failing_version) {
-                let record = FailingRule { tenant: self.shared.tenant.clone(), rule: key, failing };
+                let record = FailingRule { tenant: self.shared.tenant.clone(), rule: key.clone(), failing };
                 commit.delete(&record, Expect::Version(version));
+            }
+            if let (Some(since), Some(version)) = (board.silent_since, board.silent_version) {
+                commit.delete(&SilentRule { tenant: self.shared.tenant.clone(), rule: key, since }, Expect::Version(version));
             }
             if !commit.is_empty() {
                 self.shared.state.commit(commit).await?;

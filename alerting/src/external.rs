@@ -107,6 +107,7 @@ impl Sent {
 pub(crate) struct Surroundings {
     pub silences: Vec<Silence>,
     pub firing: Vec<(u64, Labels)>,
+    routing: Arc<crate::routing::Routing>,
 }
 
 impl Surroundings {
@@ -114,12 +115,13 @@ impl Surroundings {
     pub(crate) async fn read(shared: &Shared, state: &dyn StateStore, firing: Option<&[Alert]>) -> Result<Self, StateError> {
         let silences = everything::<Silence>(state, &shared.tenant, &["live"]).await?.into_iter().map(|found| found.entity).collect();
         let labels = |alert: &Alert| (alert.fingerprint, alert.labels.clone());
+        let routing = shared.routing();
         let firing = match firing {
-            _ if shared.config.inhibit_rules.is_empty() => Vec::new(),
+            _ if routing.inhibit_rules.is_empty() => Vec::new(),
             Some(firing) => firing.iter().map(labels).collect(),
             None => everything::<Alert>(state, &shared.tenant, &["firing"]).await?.iter().map(|found| labels(&found.entity)).collect(),
         };
-        Ok(Surroundings { silences, firing })
+        Ok(Surroundings { silences, firing, routing })
     }
 }
 
@@ -131,11 +133,11 @@ pub(crate) struct Hush<'a> {
 }
 
 impl<'a> Hush<'a> {
-    pub(crate) fn of(shared: &'a Shared, surroundings: &'a Surroundings) -> Self {
+    pub(crate) fn of(surroundings: &'a Surroundings) -> Self {
         Hush {
             silences: &surroundings.silences,
-            inhibition: Inhibition::over(&shared.config.inhibit_rules, &surroundings.firing),
-            routing: shared.routing(),
+            inhibition: Inhibition::over(&surroundings.routing.inhibit_rules, &surroundings.firing),
+            routing: surroundings.routing.clone(),
         }
     }
 
@@ -329,7 +331,7 @@ impl<'a> Taking<'a> {
 
     /// Mutes what is new, writes, and says what happened.
     fn finish(mut self) -> Result<(Commit, Vec<Alert>), StateError> {
-        let hush = Hush::of(self.shared, &self.surroundings);
+        let hush = Hush::of(&self.surroundings);
         let mut commit = std::mem::take(&mut self.commit);
         commit.at = self.now;
         let mut told = Vec::new();
@@ -398,7 +400,7 @@ pub(crate) fn schedule_sweep(shared: &Shared, commit: &mut Commit, at: Timestamp
 
 /// What an event means for alerts of others: silences begin and end, and what fires may mute.
 pub(crate) fn sweep_after(shared: &Shared, kind: &EventKind, commit: &mut Commit, now: Timestamp) -> Result<(), StateError> {
-    let mutes = !shared.config.inhibit_rules.is_empty();
+    let mutes = !shared.routing().inhibit_rules.is_empty();
     match kind {
         EventKind::SilenceCreated { ends_at, .. } => {
             schedule_sweep(shared, commit, now, now)?;

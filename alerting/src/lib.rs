@@ -3,6 +3,7 @@
 //! [`Alerting`] builds the parts that decide: the evaluator, the followers `alert-links` and `ladders`, the ladder worker, the probe and
 //! the routes. What is to be said leaves as outbox rows; `delivery` and `channels` send them.
 
+pub mod anomaly;
 pub mod channels;
 pub mod config;
 pub mod delivery;
@@ -97,6 +98,7 @@ impl Alerting {
             ids,
             nudge,
             meters,
+            forecasts: Default::default(),
             tenant,
         });
         let evaluator = Arc::new(Evaluator::new(shared.clone()));

@@ -16,10 +16,10 @@ use std::collections::BTreeSet;
 
 use model::alert::Alert;
 use model::labels::Labels;
-use model::time::Timestamp;
+use model::time::{Span, Timestamp};
 
 use crate::config::Config;
-use crate::silence::Mute;
+use crate::silence::{InhibitRule, Mute};
 
 pub use config::{MaintenanceConfig, RouteConfig};
 pub(crate) use follower::Placing;
@@ -27,7 +27,7 @@ pub use follower::RouteFollower;
 pub use intervals::NamedIntervals;
 pub use tree::{Calendar, Closed, Hours, Route};
 
-/// The tree and what it refers to, ready to be asked.
+/// The tree, what it refers to and what mutes alerts, ready to be asked. All of it may change while Watchfire runs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Routing {
     /// The tree; none: rules name ladders, and the default receivers hear of the rest.
@@ -36,6 +36,10 @@ pub struct Routing {
     pub calendar: Calendar,
     /// Recurring maintenance windows.
     pub maintenance: Vec<MaintenanceConfig>,
+    /// Which alerts mute which others.
+    pub inhibit_rules: Vec<InhibitRule>,
+    /// After so long without news an alert that somebody sent without an end is over.
+    pub resolve_timeout: Span,
 }
 
 /// A ladder that the tree wants for an alert.
@@ -54,6 +58,8 @@ impl Routing {
             root: config.route.as_ref().map(Route::root),
             calendar: Calendar::of(&config.time_intervals),
             maintenance: config.maintenance.clone(),
+            inhibit_rules: config.inhibit_rules.clone(),
+            resolve_timeout: config.resolve_timeout,
         }
     }
 

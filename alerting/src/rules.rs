@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::template::Template;
 
 pub use folder::read_folder;
-pub use question::{IGNORED, NoData, Question, Regressed, SqlQuestion};
+pub use question::{Anomaly, Direction, IGNORED, NoData, Question, Regressed, SqlQuestion};
 pub use threshold::{Comparison, Threshold, ThresholdError, Thresholds};
 
 /// What is wrong with a rule file.
@@ -254,7 +254,7 @@ impl RuleSet {
                 errors.push(RuleError { file, line, message });
             };
             match rule.question() {
-                Question::PromQl => {
+                Question::PromQl | Question::Anomaly(_) => {
                     if let Err(problem) = parse(rule.expr()) {
                         error(format!("`expr` of rule `{}` is not valid PromQL: {problem}", rule.key().name));
                     }

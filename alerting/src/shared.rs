@@ -15,6 +15,7 @@ use model::work::{Work, WorkChange};
 use serde::de::DeserializeOwned;
 
 use crate::config::Config;
+use crate::evaluate::forecasts::Forecasts;
 use crate::meters::Meters;
 use crate::routing::Routing;
 use crate::rules::{Ladder, RuleSet};
@@ -34,6 +35,8 @@ pub struct Shared {
     pub(crate) ids: Arc<dyn IdSource>,
     pub(crate) nudge: Nudge,
     pub(crate) meters: Meters,
+    /// What was learned for rules about anomalies.
+    pub(crate) forecasts: Forecasts,
     pub(crate) tenant: TenantId,
     pub(crate) started_at: Timestamp,
 }
@@ -90,6 +93,7 @@ impl Shared {
 
     /// Sets the rules.
     pub(crate) fn set_rules(&self, rules: RuleSet) {
+        self.forecasts.keep(&rules);
         match self.rules.write() {
             Ok(mut slot) => *slot = Arc::new(rules),
             Err(poisoned) => *poisoned.into_inner() = Arc::new(rules),

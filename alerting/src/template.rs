@@ -16,13 +16,16 @@ use std::sync::Arc;
 
 use model::labels::Labels;
 
-pub use number::{format_e_shortest, format_float};
+pub use number::{format_e_shortest, format_float, humanize};
 pub use parse::TemplateError;
 
 use value::Val;
 
 /// The most queries that one expansion may ask.
 pub const MOST_QUERIES: usize = 32;
+
+/// Further numbers of a sample, by the names of their variables. Prometheus has none of them.
+pub const FIGURES: [&str; 3] = ["expected", "lower", "upper"];
 
 /// A parsed template. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub struct TemplateData {
     pub labels: Labels,
     /// `$value`.
     pub value: f64,
+    /// Further numbers by the names of their variables, without `$`: an anomaly's `expected`, `lower`, `upper`. Elsewhere they are NaN.
+    pub figures: BTreeMap<&'static str, f64>,
     /// `$externalLabels`.
     pub external_labels: Labels,
     /// `$externalURL`.
@@ -89,13 +94,15 @@ impl Template {
             ]
             .into(),
         );
-        let variables = vec![
+        let mut variables = vec![
             ("$".to_owned(), root.clone()),
             ("$labels".to_owned(), labels),
             ("$externalLabels".to_owned(), external),
             ("$externalURL".to_owned(), Val::Str(data.external_url.clone())),
             ("$value".to_owned(), Val::Float(data.value)),
         ];
+        let figure = |name: &&str| (format!("${name}"), Val::Float(data.figures.get(name).copied().unwrap_or(f64::NAN)));
+        variables.extend(FIGURES.iter().map(figure));
         eval::run(&self.nodes, root, variables, answers, &data.external_url)
     }
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)] // tests fail by panicking, and read the real world
 
+pub mod alertmanager;
 pub mod alone;
 pub mod catchers;
 pub mod clock;

@@ -61,6 +61,9 @@ struct Shown {
     error: Option<String>,
     /// Why it was done without a send.
     unneeded: Option<String>,
+    /// The notification of the digest that told it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
     alert: Option<String>,
     incident: Option<String>,
 }
@@ -83,6 +86,7 @@ impl Shown {
             title,
             state: row.state,
             attempts: progress.attempts,
+            digest: progress.digest.map(|id| id.to_string()),
             due_at: row.due_at,
             queued_at: row.created_at,
             error: row.error.clone(),

@@ -49,6 +49,22 @@ impl TokenBucket {
         Err(whole_micros(at))
     }
 
+    /// As [`TokenBucket::take`], but past those that wait already: whoever jumps the queue comes again when the next token grows.
+    pub fn jump(&mut self, lane: Lane, now: Timestamp) -> Result<(), Timestamp> {
+        let earliest = self.full_at.minus(self.depth).max(self.paused_until);
+        if earliest <= now { self.take(lane, now) } else { Err(whole_micros(earliest)) }
+    }
+
+    /// How many tokens there are.
+    pub fn tokens(&self, now: Timestamp) -> usize {
+        let empty_at = now.plus(self.depth).plus(self.interval);
+        if self.paused_until > now {
+            return 0;
+        }
+        let free = empty_at.since(self.full_at.max(now)).as_nanos() / self.interval.as_nanos().max(1);
+        usize::try_from(free).unwrap_or(usize::MAX)
+    }
+
     /// Gives a token back that was not used.
     pub fn put_back(&mut self) {
         self.full_at = self.full_at.minus(self.interval);
@@ -92,6 +108,19 @@ mod tests {
     }
 
     #[test]
+    fn tokens_are_counted() {
+        let mut bucket = TokenBucket::new(RateLimit { per_second: 2.0, burst: 3 });
+        assert_eq!(bucket.tokens(START), 3);
+        for left in [2, 1, 0] {
+            bucket.take(Lane::Chat, START).unwrap();
+            assert_eq!(bucket.tokens(START), left);
+        }
+        assert_eq!((bucket.tokens(at(499)), bucket.tokens(at(500)), bucket.tokens(at(9_000))), (0, 1, 3));
+        bucket.pause(at(20_000));
+        assert_eq!(bucket.tokens(at(9_000)), 0);
+    }
+
+    #[test]
     fn a_page_never_queues_behind_chat() {
         let mut bucket = TokenBucket::new(RateLimit { per_second: 1.0, burst: 1 });
         assert!(bucket.take(Lane::Chat, START).is_ok());
@@ -100,6 +129,8 @@ mod tests {
         }
         assert_eq!(bucket.take(Lane::Page, START), Err(at(1000)));
         assert_eq!(bucket.take(Lane::Mail, START), Err(at(51_000)));
+        assert_eq!(bucket.jump(Lane::Chat, START), Err(at(1000)), "past all of them");
+        assert_eq!(bucket.jump(Lane::Chat, at(1000)), Ok(()));
     }
 
     #[test]

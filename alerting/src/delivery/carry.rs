@@ -11,6 +11,7 @@ use model::time::{Stopwatch, Timestamp};
 use model::work::Work;
 
 use super::destination::Destination;
+use super::digest;
 use super::progress::{Next, Progress, after, no_channel_yet, rest};
 use super::settle;
 use super::{Claimed, DeliveryWorker, Job};
@@ -103,6 +104,9 @@ impl DeliveryWorker {
             }
         };
         let now = state.now().await?;
+        if matches!(next, Next::Done { .. }) {
+            self.heard().note(&delivery, now);
+        }
         self.settle(work, Some(&delivery), next, now, state, fence).await
     }
 
@@ -140,9 +144,13 @@ impl DeliveryWorker {
         if needs_chat && chat.is_none() {
             return Ok(Begin::Not(no_channel_yet(progress, now, &self.config)));
         }
-        match destination.take(delivery, work.lane, now) {
+        match destination.take(delivery, work.lane, self.is_first(delivery, now), now) {
             Ok(()) => Ok(Begin::With { chat, unneeded }),
-            Err(at) => Ok(wait(at, "waits for the receiver's rate limit")),
+            Err(at) => {
+                let folds = destination.read && self.config.digest_after > 0 && digest::may_fold(delivery, work.lane);
+                let at = if folds { at.min(now.plus(digest::PACE)) } else { at };
+                Ok(wait(at, "waits for the receiver's rate limit"))
+            }
         }
     }
 

@@ -23,6 +23,9 @@ pub struct Config {
     pub retry_cap: Span,
     /// How long a message is tried before it becomes a dead letter.
     pub give_up_after: Span,
+    /// Where more notices than this wait for a receiver that people read (chat, mail, SMS), they are told in one digest; pages never
+    /// are. 0: never.
+    pub digest_after: usize,
 }
 
 impl Default for Config {
@@ -36,6 +39,7 @@ impl Default for Config {
             retry_base: Span::secs(1),
             retry_cap: Span::secs(300),
             give_up_after: Span::secs(24 * 3600),
+            digest_after: 20,
         }
     }
 }

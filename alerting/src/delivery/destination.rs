@@ -21,6 +21,8 @@ pub struct Destination {
     /// For opening and archiving channels.
     rooms: Option<Mutex<TokenBucket>>,
     failures: AtomicU32,
+    /// Whether people read what it gets.
+    pub read: bool,
 }
 
 impl Destination {
@@ -32,6 +34,7 @@ impl Destination {
             messages: Mutex::new(TokenBucket::new(config.rate_limit())),
             rooms: config.channel_rate_limit().map(|rate| Mutex::new(TokenBucket::new(rate))),
             failures: AtomicU32::new(0),
+            read: super::digest::is_read(config),
         }
     }
 
@@ -42,9 +45,15 @@ impl Destination {
         }
     }
 
-    /// Takes a token for a message, or says when to come again.
-    pub fn take(&self, delivery: &Delivery, lane: Lane, now: Timestamp) -> Result<(), Timestamp> {
-        self.bucket(&delivery.message).lock().unwrap_or_else(PoisonError::into_inner).take(lane, now)
+    /// Takes a token for a message, or says when to come again: behind those that wait, unless it `jumps` the queue.
+    pub fn take(&self, delivery: &Delivery, lane: Lane, jumps: bool, now: Timestamp) -> Result<(), Timestamp> {
+        let mut bucket = self.bucket(&delivery.message).lock().unwrap_or_else(PoisonError::into_inner);
+        if jumps { bucket.jump(lane, now) } else { bucket.take(lane, now) }
+    }
+
+    /// How many messages of this kind could go out at once.
+    pub fn tokens(&self, delivery: &Delivery, now: Timestamp) -> usize {
+        self.bucket(&delivery.message).lock().unwrap_or_else(PoisonError::into_inner).tokens(now)
     }
 
     /// Gives the token back: nothing was sent.

@@ -44,7 +44,7 @@ impl Meters {
         Ok(Meters {
             outcomes: counter(
                 "watchfire_notifications_total",
-                "What became of deliveries: sent, resent (marked, an earlier attempt may have arrived), retried, waited, unneeded or dead.",
+                "What became of deliveries: sent, resent (marked, an earlier attempt may have arrived), retried, waited, unneeded, folded (into a digest) or dead.",
                 &["receiver", "outcome"],
             )?,
             reconciled: counter(
@@ -78,6 +78,11 @@ impl Meters {
     /// One send.
     pub fn sent(&self, receiver: &str, took: Duration) {
         self.seconds.with_label_values(&[receiver]).observe(took.as_secs_f64());
+    }
+
+    /// Notices that are told in a digest.
+    pub fn folded(&self, receiver: &str, count: usize) {
+        self.outcomes.with_label_values(&[receiver, "folded"]).inc_by(count as u64);
     }
 
     /// One question to a provider.

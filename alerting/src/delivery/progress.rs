@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::ids::NotificationId;
 use model::time::Timestamp;
 use model::work::backoff;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,9 @@ pub struct Progress {
     /// Why it was done without a send.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unneeded: Option<String>,
+    /// It was told in this digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<NotificationId>,
 }
 
 impl Progress {
@@ -43,6 +47,7 @@ impl Progress {
             sending: self.sending.or(Some(now)),
             resend: self.resend,
             unneeded: None,
+            digest: None,
         }
     }
     /// The note after a failure.
@@ -176,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_doubt_once_confirmed_stays() {
-        let doubted = Progress { attempts: 1, first_at: Some(NOW), sending: Some(NOW), resend: true, unneeded: None };
+        let doubted = Progress { attempts: 1, first_at: Some(NOW), sending: Some(NOW), resend: true, unneeded: None, digest: None };
         let begun = doubted.begun(later(60));
         assert_eq!(begun.sending, Some(NOW), "the search begins at the first attempt");
         let next = after(Err(SendError::retry("500")), &begun, later(60), 0.0, &Config::default());

@@ -8,6 +8,7 @@ mod keypad;
 mod order;
 mod overtaken;
 mod script;
+mod storm;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! One rule's question: the query, the thresholds, the templates. In: a rule and a moment. Out: the label sets that are active, or
-//! why nothing is known. Asks PromQL, SQL or the list of error issues, as the rule says; the decisions in it are pure.
+//! why nothing is known. Asks PromQL (beside a forecast, where the rule has one), SQL or the list of error issues, as the rule says; the decisions in it are pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,8 +13,9 @@ use model::time::Timestamp;
 use model::units::Value;
 
 use super::rows::{self, Element};
+use super::unusual::{self, Foreseen};
 use crate::machine::{Active, Outcome, fingerprint};
-use crate::rules::{AlertRule, IGNORED, Question, RecordRule, Regressed, SqlQuestion};
+use crate::rules::{AlertRule, Anomaly, IGNORED, Question, RecordRule, Regressed, SqlQuestion};
 use crate::shared::Shared;
 use crate::template::{Answers, Expansion, QuerySample, Template, TemplateData, error_text};
 
@@ -40,6 +41,16 @@ pub(crate) struct Asked<T> {
     pub outcome: Result<T, String>,
     /// Whether any selector matched a series.
     pub matched: bool,
+    /// Why that is no data although there are series: their history is too short to foresee them.
+    pub reason: Option<String>,
+    /// What was expected of each series.
+    pub foreseen: Vec<Foreseen>,
+}
+
+impl<T> Asked<T> {
+    fn new(outcome: Result<T, String>, matched: bool) -> Self {
+        Asked { outcome, matched, reason: None, foreseen: Vec::new() }
+    }
 }
 
 /// The vector of an answer, as Prometheus's rules take it: a scalar is one sample without labels.
@@ -63,23 +74,46 @@ async fn instant(shared: &Shared, expr: &str, moment: Moment<'_>) -> Result<Answ
 }
 
 /// Asks a question, whatever it goes to.
-async fn ask(shared: &Shared, question: &Question, expr: &str, moment: Moment<'_>) -> Asked<Vec<Element>> {
-    let failed = |error: String| Asked { outcome: Err(error), matched: false };
+async fn ask(shared: &Shared, question: &Question, expr: &str, moment: Moment<'_>, scored: bool) -> Asked<Vec<Element>> {
+    let failed = |error: String| Asked::new(Err(error), false);
     match question {
         Question::PromQl => match instant(shared, expr, moment).await {
             Ok(answer) => {
                 let matched = answer.matched_any_series;
                 let element = |(labels, sample): (Labels, SeriesSample)| Element { labels, value: sample.value, ..Element::default() };
-                Asked { outcome: vector(answer).map(|samples| samples.into_iter().map(element).collect()), matched }
+                Asked::new(vector(answer).map(|samples| samples.into_iter().map(element).collect()), matched)
             }
             Err(error) => failed(error.to_string()),
         },
         Question::Sql(asked) => sql(shared, asked, moment).await.unwrap_or_else(failed),
         Question::Regressed(asked) => match regressed(shared, asked, moment.at).await {
-            Ok(elements) => Asked { outcome: Ok(elements), matched: true },
+            Ok(elements) => Asked::new(Ok(elements), true),
             Err(error) => failed(error),
         },
+        Question::Anomaly(asked) => anomaly(shared, asked, expr, moment, scored).await.unwrap_or_else(failed),
     }
+}
+
+/// `scored`: thresholds decide.
+async fn anomaly(shared: &Shared, asked: &Anomaly, expr: &str, moment: Moment<'_>, scored: bool) -> Result<Asked<Vec<Element>>, String> {
+    let answer = instant(shared, expr, moment).await.map_err(|error| error.to_string())?;
+    let matched = answer.matched_any_series;
+    let samples = vector(answer)?;
+    if samples.is_empty() {
+        return Ok(Asked::new(Ok(Vec::new()), matched));
+    }
+    if samples.len() > asked.max_series {
+        return Err(format!(
+            "{} series are more than `max_series: {}`: aggregate them, for example sum by (service_name), or raise it",
+            samples.len(),
+            asked.max_series
+        ));
+    }
+    let timeout = shared.config.query_timeout.0;
+    let learned = shared.forecasts.of(&shared.metrics, &shared.tenant, expr, asked, moment.at, timeout).await?;
+    let (elements, foreseen) = unusual::told(asked, samples, |labels| learned.band(labels, moment.at), scored);
+    let reason = foreseen.is_empty().then(|| learned.why_none());
+    Ok(Asked { outcome: Ok(elements), matched: reason.is_none(), reason, foreseen })
 }
 
 async fn statement(shared: &Shared, text: &str, asked: &SqlQuestion, at: Timestamp) -> Result<Vec<Element>, String> {
@@ -107,7 +141,7 @@ async fn sql(shared: &Shared, asked: &SqlQuestion, moment: Moment<'_>) -> Result
     if asked.found_only {
         elements.retain(|element| element.value > 0.0);
     }
-    Ok(Asked { outcome: Ok(elements), matched })
+    Ok(Asked::new(Ok(elements), matched))
 }
 
 /// The fingerprints of ignored issues, as a list of numbers for SQL.
@@ -147,18 +181,18 @@ async fn issue(shared: &Shared, element: &Element) -> Option<String> {
 
 /// Evaluates an alerting rule.
 pub(crate) async fn alert(shared: &Shared, rule: &AlertRule, moment: Moment<'_>) -> Asked<BTreeMap<u64, Active>> {
-    let Asked { outcome, matched } = ask(shared, &rule.question, &rule.expr, moment).await;
+    let Asked { outcome, matched, reason, foreseen } = ask(shared, &rule.question, &rule.expr, moment, rule.thresholds.is_some()).await;
     let outcome = async {
         let mut cache = Answers::new();
         let mut active = BTreeMap::new();
         for mut found in outcome? {
-            let Some(level) = level(rule, found.value) else { continue };
+            let Some(level) = level(rule, found.score.unwrap_or(found.value)) else { continue };
             if active.len() < NAMED_ISSUES
                 && let Some(issue) = issue(shared, &found).await
             {
                 found.evidence.insert("issue".to_owned(), issue);
             }
-            let mut one = element(shared, rule, moment, found.labels, found.value, level, &mut cache).await;
+            let mut one = element(shared, rule, moment, &found, level, &mut cache).await;
             for (name, text) in found.evidence {
                 one.annotations.entry(name).or_insert(text);
             }
@@ -172,7 +206,7 @@ pub(crate) async fn alert(shared: &Shared, rule: &AlertRule, moment: Moment<'_>)
         }
         Ok(active)
     };
-    Asked { outcome: outcome.await, matched }
+    Asked { outcome: outcome.await, matched, reason, foreseen }
 }
 
 impl Asked<BTreeMap<u64, Active>> {
@@ -197,18 +231,19 @@ async fn element(
     shared: &Shared,
     rule: &AlertRule,
     moment: Moment<'_>,
-    labels: Labels,
-    value: f64,
+    found: &Element,
     level: Option<Severity>,
     cache: &mut Answers,
 ) -> Active {
+    let Element { labels, value, figures, .. } = found;
     let data = TemplateData {
         labels: labels.clone(),
-        value,
+        value: *value,
+        figures: figures.clone(),
         external_labels: shared.config.external_labels.clone().into(),
         external_url: shared.config.external_url.clone().unwrap_or_default(),
     };
-    let mut identity = labels.without(METRIC_NAME);
+    let mut identity = labels.clone().without(METRIC_NAME);
     for (name, template) in &rule.labels {
         identity.set(name, &expand(shared, template, &data, moment, cache).await);
     }
@@ -224,7 +259,7 @@ async fn element(
         }
         None => identity.get("severity").and_then(|word| word.parse().ok()).unwrap_or(Severity::Warning),
     };
-    Active { labels: identity, annotations, value: Value(value), severity }
+    Active { labels: identity, annotations, value: Value(*value), severity }
 }
 
 /// Expands a template, asking each query that it names once per evaluation of its rule.
@@ -252,8 +287,8 @@ async fn query(shared: &Shared, expr: &str, moment: Moment<'_>) -> Result<Vec<Qu
 
 /// Evaluates a recording rule.
 pub(crate) async fn record(shared: &Shared, rule: &RecordRule, moment: Moment<'_>) -> Asked<BTreeMap<Labels, f64>> {
-    let Asked { outcome, matched } = ask(shared, &rule.question, &rule.expr, moment).await;
-    Asked { outcome: outcome.and_then(|elements| recorded(rule, elements, moment.limit)), matched }
+    let Asked { outcome, matched, reason, foreseen } = ask(shared, &rule.question, &rule.expr, moment, false).await;
+    Asked { outcome: outcome.and_then(|elements| recorded(rule, elements, moment.limit)), matched, reason, foreseen }
 }
 
 fn recorded(rule: &RecordRule, elements: Vec<Element>, limit: usize) -> Result<BTreeMap<Labels, f64>, String> {

@@ -37,6 +37,30 @@ impl Entity for FailingRule {
     }
 }
 
+/// A rule that finds nothing to look at, as it is kept. State kind `rule_silent`; deleted when there is something.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SilentRule {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which rule.
+    pub rule: RuleKey,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl Entity for SilentRule {
+    const KIND: &'static str = "rule_silent";
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+    fn id(&self) -> String {
+        rule_id(&self.rule)
+    }
+    fn status(&self) -> &'static str {
+        "silent"
+    }
+}
+
 fn rule_id(rule: &RuleKey) -> String {
     format!("{}|{}|{}", rule.source, rule.group, rule.name)
 }
@@ -62,8 +86,11 @@ pub(super) struct RuleBoard {
     pub evaluated_at: Option<Timestamp>,
     pub seconds: f64,
     pub matched: bool,
-    /// Since when an alerting rule that tells of it has found nothing to look at, as far as this process knows.
+    /// Since when an alerting rule that tells of it has found nothing to look at.
     pub silent_since: Option<Timestamp>,
+    /// Why, where it is not that nothing has come.
+    pub silent_because: Option<String>,
+    pub silent_version: Option<u64>,
 }
 
 impl RuleBoard {
@@ -103,6 +130,8 @@ impl RuleBoard {
         let failing = load::<FailingRule>(state, tenant, &rule_id(rule)).await?;
         self.failing_version = failing.as_ref().map(|found| found.version);
         self.state.failing = failing.map(|found| found.entity.failing);
+        let silent = load::<SilentRule>(state, tenant, &rule_id(rule)).await?;
+        self.silent_version = silent.map(|found| found.version);
         Ok(())
     }
 }
@@ -145,7 +174,8 @@ pub(crate) async fn everything<T: Entity>(
     pages(state, tenant, statuses, usize::MAX).await
 }
 
-/// All rules' states as the store has them: open alerts, alerts that resolved within the last 15 minutes, failing rules.
+/// All rules' states as the store has them: open alerts, alerts that resolved within the last 15 minutes, rules
+/// that fail or find nothing.
 pub(super) async fn load_all(state: &dyn StateStore, tenant: &TenantId, now: Timestamp) -> Result<HashMap<RuleKey, RuleBoard>, StateError> {
     let mut boards: HashMap<RuleKey, RuleBoard> = HashMap::new();
     let resolved = pages::<Instance>(state, tenant, &["resolved"], 5_000).await?;
@@ -164,6 +194,11 @@ pub(super) async fn load_all(state: &dyn StateStore, tenant: &TenantId, now: Tim
         board.error = Some(found.entity.failing.error.clone());
         board.state.failing = Some(found.entity.failing);
         board.failing_version = Some(found.version);
+    }
+    for found in everything::<SilentRule>(state, tenant, &["silent"]).await? {
+        let board = boards.entry(found.entity.rule).or_default();
+        board.silent_since = Some(found.entity.since);
+        board.silent_version = Some(found.version);
     }
     Ok(boards)
 }

@@ -10,7 +10,7 @@ use model::time::{Stopwatch, Timestamp};
 
 use super::ask::{self, Moment};
 use super::board::RuleBoard;
-use super::{Runner, everything, firing, own, series, write};
+use super::{Runner, everything, firing, own, series, unusual, write};
 use crate::ladder::LadderRun;
 use crate::machine::{self, Outcome, Setting};
 use crate::rules::{AlertRule, NoData, RecordRule, Rule};
@@ -96,18 +96,26 @@ impl Cycle<'_> {
         let asked = ask::alert(self.shared, rule, self.moment()).await;
         board.matched = asked.matched;
         let found_nothing = !asked.matched && asked.outcome.is_ok();
+        let reason = asked.reason.clone();
+        let expected = unusual::series(&rule.key, &asked.foreseen);
         let mut outcome = asked.into_outcome();
-        if found_nothing && rule.no_data == NoData::Error {
-            outcome = Outcome::Failed("there is no data: nothing that it asks about has come".to_owned());
+        let open = || board.state.instances.values().any(|instance| instance.alert.state.resolved_at().is_none());
+        if found_nothing && (rule.no_data == NoData::Error || (reason.is_some() && open())) {
+            // What cannot be judged any more is not over.
+            let reason = reason.clone().unwrap_or_else(|| "nothing that it asks about has come".to_owned());
+            outcome = Outcome::Failed(format!("there is no data: {reason}"));
         }
         let silent = found_nothing && rule.no_data == NoData::Alert;
         board.silent_since = silent.then(|| board.silent_since.unwrap_or(self.at));
+        board.silent_because = reason.filter(|_| found_nothing);
         board.error = match &outcome {
             Outcome::Failed(error) => Some(error.clone()),
             Outcome::Samples(_) => None,
         };
         let done = self.step(rule, board, &outcome).await;
-        self.write(board, series::of_alerts(&board.state.instances));
+        let mut written = series::of_alerts(&board.state.instances);
+        written.extend(expected);
+        self.write(board, written);
         done
     }
 
@@ -140,6 +148,7 @@ impl Cycle<'_> {
             board.stored.extend(written.stored.into_iter().map(|stored| (stored.instance.alert.id, stored)));
             board.stored.retain(|id, _| step.state.instances.values().any(|instance| instance.alert.id == *id));
             board.failing_version = written.failing_version;
+            board.silent_version = written.silent_version;
             board.state = step.state;
             return Ok(());
         }
@@ -189,8 +198,10 @@ impl Cycle<'_> {
             };
             let failing = failing.filter(|(_, failing)| told(failing));
             let patience = config.no_data_after.0;
-            let silent = runner.group.rules.iter().zip(rules.iter()).filter_map(|(rule, board)| Some((rule.key(), board.silent_since?)));
-            let silent = silent.filter(|(_, since)| !patience.is_zero() && self.at.since(*since) >= patience);
+            let silent = runner.group.rules.iter().zip(rules.iter()).filter_map(|(rule, board)| {
+                Some(own::Silent { rule: rule.key(), since: board.silent_since?, because: board.silent_because.as_deref() })
+            });
+            let silent = silent.filter(|silent| !patience.is_zero() && self.at.since(silent.since) >= patience);
             own::troubled_rules(&runner.own, failing, silent.collect())
         };
         board.evaluated_at = Some(self.at);

@@ -60,14 +60,27 @@ fn one(rule: &AlertRule, labels: Labels, severity: Severity, value: f64, summary
 /// How many rules without data a notice names.
 const NAMED: usize = 5;
 
+/// A rule that has found nothing to look at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Silent<'a> {
+    pub rule: &'a RuleKey,
+    pub since: Timestamp,
+    /// Why, where it is not that nothing has come.
+    pub because: Option<&'a str>,
+}
+
 /// One alert for the rules of a group that have found nothing to look at for long enough.
-fn silent_rules(own: &AlertRule, rules: &[(&RuleKey, Timestamp)]) -> Option<(u64, Active)> {
-    let ((first, _), since) = (rules.first()?, rules.iter().map(|(_, since)| *since).min()?);
-    let named: Vec<&str> = rules.iter().take(NAMED).map(|(key, _)| key.name.as_str()).collect();
+fn silent_rules(own: &AlertRule, rules: &[Silent<'_>]) -> Option<(u64, Active)> {
+    let (first, since) = (rules.first()?.rule, rules.iter().map(|silent| silent.since).min()?);
+    let named: Vec<&str> = rules.iter().take(NAMED).map(|silent| silent.rule.name.as_str()).collect();
     let more = if rules.len() > NAMED { format!(" and {} more", rules.len() - NAMED) } else { String::new() };
+    let because = match rules.iter().find_map(|silent| Some((silent.rule, silent.because?))) {
+        Some((rule, because)) => format!("{}: {because}", rule.name),
+        None => "nothing that they ask about has come".to_owned(),
+    };
     let summary = format!(
-        "group {} has no data since {since} for {}{more}: nothing that they ask about has come, so they cannot fire; correct them, or say \
-         `no_data: ok` where that is as it should be",
+        "group {} has no data since {since} for {}{more}: {because}, so they cannot fire; correct them, or say `no_data: ok` where that is \
+         as it should be",
         first.group,
         named.join(", ")
     );
@@ -82,7 +95,7 @@ fn silent_rules(own: &AlertRule, rules: &[(&RuleKey, Timestamp)]) -> Option<(u64
 pub(super) fn troubled_rules<'a>(
     own: &AlertRule,
     rules: impl Iterator<Item = (&'a RuleKey, &'a Failing)>,
-    silent: Vec<(&'a RuleKey, Timestamp)>,
+    silent: Vec<Silent<'a>>,
 ) -> Outcome {
     let told = rules.map(|(key, failing)| {
         let labels: Labels = [("rule_source", &key.source), ("rule_group", &key.group), ("rule", &key.name)].into_iter().collect();

@@ -26,6 +26,10 @@ pub(crate) struct Element {
     pub evidence: BTreeMap<String, String>,
     /// The kind of error that it is about.
     pub fingerprint: Option<Fingerprint>,
+    /// What thresholds are compared with, where that is not the value.
+    pub score: Option<f64>,
+    /// Further numbers for templates.
+    pub figures: BTreeMap<&'static str, f64>,
 }
 
 fn is_label(name: &str) -> bool {
@@ -107,7 +111,7 @@ pub(super) fn regressed(issue: &Issue, release: Option<&str>) -> Element {
     }
     let mut evidence = BTreeMap::from([("issue".to_owned(), issue_line(issue)), ("example_error".to_owned(), cut(issue.title.clone()))]);
     evidence.extend(release.map(|release| ("example_release".to_owned(), release.to_owned())));
-    Element { labels, value: f64::from(issue.regressions), evidence, fingerprint: None }
+    Element { labels, value: f64::from(issue.regressions), evidence, ..Element::default() }
 }
 
 #[cfg(test)]

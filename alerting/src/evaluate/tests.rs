@@ -335,6 +335,19 @@ async fn a_silence_in_the_middle_pauses_the_ladder_where_it_stands() {
 }
 
 #[tokio::test]
+async fn inhibition_rules_change_while_it_runs() {
+    let world = World::new(PAGING, PLAIN);
+    world.set("big", &[(&[("job", "api")], 1.0)]);
+    world.set("small", &[(&[("job", "api")], 1.0)]);
+    world.tick().await;
+    assert_eq!(world.outbox().len(), 1, "the warning is muted");
+    let without: crate::Config = serde_saphyr::from_str("resolve_timeout: 7m").unwrap();
+    world.alerting.reroute(crate::routing::Routing::of(&without));
+    world.pass(15).await;
+    assert_eq!(world.outbox().len(), 2, "{:?}", world.outbox());
+}
+
+#[tokio::test]
 async fn a_critical_alert_inhibits_the_warning_beside_it() {
     let world = World::new(PAGING, PLAIN);
     world.set("big", &[(&[("job", "api")], 1.0)]);
@@ -491,7 +504,7 @@ groups:
 
 #[tokio::test]
 async fn rules_without_data_are_told_as_they_say() {
-    let world = World::new("no_data_after: 10m\nfailing_for: 30s", SILENT);
+    let mut world = World::new("no_data_after: 10m\nfailing_for: 30s", SILENT);
     world.pass(540).await;
     let names = |alerts: Vec<Instance>| {
         let open = alerts.into_iter().filter(|one| one.alert.is_firing());
@@ -499,6 +512,8 @@ async fn rules_without_data_are_told_as_they_say() {
     };
     let alerts = world.alerts().await;
     assert_eq!(names(alerts), ["WatchfireRuleFailing"], "the one that says so is as good as broken");
+    // A restart does not begin to count anew.
+    world.restart();
     world.pass(120).await;
     let alerts = world.alerts().await;
     let told = alerts.iter().find(|one| one.alert.labels.get("alertname") == Some("WatchfireRuleNoData")).unwrap();
@@ -509,6 +524,8 @@ async fn rules_without_data_are_told_as_they_say() {
     world.pass(60).await;
     let alerts = world.alerts().await;
     assert_eq!(names(alerts), ["Told"], "data came");
+    let kept = model::state::all::<SilentRule>(&*world.state, None, &[], 0).await.unwrap();
+    assert!(kept.is_empty(), "{kept:?}");
 }
 
 const ISSUES: &str = r#"

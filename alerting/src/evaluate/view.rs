@@ -66,8 +66,10 @@ pub struct RuleView {
     pub evaluated_at: Option<Timestamp>,
     /// How long it took.
     pub seconds: f64,
-    /// Whether its selectors matched no series at all.
+    /// Whether its selectors matched no series at all, or none that can be judged.
     pub no_data: bool,
+    /// Why, where it is not that nothing has come.
+    pub no_data_reason: Option<String>,
 }
 
 impl RuleView {
@@ -85,6 +87,7 @@ impl RuleView {
             evaluated_at: board.evaluated_at,
             seconds: board.seconds,
             no_data: board.evaluated_at.is_some() && board.error.is_none() && !board.matched,
+            no_data_reason: board.silent_because.clone(),
         }
     }
 }

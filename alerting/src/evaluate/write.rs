@@ -8,7 +8,7 @@ use model::ids::AlertId;
 use model::state::{Commit, Expect, StateError};
 use model::time::Timestamp;
 
-use super::board::{FailingRule, RuleBoard, Stored};
+use super::board::{FailingRule, RuleBoard, SilentRule, Stored};
 use crate::machine::{Change, Instance, RuleChange, Step};
 use crate::rules::AlertRule;
 use crate::shared::Shared;
@@ -23,6 +23,7 @@ pub(super) struct Written {
     pub stored: Vec<Stored>,
     pub forgotten: Vec<AlertId>,
     pub failing_version: Option<u64>,
+    pub silent_version: Option<u64>,
 }
 
 /// Whether two states of one alert differ in more than value, annotations and history. The history of one that is held open because it flaps
@@ -73,8 +74,13 @@ pub(super) fn commit(
     muted: &[(Instance, Option<String>)],
     now: Timestamp,
 ) -> Result<Written, StateError> {
-    let mut written =
-        Written { commit: Commit::at(now), stored: Vec::new(), forgotten: Vec::new(), failing_version: board.failing_version };
+    let mut written = Written {
+        commit: Commit::at(now),
+        stored: Vec::new(),
+        forgotten: Vec::new(),
+        failing_version: board.failing_version,
+        silent_version: board.silent_version,
+    };
     match &step.rule {
         Some(RuleChange::Unknown(error)) => {
             let kind = EventKind::RuleUnknown { rule: rule.key.clone(), error: error.clone() };
@@ -86,6 +92,7 @@ pub(super) fn commit(
         None => {}
     }
     keep_failing(shared, rule, board, step, &mut written)?;
+    keep_silent(shared, rule, board, now, &mut written)?;
     for (change, instance) in &step.changes {
         written.commit.event(event(shared, *change, instance, now));
         if *change == Change::Cancelled
@@ -128,6 +135,23 @@ fn keep_failing(shared: &Shared, rule: &AlertRule, board: &RuleBoard, step: &Ste
             written.failing_version = None;
         }
         (Some(_), _) | (None, None) => {}
+    }
+    Ok(())
+}
+
+/// That a rule finds nothing is written when it has been so for a while, so that a start, when nothing has come yet, writes nothing.
+fn keep_silent(shared: &Shared, rule: &AlertRule, board: &RuleBoard, now: Timestamp, written: &mut Written) -> Result<(), StateError> {
+    let entity = |since| SilentRule { tenant: shared.tenant.clone(), rule: rule.key.clone(), since };
+    match (board.silent_since, board.silent_version) {
+        (Some(since), None) if now.since(since) >= REFRESH => {
+            written.commit.put(&entity(since), Expect::New)?;
+            written.silent_version = Some(1);
+        }
+        (None, Some(version)) => {
+            written.commit.delete(&entity(now), Expect::Version(version));
+            written.silent_version = None;
+        }
+        (Some(_) | None, _) => {}
     }
     Ok(())
 }

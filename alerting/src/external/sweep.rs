@@ -20,7 +20,7 @@ pub(crate) async fn sweep(shared: &Shared, state: &dyn StateStore, now: Timestam
     let ended = |instance: &Instance| instance.memory.foreign.as_ref().is_some_and(|foreign| foreign.ends_at <= now);
     let still: Vec<_> = firing.iter().filter(|one| !ended(&one.entity)).map(|one| one.entity.alert.clone()).collect();
     let surroundings = Surroundings::read(shared, state, Some(&still)).await?;
-    let hush = Hush::of(shared, &surroundings);
+    let hush = Hush::of(&surroundings);
     let (mut next, mut any) = (None::<Timestamp>, false);
     for one in firing.iter().filter(|one| is_foreign(&one.entity.alert.rule)) {
         let alert = &one.entity.alert;
@@ -52,7 +52,7 @@ pub(crate) async fn sweep(shared: &Shared, state: &dyn StateStore, now: Timestam
             schedule_sweep(shared, &mut commit, next, now)?;
         }
     }
-    if !shared.config.inhibit_rules.is_empty() {
+    if !shared.routing().inhibit_rules.is_empty() {
         let foreign = still.iter().filter(|alert| is_foreign(&alert.rule));
         shared.set_foreign(foreign.map(|alert| (alert.fingerprint, alert.labels.clone())).collect());
     }

@@ -180,7 +180,7 @@ async fn firing(api: &Api, tenant: &TenantId, now: Timestamp) -> Result<Vec<Show
     let found: Vec<Instance> = everything::<Instance>(state, tenant, &["firing"]).await?.into_iter().map(|found| found.entity).collect();
     let alerts: Vec<Alert> = found.iter().map(|instance| instance.alert.clone()).collect();
     let surroundings = Surroundings::read(&api.shared, state, Some(&alerts)).await?;
-    let hush = Hush::of(&api.shared, &surroundings);
+    let hush = Hush::of(&surroundings);
     let mut shown: Vec<Shown> = found.into_iter().map(|instance| show(api, instance, &hush, now)).collect();
     shown.sort_by(|a, b| a.alert.fingerprint.cmp(&b.alert.fingerprint));
     Ok(shown)
@@ -195,7 +195,7 @@ fn show(api: &Api, instance: Instance, hush: &Hush<'_>, now: Timestamp) -> Shown
     let suppressed = window || !silenced_by.is_empty() || !inhibited_by.is_empty();
     let started = alert.state.fired_at().unwrap_or(now);
     let foreign = memory.foreign;
-    let ends_at = foreign.as_ref().map_or_else(|| now.plus(api.shared.config.resolve_timeout.0), |foreign| foreign.ends_at);
+    let ends_at = foreign.as_ref().map_or_else(|| now.plus(api.shared.routing().resolve_timeout.0), |foreign| foreign.ends_at);
     let gettable = GettableAlert {
         annotations: alert.annotations.clone(),
         ends_at: moment(ends_at),

@@ -197,6 +197,9 @@ fn rule(view: &RuleView, with_alerts: bool) -> Value {
         // Ours: no selector of the expression matched any series.
         fields.insert("noData".to_owned(), json!(true));
     }
+    if let Some(reason) = &view.no_data_reason {
+        fields.insert("noDataReason".to_owned(), json!(reason));
+    }
     fields.insert("evaluationTime".to_owned(), json!(view.seconds));
     fields.insert("lastEvaluation".to_owned(), json!(moment(view.evaluated_at)));
     Value::Object(fields)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
 use super::question::NoData;
-use super::sources::{AbsentYaml, ErrorsYaml, HeartbeatYaml, LogsYaml, SloYaml, SpansYaml};
+use super::sources::{AbsentYaml, AnomalyYaml, ErrorsYaml, HeartbeatYaml, LogsYaml, SloYaml, SpansYaml};
 use super::{Ladder, RuleError};
 
 /// A rule file or a sidecar.
@@ -50,6 +50,7 @@ pub(super) struct RuleYaml {
     pub errors: Option<Spanned<ErrorsYaml>>,
     pub absent: Option<Spanned<AbsentYaml>>,
     pub heartbeat: Option<Spanned<HeartbeatYaml>>,
+    pub anomaly: Option<Spanned<AnomalyYaml>>,
     /// Of `sql`, `logs`, `spans` and `errors`.
     pub window: Option<Span>,
     pub no_data: Option<NoData>,
@@ -88,7 +89,7 @@ impl RuleYaml {
         self.sources().into_iter().find_map(|(_, line)| line?).or_else(|| self.line())
     }
     /// Every source by its key, with its line where it is written.
-    pub(super) fn sources(&self) -> [(&'static str, Option<Option<u64>>); 7] {
+    pub(super) fn sources(&self) -> [(&'static str, Option<Option<u64>>); 8] {
         [
             ("expr", self.expr.as_ref().map(line)),
             ("sql", self.sql.as_ref().map(line)),
@@ -97,6 +98,7 @@ impl RuleYaml {
             ("errors", self.errors.as_ref().map(line)),
             ("absent", self.absent.as_ref().map(line)),
             ("heartbeat", self.heartbeat.as_ref().map(line)),
+            ("anomaly", self.anomaly.as_ref().map(line)),
         ]
     }
 }

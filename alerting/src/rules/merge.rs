@@ -260,9 +260,17 @@ fn asked(yaml: &RuleYaml) -> Result<Compiled, String> {
         named("absent", absent.value.compile())?
     } else if let Some(heartbeat) = &yaml.heartbeat {
         named("heartbeat", heartbeat.value.compile())?
+    } else if let Some(anomaly) = &yaml.anomaly {
+        if yaml.record.is_some() {
+            return Err(
+                "is recorded, but `anomaly` writes series of its own (watchfire_anomaly_expected, _lower, _upper): use `alert`".to_owned()
+            );
+        }
+        named("anomaly", anomaly.value.compile())?
     } else {
         let expr = yaml.expr.as_ref().map(|expr| expr.value.trim().to_owned()).filter(|expr| !expr.is_empty());
-        let expr = expr.ok_or("has no `expr`: write the PromQL expression, or one of sql, logs, spans, errors, absent, heartbeat")?;
+        let expr =
+            expr.ok_or("has no `expr`: write the PromQL expression, or one of sql, logs, spans, errors, absent, heartbeat, anomaly")?;
         Compiled { question: Question::PromQl, expr, needs_thresholds: false }
     };
     if compiled.needs_thresholds && found_only {

@@ -1,14 +1,16 @@
 //! What a rule asks: PromQL, one SQL statement with a window, or the list of error issues. Logs, spans and errors are compiled to SQL
-//! when rules are read; absence, heartbeats and objectives to PromQL.
+//! when rules are read; absence, heartbeats and objectives to PromQL. An anomaly is PromQL with a forecast beside it.
 
 use model::time::Span;
 use serde::{Deserialize, Serialize};
+
+pub use super::sources::{Anomaly, Direction};
 
 /// Stands in a compiled statement for the fingerprints of error issues that somebody ignores.
 pub const IGNORED: &str = "{ignored}";
 
 /// What a rule asks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "source", rename_all = "snake_case")]
 pub enum Question {
     /// The rule's `expr`, in PromQL.
@@ -18,6 +20,8 @@ pub enum Question {
     Sql(SqlQuestion),
     /// Error issues that came back within the window.
     Regressed(Regressed),
+    /// The rule's `expr`, in PromQL, beside its forecast.
+    Anomaly(Anomaly),
 }
 
 /// One SELECT: each row is a series. Text columns are labels, `value` is the value, columns that begin with `example_` go into the

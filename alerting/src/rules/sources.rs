@@ -1,7 +1,8 @@
-//! Rules over other signals than series: the YAML of `sql`, `logs`, `spans`, `errors`, `absent`, `heartbeat`, and what each is compiled
+//! Rules over other signals than series: the YAML of `sql`, `logs`, `spans`, `errors`, `absent`, `heartbeat`, `anomaly`, and what each is compiled
 //! to. Pure. In: YAML. Out: a question and how it is shown, or sentences.
 
 mod absence;
+mod anomaly;
 pub(super) mod errors;
 pub(super) mod logs;
 mod slo;
@@ -15,7 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use super::question::{Question, SqlQuestion};
 
+pub use anomaly::{Anomaly, Direction};
+
 pub(super) use absence::{AbsentYaml, HeartbeatYaml};
+pub(super) use anomaly::AnomalyYaml;
 pub(super) use errors::ErrorsYaml;
 pub(super) use logs::LogsYaml;
 pub(super) use slo::SloYaml;

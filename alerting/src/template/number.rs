@@ -114,7 +114,7 @@ fn scale<'a>(mut value: f64, by: f64, up: bool, prefixes: &[&'a str]) -> (f64, &
 }
 
 /// `1234567` -> `1.235M`
-pub(super) fn humanize(value: f64) -> String {
+pub fn humanize(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return format_g(value, Some(4));
     }

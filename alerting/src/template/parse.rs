@@ -57,6 +57,7 @@ fn fail<T>(message: impl Into<String>) -> Result<T, TemplateError> {
 /// Parses a whole template.
 pub(super) fn parse(template: &str) -> Result<Vec<Node>, TemplateError> {
     let variables = ["$", "$labels", "$externalLabels", "$externalURL", "$value"].map(str::to_owned).to_vec();
+    let variables = [variables, super::FIGURES.iter().map(|name| format!("${name}")).collect()].concat();
     let mut parser = Parser { pieces: lex(template)?.into_iter(), variables, depth: 0, loops: 0 };
     match parser.block()? {
         (nodes, End::OfText) => Ok(nodes),

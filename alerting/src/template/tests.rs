@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 fn data(value: f64) -> TemplateData {
     TemplateData {
+        figures: BTreeMap::new(),
         labels: [("__name__", "v"), ("job", "api"), ("instance", "web1.example.com:80")].into_iter().collect(),
         value,
         external_labels: [("dc", "eu")].into_iter().collect(),
@@ -119,4 +120,13 @@ proptest! {
     fn printed_numbers_read_back(value in any::<f64>().prop_filter("finite", |value| value.is_finite())) {
         prop_assert_eq!(format_float(value).parse::<f64>().unwrap(), value);
     }
+}
+
+#[test]
+fn figures_of_an_anomaly_are_variables() {
+    let of = |text: &str, data: &TemplateData| Template::parse(text).unwrap().expand(data, &Answers::new());
+    let foreseen = TemplateData { figures: [("expected", 12.5)].into(), ..data(20.0) };
+    let text = "{{ $value }} instead of {{ $expected }} {{ if gt $value $upper }}never{{ end }}";
+    assert_eq!(of(text, &foreseen), Expansion::Text("20 instead of 12.5 ".to_owned()));
+    assert_eq!(of("{{ $lower }}", &data(1.0)), Expansion::Text("NaN".to_owned()));
 }

@@ -11,7 +11,7 @@ use model::event::{Actor, Event, EventKind, Subject};
 use model::ids::{EventId, SequentialIds};
 use model::labels::{Labels, METRIC_NAME, MatchOp, Matcher};
 use model::message::{Delivery, Message, PageAction};
-use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue, RowQuery, RowQuestion, Rows, SeriesSample};
+use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue, RowQuery, RowQuestion, Rows, Series, SeriesSample};
 use model::sink::{Refusal, SeriesSink};
 use model::state::{Commit, Expect, Fence, Records, StateError, all, load};
 use model::tenant::TenantId;
@@ -31,12 +31,16 @@ pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().copied().collect()
 }
 
+/// The samples of an expression at a moment.
+type Curve = Arc<dyn Fn(Timestamp) -> Vec<(Labels, f64)> + Send + Sync>;
+
 type Table = BTreeMap<String, Result<Vec<(Labels, f64)>, QueryError>>;
 
 /// Answers by the text of the expression; the name of an overlay series answers with that.
 #[derive(Default)]
 pub(crate) struct Metrics {
     table: Mutex<Table>,
+    curves: Mutex<BTreeMap<String, Curve>>,
     asked: Mutex<Vec<(String, Timestamp)>>,
     rows: Mutex<BTreeMap<String, Result<Rows, QueryError>>>,
 }
@@ -65,7 +69,8 @@ impl MetricQuery for Metrics {
         let overlay: Vec<(Labels, f64)> =
             named.into_iter().map(|series| (series.labels.clone(), series.samples[0].value)).filter(|(_, value)| fresh(*value)).collect();
         let known = self.table.lock().unwrap().get(expr).cloned();
-        let samples = match known {
+        let curve = self.curves.lock().unwrap().get(expr).cloned();
+        let samples = match known.or_else(|| Some(Ok(curve?(at)))) {
             Some(Err(error)) => return Err(error),
             Some(Ok(samples)) => samples,
             None => overlay,
@@ -81,8 +86,29 @@ impl MetricQuery for Metrics {
             matched_any_series,
         })
     }
-    async fn range(&self, _: &TenantId, _: &str, _: Timestamp, _: Timestamp, _: Duration, _: &QueryOptions) -> Result<Answer, QueryError> {
-        Err(QueryError::BadData("rules ask no ranges".to_owned()))
+    async fn range(
+        &self,
+        _: &TenantId,
+        expr: &str,
+        start: Timestamp,
+        end: Timestamp,
+        step: Duration,
+        _: &QueryOptions,
+    ) -> Result<Answer, QueryError> {
+        let curve = self.curves.lock().unwrap().get(expr).cloned();
+        let curve = curve.ok_or_else(|| QueryError::BadData("rules ask no ranges".to_owned()))?;
+        let mut series: BTreeMap<Labels, Vec<SeriesSample>> = BTreeMap::new();
+        let mut at = start;
+        while at <= end {
+            for (labels, value) in curve(at) {
+                series.entry(labels).or_default().push(SeriesSample { at, value });
+            }
+            at = at.plus(step);
+        }
+        let matched_any_series = !series.is_empty();
+        let matrix = series.into_iter().map(|(labels, samples)| Series { labels, samples }).collect();
+        let (histograms, warnings, infos) = Default::default();
+        Ok(Answer { value: QueryValue::Matrix(matrix), histograms, samples_read: 0, warnings, infos, matched_any_series })
     }
     fn check(&self, _: &str) -> Result<(), QueryError> {
         Ok(())
@@ -158,6 +184,10 @@ impl World {
     pub(crate) fn set(&self, expr: &str, samples: &[(&[(&str, &str)], f64)]) {
         let samples = samples.iter().map(|(pairs, value)| (labels(pairs), *value)).collect();
         self.metrics.table.lock().unwrap().insert(expr.to_owned(), Ok(samples));
+    }
+    /// What an expression answers at every moment, past ones too; only here can ranges be asked.
+    pub(crate) fn set_curve(&self, expr: &str, curve: impl Fn(Timestamp) -> Vec<(Labels, f64)> + Send + Sync + 'static) {
+        self.metrics.curves.lock().unwrap().insert(expr.to_owned(), Arc::new(curve));
     }
     pub(crate) fn fail(&self, expr: &str) {
         self.metrics.table.lock().unwrap().insert(expr.to_owned(), Err(QueryError::Unavailable("engine down".to_owned())));

@@ -5,9 +5,11 @@ use serde_json::Value;
 use crate::config::Config;
 
 /// What is taken up without a restart.
-const RELOADABLE: [&str; 11] = [
+const RELOADABLE: [&str; 13] = [
     "alerting.rules",
     "alerting.escalations",
+    "alerting.inhibit_rules",
+    "alerting.resolve_timeout",
     "alerting.route",
     "alerting.time_intervals",
     "alerting.maintenance",
@@ -27,6 +29,8 @@ pub fn with_reloadable(running: &Config, fresh: &Config) -> Config {
     next.alerting.route.clone_from(&fresh.alerting.route);
     next.alerting.time_intervals.clone_from(&fresh.alerting.time_intervals);
     next.alerting.maintenance.clone_from(&fresh.alerting.maintenance);
+    next.alerting.inhibit_rules.clone_from(&fresh.alerting.inhibit_rules);
+    next.alerting.resolve_timeout = fresh.alerting.resolve_timeout;
     next.pipeline.clone_from(&fresh.pipeline);
     next.errors.rules.clone_from(&fresh.errors.rules);
     next.receivers.clone_from(&fresh.receivers);
@@ -85,7 +89,7 @@ mod tests {
         let old = parse(OLD).unwrap();
         let new = parse(
             "server: { listen: 127.0.0.1:1, shutdown_grace: 20s }\nstorage: { postgres_url: \"postgres://a:hunter22@b/c\", clickhouse: { password: hunter22 } }\n\
-             alerting: { rules: other, evaluation_interval: 1s, escalations: [{ name: e, steps: [{ after: 0s, notify: [b] }] }] }\n\
+             alerting: { rules: other, evaluation_interval: 1s, resolve_timeout: 1m, inhibit_rules: [{ source_matchers: [a=b], target_matchers: [c=d] }], escalations: [{ name: e, steps: [{ after: 0s, notify: [b] }] }] }\n\
              collector: { retention_days: { spans: 3 } }\npipeline: { sampling: { spans: [{ ratio: 0.5 }] } }\n\
              errors: { rules: [{ name: r, match: { type: X }, fingerprint: [x] }] }\n\
              scrape: { scrape_interval: 5s, scrape_configs: [{ job_name: j, bearer_token: hunter22 }] }\n\
@@ -107,6 +111,7 @@ mod tests {
         assert_eq!((next.receivers.as_slice(), &next.alerting.rules), (new.receivers.as_slice(), &new.alerting.rules));
         assert_eq!(next.pipeline, new.pipeline);
         assert_eq!(next.alerting.escalations, new.alerting.escalations);
+        assert_eq!((next.alerting.inhibit_rules.len(), next.alerting.resolve_timeout), (1, new.alerting.resolve_timeout));
         assert_eq!((next.errors.rules.len(), &next.errors.rules), (1, &new.errors.rules));
         assert_eq!(next.scrape, new.scrape);
         assert_eq!(next.server, old.server);

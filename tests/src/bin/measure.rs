@@ -1,5 +1,5 @@
 //! Measures what the README and the notes claim, on the machine at hand: `cargo run --release -p tests --bin measure -- all`,
-//! or one of `start`, `idle`, `page`, `rate`, `promql`, `rules`, `kills N`. Prints figures; asserts only what must hold on any machine.
+//! or one of `start`, `idle`, `page`, `rate`, `promql`, `rules`, `alertmanager`, `kills N`. Prints figures; asserts only what must hold on any machine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)] // a tool for developers: fails by panicking
 
@@ -44,6 +44,11 @@ async fn main() {
         for kind in [tests::rules::Kind::Simple, tests::rules::Kind::Histogram] {
             tests::rules::compare(&executable, kind, count, Duration::from_secs(30)).await;
         }
+    }
+    if matches!(what, "all" | "alertmanager") {
+        let small = arguments.get(1).is_some_and(|text| text == "small");
+        let size = if small { tests::alertmanager::Size::SMALL } else { tests::alertmanager::Size::FULL };
+        tests::alertmanager::compare(&executable, size).await;
     }
     if matches!(what, "all" | "kills") {
         let rounds = arguments.get(1).map_or(50, |text| text.parse().unwrap());

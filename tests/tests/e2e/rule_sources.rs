@@ -354,3 +354,90 @@ fn objectives_fire_by_burn_rate_and_end_with_the_long_window() {
     let (code, said) = run(&OBJECTIVE_TESTS.replace("eval_time: 210m", "eval_time: 190m"));
     assert!(code == Some(1) && said.contains("SloBudgetBurn at 3h10m"), "{said}");
 }
+
+const UNUSUAL: &str = r#"
+groups:
+- name: unusual
+  interval: 1s
+  rules:
+  - alert: TrafficUnusual
+    anomaly: { expr: traffic, seasons: [1m], step: 5s, history: 10m, minimum: 20% }
+    labels: { severity: high }
+    annotations: { description: "{{ $value }} instead of {{ printf \"%.0f\" $expected }}" }
+"#;
+
+/// A minute is a season: a wave with noise every five seconds.
+fn traffic(step: i64) -> f64 {
+    let noise = f64::from(u8::try_from((step * 7_919).rem_euclid(11)).unwrap_or_default()) - 5.0;
+    200.0 + 5.0 * (std::f64::consts::TAU * (step % 12) as f64 / 12.0).sin() + noise
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_unusual_is_told_beside_what_was_expected() {
+    use model::time::{Clock, SystemClock};
+    use tests::remote_write::{Label, Sample, TimeSeries, WriteRequest};
+
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, "alerting:\n  rules: rules\n", &[("unusual.yaml", UNUSUAL)]);
+    world.start().await;
+    let client = reqwest::Client::new();
+    let write = async |samples: Vec<Sample>| {
+        let labels = vec![Label::new("__name__", "traffic"), Label::new("job", "shop")];
+        let body = WriteRequest { timeseries: vec![TimeSeries { labels, samples }] }.body();
+        let request = client.post(format!("http://{}/api/v1/write", world.http)).header("content-encoding", "snappy");
+        assert!(request.body(body).send().await.unwrap().status().is_success());
+    };
+    // One sample a minute ago is no history: no data, with the reason.
+    let second = SystemClock.now().millis() / 1_000;
+    let sample = |second: i64, value: f64| Sample { value, timestamp: second * 1_000 };
+    write(vec![sample(second - 5, 200.0)]).await;
+    let rule = async || world.get("/api/v1/rules").await["data"]["groups"][0]["rules"][0].clone();
+    let reason = wait_for("the reason", async || rule().await["noDataReason"].as_str().map(str::to_owned)).await;
+    assert!(reason.contains("none can be learned yet"), "{reason}");
+    // Eleven minutes that were stored while nobody looked.
+    let first = (second - 660) / 5;
+    write((first..second / 5).map(|step| sample(step * 5, traffic(step))).collect()).await;
+    wait_for("what is expected", async || world.promql("watchfire_anomaly_expected{job=\"shop\",rule=\"TrafficUnusual\"}").await).await;
+    let upper = world.promql("watchfire_anomaly_upper").await.unwrap();
+    let lower = world.promql("watchfire_anomaly_lower").await.unwrap();
+    assert!(lower < 200.0 && upper > 200.0 && upper - lower < 100.0, "{lower} to {upper}");
+    assert!(alerts(&world).await.is_empty(), "usual traffic");
+
+    write(vec![sample(SystemClock.now().millis() / 1_000, 900.0)]).await;
+    let told = firing(&world, "TrafficUnusual").await;
+    assert!(told["annotations"]["summary"].as_str().unwrap().starts_with("900 is above the "), "{told}");
+    assert!(told["annotations"]["description"].as_str().unwrap().starts_with("900 instead of "), "{told}");
+    for figure in ["expected", "lower", "upper"] {
+        assert!(told["annotations"][figure].is_string(), "{told}");
+    }
+    let output = world.command(&["rules", "replay", "--from", &chrono_text(60), "--to", &chrono_text(0), "--json"]).output().unwrap();
+    let replayed: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(replayed["alerts"][0]["name"], "TrafficUnusual", "{replayed}");
+}
+
+#[test]
+fn rule_tests_know_anomalies() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = "groups:\n- name: g\n  rules:\n  - alert: Unusual\n    anomaly: { expr: requests, seasons: [1h], step: 1m, history: 6h, minimum: 10% }\n    for: 2m\n";
+    std::fs::write(folder.path().join("rules.yaml"), rules).unwrap();
+    // Eight hours as usual, then a quarter of an hour with half of the traffic.
+    let wave = |minute: i64| 100.0 + 20.0 * (std::f64::consts::TAU * (minute % 60) as f64 / 60.0).sin() + (minute * 7_919 % 5) as f64;
+    let values: Vec<String> =
+        (0..600).map(|minute| format!("{:.1}", wave(minute) * if (480..495).contains(&minute) { 0.5 } else { 1.0 })).collect();
+    let values = values.join(" ");
+    let run = |after: &str| {
+        let tests = format!(
+            "rule_files: [rules.yaml]\nevaluation_interval: 1m\ntests:\n- interval: 1m\n  input_series: [{{ series: 'requests{{job=\"a\"}}', values: '{values}' }}]\n  \
+             alert_rule_test:\n  - {{ eval_time: 1h, alertname: Unusual }}\n  - {{ eval_time: 7h59m, alertname: Unusual }}\n  - {{ eval_time: 8h1m, alertname: Unusual }}\n  \
+             - eval_time: 8h2m\n    alertname: Unusual\n    exp_alerts: [{{ exp_labels: {{ job: a }}, exp_annotations: {{}} }}]\n  - {{ eval_time: {after}, alertname: Unusual }}\n  \
+             promql_expr_test:\n  - {{ expr: 'watchfire_anomaly_upper{{rule=\"Unusual\"}} > bool watchfire_anomaly_expected', eval_time: 8h, exp_samples: [{{ labels: '{{job=\"a\", rule=\"Unusual\", rule_group=\"g\", rule_source=\"file:rules.yaml\"}}', value: 1 }}] }}\n"
+        );
+        std::fs::write(folder.path().join("t.yaml"), tests).unwrap();
+        let output =
+            std::process::Command::new(crate::WATCHFIRE).args(["rules", "test"]).arg(folder.path().join("t.yaml")).output().unwrap();
+        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    };
+    let (code, said) = run("8h30m");
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = run("8h10m");
+    assert!(code == Some(1) && said.contains("Unusual at 8h10m"), "{said}");
+}

@@ -71,12 +71,12 @@ pub(super) fn original(config: &Config, routing: &Routing) -> String {
     };
     let names: Vec<Value> = receivers(routing).into_iter().map(|name| json!({"name": name})).collect();
     let mut out = json!({
-        "global": {"resolve_timeout": config.resolve_timeout.to_string()},
+        "global": {"resolve_timeout": routing.resolve_timeout.to_string()},
         "route": tree,
         "receivers": names,
     });
-    if !config.inhibit_rules.is_empty() {
-        out["inhibit_rules"] = json!(config.inhibit_rules);
+    if !routing.inhibit_rules.is_empty() {
+        out["inhibit_rules"] = json!(routing.inhibit_rules);
     }
     if !config.time_intervals.is_empty() {
         out["time_intervals"] = json!(config.time_intervals);

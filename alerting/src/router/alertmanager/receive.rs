@@ -93,7 +93,7 @@ pub(super) async fn receive(
     let now = api.shared.clock.now();
     let (mut batch, mut problems) = (Vec::with_capacity(alerts.len()), Vec::new());
     for alert in alerts {
-        match alert.into_sent(&principal, now, api.shared.config.resolve_timeout) {
+        match alert.into_sent(&principal, now, api.shared.routing().resolve_timeout) {
             Ok(sent) => batch.push(sent),
             Err(problem) => problems.push(problem),
         }

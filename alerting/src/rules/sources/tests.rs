@@ -75,6 +75,30 @@ fn absence_is_promql() {
 }
 
 #[test]
+fn an_anomaly_is_promql_with_settings_that_fit_days_and_weeks() {
+    let rule = load("anomaly: { expr: ' sum(rate(x[5m])) ' }").unwrap();
+    let Question::Anomaly(asked) = &rule.question else { panic!("{rule:?}") };
+    assert_eq!(rule.expr, "sum(rate(x[5m]))");
+    let texts = [asked.seasons[0], asked.seasons[1], asked.history, asked.step, asked.refit, asked.needed()].map(|span| span.to_string());
+    assert_eq!(texts, ["1d", "1w", "4w", "5m", "1h", "2w"]);
+    assert_eq!((asked.level, asked.minimum, asked.minimum_share, asked.max_series), (0.999, 0.0, 0.0, 100));
+    let learning = asked.learning();
+    assert_eq!((learning.periods, learning.horizon, learning.steps, asked.length()), (vec![288, 2_016], 12, 37, 8_064));
+    let question = serde_json::to_value(&rule.question).unwrap();
+    assert_eq!(serde_json::from_value::<Question>(question).unwrap(), rule.question, "an alert's record keeps it");
+
+    let rule = load("anomaly: { expr: x, seasons: [1h], minimum: 20%, direction: below }").unwrap();
+    let Question::Anomaly(asked) = &rule.question else { panic!("{rule:?}") };
+    assert_eq!([asked.step, asked.refit, asked.history].map(|span| span.to_string()), ["1m", "2m", "4h"]);
+    let band = crate::anomaly::Band { expected: 100.0, lower: 90.0, upper: 110.0 };
+    for (value, score) in [(50.0, 5.0), (85.0, 0.0), (150.0, 0.0), (100.0, 0.0)] {
+        assert_eq!(asked.score(value, &band), score, "{value}");
+    }
+    let at = |second: i64| model::time::Timestamp::from_secs(second);
+    assert_eq!((asked.learned_at(at(239)), asked.learned_at(at(240)), asked.learned_at(at(-1))), (at(120), at(240), at(-120)));
+}
+
+#[test]
 fn mistakes_are_one_sentence_with_the_fix() {
     for (rule, part) in [
         ("for: 5m", "has no `expr`"),
@@ -102,6 +126,21 @@ fn mistakes_are_one_sentence_with_the_fix() {
         ("errors: { is: spiking, baseline: 1m }", "must not be shorter than `window`"),
         ("absent: { series: up, within: 0s }", "`within` is 0"),
         ("absent: { series: up, within: 5m, remember: 1h }", "`remember` goes with `by`"),
+        ("anomaly: {}", "missing field `expr`"),
+        ("anomaly: { expr: ' ' }", "needs `expr`"),
+        ("anomaly: { expr: up, seasons: [] }", "has no `seasons`"),
+        ("anomaly: { expr: up, seasons: [1d], step: 7m }", "`seasons` has 1d, which is not 6 or more whole steps of 7m"),
+        ("anomaly: { expr: up, seasons: [1h], step: 15m }", "not 6 or more whole steps"),
+        ("anomaly: { expr: up, step: 100ms }", "at least 1s"),
+        ("anomaly: { expr: up, history: 1w }", "at least twice 1w"),
+        ("anomaly: { expr: up, step: 1m }", "more than 20000 steps"),
+        ("anomaly: { expr: up, refit: 2d }", "at most 1d"),
+        ("anomaly: { expr: up, level: 99 }", "less than 1"),
+        ("anomaly: { expr: up, minimum: lots }", "neither a number nor a share such as 20%"),
+        ("anomaly: { expr: up, minimum: '-5%' }", "neither a number nor a share"),
+        ("anomaly: { expr: up, direction: up }", "expected one of above, below, both"),
+        ("anomaly: { expr: up, max_series: 0 }", "from 1 to 1000"),
+        ("anomaly: { expr: up }\nwindow: 5m", "has a `window`, which goes with"),
         ("heartbeat: { every: 1d }", "needs `name`"),
         ("heartbeat: { name: a, monitor: b, every: 1d }", "has both `name` and `monitor`"),
         ("heartbeat: { name: a, every: 1y }", "62d"),

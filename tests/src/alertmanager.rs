@@ -1,0 +1,319 @@
+//! Alerts beside Debian's Alertmanager: the same alerts to both, one after the other in one run, and a webhook that both tell. Prints a table
+//! with ratios. Memory of Watchfire is its server's; its engine's stands beside it. Watchfire does more with each alert: it writes it, its
+//! journal and its outbox to disk before it answers, opens incidents, and forgets nothing in a restart.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::extract::{Path, State};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use crate::process::{Watchfire, free_port};
+use crate::usage::{child_of, process};
+use crate::wait::wait_for;
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Seconds of alerts one after the other, 100 a second.
+    pub seconds: u64,
+    /// Requests of 1,000 alerts each that are only taken in.
+    pub batches: u64,
+    /// Alerts that are delivered, each by itself.
+    pub delivered: u64,
+    /// Ladders whose second step is due within the same second.
+    pub ladders: u64,
+    /// Open alerts at the restart.
+    pub open: u64,
+}
+
+impl Size {
+    /// What the issue asks for.
+    pub const FULL: Size = Size { seconds: 20, batches: 50, delivered: 10_000, ladders: 1_000, open: 100_000 };
+    /// To see that it works.
+    pub const SMALL: Size = Size { seconds: 2, batches: 2, delivered: 200, ladders: 50, open: 2_000 };
+}
+
+/// A second.
+const RATE: u64 = 100;
+/// Alerts a request.
+const BATCH: u64 = 1_000;
+/// From a ladder's start to the step that is measured.
+const LADDER: Duration = Duration::from_secs(30);
+
+type Told = Arc<Mutex<HashMap<String, Vec<(u64, Instant)>>>>;
+
+/// The webhook: when each alert (by its label `n`) came to each path.
+#[derive(Clone)]
+struct Hook {
+    address: SocketAddr,
+    told: Told,
+}
+
+impl Hook {
+    async fn start() -> Self {
+        let told = Told::default();
+        let router = Router::new().route("/{name}", post(told_of)).with_state(told.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Hook { address, told }
+    }
+    fn count(&self, name: &str) -> usize {
+        self.told.lock().unwrap().get(name).map_or(0, Vec::len)
+    }
+    fn take(&self, name: &str) -> Vec<(u64, Instant)> {
+        self.told.lock().unwrap().remove(name).unwrap_or_default()
+    }
+    async fn wait(&self, name: &str, count: u64) {
+        // A slow machine may need longer than a test waits; what counts is that it goes on.
+        let (mut last, mut since) = (0, Instant::now());
+        while (self.count(name) as u64) < count {
+            if self.count(name) > last {
+                (last, since) = (self.count(name), Instant::now());
+            }
+            assert!(since.elapsed() < Duration::from_secs(60), "{name}: {last} of {count} came, and no more for a minute");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+async fn told_of(State(told): State<Told>, Path(name): Path<String>, Json(body): Json<Value>) -> &'static str {
+    let at = Instant::now();
+    let numbers = body["alerts"].as_array().into_iter().flatten().filter(|alert| alert["status"] == "firing");
+    let numbers: Vec<(u64, Instant)> = numbers.filter_map(|alert| Some((alert["labels"]["n"].as_str()?.parse().ok()?, at))).collect();
+    told.lock().unwrap().entry(name).or_default().extend(numbers);
+    "ok"
+}
+
+/// Either program.
+struct Side {
+    name: &'static str,
+    base: String,
+    pid: u32,
+}
+
+/// Debian's Alertmanager, with its folder.
+struct Alertmanager(Child, tempfile::TempDir);
+
+impl Drop for Alertmanager {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Alertmanager {
+    async fn start(hook: SocketAddr) -> (Self, Side) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = format!(
+            "route:\n  receiver: hook\n  group_by: ['...']\n  group_wait: 0s\n  group_interval: 5m\n  repeat_interval: 4h\n  routes:\n  \
+             - {{ matchers: [quiet=yes], receiver: hook, group_by: [quiet], group_wait: 1h, group_interval: 1h }}\n\
+             receivers:\n- name: hook\n  webhook_configs: [{{ url: 'http://{hook}/alertmanager', max_alerts: 0 }}]\n"
+        );
+        std::fs::write(folder.path().join("alertmanager.yml"), config).unwrap();
+        let address = format!("127.0.0.1:{}", free_port());
+        let child = Command::new("prometheus-alertmanager")
+            .arg(format!("--config.file={}", folder.path().join("alertmanager.yml").display()))
+            .arg(format!("--storage.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .args(["--cluster.listen-address=", "--log.level=error"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("needs prometheus-alertmanager (apt install prometheus-alertmanager)");
+        let base = format!("http://{address}");
+        wait_for("alertmanager", async || {
+            reqwest::get(format!("{base}/-/ready")).await.ok().filter(|answer| answer.status().is_success()).map(drop)
+        })
+        .await;
+        let side = Side { name: "alertmanager", base, pid: child.id() };
+        (Alertmanager(child, folder), side)
+    }
+}
+
+fn config(hook: SocketAddr) -> String {
+    let receiver = |name: &str| {
+        format!("- {{ name: {name}, type: webhook, url: 'http://{hook}/{name}', rate_limit: {{ per_second: 100000, burst: 100000 }} }}\n")
+    };
+    format!(
+        "alerting:\n  route:\n    receivers: [watchfire]\n    group_by: ['...']\n    group_wait: 0s\n    group_interval: 5m\n    repeat_interval: 4h\n    routes:\n    \
+         - {{ matchers: [quiet=yes], receivers: [watchfire], group_by: [quiet], group_wait: 1h, group_interval: 1h }}\n    \
+         - {{ matchers: [ladder=yes], escalation: two }}\n  escalations:\n  - name: two\n    steps: [{{ after: 0s, notify: [first] }}, {{ after: {}s, notify: [second] }}]\n\
+         receivers:\n{}{}{}",
+        LADDER.as_secs(),
+        receiver("watchfire"),
+        receiver("first"),
+        receiver("second")
+    )
+}
+
+/// Alerts with these numbers; each is a service of its own.
+fn alerts(kind: &str, more: &str, numbers: std::ops::Range<u64>) -> Value {
+    let one = |number: u64| {
+        let mut labels = json!({"alertname": kind, "n": number.to_string(), "service": format!("{kind}-{number}"), "severity": "warning"});
+        if !more.is_empty() {
+            labels[more] = json!("yes");
+        }
+        json!({"labels": labels, "annotations": {"summary": format!("{kind} {number} is not as it should be")}, "generatorURL": "http://prometheus.example/graph"})
+    };
+    numbers.map(one).collect()
+}
+
+async fn send(client: &reqwest::Client, base: &str, body: &Value) {
+    let answer = client.post(format!("{base}/api/v2/alerts")).json(body).send().await.unwrap();
+    assert!(answer.status().is_success(), "{}: {}", answer.status(), answer.text().await.unwrap());
+}
+
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    sorted[((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len()) - 1]
+}
+
+/// One alert every hundredth of a second; milliseconds from the request's beginning to the webhook's.
+async fn latency(client: &reqwest::Client, side: &Side, hook: &Hook, seconds: u64) -> (f64, f64) {
+    let count = RATE * seconds;
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE as u32);
+    let mut sent = HashMap::new();
+    let mut requests = tokio::task::JoinSet::new();
+    for number in 0..count {
+        ticks.tick().await;
+        sent.insert(number, Instant::now());
+        let (client, base, body) = (client.clone(), side.base.clone(), alerts("Single", "", number..number + 1));
+        requests.spawn(async move { send(&client, &base, &body).await });
+    }
+    while let Some(done) = requests.join_next().await {
+        done.unwrap();
+    }
+    hook.wait(side.name, count).await;
+    let told = hook.take(side.name);
+    assert_eq!(told.len() as u64, count, "{}: some alerts came twice", side.name);
+    let mut millis: Vec<f64> = told.iter().map(|(number, at)| at.duration_since(sent[number]).as_secs_f64() * 1e3).collect();
+    millis.sort_by(f64::total_cmp);
+    (quantile(&millis, 0.5), quantile(&millis, 0.99))
+}
+
+/// Alerts a second, taken in 1,000 a request, four requests at once.
+async fn ingest(client: &reqwest::Client, side: &Side, batches: u64) -> f64 {
+    let bodies: Vec<Value> = (0..batches).map(|batch| alerts("Taken", "quiet", batch * BATCH..(batch + 1) * BATCH)).collect();
+    let begun = Instant::now();
+    let mut requests = tokio::task::JoinSet::new();
+    for body in bodies {
+        if requests.len() >= 4 {
+            requests.join_next().await.unwrap().unwrap();
+        }
+        let (client, base) = (client.clone(), side.base.clone());
+        requests.spawn(async move { send(&client, &base, &body).await });
+    }
+    while let Some(done) = requests.join_next().await {
+        done.unwrap();
+    }
+    (batches * BATCH) as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// Seconds until all are told, each by itself, and megabytes of memory then.
+async fn delivered(client: &reqwest::Client, side: &Side, hook: &Hook, count: u64) -> (f64, f64) {
+    let begun = Instant::now();
+    for from in (0..count).step_by(BATCH as usize) {
+        send(client, &side.base, &alerts("Delivered", "", from..(from + BATCH).min(count))).await;
+    }
+    hook.wait(side.name, count).await;
+    let seconds = begun.elapsed().as_secs_f64();
+    assert_eq!(hook.take(side.name).len() as u64, count, "{}: some alerts came twice", side.name);
+    (seconds, process(side.pid).0 as f64 / 1024.0)
+}
+
+/// Ladders that began together: seconds from when the second step is due to the first and to the last request.
+async fn ladders(client: &reqwest::Client, side: &Side, hook: &Hook, count: u64) -> (f64, f64) {
+    let begun = Instant::now();
+    send(client, &side.base, &alerts("Climbs", "ladder", 0..count)).await;
+    let taken = Instant::now();
+    hook.wait("first", count).await;
+    hook.wait("second", count).await;
+    let told = hook.take("second");
+    assert_eq!(told.len() as u64, count, "some steps were taken twice");
+    let (least, most) = (told.iter().map(|(_, at)| *at).min().unwrap(), told.iter().map(|(_, at)| *at).max().unwrap());
+    assert!(least >= begun + LADDER, "no step is taken early");
+    let due = taken + LADDER;
+    (least.saturating_duration_since(due).as_secs_f64(), most.saturating_duration_since(due).as_secs_f64())
+}
+
+async fn open(world: &Watchfire) -> usize {
+    world.text("/api/v2/alerts").await.matches("\"fingerprint\"").count()
+}
+
+/// `kill -9` with so many open alerts: seconds until it is ready again.
+async fn restart(client: &reqwest::Client, world: &mut Watchfire, hook: &Hook, count: u64) -> f64 {
+    for from in (0..count).step_by(BATCH as usize) {
+        send(client, &format!("http://{}", world.http), &alerts("Open", "quiet", from..(from + BATCH).min(count))).await;
+    }
+    let (before, told) = (open(world).await, hook.count("watchfire") + hook.count("first") + hook.count("second"));
+    assert!(before as u64 >= count);
+    world.kill();
+    let begun = Instant::now();
+    world.start().await;
+    let seconds = begun.elapsed().as_secs_f64();
+    assert_eq!(open(world).await, before, "alerts were lost");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let again = hook.count("watchfire") + hook.count("first") + hook.count("second");
+    assert_eq!(again, told, "alerts were told again");
+    seconds
+}
+
+/// A line of the table. `bar`: the ratio that must hold, at most or at least.
+fn line(what: &str, ours: f64, theirs: f64, unit: &str, bar: Option<(&str, f64)>) {
+    let ratio = ours / theirs;
+    let verdict = bar.map_or(String::new(), |(word, limit)| {
+        let holds = if word == "<=" { ratio <= limit } else { ratio >= limit };
+        format!("{word} {limit:.2}x {}", if holds { "yes" } else { "NO" })
+    });
+    println!("{what:<44} {ours:>12.2} {theirs:>12.2} {unit:<9} {ratio:>7.2}x  {verdict}");
+}
+
+/// All of it.
+pub async fn compare(executable: &str, size: Size) {
+    let hook = Hook::start().await;
+    let mut world = Watchfire::prepare(executable, &config(hook.address), &[]);
+    world.start().await;
+    let (_alertmanager, theirs) = Alertmanager::start(hook.address).await;
+    let ours = Side { name: "watchfire", base: format!("http://{}", world.http), pid: world.pid() };
+    let client = reqwest::Client::new();
+    println!("{:<44} {:>12} {:>12}", "", "watchfire", "alertmanager");
+    let idle = (process(ours.pid).0 as f64 / 1024.0, process(theirs.pid).0 as f64 / 1024.0);
+    line("idle memory (server)", idle.0, idle.1, "MiB", None);
+
+    let b = latency(&client, &theirs, &hook, size.seconds).await;
+    let a = latency(&client, &ours, &hook, size.seconds).await;
+    line(&format!("alert -> webhook, {RATE}/s, p50"), a.0, b.0, "ms", Some(("<=", 2.0)));
+    line(&format!("alert -> webhook, {RATE}/s, p99"), a.1, b.1, "ms", Some(("<=", 2.0)));
+
+    let (b, a) = (ingest(&client, &theirs, size.batches).await, ingest(&client, &ours, size.batches).await);
+    line(&format!("taken in, {BATCH} a request"), a, b, "alerts/s", Some((">=", 1.0)));
+
+    let b = delivered(&client, &theirs, &hook, size.delivered).await;
+    let a = delivered(&client, &ours, &hook, size.delivered).await;
+    line(&format!("{} alerts told, each by itself", size.delivered), a.0, b.0, "s", Some(("<=", 1.0)));
+    line("memory then (server)", a.1, b.1, "MiB", Some(("<=", 1.0 / 3.0)));
+    println!("{:<44} {:>12.2} {:>12} MiB", "memory then (engine)", process(child_of(world.pid())).0 as f64 / 1024.0, "-");
+
+    let (first, last) = ladders(&client, &ours, &hook, size.ladders).await;
+    let verdict = if last <= 1.0 { "yes" } else { "NO" };
+    println!(
+        "{:<44} {last:>12.2} {:>12} s         <= 1 s {verdict} (the first after {first:.2} s)",
+        format!("{} ladder steps, the last after", size.ladders),
+        "-"
+    );
+
+    let seconds = restart(&client, &mut world, &hook, size.open).await;
+    let verdict = if seconds <= 2.0 { "yes" } else { "NO" };
+    println!(
+        "{:<44} {seconds:>12.2} {:>12} s         <= 2 s {verdict}, nothing lost or told again",
+        format!("kill -9 to ready, {} more open alerts", size.open),
+        "forgets"
+    );
+    world.stop().await;
+}
