@@ -35,6 +35,9 @@ struct Kind<'e> {
 /// Adds an event.
 pub(super) fn store<'a>(event: &mut Event<'a>, said: &Said<'_>, payload: &[u8], to: &mut Builder<'a, '_>) -> Result<(), Full> {
     let (arrival, limits) = (to.arrival(), to.arrival().limits);
+    if event.logentry.text().is_empty() {
+        event.logentry = std::mem::take(&mut event.older_logentry);
+    }
     event.exception.0.iter_mut().for_each(|raised| to.redact(&mut raised.value.0));
     for message in [&mut event.message, &mut event.logentry] {
         to.redact(&mut message.message);

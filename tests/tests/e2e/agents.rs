@@ -89,11 +89,11 @@ async fn winston_pushes_to_loki_in_json_and_protobuf() {
         assert_eq!(rows(&world, &levels).await, [["info", "9", "1", "1", ""], ["error", "17", "20", "20", "orders"]]);
         // Twenty of them differ in a number only: one template, however many batches they came in.
         let templates = format!(
-            "SELECT countSubstrings(template, '<*>'), position(template, 'order <*>') > 0, severity_number, sum(count) FROM patterns \
+            "SELECT position(template, 'order <*>') > 0, severity_number, sum(count) FROM patterns \
              WHERE service = '{app}' GROUP BY pattern_id, template, severity_number ORDER BY sum(count)"
         );
         until(&world, &format!("SELECT sum(count) FROM patterns WHERE service = '{app}'"), 21).await;
-        assert_eq!(rows(&world, &templates).await, [["0", "0", "9", "1"], ["1", "1", "17", "20"]]);
+        assert_eq!(rows(&world, &templates).await, [["0", "9", "1"], ["1", "17", "20"]]);
     }
     let metrics = world.text("/metrics").await;
     assert!(metrics.contains("watchfire_collector_requests_total{code=\"204\",protocol=\"loki\",signal=\"logs\"}"), "{metrics}");

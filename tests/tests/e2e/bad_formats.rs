@@ -207,6 +207,8 @@ impl World {
                 let mut stream = TcpStream::connect(self.syslog).await.unwrap();
                 stream.write_all(format!("<14>1 - host good.syslog - - - {line}\n").as_bytes()).await.unwrap();
                 stream.shutdown().await.unwrap();
+                // Once the server hangs up it has counted the message.
+                stream.read_to_end(&mut Vec::new()).await.unwrap();
                 Some((200, String::new()))
             }
             "fluent" => {
@@ -222,6 +224,7 @@ impl World {
                 let mut stream = TcpStream::connect(self.statsd).await.unwrap();
                 stream.write_all(b"good.statsd:1|c\n").await.unwrap();
                 stream.shutdown().await.unwrap();
+                stream.read_to_end(&mut Vec::new()).await.unwrap();
                 Some((200, String::new()))
             }
             other => panic!("{other}"),

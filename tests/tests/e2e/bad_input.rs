@@ -79,61 +79,69 @@ async fn a_full_log_refuses_honestly_and_senders_come_again_and_lose_nothing() {
     .await;
     assert_eq!(send::post(&client, &url, &send::spans("after", 1, 0)).await, Some(200));
 
-    // Once more, with senders that somebody else wrote: they come again by themselves, and lose nothing.
-    std::process::Command::new("kill").args(["-STOP", &engine().unwrap()]).status().unwrap();
-    let mut spans = 500;
-    while spans > 0 {
-        match send::post(&client, &url, &send::spans("filling", spans, 0)).await {
-            Some(200) => {}
-            _ => spans /= 2,
-        }
-    }
-    let mut senders = Vec::new();
-    let mut run = |name: &'static str, program: &mut std::process::Command| {
+    // Once more for each sender that somebody else wrote: it comes again by itself, and loses nothing.
+    for (name, mut sender) in senders(&world) {
+        // The supervisor starts another engine in place of one that hangs: that one hangs too.
+        let hang = || {
+            if let Some(engine) = engine() {
+                std::process::Command::new("kill").args(["-STOP", &engine]).status().unwrap();
+            }
+        };
+        let fill = async || {
+            let mut spans = 500;
+            while spans > 0 {
+                hang();
+                match send::post(&client, &url, &send::spans("filling", spans, 0)).await {
+                    Some(200) => {}
+                    _ => spans /= 2,
+                }
+            }
+        };
+        fill().await;
         let said = world.folder().join(name);
         let file = std::fs::File::create(&said).unwrap();
-        senders.push((name, said, program.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap()));
-    };
-    match python::interpreter() {
-        None => python::skip("Python 3 with venv and the packages of tests/python/requirements.txt"),
-        Some(interpreter) => {
-            let program = python::programs().join("retry.py");
-            let python = || {
-                let mut command = std::process::Command::new(&interpreter);
-                command.arg(&program);
-                command
-            };
-            run("python.grpc", python().args(["grpc", &format!("http://{}", world.grpc), "python.grpc"]));
-            run("python.http", python().args(["http", &format!("http://{}", world.otlp_http), "python.http"]));
-        }
-    }
-    match node::packages() {
-        None => python::skip("Node 20 with npm and the packages of tests/node/package.json"),
-        Some(folder) => {
-            let mut command = std::process::Command::new("node");
-            command.arg(node::programs().join("retry.js")).arg(&folder);
-            run("node.http", command.args([&format!("http://{}", world.otlp_http), "node.http"]));
-        }
-    }
-    for (name, said, _) in &senders {
-        let refused = async || {
-            let text = std::fs::read_to_string(said).unwrap();
+        let mut sender = sender.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        wait_for(&format!("{name} to say that it comes again"), async || {
+            hang();
+            let text = std::fs::read_to_string(&said).unwrap();
             assert!(!text.contains("sent\n"), "{name} was not refused: {text}");
             ["retrying in", "Scheduling export retry"].iter().any(|words| text.contains(words)).then_some(())
-        };
-        wait_for(&format!("{name} to say that it comes again"), refused).await;
-    }
-    // The engine goes on, or is another one already.
-    if let Some(engine) = engine() {
-        std::process::Command::new("kill").args(["-CONT", &engine]).status().unwrap();
-    }
-    for (name, said, mut sender) in senders {
+        })
+        .await;
+        if let Some(engine) = engine() {
+            std::process::Command::new("kill").args(["-CONT", &engine]).status().unwrap();
+        }
         let ended = wait_for(name, async || sender.try_wait().unwrap()).await;
-        let text = std::fs::read_to_string(said).unwrap();
+        let text = std::fs::read_to_string(&said).unwrap();
         assert!(ended.success() && text.contains("sent\n"), "{name}: {ended} {text}");
         let stored = format!("SELECT count() FROM spans WHERE service = '{name}'");
         wait_for(&stored, async || (world.count(&stored).await >= 50).then_some(())).await;
         assert_eq!(world.count(&stored).await, 50, "{name}");
         assert_eq!(world.count(&format!("SELECT uniqExact(name) FROM spans WHERE service = '{name}'")).await, 50, "{name}");
     }
+}
+
+/// SDKs with fifty spans to send each, as far as their packages can be had.
+fn senders(world: &Watchfire) -> Vec<(&'static str, std::process::Command)> {
+    let (grpc, http) = (format!("http://{}", world.grpc), format!("http://{}", world.otlp_http));
+    let mut senders = Vec::new();
+    match python::interpreter() {
+        None => python::skip("Python 3 with venv and the packages of tests/python/requirements.txt"),
+        Some(interpreter) => {
+            for (name, protocol, endpoint) in [("python.grpc", "grpc", &grpc), ("python.http", "http", &http)] {
+                let mut command = std::process::Command::new(&interpreter);
+                command.arg(python::programs().join("retry.py")).args([protocol, endpoint, name]);
+                senders.push((name, command));
+            }
+        }
+    }
+    match node::packages() {
+        None => python::skip("Node 20 with npm and the packages of tests/node/package.json"),
+        Some(folder) => {
+            let mut command = std::process::Command::new("node");
+            command.arg(node::programs().join("retry.js")).arg(&folder).args([&http, "node.http"]);
+            senders.push(("node.http", command));
+        }
+    }
+    senders
 }

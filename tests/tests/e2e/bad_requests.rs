@@ -433,6 +433,11 @@ async fn a_tenant_over_its_rate_is_told_so_on_every_way_and_another_is_not() {
     let made = world.server.command(&["keys", "create", "acme", "--tenant", "acme", "--permission", "ingest", "--json"]).output().unwrap();
     let made: Value = serde_json::from_slice(&made.stdout).unwrap_or_else(|_| panic!("{made:?}"));
     let acme = made["key"].as_str().unwrap();
+    let status = format!("http://{}/api/watchfire/v1/status", world.server.http);
+    wait_for("the server to know the key", async || {
+        (world.http.get(&status).bearer_auth(acme).send().await.ok()?.status().as_u16() == 403).then_some(())
+    })
+    .await;
     let signal = |way: &Way| if way.clock == Clockwork::Corrected { "errors" } else { way.signal };
     let request = |way: &Way, service: &str, records: usize| {
         // Two events do not fit into one body of the older endpoint.
