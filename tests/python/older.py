@@ -1,11 +1,12 @@
-"""Sentry's client from before envelopes, which posts to `/store/`: a crash that the newer SDK tells too, a message, and a crash that nobody
-catches. Argument: the DSN.
+"""Sentry's client from before envelopes, which posts to `/store/`: a crash that the newer SDK tells too, and a log record. Argument: the DSN.
 """
 
+import logging
 import sys
 
 import raven
 import sentry_sdk
+from raven.handlers.logging import SentryHandler
 from raven.transport.http import HTTPTransport
 
 dsn = sys.argv[1]
@@ -24,7 +25,10 @@ for number in range(3):
         older.user_context({"id": f"customer-{number}"})
         older.captureException()
         sentry_sdk.capture_exception()
-older.captureMessage("stock of %s is low", params=("pens",), level="warning")
+log = logging.getLogger("stock")
+log.addHandler(SentryHandler(older))
+log.propagate = False
+log.warning("stock of %s is low", "pens")
 sentry_sdk.flush(timeout=30)
 assert older.state.should_try(), "the last request failed"
 print("sent", flush=True)

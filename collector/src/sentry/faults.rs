@@ -158,13 +158,13 @@ fn chosen(event: &Event<'_>, kind: &str, message: &str, calls: &Calls, computed:
     Some((Fingerprint::of_parts(filled.iter().map(String::as_str)), words))
 }
 
-/// The level in the words of `error_events`.
+/// The level in the words of `error_events`. Python's older client sends the numbers of Python's levels.
 fn level(level: &str) -> &'static str {
     match level {
-        "fatal" | "critical" => "fatal",
-        "warning" | "warn" => "warning",
-        "info" | "log" => "info",
-        "debug" | "trace" => "debug",
+        "fatal" | "critical" | "50" => "fatal",
+        "warning" | "warn" | "30" => "warning",
+        "info" | "log" | "20" => "info",
+        "debug" | "trace" | "10" => "debug",
         _ => "error",
     }
 }
