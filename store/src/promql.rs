@@ -227,14 +227,7 @@ impl PromQl {
         answer.ok_or_else(|| QueryError::Execution("the query has no steps".to_owned()))
     }
 
-    async fn run(
-        &self,
-        tenant: &TenantId,
-        plan: Arc<Plan>,
-        query: Frame,
-        frame: Frame,
-        options: &QueryOptions,
-    ) -> Result<Ran, QueryError> {
+    async fn run(&self, tenant: &TenantId, plan: Arc<Plan>, query: Frame, frame: Frame, options: &QueryOptions) -> Result<Ran, QueryError> {
         let stopwatch = Stopwatch::start();
         let outcome = tokio::time::timeout(options.timeout, self.load_and_evaluate(tenant, plan, query, frame, options))
             .await

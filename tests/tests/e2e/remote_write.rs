@@ -298,3 +298,147 @@ async fn what_prometheus_writes_is_what_watchfire_answers() {
     wait_for("the gauge to be over here", async || is_there(&own).await.filter(|there| !*there)).await;
     assert!(!samples(&query(&own, &format!("{passing}[10m]")).await.unwrap()).is_empty(), "what it was is still there");
 }
+
+/// The messages of remote write 2.0, of its published proto.
+mod second {
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Request {
+        #[prost(string, repeated, tag = "4")]
+        pub symbols: Vec<String>,
+        #[prost(message, repeated, tag = "5")]
+        pub timeseries: Vec<TimeSeries>,
+    }
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct TimeSeries {
+        #[prost(uint32, repeated, tag = "1")]
+        pub labels_refs: Vec<u32>,
+        #[prost(message, repeated, tag = "2")]
+        pub samples: Vec<Sample>,
+        #[prost(message, repeated, tag = "3")]
+        pub histograms: Vec<Histogram>,
+        #[prost(message, repeated, tag = "4")]
+        pub exemplars: Vec<Exemplar>,
+        #[prost(message, optional, tag = "5")]
+        pub metadata: Option<Metadata>,
+        #[prost(int64, tag = "6")]
+        pub created_timestamp: i64,
+    }
+    #[derive(Clone, Copy, PartialEq, prost::Message)]
+    pub struct Sample {
+        #[prost(double, tag = "1")]
+        pub value: f64,
+        #[prost(int64, tag = "2")]
+        pub timestamp: i64,
+    }
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Exemplar {
+        #[prost(uint32, repeated, tag = "1")]
+        pub labels_refs: Vec<u32>,
+        #[prost(double, tag = "2")]
+        pub value: f64,
+        #[prost(int64, tag = "3")]
+        pub timestamp: i64,
+    }
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Metadata {
+        /// 1: a counter, 2: a gauge, 3: a histogram.
+        #[prost(int32, tag = "1")]
+        pub kind: i32,
+        #[prost(uint32, tag = "3")]
+        pub help_ref: u32,
+        #[prost(uint32, tag = "4")]
+        pub unit_ref: u32,
+    }
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Histogram {
+        #[prost(uint64, optional, tag = "1")]
+        pub count_int: Option<u64>,
+        #[prost(double, tag = "3")]
+        pub sum: f64,
+        #[prost(sint32, tag = "4")]
+        pub schema: i32,
+        #[prost(double, tag = "5")]
+        pub zero_threshold: f64,
+        #[prost(uint64, optional, tag = "6")]
+        pub zero_count_int: Option<u64>,
+        #[prost(message, repeated, tag = "11")]
+        pub positive_spans: Vec<super::exposition::BucketSpan>,
+        #[prost(sint64, repeated, tag = "12")]
+        pub positive_deltas: Vec<i64>,
+        #[prost(int64, tag = "15")]
+        pub timestamp: i64,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_version_says_what_was_written_and_keeps_when_it_was_created() {
+    use second::{Exemplar, Histogram, Metadata, Request, Sample, TimeSeries};
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, "", &[]);
+    world.start().await;
+    let now = SystemClock.now().millis();
+    let created = now - 3_600_000;
+    let symbols = ["", "__name__", "orders_total", "shop", "west", "trace_id", TRACE, "sizes", "Orders.", "orders", "orders_level"];
+    let metadata = |kind| Some(Metadata { kind, help_ref: 8, unit_ref: 9 });
+    let sample = |value, timestamp| Sample { value, timestamp };
+    let histogram = Histogram {
+        count_int: Some(6),
+        sum: 4.5,
+        zero_threshold: 0.001,
+        zero_count_int: Some(1),
+        positive_spans: vec![exposition::BucketSpan { offset: 0, length: 2 }],
+        positive_deltas: vec![2, 1],
+        timestamp: now,
+        ..Histogram::default()
+    };
+    let counter = TimeSeries {
+        labels_refs: vec![1, 2, 3, 4],
+        samples: vec![sample(5.0, now - 15_000), sample(9.0, now)],
+        exemplars: vec![Exemplar { labels_refs: vec![5, 6], value: 0.5, timestamp: now }],
+        metadata: metadata(1),
+        created_timestamp: created,
+        ..TimeSeries::default()
+    };
+    let native = TimeSeries {
+        labels_refs: vec![1, 7, 3, 4],
+        histograms: vec![histogram],
+        metadata: metadata(3),
+        created_timestamp: created,
+        ..TimeSeries::default()
+    };
+    // One sample of a year ago cannot be stored: what is said to be written are the others.
+    let old = vec![sample(1.0, now - 365 * 86_400_000), sample(2.0, now)];
+    let level = TimeSeries { labels_refs: vec![1, 10, 3, 4], samples: old, metadata: metadata(2), ..TimeSeries::default() };
+    let request = Request { symbols: symbols.map(str::to_owned).to_vec(), timeseries: vec![counter, native, level] };
+    let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap();
+    let client = reqwest::Client::new();
+    let post = async |body: Vec<u8>| {
+        let sent = client.post(format!("http://{}/api/v1/write", world.http)).body(body).header("content-encoding", "snappy");
+        let answer = sent.header("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request").send().await.unwrap();
+        let written = ["Samples", "Histograms", "Exemplars"].map(|what| {
+            let header = answer.headers().get(format!("X-Prometheus-Remote-Write-{what}-Written"));
+            header.map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+        });
+        (answer.status().as_u16(), written)
+    };
+    assert_eq!(post(body).await, (400, ["3", "1", "1"].map(str::to_owned)));
+    assert_eq!(post(b"\x7f".to_vec()).await, (400, ["0", "0", "0"].map(str::to_owned)), "nothing is written, and it is said so");
+
+    wait_for("the rows", async || {
+        (world.count("SELECT count() FROM points WHERE metric IN ('orders_total', 'orders_level')").await == 3).then_some(())
+    })
+    .await;
+    for table in ["points WHERE metric = 'orders_total'", "exp_histograms WHERE metric = 'sizes'"] {
+        let sql = format!("SELECT count() FROM {table} AND toUnixTimestamp64Milli(start_ts) = {created}");
+        wait_for(&sql, async || (world.count(&sql).await == if table.starts_with("points") { 2 } else { 1 }).then_some(())).await;
+    }
+    for (expr, value) in
+        [("orders_total{shop=\"west\"}", 9.0), ("histogram_count(sizes)", 6.0), ("histogram_sum(sizes)", 4.5), ("orders_level", 2.0)]
+    {
+        assert_eq!(wait_for(expr, async || world.promql(expr).await).await, value, "{expr}");
+    }
+    let own = format!("http://{}", world.http);
+    let found = wait_for("the exemplar", async || exemplars(&own, "orders_total").await).await;
+    assert_eq!(found, [json!([{ "trace_id": TRACE }, "0.5"])]);
+    let described = world.get("/api/v1/metadata").await["data"]["orders_total"][0].clone();
+    assert_eq!(described, json!({ "type": "counter", "help": "Orders.", "unit": "orders" }));
+}
