@@ -123,6 +123,8 @@ table! {
         link_trace_id: Lists<Fixed<16>>, link_span_id: Lists<Fixed<8>>, link_trace_state: Lists<Strings>,
         link_attributes: Lists<StringMaps>, flags: Vec<u32>, sample_rate: Vec<u32>, retention_days: Vec<u16>,
         scope_attributes: StringMaps, dropped_attributes: Vec<u32>, dropped_events: Vec<u32>, dropped_links: Vec<u32>,
+        event_dropped_attributes: Lists<Vec<u32>>, link_dropped_attributes: Lists<Vec<u32>>, resource_dropped_attributes: Vec<u32>,
+        scope_dropped_attributes: Vec<u32>,
     }
 }
 
@@ -133,7 +135,7 @@ table! {
         flags: Vec<u32>, severity_number: Vec<u8>, severity_text: Dictionary, service: Dictionary, body: Strings,
         event_name: Dictionary, scope_name: Dictionary, scope_version: Dictionary, resource: StringMaps, attributes: StringMaps,
         retention_days: Vec<u16>, scope_attributes: StringMaps, dropped_attributes: Vec<u32>, resource_schema_url: Dictionary,
-        scope_schema_url: Dictionary, sample_rate: Vec<u32>,
+        scope_schema_url: Dictionary, sample_rate: Vec<u32>, resource_dropped_attributes: Vec<u32>, scope_dropped_attributes: Vec<u32>,
     }
 }
 
@@ -143,6 +145,7 @@ table! {
         tenant: Dictionary, metric: Dictionary, fingerprint: Vec<u64>, kind: Vec<u8>, temporality: Vec<u8>, monotonic: Vec<u8>,
         otel_name: Dictionary, unit: Dictionary, description: Strings, labels: StringMaps, resource: StringMaps,
         scope_name: Dictionary, scope_version: Dictionary, first_seen: Vec<i64>, last_seen: Vec<i64>,
+        resource_dropped_attributes: Vec<u32>, scope_dropped_attributes: Vec<u32>,
     }
 }
 

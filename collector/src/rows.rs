@@ -106,6 +106,8 @@ pub(crate) struct ResourceView<'a> {
     pub(crate) attributes: Attributes<'a>,
     /// `service.name`, or `unknown_service`.
     pub(crate) service: String,
+    /// Attributes that the sender left out, and those over the limit.
+    dropped: u32,
     /// The schema of its attributes.
     schema_url: Text<'a>,
     /// Which resource of the request it is, from 1.
@@ -123,6 +125,7 @@ pub(crate) struct ScopeView<'a> {
     pub(crate) name: Text<'a>,
     version: Text<'a>,
     attributes: Attributes<'a>,
+    dropped: u32,
     schema_url: Text<'a>,
     serial: u64,
 }
@@ -244,7 +247,8 @@ impl<'a, 'r> Builder<'a, 'r> {
         let identity = points::identity(&attributes.list);
         let schema_url = cut(resource.schema_url, limits.name, Part::Name, &mut self.tally);
         self.patterns.enter(&service);
-        self.resource = ResourceView { attributes, service, schema_url, serial, identity, newest: None };
+        let dropped = resource.dropped.saturating_add(attributes.cut);
+        self.resource = ResourceView { attributes, service, dropped, schema_url, serial, identity, newest: None };
         self.enter_scope(Scope::default());
     }
 
@@ -259,7 +263,8 @@ impl<'a, 'r> Builder<'a, 'r> {
         let mut attributes = scope.attributes;
         tidy(&mut attributes, limits, &mut self.tally);
         let serial = self.scope.serial + 1;
-        self.scope = ScopeView { name: scope_name, version, attributes, schema_url, serial };
+        let dropped = scope.dropped.saturating_add(attributes.cut);
+        self.scope = ScopeView { name: scope_name, version, attributes, dropped, schema_url, serial };
     }
 
     /// What the metric that was entered is.
@@ -291,9 +296,15 @@ impl<'a, 'r> Builder<'a, 'r> {
         }
     }
 
-    /// The time of an error event as stored: that of its arrival where its own cannot be kept.
-    pub(crate) fn error_time(&self, unix_nano: u64) -> i64 {
-        self.errors.time(unix_nano).unwrap_or(self.arrival.at.nanos())
+    /// The time of an error event as stored: that of its arrival where it has none, or one that cannot be kept, which is counted.
+    pub(crate) fn error_time(&mut self, unix_nano: u64) -> i64 {
+        match self.errors.time(unix_nano) {
+            Some(time) => time,
+            None => {
+                self.tally.cut(Part::SentryTime, usize::from(unix_nano > 0));
+                self.arrival.at.nanos()
+            }
+        }
     }
 
     /// What was rejected and cut so far.

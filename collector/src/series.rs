@@ -96,6 +96,10 @@ pub(crate) struct Description<'a> {
     pub(crate) scope_name: &'a str,
     /// The scope's version.
     pub(crate) scope_version: &'a str,
+    /// Attributes of the resource that are left out.
+    pub(crate) resource_dropped: u32,
+    /// Attributes of the scope that are left out.
+    pub(crate) scope_dropped: u32,
 }
 
 /// Identity of a described series in this process: tenant, labels, and what may change under the same labels, hashed. Several
@@ -289,6 +293,8 @@ fn describe(columns: &mut SeriesColumns, tenant: &TenantId, labels: &LabelSet<'_
     columns.scope_version.push(about.scope_version.as_bytes());
     columns.first_seen.push(known.first);
     columns.last_seen.push(known.last);
+    columns.resource_dropped_attributes.push(about.resource_dropped);
+    columns.scope_dropped_attributes.push(about.scope_dropped);
 }
 
 /// When `target_info` of a resource was last written, per tenant and fingerprint: at most once a minute.

@@ -24,7 +24,8 @@ pub const TEMPORALITIES: &[(&str, i8)] = &[("unspecified", 0), ("delta", 1), ("c
 /// Where an error event came from.
 pub const ERROR_SOURCES: &[(&str, i8)] = &[("sentry", 0), ("otel_span", 1), ("otel_log", 2), ("api", 3)];
 
-/// Spans. `ts` is the start; `retention_days` decides the partition and the TTL.
+/// Spans. `ts` is the start; `retention_days` decides the partition and the TTL. `*dropped_attributes` count what the sender left out and what
+/// was over a limit here: of the span, of each event and link, of the resource, of the scope.
 pub static SPANS: TableSpec = TableSpec {
     number: 1,
     name: "spans",
@@ -60,6 +61,10 @@ pub static SPANS: TableSpec = TableSpec {
         col("dropped_attributes", UInt32),
         col("dropped_events", UInt32),
         col("dropped_links", UInt32),
+        col("event_dropped_attributes", Array(&UInt32)),
+        col("link_dropped_attributes", Array(&UInt32)),
+        col("resource_dropped_attributes", UInt32),
+        col("scope_dropped_attributes", UInt32),
     ],
 };
 
@@ -90,6 +95,8 @@ pub static LOGS: TableSpec = TableSpec {
         col("resource_schema_url", LowCardinality),
         col("scope_schema_url", LowCardinality),
         col("sample_rate", UInt32),
+        col("resource_dropped_attributes", UInt32),
+        col("scope_dropped_attributes", UInt32),
     ],
 };
 
@@ -115,6 +122,8 @@ pub static SERIES: TableSpec = TableSpec {
         col("scope_version", LowCardinality),
         col("first_seen", DateTime64Millis),
         col("last_seen", DateTime64Millis),
+        col("resource_dropped_attributes", UInt32),
+        col("scope_dropped_attributes", UInt32),
     ],
 };
 

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use collector::pipeline::dry_run::{INPUT_FORMATS, InputFormat};
 use model::access::Permission;
 use model::secret::Secret;
 
@@ -145,10 +146,19 @@ pub enum Command {
 pub enum PipelineCommand {
     /// Print what would be stored of a request, and which rule changed what. Stores nothing and asks no server.
     Test {
-        /// A file with OTLP JSON of spans, log records or metrics, one object or several; `-` is standard input.
+        /// A file with the body of a request (of OTLP one JSON object of spans, log records or metrics, or several); `-` is standard input.
         #[arg(long, value_name = "FILE")]
         input: PathBuf,
+        /// What it is: otlp, loki, ndjson, zipkin, sentry-envelope, sentry-store. All but OTLP's arrive now.
+        #[arg(long, value_name = "FORMAT", default_value = "otlp", value_parser = input_format)]
+        format: InputFormat,
     },
+}
+
+/// The format of an input, by its name.
+fn input_format(name: &str) -> Result<InputFormat, String> {
+    let found = INPUT_FORMATS.iter().find(|(known, _)| *known == name).map(|(_, format)| *format);
+    found.ok_or_else(|| format!("use one of {}", INPUT_FORMATS.map(|(known, _)| known).join(", ")))
 }
 
 /// Arguments of the engine child process.

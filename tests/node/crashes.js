@@ -1,5 +1,5 @@
-// Crashes of four kinds, each told to Sentry's SDK and to OpenTelemetry's (as a span event). Besides: a transaction, a log, a
-// check-in. Arguments: the folder with the packages, the DSN, the OTLP/HTTP endpoint, its key.
+// Crashes of four kinds, each told to Sentry's SDK and to OpenTelemetry's (as a span event). Besides: transactions, a log, a
+// check-in, a session, feedback, an attachment, a message that is held back. Arguments: the folder with the packages, the DSN, the OTLP/HTTP endpoint, its key.
 "use strict";
 const { createRequire } = require("node:module");
 const net = require("node:net");
@@ -12,7 +12,8 @@ const { BasicTracerProvider, SimpleSpanProcessor } = packages("@opentelemetry/sd
 const { OTLPTraceExporter } = packages("@opentelemetry/exporter-trace-otlp-http");
 const { resourceFromAttributes } = packages("@opentelemetry/resources");
 
-Sentry.init({ dsn, release: "2.4.1", environment: "test", tracesSampleRate: 1, enableLogs: true });
+const heldBack = (event) => (event.message === "nobody wants to know" ? null : event);
+Sentry.init({ dsn, release: "2.4.1", environment: "test", tracesSampleRate: 1, enableLogs: true, beforeSend: heldBack });
 Sentry.setUser({ id: "customer-8" });
 const exporter = new OTLPTraceExporter({ url: `${endpoint}/v1/traces`, headers: { authorization: `Bearer ${key}` } });
 const provider = new BasicTracerProvider({
@@ -56,7 +57,10 @@ function tell(error) {
   const span = tracer.startSpan("crash");
   span.recordException(error);
   span.end();
-  Sentry.captureException(error);
+  Sentry.withScope((scope) => {
+    scope.addAttachment({ filename: "cart.txt", data: "nothing that is kept" });
+    Sentry.captureException(error);
+  });
 }
 
 async function main() {
@@ -72,6 +76,9 @@ async function main() {
   Sentry.startSpan({ name: "GET /cart", op: "http.server" }, () => {
     Sentry.startSpan({ name: "SELECT * FROM carts WHERE id = 7", op: "db" }, () => {});
   });
+  // What is held back is told by a client report; what people write and files are ignored.
+  Sentry.captureMessage("nobody wants to know");
+  Sentry.captureFeedback({ message: "the cart is empty", email: "ana@example.org" });
   Sentry.logger.warn("cart 8 is slow", { cart: 8 });
   Sentry.withMonitor("hourly", () => {});
   await Sentry.flush(30_000);

@@ -1,18 +1,18 @@
 // Everything that OTLP can say and this SDK can send: one span, one log record and one metric of every shape, and twenty plain spans.
-// Arguments: the folder with the packages, the protocol (`grpc` or `http`), the endpoint, the key, the service name.
+// Arguments: the folder with the packages, the protocol (`grpc`, `http` or `json`), the endpoint, the key, the service name.
 "use strict";
 const { createRequire } = require("node:module");
 const path = require("node:path");
 
 const [, , folder, protocol, endpoint, key, service] = process.argv;
 const packages = createRequire(path.join(folder, "package.json"));
-const { ROOT_CONTEXT, SpanKind, SpanStatusCode, TraceFlags, createTraceState, trace } = packages("@opentelemetry/api");
+const { ROOT_CONTEXT, SpanKind, SpanStatusCode, TraceFlags, ValueType, createTraceState, trace } = packages("@opentelemetry/api");
 const { resourceFromAttributes } = packages("@opentelemetry/resources");
 const { BasicTracerProvider, BatchSpanProcessor } = packages("@opentelemetry/sdk-trace-base");
 const { BatchLogRecordProcessor, LoggerProvider } = packages("@opentelemetry/sdk-logs");
 const { AggregationTemporality, AggregationType, MeterProvider, PeriodicExportingMetricReader } = packages("@opentelemetry/sdk-metrics");
 
-const kind = protocol === "grpc" ? "grpc" : "proto";
+const kind = { grpc: "grpc", http: "proto", json: "http" }[protocol];
 const { OTLPTraceExporter } = packages(`@opentelemetry/exporter-trace-otlp-${kind}`);
 const { OTLPLogExporter } = packages(`@opentelemetry/exporter-logs-otlp-${kind}`);
 const { OTLPMetricExporter } = packages(`@opentelemetry/exporter-metrics-otlp-${kind}`);
@@ -36,7 +36,7 @@ const resource = resourceFromAttributes({
 });
 const spans = new BasicTracerProvider({
   resource,
-  spanLimits: { attributeCountLimit: 9, eventCountLimit: 2, linkCountLimit: 1 },
+  spanLimits: { attributeCountLimit: 9, eventCountLimit: 2, linkCountLimit: 1, attributePerEventCountLimit: 2, attributePerLinkCountLimit: 1 },
   spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter(to("traces")))],
 });
 const logs = new LoggerProvider({
@@ -85,11 +85,11 @@ async function main() {
     },
     trace.setSpanContext(ROOT_CONTEXT, parent),
   );
-  span.addLink({ context: other, attributes: { reason: "batch" } });
+  span.addLink({ context: other, attributes: { reason: "batch", "dropped.last": 1 } });
   span.setAttribute("dropped.last", 1);
   span.addEvent("dropped", { n: 1 });
   span.addEvent("retry", { attempt: 1 });
-  span.addEvent("retry", { attempt: 2, hosts: ["x", "y"] });
+  span.addEvent("retry", { attempt: 2, hosts: ["x", "y"], "dropped.last": 1 });
   span.setStatus({ code: SpanStatusCode.ERROR, message: "declined" });
 
   const log = logs.getLogger("senders", "1.2");
@@ -114,6 +114,7 @@ async function main() {
   latency.record(2.5, { route: "/pay" });
   const size = meter.createHistogram("reply.size", { unit: "By" });
   for (const value of [1, 2, 4, 8, 0]) size.record(value);
+  meter.createGauge("workers", { valueType: ValueType.INT }).record(7);
   meter.createObservableGauge("temperature", { unit: "Cel" }).addCallback((result) => result.observe(21.5, { room: "küche" }));
   span.end();
   for (const provider of [spans, logs, metrics]) await provider.shutdown();

@@ -1,12 +1,13 @@
 """Crashes of five kinds, each told to Sentry's SDK and to OpenTelemetry's (as a span event and as a log record), caught in different
-places. Besides: a transaction, a log, a check-in, a session, a message; at the end the program itself dies of an exception.
+places. Besides: a transaction with a profile, a log, a check-in, a session, messages, one with an attachment, one that is held back; at the end the program itself dies of an exception.
 
-Arguments: the DSN, the OTLP/HTTP endpoint, its key.
+Arguments: the DSN, the OTLP/HTTP endpoint, its key; `again`: only one crash of each kind, of a later release and another customer.
 """
 
 import json
 import logging
 import sys
+import time
 
 import sentry_sdk
 from opentelemetry import trace
@@ -22,10 +23,21 @@ from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.sessions import track_session
 
 dsn, endpoint, key = sys.argv[1:4]
-sentry_sdk.init(dsn=dsn, release="2.4.1", environment="test", traces_sample_rate=1.0, enable_logs=True)
-sentry_sdk.set_user({"id": "customer-7"})
+again = sys.argv[4:] == ["again"]
+release = "2.5.0" if again else "2.4.1"
 
-resource = Resource.create({"service.name": "checkout", "service.version": "2.4.1", "deployment.environment.name": "test"})
+
+def quiet(event, hint):
+    """What it leaves out is told by a client report."""
+    return None if event.get("message") == "nobody wants to know" else event
+
+
+sentry_sdk.init(
+    dsn=dsn, release=release, environment="test", traces_sample_rate=1.0, profiles_sample_rate=1.0, enable_logs=True, before_send=quiet
+)
+sentry_sdk.set_user({"id": "customer-9" if again else "customer-7"})
+
+resource = Resource.create({"service.name": "checkout", "service.version": release, "deployment.environment.name": "test"})
 headers = {"authorization": f"Bearer {key}"}
 spans = TracerProvider(resource=resource)
 spans.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces", headers=headers)))
@@ -96,6 +108,22 @@ def outer(crash, at):
         inner(crash, at)
 
 
+def finish():
+    spans.shutdown()
+    logs.shutdown()
+    sentry_sdk.flush(timeout=30)
+    print("sent", flush=True)
+
+
+if again:
+    for crash in KINDS:
+        try:
+            outer(crash, 21)
+        except Exception:
+            pass
+    finish()
+    sys.exit(0)
+
 for crash in KINDS:
     for at in range(1, 6):
         try:
@@ -113,6 +141,7 @@ with sentry_sdk.start_transaction(name="POST /order", op="http.server") as trans
     with sentry_sdk.start_span(op="http.client", name="GET https://bank.example/v1/accounts/7"):
         sentry_sdk.capture_message("stock is low", level="warning")
     transaction.set_tag("region", "eu")
+    time.sleep(0.5)  # a profile of less is not sent
 
 sentry_sdk.logger.warning("cart {cart} is slow", cart=7)
 
@@ -125,8 +154,9 @@ def nightly():
 nightly()
 with track_session(sentry_sdk.get_isolation_scope()):
     pass
-spans.shutdown()
-logs.shutdown()
-sentry_sdk.flush(timeout=30)
-print("sent", flush=True)
+with sentry_sdk.new_scope() as scope:
+    scope.add_attachment(bytes=b"nothing that is kept", filename="cart.txt")
+    sentry_sdk.capture_message("an attachment comes with it", level="info")
+sentry_sdk.capture_message("nobody wants to know")
+finish()
 charge(1)

@@ -50,7 +50,7 @@ else:
 resource = Resource.create(
     {"service.name": service, "service.instance.id": "one", "host.ports": [80, 443], "host.ready": True, "host.load": 0.5, "host.cpus": 4}
 )
-limits = SpanLimits(max_span_attributes=9, max_events=2, max_links=1)
+limits = SpanLimits(max_span_attributes=9, max_events=2, max_links=1, max_event_attributes=2, max_link_attributes=1)
 spans = TracerProvider(resource=resource, span_limits=limits)
 spans.add_span_processor(BatchSpanProcessor(to(OTLPSpanExporter, "traces")))
 logs = LoggerProvider(resource=resource)
@@ -70,7 +70,7 @@ span = tracer.start_span(
     "everything",
     context=set_span_in_context(NonRecordingSpan(parent)),
     kind=SpanKind.CLIENT,
-    links=[Link(other, {"dropped": True}), Link(other, {"reason": "batch"})],
+    links=[Link(other, {"dropped": True}), Link(other, {"dropped.first": 1, "reason": "batch"})],
     attributes={
         "dropped.first": 1,
         "text": "é \"quoted\" \\ '\n",
@@ -86,7 +86,7 @@ span = tracer.start_span(
 span.set_attribute("last", "kept")
 span.add_event("dropped", {"n": 1})
 span.add_event("retry", {"attempt": 1})
-span.add_event("retry", {"attempt": 2, "hosts": ["x", "y"]})
+span.add_event("retry", {"dropped.first": 1, "attempt": 2, "hosts": ["x", "y"]})
 span.set_status(Status(StatusCode.ERROR, "declined"))
 
 log = logs.get_logger("senders", "1.2")
@@ -111,6 +111,7 @@ depth = meter.create_up_down_counter("queue.depth")
 latency = meter.create_histogram("latency", unit="s", description="Latency.", explicit_bucket_boundaries_advisory=[0.25, 1.0])
 size = meter.create_histogram("reply.size", unit="By")
 meter.create_observable_gauge("temperature", [lambda _: [Observation(21.5, {"room": "küche"})]], unit="Cel")
+meter.create_gauge("workers").set(7)
 with use_span(span):
     orders.add(3, {"outcome": "ok", "retried": False, "code": 200})
     depth.add(-2)

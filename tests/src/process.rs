@@ -129,6 +129,11 @@ impl Watchfire {
             (self.client.get(&status).send().await.ok()?.status().as_u16() == 401).then_some(())
         })
         .await;
+        // There may have been a key before: then it asks already, and does not know this one yet.
+        wait_for("the server to know the key", async || {
+            self.client.get(&status).bearer_auth(&key).send().await.ok()?.status().is_success().then_some(())
+        })
+        .await;
         self.key = Some(key.clone());
         key
     }

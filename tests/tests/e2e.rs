@@ -33,6 +33,8 @@ mod deliveries;
 mod deploy;
 #[path = "e2e/issues.rs"]
 mod issues;
+#[path = "e2e/limits.rs"]
+mod limits;
 #[path = "e2e/otlp_examples.rs"]
 mod otlp_examples;
 #[path = "e2e/otlp_senders.rs"]

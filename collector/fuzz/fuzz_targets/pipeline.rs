@@ -1,4 +1,4 @@
-//! Any body, processed by a pipeline that has a rule of every form.
+//! Any body, processed by a pipeline that has a rule of every form; and any text with a secret in it, of which no row may hold it.
 
 #![no_main]
 

@@ -1,5 +1,7 @@
 //! How many series a metric and a tenant have, and which are over the limit. In: each series when it is described, which is at least
-//! once an hour while it is active. Bounded: never remembers more series than the limits allow, and forgets what is no longer seen.
+//! once an hour while it is active. Out: whether it is stored as it is, becomes its metric's overflow series, or is rejected: a tenant whose
+//! series are used up gets an overflow series for each of its further metrics, but only for so many of them. Bounded: never remembers
+//! more series than the limits allow, nor more names than that, and forgets what is no longer seen.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +17,9 @@ use crate::series::Hashed;
 
 /// The label that the OpenTelemetry SDKs put on their own overflow series.
 pub(crate) const OVERFLOW_LABEL: &str = "otel_metric_overflow";
+/// A tenant whose series are used up has at most so many metrics that are an overflow series and nothing else; points of further ones are
+/// rejected. Who makes up metric names without end would else have as many series as names.
+pub(crate) const MAX_OVERFLOW_METRICS: usize = 1_000;
 /// The least window: a described series is looked at once an hour, so a shorter one would forget what is active.
 const LEAST_WINDOW: Duration = Duration::from_secs(7_200);
 
@@ -61,7 +66,7 @@ pub(crate) enum Verdict {
     Admitted,
     /// As the metric's overflow series.
     Overflow,
-    /// Not at all: the tenant has too many metrics.
+    /// Not at all: the tenant has too many metrics that are nothing but overflow.
     Refused,
 }
 
@@ -77,9 +82,12 @@ struct Seen {
 #[derive(Default)]
 struct Tenant {
     since: Timestamp,
+    /// Those without a series have but their overflow series.
     metrics: HashMap<String, Seen>,
     /// Series of all metrics.
     series: usize,
+    /// Metrics without a series.
+    overflowing: usize,
     told: bool,
 }
 
@@ -101,6 +109,7 @@ impl Tenant {
             !seen.before.is_empty()
         });
         self.series = self.metrics.values().map(|seen| seen.before.len()).sum();
+        self.overflowing = 0;
     }
 }
 
@@ -122,17 +131,30 @@ impl ActiveSeries {
         of.turn(now, limits.window);
         let room = of.series < limits.per_tenant;
         let Some(seen) = of.metrics.get_mut(metric) else {
-            let limit = limits.of(metric);
-            if !room {
-                if !std::mem::replace(&mut of.told, true) {
-                    tracing::warn!(%tenant, series = of.series, limit = limits.per_tenant, metric, "a tenant has too many series: points of new metrics are rejected");
-                }
+            if room {
+                of.metrics.entry(metric.to_owned()).or_default().now.insert(fingerprint);
+                of.series += 1;
+                return Verdict::Admitted;
+            }
+            let refused = of.overflowing >= MAX_OVERFLOW_METRICS;
+            if refused && !std::mem::replace(&mut of.told, true) {
+                tracing::warn!(
+                    %tenant, metric, series = of.series, limit = limits.per_tenant, overflowing = of.overflowing,
+                    "a tenant has too many series and too many metrics beside them: points of further metrics are rejected"
+                );
+            }
+            if refused {
                 return Verdict::Refused;
             }
-            debug_assert!(limit > 0);
-            of.metrics.entry(metric.to_owned()).or_default().now.insert(fingerprint);
-            of.series += 1;
-            return Verdict::Admitted;
+            of.metrics.entry(metric.to_owned()).or_default().told = true;
+            of.overflowing += 1;
+            if of.overflowing == 1 {
+                tracing::warn!(
+                    %tenant, metric, series = of.series, limit = limits.per_tenant,
+                    "a tenant has too many series: further metrics are their series with otel_metric_overflow=\"true\" only"
+                );
+            }
+            return Verdict::Overflow;
         };
         if seen.now.contains(&fingerprint) {
             return Verdict::Admitted;
@@ -143,6 +165,9 @@ impl ActiveSeries {
         }
         let (active, limit) = (seen.now.len() + seen.before.len(), limits.of(metric));
         if room && active < limit {
+            if active == 0 {
+                of.overflowing = of.overflowing.saturating_sub(1);
+            }
             seen.now.insert(fingerprint);
             of.series += 1;
             return Verdict::Admitted;
@@ -193,12 +218,24 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_with_too_many_metrics_gets_no_more() {
+    fn further_metrics_of_a_tenant_are_overflow_and_only_so_many() {
         let (active, tenant) = (ActiveSeries::default(), TenantId::default());
         let limits = limits(10, 2);
-        let admit = |metric, series| active.admit(&limits, &tenant, metric, series, at(0));
-        assert_eq!([admit("a", 1), admit("b", 2)], [Verdict::Admitted; 2]);
-        assert_eq!([admit("c", 3), admit("a", 4), admit("a", 1)], [Verdict::Refused, Verdict::Overflow, Verdict::Admitted]);
+        let admit = |metric: &str, series, secs| active.admit(&limits, &tenant, metric, series, at(secs));
+        assert_eq!([admit("a", 1, 0), admit("b", 2, 0)], [Verdict::Admitted; 2]);
+        assert_eq!([admit("c", 3, 0), admit("a", 4, 0), admit("a", 1, 0)], [Verdict::Overflow, Verdict::Overflow, Verdict::Admitted]);
+        let verdicts: Vec<Verdict> = (0..=MAX_OVERFLOW_METRICS).map(|number| admit(&format!("m{number}"), 5, 1)).collect();
+        let overflow = verdicts.iter().filter(|verdict| **verdict == Verdict::Overflow).count();
+        assert_eq!((overflow, verdicts.last()), (MAX_OVERFLOW_METRICS - 1, Some(&Verdict::Refused)), "`c` is one of them");
+        assert_eq!([admit("c", 6, 1), admit("m0", 6, 1), admit("late", 6, 1)], [Verdict::Overflow, Verdict::Overflow, Verdict::Refused]);
+        assert_eq!(active.len(), 2);
+        // Where a series of `a` is no longer seen there is room for another metric, and names are counted anew.
+        assert_eq!(
+            [admit("a", 1, 7_200), admit("b", 2, 7_200), admit("late", 6, 7_201)],
+            [Verdict::Admitted, Verdict::Admitted, Verdict::Overflow]
+        );
+        assert_eq!([admit("a", 1, 14_400), admit("late", 6, 14_400)], [Verdict::Admitted, Verdict::Overflow], "`b` may still come");
+        assert_eq!([admit("a", 1, 21_600), admit("late", 6, 21_601)], [Verdict::Admitted, Verdict::Admitted]);
     }
 
     proptest! {

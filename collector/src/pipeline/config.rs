@@ -433,7 +433,8 @@ impl Default for TailSamplingConfig {
 pub struct CardinalityConfig {
     /// Series of one metric of one tenant. 0: no limit. Default 100000.
     pub max_series_per_metric: usize,
-    /// Series of one tenant; past it, points of new metrics are rejected. 0: no limit. Default 2000000.
+    /// Series of one tenant; past it, further series of a metric and further metrics (1000 of them) are overflow series, and points of
+    /// still other metrics are rejected. 0: no limit. Default 2000000.
     pub max_series_per_tenant: usize,
     /// A series counts as active for this long after it was last looked at, twice that at most. At least 2h. Default 2h.
     pub window: Span,

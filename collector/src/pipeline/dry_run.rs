@@ -1,5 +1,5 @@
-//! Trying processing out: an OTLP request as JSON in, what would be stored and what did it out. Nothing is stored, no network, no
-//! memory of other requests. Fails: input that is no OTLP JSON, with line and column.
+//! Trying processing out: the body of a request in, what would be stored and what did it out. Nothing is stored, no network, no
+//! memory of other requests. Fails: input that is none of its format, with line and column where the format has them.
 
 use model::columns::{Column, ColumnType, TableBlock};
 use model::tenant::TenantId;
@@ -15,6 +15,7 @@ use crate::decode::{DecodeError, Format, Protocol, Signal};
 use crate::family::Families;
 use crate::rows::red::NameGuard;
 use crate::rows::{Arrival, Builder, Built, Limits};
+use crate::sentry::Endpoint;
 use crate::series::{SeriesCache, TargetInfoCache};
 
 /// What would become of a request.
@@ -50,10 +51,38 @@ pub enum DryRunError {
     /// None of OTLP's requests.
     #[error("the input is no OTLP request: it must be an object with `resourceSpans`, `resourceLogs` or `resourceMetrics`")]
     NoRequest,
-    /// OTLP's JSON with a mistake in it.
+    /// A body with a mistake in it.
     #[error("{0}")]
     Decode(String),
 }
+
+/// What the input is. OTLP and Loki as JSON: what they send packed is for machines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InputFormat {
+    /// OTLP's requests of any signal, one or several.
+    #[default]
+    Otlp,
+    /// A push of Loki's.
+    Loki,
+    /// Log records, one a line.
+    Ndjson,
+    /// A list of Zipkin's spans.
+    Zipkin,
+    /// An envelope of Sentry's.
+    SentryEnvelope,
+    /// An event as Sentry's older clients post it to `/store/`.
+    SentryStore,
+}
+
+/// All of them, by name.
+pub const INPUT_FORMATS: [(&str, InputFormat); 6] = [
+    ("otlp", InputFormat::Otlp),
+    ("loki", InputFormat::Loki),
+    ("ndjson", InputFormat::Ndjson),
+    ("zipkin", InputFormat::Zipkin),
+    ("sentry-envelope", InputFormat::SentryEnvelope),
+    ("sentry-store", InputFormat::SentryStore),
+];
 
 impl From<DecodeError> for DryRunError {
     fn from(error: DecodeError) -> Self {
@@ -61,21 +90,47 @@ impl From<DecodeError> for DryRunError {
     }
 }
 
-/// Processes the requests in `input`: one OTLP JSON object of any signal, or several, one a line or one after the other. It is taken to
-/// have arrived at the newest time in it, or at `now` where it has none.
-pub fn dry_run(config: &Config, pipeline: &Pipeline, input: &[u8], now: Timestamp) -> Result<Vec<Report>, DryRunError> {
+/// Processes the requests in `input`. Of OTLP: one JSON object of any signal, or several, one a line or one after the other, each taken to
+/// have arrived at the newest time in it, or at `now` where it has none. Of other formats: one body that arrives `now`.
+pub fn dry_run(
+    config: &Config,
+    pipeline: &Pipeline,
+    format: InputFormat,
+    input: &[u8],
+    now: Timestamp,
+) -> Result<Vec<Report>, DryRunError> {
+    let project = config.sentry.projects.keys().next().copied().unwrap_or(1);
+    let (protocol, noun) = match format {
+        InputFormat::Otlp => return otlp(config, pipeline, input, now),
+        InputFormat::Loki => (Protocol::Loki(Format::Json), Signal::Logs.noun()),
+        InputFormat::Ndjson => (Protocol::Ndjson, Signal::Logs.noun()),
+        InputFormat::Zipkin => (Protocol::Zipkin, Signal::Traces.noun()),
+        InputFormat::SentryEnvelope => (Protocol::Sentry(Endpoint::Envelope, project), "records"),
+        InputFormat::SentryStore => (Protocol::Sentry(Endpoint::Store, project), "records"),
+    };
+    Ok(vec![report(config, pipeline, (protocol, noun), input, now)?])
+}
+
+fn otlp(config: &Config, pipeline: &Pipeline, input: &[u8], now: Timestamp) -> Result<Vec<Report>, DryRunError> {
     let mut reports = Vec::new();
     for value in serde_json::Deserializer::from_slice(input).into_iter::<Value>() {
         let value = value.map_err(DryRunError::Json)?;
         let signal = signal(&value).ok_or(DryRunError::NoRequest)?;
         let arrived = newest(&value).map_or(now, Timestamp::from_nanos);
         let body = value.to_string();
-        reports.push(report(config, pipeline, signal, body.as_bytes(), arrived)?);
+        let protocol = (Protocol::Otlp(signal, Format::Json), signal.noun());
+        reports.push(report(config, pipeline, protocol, body.as_bytes(), arrived)?);
     }
     if reports.is_empty() { Err(DryRunError::NoRequest) } else { Ok(reports) }
 }
 
-fn report(config: &Config, pipeline: &Pipeline, signal: Signal, body: &[u8], arrived: Timestamp) -> Result<Report, DryRunError> {
+fn report(
+    config: &Config,
+    pipeline: &Pipeline,
+    (protocol, noun): (Protocol, &str),
+    body: &[u8],
+    arrived: Timestamp,
+) -> Result<Report, DryRunError> {
     let (limits, tenant) = (Limits::new(config), TenantId::default());
     let (series, targets, names) =
         (SeriesCache::new(config.series_cache), TargetInfoCache::new(config.series_cache), NameGuard::new(config));
@@ -94,7 +149,7 @@ fn report(config: &Config, pipeline: &Pipeline, signal: Signal, body: &[u8], arr
     };
     let mut builder = Builder::new(arrival, None);
     builder.tell();
-    Protocol::Otlp(signal, Format::Json).read(body, limits.bounds(), &mut builder)?;
+    protocol.read(body, limits.bounds(), &mut builder)?;
     let Built { blocks, tally, changes, trace, .. } = builder.finish().map_err(DecodeError::Full)?;
     let redactor = pipeline.redactor.iter();
     Ok(Report {
@@ -102,7 +157,7 @@ fn report(config: &Config, pipeline: &Pipeline, signal: Signal, body: &[u8], arr
         records: trace.map(|trace| trace.records).unwrap_or_default(),
         tables: blocks.iter().map(table).collect(),
         redacted: redactor.flat_map(|redactor| redactor.labels(&changes.redacted)).map(|(kind, count)| (kind.to_owned(), count)).collect(),
-        rejected: tally.message(signal.noun()),
+        rejected: tally.message(noun),
     })
 }
 

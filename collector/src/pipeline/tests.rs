@@ -652,7 +652,15 @@ fn trying_out_tells_what_would_be_stored_and_why() {
         span.end_time_unix_nano = 1_500_000_000_001_000_000;
     });
     let input = serde_json::to_vec(&traces_of(spans)).unwrap();
-    let run = |input: &[u8]| dry_run::dry_run(&crate::Config::default(), &pipeline, input, model::time::Timestamp::from_nanos(NOW as i64));
+    let run = |input: &[u8]| {
+        dry_run::dry_run(
+            &crate::Config::default(),
+            &pipeline,
+            dry_run::InputFormat::Otlp,
+            input,
+            model::time::Timestamp::from_nanos(NOW as i64),
+        )
+    };
     let report = &run(&input).unwrap()[0];
     let told: Vec<_> =
         report.records.iter().map(|record| (record.record, record.name.as_str(), record.fate, record.by.as_deref())).collect();

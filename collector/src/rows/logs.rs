@@ -89,6 +89,8 @@ impl<'a> Builder<'a, '_> {
         to.retention_days.push(limits.retention.logs);
         to.dropped_attributes.push(record.dropped_attributes.saturating_add(record.attributes.cut));
         to.sample_rate.push(weight);
+        to.resource_dropped_attributes.push(self.resource.dropped);
+        to.scope_dropped_attributes.push(self.scope.dropped);
         let of = (self.resource.serial, self.scope.serial);
         if self.log_of == of {
             to.tenant.repeat();

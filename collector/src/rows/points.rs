@@ -89,6 +89,8 @@ impl MetricView<'_> {
             resource: &resource.attributes.list,
             scope_name: &scope.name,
             scope_version: &scope.version,
+            resource_dropped: resource.dropped,
+            scope_dropped: scope.dropped,
         }
     }
 }
@@ -287,8 +289,14 @@ impl<'a> Builder<'a, '_> {
         if stale {
             return Place::Nowhere;
         }
-        let about =
-            Description { resource: &[], scope_name: "", scope_version: "", ..self.metric.about(name, &self.resource, &self.scope) };
+        let about = Description {
+            resource: &[],
+            scope_name: "",
+            scope_version: "",
+            resource_dropped: 0,
+            scope_dropped: 0,
+            ..self.metric.about(name, &self.resource, &self.scope)
+        };
         let growth = match self.metric.metric.kind {
             Kind::Gauge => Growth::None,
             Kind::Sum | Kind::Histogram | Kind::ExponentialHistogram if self.metric.metric.temporality == DELTA => Growth::Delta,
@@ -444,6 +452,7 @@ impl<'a> Builder<'a, '_> {
             otel_name: "target.info",
             text: "Attributes of the resource that sent the metrics of the same job and instance.",
             resource: &resource.attributes.list,
+            resource_dropped: resource.dropped,
             ..Description::default()
         };
         let fingerprint = self.series.note(&labels, &about, at);

@@ -160,11 +160,24 @@ pub(crate) enum Part {
     SyslogHeader,
     /// The time of a syslog message that is missing or not of this age: the time of arrival is kept.
     SyslogTime,
+    /// The time of a Sentry event that is not of this age, for which the time of arrival is kept; or the clock of an envelope's sender, which
+    /// is put right.
+    SentryTime,
 }
 
 /// All parts, in the order of the enum.
-const PARTS: [Part; 9] =
-    [Part::Value, Part::Text, Part::Name, Part::Attribute, Part::Event, Part::Link, Part::Exemplar, Part::SyslogHeader, Part::SyslogTime];
+const PARTS: [Part; 10] = [
+    Part::Value,
+    Part::Text,
+    Part::Name,
+    Part::Attribute,
+    Part::Event,
+    Part::Link,
+    Part::Exemplar,
+    Part::SyslogHeader,
+    Part::SyslogTime,
+    Part::SentryTime,
+];
 
 impl Part {
     /// The value of the metric label `part`.
@@ -179,6 +192,7 @@ impl Part {
             Part::Exemplar => "exemplar",
             Part::SyslogHeader => "syslog_header",
             Part::SyslogTime => "syslog_time",
+            Part::SentryTime => "sentry_time",
         }
     }
 }

@@ -109,6 +109,8 @@ impl<'a> Builder<'a, '_> {
             self.span_of = of;
         }
         to.dropped_attributes.push(span.dropped_attributes.saturating_add(span.attributes.cut));
+        to.resource_dropped_attributes.push(self.resource.dropped);
+        to.scope_dropped_attributes.push(self.scope.dropped);
     }
 
     /// Tidies the events of a span and adds the errors among them, also where the span itself is not stored: errors are never sampled.
@@ -143,10 +145,12 @@ impl<'a> Builder<'a, '_> {
             to.event_ts.items.push(nanos(event.time));
             to.event_name.items.push(cut(event.name.as_ref(), limits.name, Part::Name, tally).as_bytes());
             push_row(&mut to.event_attributes.items, &event.attributes.list);
+            to.event_dropped_attributes.items.push(event.dropped.saturating_add(event.attributes.cut));
         }
         to.event_ts.end_row(span.events.len());
         to.event_name.end_row(span.events.len());
         to.event_attributes.end_row(span.events.len());
+        to.event_dropped_attributes.end_row(span.events.len());
         to.dropped_events.push(span.dropped_events.saturating_add(span.cut_events));
     }
 
@@ -161,11 +165,13 @@ impl<'a> Builder<'a, '_> {
             to.link_span_id.items.push(&link.span_id);
             to.link_trace_state.items.push(cut(link.trace_state.as_ref(), limits.value, Part::Value, tally).as_bytes());
             push_row(&mut to.link_attributes.items, &link.attributes.list);
+            to.link_dropped_attributes.items.push(link.dropped.saturating_add(link.attributes.cut));
         }
         to.link_trace_id.end_row(kept);
         to.link_span_id.end_row(kept);
         to.link_trace_state.end_row(kept);
         to.link_attributes.end_row(kept);
+        to.link_dropped_attributes.end_row(kept);
         to.dropped_links.push(span.dropped_links.saturating_add(cut_links as u32));
     }
 }

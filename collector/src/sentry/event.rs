@@ -29,6 +29,9 @@ payloads! {
         logentry: Message<'a>, exception: List<Exception<'a>>, threads: List<Thread<'a>>, stacktrace: Maybe<Stack<'a>>, tags: Pairs<'a>,
         extra: Pairs<'a>, user: Maybe<User<'a>>, request: Maybe<Request<'a>>, contexts: Maybe<Contexts<'a>>, fingerprint: Texts<'a>,
         sdk: Maybe<Named<'a>>, spans: List<SpanPart<'a>>, measurements: Typed<'a>,
+        /// `logentry`, as clients called it before envelopes.
+        #[serde(rename = "sentry.interfaces.Message")]
+        older_logentry: Message<'a>,
     }
     /// One of a chain of exceptions.
     Exception {

@@ -35,6 +35,9 @@ struct Kind<'e> {
 /// Adds an event.
 pub(super) fn store<'a>(event: &mut Event<'a>, said: &Said<'_>, payload: &[u8], to: &mut Builder<'a, '_>) -> Result<(), Full> {
     let (arrival, limits) = (to.arrival(), to.arrival().limits);
+    if event.logentry.text().is_empty() {
+        event.logentry = std::mem::take(&mut event.older_logentry);
+    }
     event.exception.0.iter_mut().for_each(|raised| to.redact(&mut raised.value.0));
     for message in [&mut event.message, &mut event.logentry] {
         to.redact(&mut message.message);
@@ -155,13 +158,13 @@ fn chosen(event: &Event<'_>, kind: &str, message: &str, calls: &Calls, computed:
     Some((Fingerprint::of_parts(filled.iter().map(String::as_str)), words))
 }
 
-/// The level in the words of `error_events`.
+/// The level in the words of `error_events`. Python's older client sends the numbers of Python's levels.
 fn level(level: &str) -> &'static str {
     match level {
-        "fatal" | "critical" => "fatal",
-        "warning" | "warn" => "warning",
-        "info" | "log" => "info",
-        "debug" | "trace" => "debug",
+        "fatal" | "critical" | "50" => "fatal",
+        "warning" | "warn" | "30" => "warning",
+        "info" | "log" | "20" => "info",
+        "debug" | "trace" | "10" => "debug",
         _ => "error",
     }
 }

@@ -14,6 +14,7 @@ use super::items::ItemKind;
 use super::loose::{Maybe, Str};
 use super::{faults, logs, spans};
 use crate::decode::DecodeError;
+use crate::rows::tally::Part;
 use crate::rows::{Arrival, Builder};
 
 /// A sender's clock that is this wrong is put right, in nanoseconds: one hour.
@@ -87,6 +88,7 @@ pub(crate) fn read<'a>(endpoint: Endpoint, project: u64, body: &'a [u8], to: &mu
         Endpoint::Envelope => {
             let (header, items) = open(body).map_err(DecodeError::Sentry)?;
             let said = Said::new(project, &header, arrival);
+            to.tally().cut(Part::SentryTime, usize::from(said.shift != 0));
             to.tally().sentry.id = said.event_id("");
             for item in items {
                 store(&item.map_err(DecodeError::Sentry)?, &said, &mut counts, to)?;

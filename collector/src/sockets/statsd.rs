@@ -43,7 +43,7 @@ impl Sums {
         let mut added = 0;
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
             match parse(line) {
-                Err(LineError::NoMetric) => meters.fault("statsd", transport, Fault::Unsupported, 1),
+                Err(LineError::NoMetric | LineError::Timed) => meters.fault("statsd", transport, Fault::Unsupported, 1),
                 Err(LineError::Malformed) => meters.fault("statsd", transport, Fault::Malformed, 1),
                 Ok(sample) => {
                     added += all.add(&sample, now, |lost| match lost {

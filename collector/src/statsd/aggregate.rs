@@ -57,6 +57,8 @@ pub(super) struct Series {
 pub(crate) struct Aggregator {
     config: StatsdConfig,
     series: HashMap<Box<str>, Series>,
+    /// Samples that say when they were measured, in seconds since 1970: written at that time with the next flush, then forgotten.
+    timed: HashMap<(Box<str>, i64), State>,
     key: String,
     since: Timestamp,
 }
@@ -64,12 +66,12 @@ pub(crate) struct Aggregator {
 impl Aggregator {
     /// Nothing yet.
     pub(crate) fn new(config: StatsdConfig, now: Timestamp) -> Self {
-        Aggregator { config, series: HashMap::new(), key: String::new(), since: now }
+        Aggregator { config, series: HashMap::new(), timed: HashMap::new(), key: String::new(), since: now }
     }
 
-    /// How many series there are.
+    /// How many series there are; of those with times of their own each time counts.
     pub(crate) fn len(&self) -> usize {
-        self.series.len()
+        self.series.len() + self.timed.len()
     }
 
     /// Adds each value of a sample; `lost` hears of those that are not added. Gives how many were.
@@ -114,8 +116,12 @@ impl Aggregator {
         } else if text.is_empty() {
             return Err(Lost::Malformed);
         }
+        let full = self.len() >= self.config.max_series;
+        if let Some(time) = sample.time {
+            return self.add_timed(sample, number()?, time, full);
+        }
         if !self.series.contains_key(self.key.as_str()) {
-            if self.series.len() >= self.config.max_series {
+            if full {
                 return Err(Lost::TooManySeries);
             }
             let state = empty(sample.kind, &self.config);
@@ -141,6 +147,26 @@ impl Aggregator {
         Ok(())
     }
 
+    /// Adds a value that was measured at a time. A gauge has it then, whatever its sign: there is none before that it could change.
+    fn add_timed(&mut self, sample: &Sample<'_>, value: f64, time: i64, full: bool) -> Result<(), Lost> {
+        let key = (Box::from(self.key.as_str()), time);
+        if full && !self.timed.contains_key(&key) {
+            return Err(Lost::TooManySeries);
+        }
+        match self.timed.entry(key).or_insert_with(|| empty(sample.kind, &self.config)) {
+            State::Counter(sum) => {
+                let more = *sum + value / sample.rate;
+                if !more.is_finite() {
+                    return Err(Lost::Malformed);
+                }
+                *sum = more;
+            }
+            State::Gauge(last) => *last = value,
+            State::Histogram(_) | State::Set(_) => return Err(Lost::Malformed),
+        }
+        Ok(())
+    }
+
     /// Everything since the last flush as one request, `None` where there is nothing; then all begins anew. Gauges are written again
     /// until nobody has set them for as long as configured; other series are forgotten after a flush without them.
     pub(crate) fn flush(&mut self, now: Timestamp) -> Option<ExportMetricsServiceRequest> {
@@ -149,9 +175,12 @@ impl Aggregator {
             State::Gauge(_) => series.touched || now.since(series.at) < ttl,
             State::Counter(_) | State::Histogram(_) | State::Set(_) => series.touched,
         });
-        let mut list: Vec<(&str, &Series)> = self.series.iter().map(|(key, series)| (&**key, series)).collect();
-        list.sort_by_key(|(key, _)| *key);
+        let untimed = self.series.iter().map(|(key, series)| (&**key, None, &series.state));
+        let timed = self.timed.iter().map(|((key, time), state)| (&**key, Some(*time), state));
+        let mut list: Vec<(&str, Option<i64>, &State)> = untimed.chain(timed).collect();
+        list.sort_by_key(|(key, time, _)| (*key, *time));
         let request = (!list.is_empty()).then(|| export(&list, &self.config.bounds, self.since, now));
+        self.timed.clear();
         for series in self.series.values_mut() {
             series.begin_anew();
         }

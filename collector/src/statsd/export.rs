@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
 };
 
-use super::aggregate::{Series, State, whole};
+use super::aggregate::{State, whole};
 
 /// What all points of a flush share.
 struct Interval<'b> {
@@ -20,20 +20,25 @@ struct Interval<'b> {
     end: u64,
 }
 
-/// The request for series sorted by key.
-pub(super) fn export(series: &[(&str, &Series)], bounds: &[f64], since: Timestamp, now: Timestamp) -> ExportMetricsServiceRequest {
+/// The request for series sorted by key, each with the time of its own that it has, in seconds since 1970.
+pub(super) fn export(
+    series: &[(&str, Option<i64>, &State)],
+    bounds: &[f64],
+    since: Timestamp,
+    now: Timestamp,
+) -> ExportMetricsServiceRequest {
     let nanos = |time: Timestamp| u64::try_from(time.nanos()).unwrap_or(0);
     let interval = Interval { bounds, start: nanos(since), end: nanos(now) };
     let mut metrics: Vec<Metric> = Vec::new();
     let mut last = "";
-    for (key, series) in series {
+    for (key, time, state) in series {
         let (identity, tags) = key.split_at(key.find('\u{1}').unwrap_or(key.len()));
         if identity != last {
             metrics.extend(metric(identity));
             last = identity;
         }
         if let Some(data) = metrics.last_mut().and_then(|metric| metric.data.as_mut()) {
-            interval.point(data, attributes(tags), series);
+            interval.at(*time).point(data, attributes(tags), state);
         }
     }
     let scope = Some(InstrumentationScope { name: "statsd".to_owned(), ..InstrumentationScope::default() });
@@ -66,7 +71,13 @@ fn attributes(tags: &str) -> Vec<KeyValue> {
 }
 
 impl Interval<'_> {
-    fn point(&self, data: &mut Data, attributes: Vec<KeyValue>, series: &Series) {
+    /// The moment that a sample names, where it names one.
+    fn at(&self, seconds: Option<i64>) -> Self {
+        let moment = seconds.map(|seconds| u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000));
+        Interval { bounds: self.bounds, start: moment.unwrap_or(self.start), end: moment.unwrap_or(self.end) }
+    }
+
+    fn point(&self, data: &mut Data, attributes: Vec<KeyValue>, state: &State) {
         let number = |value: f64, attributes| NumberDataPoint {
             attributes,
             start_time_unix_nano: self.start,
@@ -74,7 +85,7 @@ impl Interval<'_> {
             value: Some(Number::AsDouble(value)),
             ..NumberDataPoint::default()
         };
-        match (data, &series.state) {
+        match (data, state) {
             (Data::Sum(sum), State::Counter(value)) => sum.data_points.push(number(*value, attributes)),
             (Data::Gauge(gauge), State::Gauge(value)) => gauge.data_points.push(number(*value, attributes)),
             (Data::Gauge(gauge), State::Set(values)) => gauge.data_points.push(number(values.len() as f64, attributes)),
@@ -194,6 +205,34 @@ mod tests {
         let point = &sum.data_points[0];
         assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (at(10).nanos() as u64, at(20).nanos() as u64));
         assert_eq!((sum.aggregation_temporality, sum.is_monotonic), (1, true));
+    }
+
+    #[test]
+    fn samples_with_a_time_are_written_at_it_and_only_once() {
+        let mut all = Aggregator::new(config(), at(0));
+        let time = |seconds: i64| at(seconds).nanos() / 1_000_000_000;
+        let lines = [
+            format!("hits:1|c|T{}", time(-300)),
+            format!("hits:2|c|@0.5|T{}", time(-300)),
+            format!("hits:5|c|T{}", time(-200)),
+            "hits:7|c".to_owned(),
+            format!("q:3|g|T{}", time(-300)),
+            format!("q:-4|g|T{}", time(-300)),
+        ];
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        assert_eq!(add(&mut all, &lines, 1), []);
+        assert_eq!(all.len(), 4);
+        let request = all.flush(at(10)).unwrap();
+        let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+        let Some(Data::Sum(sum)) = &metrics[0].data else { panic!() };
+        let times: Vec<u64> = sum.data_points.iter().map(|point| point.time_unix_nano / 1_000_000_000).collect();
+        assert_eq!(times, [time(10) as u64, time(-300) as u64, time(-200) as u64]);
+        assert_eq!(sum.data_points[1].start_time_unix_nano, sum.data_points[1].time_unix_nano);
+        assert_eq!(shown(Some(request)), ["hits{} +7", "hits{} +5", "hits{} +5", "q{} -4"]);
+        assert_eq!(shown(all.flush(at(20))), [] as [&str; 0], "a gauge of another time is not written on");
+        let many: Vec<String> = (1..9).map(|number| format!("hits:1|c|T{number}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(add(&mut all, &many, 21), [Lost::TooManySeries, Lost::TooManySeries], "times are bounded as series are");
     }
 
     #[test]

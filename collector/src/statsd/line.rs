@@ -1,4 +1,4 @@
-//! A line: `name[,tag=value...]:value[:value...]|type[|@rate][|#tag:value,...]`. Pure. Fails: on what is no sample.
+//! A line: `name[,tag=value...]:value[:value...]|type[|@rate][|#tag:value,...][|T<seconds since 1970>]`. Pure. Fails: on what is no sample.
 
 /// What a sample measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,8 @@ pub(crate) struct Sample<'a> {
     pub(crate) rate: f64,
     /// Tags in the order of the line.
     pub(crate) tags: Vec<(&'a str, &'a str)>,
+    /// When it was measured, in seconds since 1970, where the sender says so: of counters and gauges only.
+    pub(crate) time: Option<i64>,
 }
 
 /// Why a line is no sample.
@@ -36,6 +38,9 @@ pub(crate) enum LineError {
     /// Datadog's events and service checks.
     #[error("an event or service check, which are not kept")]
     NoMetric,
+    /// A time of what has none in Datadog's protocol.
+    #[error("a time with something else than a counter or a gauge")]
+    Timed,
     /// Anything else.
     #[error("not a sample")]
     Malformed,
@@ -68,7 +73,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Sample<'_>, LineError> {
         "s" => Kind::Set,
         _ => return Err(malformed),
     };
-    let (mut rate, mut tags) = (1.0, Vec::new());
+    let (mut rate, mut tags, mut time) = (1.0, Vec::new(), None);
     let mut parts = series.split(',');
     let name = parts.next().filter(|name| !name.is_empty()).ok_or(malformed)?;
     for tag in parts {
@@ -81,10 +86,18 @@ pub(crate) fn parse(line: &[u8]) -> Result<Sample<'_>, LineError> {
             for tag in list.split(',').filter(|tag| !tag.is_empty()) {
                 add_tag(&mut tags, tag, ':')?;
             }
+        } else if let Some(seconds) = section.strip_prefix('T') {
+            time = Some(seconds.parse().ok().filter(|seconds| *seconds > 0).ok_or(malformed)?);
         }
-        // Others (container ids, times) say nothing that is kept.
+        // Others (container ids) say nothing that is kept.
     }
-    if values.is_empty() { Err(malformed) } else { Ok(Sample { name, kind, values, rate, tags }) }
+    if values.is_empty() {
+        return Err(malformed);
+    }
+    if time.is_some() && !matches!(kind, Kind::Counter | Kind::Gauge) {
+        return Err(LineError::Timed);
+    }
+    Ok(Sample { name, kind, values, rate, tags, time })
 }
 
 /// A tag and its value; one without a value is true.
@@ -109,9 +122,12 @@ mod tests {
         let influx = parse(b"req,host=a,zone=b:1:2:3|ms").unwrap();
         assert_eq!((influx.name, influx.kind, influx.values), ("req", Kind::Timer, "1:2:3"));
         assert_eq!(influx.tags, [("host", "a"), ("zone", "b")]);
-        for (line, kind) in [("a:-1|g", Kind::Gauge), ("a:x|s", Kind::Set), ("a:1|h", Kind::Histogram), ("a:1|d|c:id|T17", Kind::Histogram)]
-        {
-            assert_eq!(parse(line.as_bytes()).unwrap().kind, kind, "{line}");
+        for (line, kind) in [("a:-1|g", Kind::Gauge), ("a:x|s", Kind::Set), ("a:1|h", Kind::Histogram), ("a:1|d|c:id", Kind::Histogram)] {
+            let sample = parse(line.as_bytes()).unwrap();
+            assert_eq!((sample.kind, sample.time), (kind, None), "{line}");
+        }
+        for (line, time) in [("a:1|c|T1656581400", 1_656_581_400), ("a:-1|g|#t:T5|T17|c:id", 17)] {
+            assert_eq!(parse(line.as_bytes()).unwrap().time, Some(time), "{line}");
         }
     }
 
@@ -130,6 +146,11 @@ mod tests {
             "a:1|c|@1e-9",
             "a:1|c|@2",
             "a:1|c|@x",
+            "a:1|c|T",
+            "a:1|c|T0",
+            "a:1|g|T-5",
+            "a:1|g|T1.5",
+            "a:1|c|T99999999999999999999",
             "a:1|c|#:v",
             "a\u{1}:1|c",
             "a,=v:1|c",
@@ -139,6 +160,9 @@ mod tests {
         assert_eq!(parse(b"\xff:1|c"), Err(LineError::Malformed));
         assert_eq!(parse(b"_e{5,4}:title|text"), Err(LineError::NoMetric));
         assert_eq!(parse(b"_sc|db|0"), Err(LineError::NoMetric));
+        for line in ["a:1|ms|T17", "a:1|h|T17", "a:1|d|T17", "a:x|s|T17"] {
+            assert_eq!(parse(line.as_bytes()), Err(LineError::Timed), "{line}");
+        }
         let many = format!("a:1|c|#{}", "t:1,".repeat(200));
         assert_eq!(parse(many.as_bytes()), Err(LineError::Malformed));
     }

@@ -18,12 +18,12 @@ const DULL: [&str; 3] = ["tenant", "received", "retention_days"];
 
 /// Runs the command.
 pub fn run(common: &Common, command: &PipelineCommand) -> anyhow::Result<ExitCode> {
-    let PipelineCommand::Test { input } = command;
+    let PipelineCommand::Test { input, format } = command;
     let config = serve::read_config(common)?;
     let pipeline = Pipeline::new(&config.pipeline)
         .map_err(|problems| anyhow::anyhow!(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
     let bytes = read(input)?;
-    let reports = dry_run(&config.collector, &pipeline, &bytes, SystemClock.now()).with_context(|| input.display().to_string())?;
+    let reports = dry_run(&config.collector, &pipeline, *format, &bytes, SystemClock.now()).with_context(|| input.display().to_string())?;
     if common.json {
         println!("{}", serde_json::to_string_pretty(&reports)?);
     } else {

@@ -27,6 +27,7 @@ pub const TELEMETRY: &[Migration] = &[
     Migration { number: 4, name: "0004_errors", sql: include_str!("../../migrations/clickhouse/0004_errors.sql") },
     Migration { number: 5, name: "0005_parts", sql: include_str!("../../migrations/clickhouse/0005_parts.sql") },
     Migration { number: 6, name: "0006_processing", sql: include_str!("../../migrations/clickhouse/0006_processing.sql") },
+    Migration { number: 7, name: "0007_dropped", sql: include_str!("../../migrations/clickhouse/0007_dropped.sql") },
 ];
 
 /// Why the schema is not as it must be.

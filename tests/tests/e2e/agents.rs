@@ -76,7 +76,7 @@ pub(crate) fn has(program: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn winston_pushes_to_loki_in_json_and_protobuf() {
-    let mut world = Watchfire::prepare(crate::WATCHFIRE, "", &[]);
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, "pipeline: { patterns: { enabled: true } }\n", &[]);
     world.start().await;
     if !node_client(&["loki", &format!("http://{}", world.http)]) {
         return;
@@ -87,6 +87,13 @@ async fn winston_pushes_to_loki_in_json_and_protobuf() {
             "SELECT severity_text, severity_number, count(), uniqExact(body), any(resource['job']) FROM logs WHERE service = '{app}' GROUP BY 1, 2 ORDER BY 2"
         );
         assert_eq!(rows(&world, &levels).await, [["info", "9", "1", "1", ""], ["error", "17", "20", "20", "orders"]]);
+        // Twenty of them differ in a number only: one template, however many batches they came in.
+        let templates = format!(
+            "SELECT position(template, 'order <*>') > 0, severity_number, sum(count) FROM patterns \
+             WHERE service = '{app}' GROUP BY pattern_id, template, severity_number ORDER BY sum(count)"
+        );
+        until(&world, &format!("SELECT sum(count) FROM patterns WHERE service = '{app}'"), 21).await;
+        assert_eq!(rows(&world, &templates).await, [["0", "9", "1"], ["1", "17", "20"]]);
     }
     let metrics = world.text("/metrics").await;
     assert!(metrics.contains("watchfire_collector_requests_total{code=\"204\",protocol=\"loki\",signal=\"logs\"}"), "{metrics}");

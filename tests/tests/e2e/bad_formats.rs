@@ -47,7 +47,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn snappy(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn snappy(bytes: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(bytes).unwrap()
 }
 
@@ -88,15 +88,15 @@ fn loki_protobuf(app: &str, time: u64, line: &str) -> Vec<u8> {
     snappy(&request.encode_to_vec())
 }
 
-fn loki_json(app: &str, time: u64, line: &str) -> Vec<u8> {
+pub(crate) fn loki_json(app: &str, time: u64, line: &str) -> Vec<u8> {
     json!({ "streams": [{ "stream": { "app": app }, "values": [[time.to_string(), line]] }] }).to_string().into_bytes()
 }
 
-fn json_line(app: &str, time: u64, line: &str) -> Vec<u8> {
+pub(crate) fn json_line(app: &str, time: u64, line: &str) -> Vec<u8> {
     format!("{}\n", json!({ "time": time, "service": app, "msg": line })).into_bytes()
 }
 
-fn zipkin_span(app: &str, time: u64, name: &str) -> Vec<u8> {
+pub(crate) fn zipkin_span(app: &str, time: u64, name: &str) -> Vec<u8> {
     let id = format!("{:016x}", rand::random::<u64>().max(1));
     let span = json!({ "traceId": id, "id": id, "name": name, "timestamp": time / 1_000, "localEndpoint": { "serviceName": app } });
     json!([span]).to_string().into_bytes()
@@ -108,7 +108,7 @@ fn text(text: &str) -> Vec<u8> {
 }
 
 /// `[tag, [[time, {message, service}]], option]`
-fn fluent_message(app: &str, seconds: u32, message: &str, chunk: Option<&str>) -> Vec<u8> {
+pub(crate) fn fluent_message(app: &str, seconds: u32, message: &str, chunk: Option<&str>) -> Vec<u8> {
     let record = [vec![0x82], text("message"), text(message), text("service"), text(app)].concat();
     let event = [vec![0x92, 0xce], seconds.to_be_bytes().to_vec(), record].concat();
     let option = chunk.map_or_else(|| vec![0x80], |chunk| [vec![0x81], text("chunk"), text(chunk)].concat());
@@ -137,6 +137,11 @@ struct World {
 impl World {
     /// With small limits; senders to Fluent's socket must know the shared key, if there is one.
     async fn start(shared_key: Option<&str>) -> Self {
+        World::start_with(shared_key, "").await
+    }
+
+    /// With sections of the configuration besides.
+    async fn start_with(shared_key: Option<&str>, more: &str) -> Self {
         let address = || SocketAddr::from(([127, 0, 0, 1], free_port()));
         let (syslog, fluent, statsd) = (address(), address(), address());
         let shared = shared_key.map(|key| format!(", shared_key: {key}")).unwrap_or_default();
@@ -144,7 +149,7 @@ impl World {
             "collector:\n  max_wire_bytes: 1MiB\n  max_decoded_bytes: 2MiB\n  max_text: 64KiB\n  body_timeout: 5s\n  \
              syslog: {{ udp: \"{syslog}\", tcp: \"{syslog}\", max_message: 1KiB, batch_linger: 10ms }}\n  \
              fluent: {{ listen: \"{fluent}\", max_message: 1MiB{shared} }}\n  \
-             statsd: {{ udp: \"{statsd}\", tcp: \"{statsd}\", flush: 1s }}\n"
+             statsd: {{ udp: \"{statsd}\", tcp: \"{statsd}\", flush: 1s }}\n{more}"
         );
         let mut server = Watchfire::prepare(crate::WATCHFIRE, &config, &[]);
         server.start().await;
@@ -202,6 +207,8 @@ impl World {
                 let mut stream = TcpStream::connect(self.syslog).await.unwrap();
                 stream.write_all(format!("<14>1 - host good.syslog - - - {line}\n").as_bytes()).await.unwrap();
                 stream.shutdown().await.unwrap();
+                // Once the server hangs up it has counted the message.
+                stream.read_to_end(&mut Vec::new()).await.unwrap();
                 Some((200, String::new()))
             }
             "fluent" => {
@@ -217,6 +224,7 @@ impl World {
                 let mut stream = TcpStream::connect(self.statsd).await.unwrap();
                 stream.write_all(b"good.statsd:1|c\n").await.unwrap();
                 stream.shutdown().await.unwrap();
+                stream.read_to_end(&mut Vec::new()).await.unwrap();
                 Some((200, String::new()))
             }
             other => panic!("{other}"),

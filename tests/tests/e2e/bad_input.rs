@@ -1,80 +1,11 @@
-//! Bad input: the right status, one clear sentence, a counter, and nothing else lost.
-
-use std::io::Write as _;
+//! Bad records beside good ones, and a log that is full: the rest of a batch is kept, a refusal says when to come again, and senders that
+//! do come again lose nothing. Tables of bad requests are in `bad_requests` and `bad_formats`.
 
 use prost::Message as _;
 use serde_json::json;
 use tests::process::Watchfire;
-use tests::send;
 use tests::wait::wait_for;
-
-struct Case {
-    name: &'static str,
-    content_type: &'static str,
-    encoding: Option<&'static str>,
-    body: Vec<u8>,
-    status: u16,
-    says: &'static str,
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let python = "import sys,gzip; sys.stdout.buffer.write(gzip.compress(sys.stdin.buffer.read()))";
-    let mut child = std::process::Command::new("python3")
-        .args(["-c", python])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let bytes = bytes.to_vec();
-    let writer = std::thread::spawn(move || stdin.write_all(&bytes).unwrap());
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    output.stdout
-}
-
-fn cases() -> Vec<Case> {
-    let good = send::spans("bad-input", 3, 0).encode_to_vec();
-    let protobuf = "application/x-protobuf";
-    let case = |name, content_type, encoding, body, status, says| Case { name, content_type, encoding, body, status, says };
-    vec![
-        case("truncated protobuf", protobuf, None, good[..good.len() - 3].to_vec(), 400, ""),
-        case("wrong content type", "text/plain", None, good.clone(), 415, ""),
-        case("broken JSON", "application/json", None, b"{\"resourceSpans\": [".to_vec(), 400, ""),
-        case("not UTF-8", "application/json", None, b"{\"resourceSpans\": \"\xff\xfe\"}".to_vec(), 400, ""),
-        case("not gzip", protobuf, Some("gzip"), good.clone(), 400, ""),
-        case("truncated gzip", protobuf, Some("gzip"), gzip(&good)[..20].to_vec(), 400, ""),
-        case("gzip bomb", protobuf, Some("gzip"), gzip(&vec![0u8; 80 << 20]), 413, ""),
-        case("65 MiB", protobuf, None, vec![0u8; 65 << 20], 413, ""),
-        case("unknown encoding", protobuf, Some("rot13"), good, 415, ""),
-    ]
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn bad_requests_are_refused_one_by_one_and_counted() {
-    let mut world = Watchfire::prepare(crate::WATCHFIRE, "", &[]);
-    world.start().await;
-    let client = reqwest::Client::new();
-    let url = format!("http://{}/v1/traces", world.otlp_http);
-    for Case { name, content_type, encoding, body, status, says } in cases() {
-        let mut request = client.post(&url).header("content-type", content_type).body(body);
-        if let Some(encoding) = encoding {
-            request = request.header("content-encoding", encoding);
-        }
-        // A server may answer 413 and hang up while a large body is still being sent.
-        let Ok(answer) = request.send().await else {
-            assert_eq!(status, 413, "{name}: no answer");
-            continue;
-        };
-        assert_eq!(answer.status().as_u16(), status, "{name}");
-        let text = String::from_utf8_lossy(&answer.bytes().await.unwrap()).into_owned();
-        assert!(!text.trim().is_empty() && text.contains(says), "{name}: {text}");
-        assert_eq!(send::post(&client, &url, &send::spans("good", 1, 0)).await, Some(200), "after {name} a good request must pass");
-    }
-    let metrics = world.text("/metrics").await;
-    let refused = metrics.lines().filter(|line| line.starts_with("watchfire_collector_requests_total") && !line.contains("200")).count();
-    assert!(refused > 0, "refused requests must be counted:\n{metrics}");
-}
+use tests::{node, python, send};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_records_are_reported_and_the_rest_of_the_batch_is_kept() {
@@ -107,7 +38,7 @@ async fn bad_records_are_reported_and_the_rest_of_the_batch_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_log_refuses_honestly_and_a_dead_engine_loses_nothing() {
+async fn a_full_log_refuses_honestly_and_senders_come_again_and_lose_nothing() {
     // The engine hangs, and the log has a small cap.
     let config = "storage:\n  wal:\n    max_bytes: 1MiB\n";
     let mut world = Watchfire::prepare(crate::WATCHFIRE, config, &[]);
@@ -147,4 +78,70 @@ async fn a_full_log_refuses_honestly_and_a_dead_engine_loses_nothing() {
     })
     .await;
     assert_eq!(send::post(&client, &url, &send::spans("after", 1, 0)).await, Some(200));
+
+    // Once more for each sender that somebody else wrote: it comes again by itself, and loses nothing.
+    for (name, mut sender) in senders(&world) {
+        // The supervisor starts another engine in place of one that hangs: that one hangs too.
+        let hang = || {
+            if let Some(engine) = engine() {
+                std::process::Command::new("kill").args(["-STOP", &engine]).status().unwrap();
+            }
+        };
+        let fill = async || {
+            let mut spans = 500;
+            while spans > 0 {
+                hang();
+                match send::post(&client, &url, &send::spans("filling", spans, 0)).await {
+                    Some(200) => {}
+                    _ => spans /= 2,
+                }
+            }
+        };
+        fill().await;
+        let said = world.folder().join(name);
+        let file = std::fs::File::create(&said).unwrap();
+        let mut sender = sender.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        wait_for(&format!("{name} to say that it comes again"), async || {
+            hang();
+            let text = std::fs::read_to_string(&said).unwrap();
+            assert!(!text.contains("sent\n"), "{name} was not refused: {text}");
+            ["retrying in", "Scheduling export retry"].iter().any(|words| text.contains(words)).then_some(())
+        })
+        .await;
+        if let Some(engine) = engine() {
+            std::process::Command::new("kill").args(["-CONT", &engine]).status().unwrap();
+        }
+        let ended = wait_for(name, async || sender.try_wait().unwrap()).await;
+        let text = std::fs::read_to_string(&said).unwrap();
+        assert!(ended.success() && text.contains("sent\n"), "{name}: {ended} {text}");
+        let stored = format!("SELECT count() FROM spans WHERE service = '{name}'");
+        wait_for(&stored, async || (world.count(&stored).await >= 50).then_some(())).await;
+        assert_eq!(world.count(&stored).await, 50, "{name}");
+        assert_eq!(world.count(&format!("SELECT uniqExact(name) FROM spans WHERE service = '{name}'")).await, 50, "{name}");
+    }
+}
+
+/// SDKs with fifty spans to send each, as far as their packages can be had.
+fn senders(world: &Watchfire) -> Vec<(&'static str, std::process::Command)> {
+    let (grpc, http) = (format!("http://{}", world.grpc), format!("http://{}", world.otlp_http));
+    let mut senders = Vec::new();
+    match python::interpreter() {
+        None => python::skip("Python 3 with venv and the packages of tests/python/requirements.txt"),
+        Some(interpreter) => {
+            for (name, protocol, endpoint) in [("python.grpc", "grpc", &grpc), ("python.http", "http", &http)] {
+                let mut command = std::process::Command::new(&interpreter);
+                command.arg(python::programs().join("retry.py")).args([protocol, endpoint, name]);
+                senders.push((name, command));
+            }
+        }
+    }
+    match node::packages() {
+        None => python::skip("Node 20 with npm and the packages of tests/node/package.json"),
+        Some(folder) => {
+            let mut command = std::process::Command::new("node");
+            command.arg(node::programs().join("retry.js")).arg(&folder).args([&http, "node.http"]);
+            senders.push(("node.http", command));
+        }
+    }
+    senders
 }

@@ -175,3 +175,56 @@ async fn exceptions_of_every_way_are_one_list_and_a_resolved_one_that_returns_ha
     let events = world.count("SELECT uniqExact(event_id) FROM error_events").await;
     assert_eq!(events, 69, "merging rewrites no event");
 }
+
+const RULES: &str = r#"
+errors:
+  rules:
+  - name: lookups
+    match: { type: KeyError, service: "shop-*", frame: "*/app.py" }
+    fingerprint: [lookup, "{{ service }}"]
+    title: "Lookups of {{ service }}"
+  - name: retitled
+    match: { type: KeyError }
+    title: "{{ type }} in {{ function }}"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_of_the_configuration_merge_kinds_and_name_them_and_are_reloaded() {
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, RULES, &[]);
+    world.start().await;
+    // Two functions in spans, a third in a log record: three kinds by themselves, one by the rule for each service.
+    send(&world, "/v1/traces", &failed("shop-cart", "1.0.0", "price", 2)).await;
+    send(&world, "/v1/traces", &failed("shop-cart", "1.0.0", "refund", 3)).await;
+    send(&world, "/v1/logs", &logged("shop-cart", "1.0.0", "discount")).await;
+    let issue = issue_with(&world, 1, 6).await;
+    assert_eq!((&issue["title"], &issue["users"]), (&"Lookups of shop-cart".into(), &3.into()), "{issue}");
+    assert!(issue["grouped_by"].as_str().unwrap().contains("lookups"), "{issue}");
+    send(&world, "/v1/traces", &failed("shop-stock", "1.0.0", "price", 1)).await;
+    assert_eq!(issue_with(&world, 2, 1).await["title"], "Lookups of shop-stock");
+    // A rule without a fingerprint leaves the kinds as they are.
+    send(&world, "/v1/traces", &failed("mail", "1.0.0", "price", 1)).await;
+    assert_eq!(issue_with(&world, 3, 1).await["title"], "KeyError in price");
+    send(&world, "/v1/traces", &failed("mail", "1.0.0", "refund", 1)).await;
+    assert_eq!(issue_with(&world, 4, 1).await["title"], "KeyError in refund");
+
+    // A rule that cannot be is refused, with its name, and the ones before go on; a good one is taken up.
+    let file = world.folder().join("watchfire.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let reload = async |rules: &str, says: &str| {
+        std::fs::write(world.folder().join(".fresh"), text.replace(RULES, rules)).unwrap();
+        std::fs::rename(world.folder().join(".fresh"), &file).unwrap();
+        assert!(std::process::Command::new("kill").args(["-HUP", &world.pid().to_string()]).status().unwrap().success());
+        wait_for(says, async || world.log().contains(says).then_some(())).await;
+    };
+    let wrong = RULES.replace("{{ service }}\"]", "{{ weather }}\"]");
+    reload(&wrong, "weather").await;
+    send(&world, "/v1/traces", &failed("shop-cart", "1.0.0", "tax", 1)).await;
+    issue_with(&world, 1, 7).await;
+    reload(&RULES.replace("[lookup, \"{{ service }}\"]", "[lookup]"), "is taken up").await;
+    for service in ["shop-cart", "shop-stock"] {
+        send(&world, "/v1/traces", &failed(service, "1.0.0", "price", 1)).await;
+    }
+    let both = issue_with(&world, 5, 2).await;
+    assert_eq!(both["services"], serde_json::json!(["shop-cart", "shop-stock"]), "{both}");
+    assert_eq!(world.get(LIST).await["total"], 5, "what is stored keeps its issue");
+}

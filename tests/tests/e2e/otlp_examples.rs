@@ -1,5 +1,9 @@
-//! Bodies of the shapes that the examples of the OTLP specification have (a trace, log records, events, metrics): as JSON, as JSON in
-//! the looser way in which the examples are written, and as protobuf they are stored alike.
+//! The example files of the OTLP specification (a trace, log records, an event, metrics), as the crate `opentelemetry-proto` has them: only
+//! their times, which are of 2018, and the name of the service are others. As they are written, as JSON in a looser way, and as protobuf
+//! they are stored alike. So is what the examples leave out: dropped counts on every level, summaries, integers.
+
+use std::path::PathBuf;
+use std::process::Command;
 
 use model::time::{Clock, SystemClock};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -11,98 +15,121 @@ use serde_json::{Value, json};
 use tests::process::Watchfire;
 use tests::wait::wait_for;
 
-const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-const SPAN: &str = "00f067aa0ba902b7";
+/// As the examples have them.
+const TRACE: &str = "5b8efff798038103d269b633813fc60c";
+const SPAN: &str = "eee19b7ec3c1b174";
+/// Where the times of the examples begin, in nanoseconds since 1970.
+const BEGIN: u64 = 1_544_712_660_000_000_000;
 
-fn text(key: &str, value: &str) -> Value {
-    json!({ "key": key, "value": { "stringValue": value } })
+/// The folder of the examples: cargo says where the crate is.
+fn examples() -> PathBuf {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let output =
+        Command::new(cargo).args(["metadata", "--format-version", "1", "--offline", "--manifest-path", manifest]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let package = metadata["packages"].as_array().unwrap().iter().find(|package| package["name"] == "opentelemetry-proto").unwrap();
+    let folder = PathBuf::from(package["manifest_path"].as_str().unwrap()).parent().unwrap().join("src/proto/opentelemetry-proto/examples");
+    assert!(folder.is_dir(), "{} is not there", folder.display());
+    folder
 }
 
-/// A request's outermost objects: resource, scope and `records` of them.
-fn request(resources: &str, scopes: &str, records: &str, service: &str, list: Value) -> Value {
-    let scope = json!({ "name": "an.example", "version": "3.2.1", "attributes": [text("of.the.scope", "yes")] });
-    let of_scope = json!({ "scope": scope, records: list });
-    json!({ resources: [{ "resource": { "attributes": [text("service.name", service)] }, scopes: [of_scope] }] })
+/// An example as it is written, of another service and as if it began at `now`.
+fn example(file: &str, service: &str, now: u64) -> String {
+    let text = std::fs::read_to_string(examples().join(file)).unwrap();
+    let words: Vec<String> = text
+        .split('"')
+        .map(|word| match word.parse::<u64>() {
+            Ok(time) if time >= BEGIN => (time - BEGIN + now).to_string(),
+            _ if word == "my.service" => service.to_owned(),
+            _ => word.to_owned(),
+        })
+        .collect();
+    let moved = words.join("\"");
+    assert!(moved.contains(service) && !moved.contains("\"15447126"), "{moved}");
+    moved
 }
 
-/// `examples/trace.json`: a server span with a parent.
-fn trace(service: &str, now: u64) -> Value {
-    let span = json!({
-        "traceId": TRACE, "spanId": SPAN, "parentSpanId": "00f067aa0ba902b6", "name": "a server's span", "kind": 2,
-        "startTimeUnixNano": (now - 1_000_000_000).to_string(), "endTimeUnixNano": now.to_string(),
-        "attributes": [text("of.the.span", "a value")],
-    });
-    request("resourceSpans", "scopeSpans", "spans", service, json!([span]))
+fn trace(service: &str, now: u64) -> String {
+    example("trace.json", service, now)
 }
 
-/// `examples/logs.json`: attributes of every type, a severity that is only a text.
-fn logs(service: &str, now: u64) -> Value {
-    let array = json!({ "values": [{ "stringValue": "several" }, { "stringValue": "texts" }] });
-    let map = json!({ "values": [text("in.the.map", "a value")] });
-    let record = json!({
-        "timeUnixNano": now.to_string(), "observedTimeUnixNano": now.to_string(), "severityText": "Notice", "traceId": TRACE, "spanId": SPAN,
-        "body": { "stringValue": "a log record" },
-        "attributes": [
-            text("a.text", "words"),
-            { "key": "a.flag", "value": { "boolValue": true } },
-            { "key": "an.int", "value": { "intValue": "12" } },
-            { "key": "a.double", "value": { "doubleValue": 401.125 } },
-            { "key": "an.array", "value": { "arrayValue": array } },
-            { "key": "a.map", "value": { "kvlistValue": map } },
-        ],
-    });
-    request("resourceLogs", "scopeLogs", "logRecords", service, json!([record]))
+fn logs(service: &str, now: u64) -> String {
+    example("logs.json", service, now)
 }
 
-/// `examples/events.json`: a log record whose body is a map.
-fn events(service: &str, now: u64) -> Value {
-    let number = json!({ "key": "kind", "value": { "intValue": "0" } });
-    let body = json!({ "values": [number, text("page", "https://shop.example/cart?id=7"), text("title", "A cart")] });
-    let record = json!({
-        "timeUnixNano": now.to_string(), "observedTimeUnixNano": now.to_string(), "severityNumber": 9,
-        "attributes": [text("event.name", "page.seen")], "body": { "kvlistValue": body },
-    });
-    request("resourceLogs", "scopeLogs", "logRecords", service, json!([record]))
+fn events(service: &str, now: u64) -> String {
+    example("events.json", service, now)
 }
 
-/// `examples/metrics.json`: a sum, a gauge, a histogram and an exponential one.
-fn metrics(service: &str, now: u64) -> Value {
-    let (start, at) = ((now - 60_000_000_000).to_string(), now.to_string());
-    let labels = json!([text("of.the.point", "a value")]);
-    let point = |more: Value| {
-        let mut point = json!({ "startTimeUnixNano": start, "timeUnixNano": at, "attributes": labels });
-        point.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        json!([point])
-    };
-    let buckets = json!({ "count": "3", "sum": 4.5, "min": 0.5, "max": 3, "bucketCounts": ["2", "1"], "explicitBounds": [1] });
-    let exponential = json!({
-        "count": "4", "sum": 11, "min": 0, "max": 6, "scale": 0, "zeroCount": "1", "zeroThreshold": 0,
-        "positive": { "offset": 1, "bucketCounts": ["1", "2"] },
-    });
-    let list = json!([
-        { "name": "an.example.sum", "unit": "1", "description": "A sum's",
-          "sum": { "aggregationTemporality": 1, "isMonotonic": true, "dataPoints": point(json!({ "asDouble": 4 })) } },
-        { "name": "an.example.gauge", "unit": "1", "description": "A gauge's", "gauge": { "dataPoints": point(json!({ "asDouble": 12 })) } },
-        { "name": "an.example.histogram", "unit": "1", "description": "A histogram's",
-          "histogram": { "aggregationTemporality": 1, "dataPoints": point(buckets) } },
-        { "name": "an.example.exponential", "unit": "1", "description": "An exponential one's",
-          "exponentialHistogram": { "aggregationTemporality": 1, "dataPoints": point(exponential) } },
+fn metrics(service: &str, now: u64) -> String {
+    example("metrics.json", service, now)
+}
+
+/// The first of the innermost objects: a span, a log record or a metric.
+fn first<'v>(request: &'v mut Value, names: [&str; 3]) -> &'v mut Value {
+    &mut request[names[0]][0][names[1]][0][names[2]][0]
+}
+
+/// Says that attributes of the resource and of the scope were dropped.
+fn drop_outside(request: &mut Value, names: [&str; 2]) {
+    request[names[0]][0]["resource"]["droppedAttributesCount"] = json!(2);
+    request[names[0]][0][names[1]][0]["scope"]["droppedAttributesCount"] = json!(3);
+}
+
+/// The example of a trace with events and links, and with dropped counts wherever there can be one.
+fn lossy_trace(service: &str, now: u64) -> String {
+    let mut request: Value = serde_json::from_str(&trace(service, now)).unwrap();
+    drop_outside(&mut request, ["resourceSpans", "scopeSpans"]);
+    let span = first(&mut request, ["resourceSpans", "scopeSpans", "spans"]);
+    let event = |name: &str, dropped: u32| json!({ "timeUnixNano": now.to_string(), "name": name, "droppedAttributesCount": dropped });
+    let link = |dropped: u32| json!({ "traceId": TRACE, "spanId": SPAN, "droppedAttributesCount": dropped });
+    span["events"] = json!([event("one", 8), event("two", 0), event("three", u32::MAX)]);
+    span["links"] = json!([link(9), link(0)]);
+    for (at, count) in ["droppedAttributesCount", "droppedEventsCount", "droppedLinksCount"].into_iter().enumerate() {
+        span[count] = json!(4 + at);
+    }
+    request.to_string()
+}
+
+/// The example of a log record with dropped counts.
+fn lossy_logs(service: &str, now: u64) -> String {
+    let mut request: Value = serde_json::from_str(&logs(service, now)).unwrap();
+    drop_outside(&mut request, ["resourceLogs", "scopeLogs"]);
+    first(&mut request, ["resourceLogs", "scopeLogs", "logRecords"])["droppedAttributesCount"] = json!(7);
+    request.to_string()
+}
+
+/// What no example has: a summary, and gauges and sums of integers.
+fn more_metrics(service: &str, now: u64) -> String {
+    let mut request: Value = serde_json::from_str(&metrics(service, now)).unwrap();
+    drop_outside(&mut request, ["resourceMetrics", "scopeMetrics"]);
+    let (start, at) = ((now - 1_000_000_000).to_string(), now.to_string());
+    let integer = |number: &str| json!([{ "startTimeUnixNano": start, "timeUnixNano": at, "asInt": number }]);
+    let quantile = |quantile: f64, value: f64| json!({ "quantile": quantile, "value": value });
+    let quantiles = json!([quantile(0.5, 0.2), quantile(0.99, 1.75), quantile(1.0, 4.0)]);
+    let summary = json!([{ "startTimeUnixNano": start, "timeUnixNano": at, "count": "17", "sum": 8.5, "quantileValues": quantiles }]);
+    request["resourceMetrics"][0]["scopeMetrics"][0]["metrics"] = json!([
+        { "name": "workers", "unit": "", "gauge": { "dataPoints": integer("-9007199254740991") } },
+        { "name": "jobs", "unit": "", "sum": { "aggregationTemporality": 2, "isMonotonic": true, "dataPoints": integer("12") } },
+        { "name": "wait", "unit": "s", "description": "Waiting.", "summary": { "dataPoints": summary } },
     ]);
-    request("resourceMetrics", "scopeMetrics", "metrics", service, list)
+    request.to_string()
 }
 
-/// As the examples are written: 64-bit integers are numbers, ids in capitals, the map of a body is a bare list.
+/// In a looser way: 64-bit integers are numbers, ids in small letters, the map of a body is a bare list.
 fn loosened(value: &Value) -> Value {
-    let number = |value: &Value| value.as_str().map_or_else(|| loosened(value), |text| json!(text.parse::<u64>().unwrap()));
+    let number = |value: &Value| value.as_str().map_or_else(|| loosened(value), |text| json!(text.parse::<i64>().unwrap()));
     match value {
         Value::Object(fields) => fields
             .iter()
             .map(|(name, value)| {
                 let looser = match name.as_str() {
-                    "traceId" | "spanId" | "parentSpanId" => json!(value.as_str().unwrap().to_uppercase()),
+                    "traceId" | "spanId" | "parentSpanId" => json!(value.as_str().unwrap().to_lowercase()),
                     "bucketCounts" => value.as_array().unwrap().iter().map(number).collect(),
                     "kvlistValue" => loosened(&value["values"]),
-                    "intValue" | "count" | "zeroCount" => number(value),
+                    "intValue" | "asInt" | "count" | "zeroCount" => number(value),
                     name if name.ends_with("TimeUnixNano") || name == "timeUnixNano" => number(value),
                     _ => loosened(value),
                 };
@@ -115,8 +142,8 @@ fn loosened(value: &Value) -> Value {
 }
 
 /// The same in protobuf, by the reader of JSON of somebody else.
-fn protobuf<T: Message + DeserializeOwned>(json: Value) -> Vec<u8> {
-    serde_json::from_value::<T>(json).unwrap().encode_to_vec()
+fn protobuf<T: Message + DeserializeOwned>(json: &str) -> Vec<u8> {
+    serde_json::from_str::<T>(json).unwrap().encode_to_vec()
 }
 
 struct World {
@@ -126,7 +153,7 @@ struct World {
 }
 
 /// A path, a body for a service, and how to make protobuf of it.
-type Example = (&'static str, fn(&str, u64) -> Value, fn(Value) -> Vec<u8>);
+type Example = (&'static str, fn(&str, u64) -> String, fn(&str) -> Vec<u8>);
 
 impl World {
     async fn send(&self, path: &str, content_type: &str, body: Vec<u8>) {
@@ -138,11 +165,11 @@ impl World {
     }
     /// Sends an example in three ways; the services that it was sent as.
     async fn send_all(&self, name: &str, (path, body, protobuf): Example) -> [String; 3] {
-        let services = ["strict", "loose", "protobuf"].map(|way| format!("{name}.{way}"));
-        let json = |value: Value| value.to_string().into_bytes();
-        self.send(path, "application/json", json(body(&services[0], self.now))).await;
-        self.send(path, "application/json", json(loosened(&body(&services[1], self.now)))).await;
-        self.send(path, "application/x-protobuf", protobuf(body(&services[2], self.now))).await;
+        let services = ["as-written", "loose", "protobuf"].map(|way| format!("{name}.{way}"));
+        let loose = loosened(&serde_json::from_str(&body(&services[1], self.now)).unwrap());
+        self.send(path, "application/json", body(&services[0], self.now).into_bytes()).await;
+        self.send(path, "application/json", loose.to_string().into_bytes()).await;
+        self.send(path, "application/x-protobuf", protobuf(&body(&services[2], self.now))).await;
         services
     }
     async fn rows(&self, sql: &str) -> Vec<Value> {
@@ -172,51 +199,96 @@ fn of_job(service: &str) -> String {
     format!("metric != 'target_info' AND fingerprint IN (SELECT fingerprint FROM series WHERE labels['job'] = '{service}')")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_examples_of_the_specification_are_stored_alike_in_every_form() {
+async fn world() -> World {
     let mut server = Watchfire::prepare(crate::WATCHFIRE, "", &[]);
     server.start().await;
-    let now = u64::try_from(SystemClock.now().nanos()).unwrap();
-    let world = World { server, client: reqwest::Client::new(), now };
+    let now = u64::try_from(SystemClock.now().nanos()).unwrap() - 2_000_000_000;
+    World { server, client: reqwest::Client::new(), now }
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_the_specification_are_stored_alike_in_every_form() {
+    let world = world().await;
     let services = world.send_all("trace", ("traces", trace, protobuf::<ExportTraceServiceRequest>)).await;
     let spans = world.same(&services, "spans", "received, service, resource", of_service).await;
     assert_eq!(spans.len(), 1);
-    assert_eq!((&spans[0]["name"], &spans[0]["kind"]), (&json!("a server's span"), &json!("SERVER")));
+    assert_eq!((&spans[0]["name"], &spans[0]["kind"]), (&json!("I'm a server span"), &json!("SERVER")));
     assert_eq!(spans[0]["duration"].to_string().trim_matches('"'), "1000000000");
-    assert_eq!(spans[0]["scope_attributes"], json!({ "of.the.scope": "yes" }));
+    assert_eq!(spans[0]["scope_attributes"], json!({ "my.scope.attribute": "some scope attribute" }));
+    assert_eq!(spans[0]["attributes"], json!({ "my.span.attr": "some value" }));
     let ids = format!(
-        "SELECT count() FROM spans WHERE lower(hex(trace_id)) = '{TRACE}' AND lower(hex(span_id)) = '{SPAN}' AND toUnixTimestamp64Nano(ts) = {}",
-        now - 1_000_000_000
+        "SELECT count() FROM spans WHERE lower(hex(trace_id)) = '{TRACE}' AND lower(hex(span_id)) = '{SPAN}' \
+         AND lower(hex(parent_span_id)) = 'eee19b7ec3c1b173' AND toUnixTimestamp64Nano(ts) = {}",
+        world.now
     );
     assert_eq!(world.server.count(&ids).await, 3);
 
     let services = world.send_all("logs", ("logs", logs, protobuf::<ExportLogsServiceRequest>)).await;
     let records = world.same(&services, "logs", "received, service, resource", of_service).await;
-    assert_eq!((records.len(), &records[0]["body"], &records[0]["severity_text"]), (1, &json!("a log record"), &json!("Notice")));
+    assert_eq!(
+        (records.len(), &records[0]["body"], &records[0]["severity_text"]),
+        (1, &json!("Example log record"), &json!("Information"))
+    );
     let attributes = json!({
-        "a.text": "words", "a.flag": "true", "an.int": "12", "a.double": "401.125", "an.array": "[\"several\",\"texts\"]",
-        "a.map": "{\"in.the.map\":\"a value\"}",
+        "string.attribute": "some string", "boolean.attribute": "true", "int.attribute": "10", "double.attribute": "637.704",
+        "array.attribute": "[\"many\",\"values\"]", "map.attribute": "{\"some.map.key\":\"some value\"}",
     });
     assert_eq!(records[0]["attributes"], attributes);
 
     let services = world.send_all("events", ("logs", events, protobuf::<ExportLogsServiceRequest>)).await;
     let records = world.same(&services, "logs", "received, service, resource", of_service).await;
-    let body = r#"{"kind":0,"page":"https://shop.example/cart?id=7","title":"A cart"}"#;
+    let body = r#"{"type":0,"url":"https://www.guidgenerator.com/online-guid-generator.aspx","referrer":"https://wwww.google.com","title":"Free Online GUID Generator"}"#;
     assert_eq!((records.len(), &records[0]["body"], &records[0]["severity_number"]), (1, &json!(body), &json!(9)));
+    assert_eq!(records[0]["event_name"], json!("browser.page_view"));
 
     let services = world.send_all("metrics", ("metrics", metrics, protobuf::<ExportMetricsServiceRequest>)).await;
     let points = world.same(&services, "points", "fingerprint", of_job).await;
     let values: Vec<_> = points.iter().map(|row| (row["metric"].as_str().unwrap(), row["value"].as_f64().unwrap())).collect();
-    assert_eq!(values, [("an_example_gauge_ratio", 12.0), ("an_example_sum_total", 4.0)]);
+    assert_eq!(values, [("my_counter_total", 5.0), ("my_gauge_ratio", 10.0)]);
     let histograms = world.same(&services, "histograms", "fingerprint", of_job).await;
-    assert_eq!((&histograms[0]["counts"], &histograms[0]["bounds"], &histograms[0]["max"]), (&json!([2, 1]), &json!([1]), &json!(3)));
+    assert_eq!((&histograms[0]["counts"], &histograms[0]["bounds"], &histograms[0]["max"]), (&json!([1, 1]), &json!([1]), &json!(2)));
     let exponential = world.same(&services, "exp_histograms", "fingerprint", of_job).await;
     let cells = (&exponential[0]["positive_offset"], &exponential[0]["positive_counts"], &exponential[0]["zero_count"]);
-    assert_eq!(cells, (&json!(1), &json!([1, 2]), &json!(1)));
+    assert_eq!(cells, (&json!(1), &json!([0, 2]), &json!(1)));
     let series = world.same(&services, "series", "fingerprint, labels, resource, first_seen, last_seen", of_job).await;
     let kinds: Vec<_> = series.iter().map(|row| (row["kind"].as_str().unwrap(), row["temporality"].as_str().unwrap())).collect();
     for kind in [("gauge", "unspecified"), ("sum", "delta"), ("histogram", "delta"), ("exp_histogram", "delta")] {
         assert!(kinds.contains(&kind), "{series:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropped_counts_summaries_and_integers_are_stored_alike_in_every_form() {
+    let world = world().await;
+    let services = world.send_all("trace", ("traces", lossy_trace, protobuf::<ExportTraceServiceRequest>)).await;
+    let spans = world.same(&services, "spans", "received, service, resource", of_service).await;
+    let dropped = |row: &Value, of: &str| row[format!("{of}dropped_attributes")].clone();
+    let of_span = ["", "event_", "link_", "resource_", "scope_"].map(|of| dropped(&spans[0], of));
+    assert_eq!(of_span, [json!(4), json!([8, 0, u32::MAX]), json!([9, 0]), json!(2), json!(3)]);
+    assert_eq!((&spans[0]["dropped_events"], &spans[0]["dropped_links"]), (&json!(5), &json!(6)));
+
+    let services = world.send_all("logs", ("logs", lossy_logs, protobuf::<ExportLogsServiceRequest>)).await;
+    let records = world.same(&services, "logs", "received, service, resource", of_service).await;
+    assert_eq!(["", "resource_", "scope_"].map(|of| dropped(&records[0], of)), [json!(7), json!(2), json!(3)]);
+
+    let services = world.send_all("metrics", ("metrics", more_metrics, protobuf::<ExportMetricsServiceRequest>)).await;
+    let points = world.same(&services, "points", "fingerprint", of_job).await;
+    let values: Vec<_> = points.iter().map(|row| (row["metric"].as_str().unwrap(), row["value"].as_f64().unwrap())).collect();
+    assert_eq!(values, [("jobs_total", 12.0), ("workers", -9_007_199_254_740_991.0)]);
+    let summaries = world.same(&services, "summaries", "fingerprint", of_job).await;
+    let number = |row: &Value, name: &str| row[name].to_string().trim_matches('"').parse::<f64>().unwrap();
+    assert_eq!((summaries.len(), number(&summaries[0], "count"), number(&summaries[0], "sum")), (1, 17.0, 8.5));
+    assert_eq!((&summaries[0]["quantiles"], &summaries[0]["values"]), (&json!([0.5, 0.99, 1]), &json!([0.2, 1.75, 4])));
+    let series = world.same(&services, "series", "fingerprint, labels, resource, first_seen, last_seen", of_job).await;
+    assert!(series.iter().all(|row| dropped(row, "resource_") == 2 && dropped(row, "scope_") == 3), "{series:?}");
+    // Prometheus's form of a summary.
+    let job = &services[2];
+    for (expr, value) in [
+        (format!("wait_seconds{{job=\"{job}\", quantile=\"0.99\"}}"), 1.75),
+        (format!("wait_seconds_count{{job=\"{job}\"}}"), 17.0),
+        (format!("wait_seconds_sum{{job=\"{job}\"}}"), 8.5),
+        (format!("workers{{job=\"{job}\"}}"), -9_007_199_254_740_991.0),
+    ] {
+        assert_eq!(wait_for(&expr, async || world.server.promql(&expr).await).await, value, "{expr}");
     }
 }

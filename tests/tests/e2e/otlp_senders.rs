@@ -6,18 +6,21 @@ mod rust;
 
 use std::process::Command;
 
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_sdk::metrics::Temporality;
 use serde_json::{Value, json};
 use tests::process::Watchfire;
 use tests::wait::wait_for;
-use tests::{node, python};
+use tests::{node, python, send};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 /// What differs from SDK to SDK.
 struct Sender {
     service: &'static str,
-    grpc: bool,
+    /// `grpc`, `http` (protobuf) or `json`.
+    protocol: &'static str,
     /// Python's does not send a link's trace state.
     link_state: &'static str,
     /// Node's has no attributes of scopes.
@@ -30,19 +33,19 @@ struct Sender {
     exemplars: bool,
 }
 
-fn python_sender(service: &'static str, grpc: bool) -> Sender {
+fn python_sender(service: &'static str, protocol: &'static str) -> Sender {
     let scope_attributes = json!({ "scope.kind": "test" });
-    Sender { service, grpc, link_state: "", scope_attributes, log_dropped: 0, temporality: ("delta", "cumulative"), exemplars: true }
+    Sender { service, protocol, link_state: "", scope_attributes, log_dropped: 0, temporality: ("delta", "cumulative"), exemplars: true }
 }
 
-fn node_sender(service: &'static str, grpc: bool) -> Sender {
+fn node_sender(service: &'static str, protocol: &'static str) -> Sender {
     let link_state = "linked=two";
-    Sender { link_state, scope_attributes: json!({}), log_dropped: 1, exemplars: false, ..python_sender(service, grpc) }
+    Sender { link_state, scope_attributes: json!({}), log_dropped: 1, exemplars: false, ..python_sender(service, protocol) }
 }
 
-fn rust_sender(service: &'static str, grpc: bool) -> Sender {
-    let temporality = if grpc { ("cumulative", "cumulative") } else { ("delta", "delta") };
-    Sender { link_state: "linked=two", temporality, exemplars: false, ..python_sender(service, grpc) }
+fn rust_sender(service: &'static str, protocol: &'static str) -> Sender {
+    let temporality = if protocol == "grpc" { ("cumulative", "cumulative") } else { ("delta", "delta") };
+    Sender { link_state: "linked=two", temporality, exemplars: false, ..python_sender(service, protocol) }
 }
 
 /// A server that asks for a key, and the key.
@@ -59,7 +62,7 @@ impl World {
         World { server, key }
     }
     fn endpoint(&self, sender: &Sender) -> String {
-        format!("http://{}", if sender.grpc { self.server.grpc } else { self.server.otlp_http })
+        format!("http://{}", if sender.protocol == "grpc" { self.server.grpc } else { self.server.otlp_http })
     }
     /// The rows of an SQL question, one object each.
     async fn rows(&self, sql: &str) -> Vec<Value> {
@@ -71,8 +74,7 @@ impl World {
     }
     /// Runs a program with the protocol, the endpoint, the key and the service.
     fn run(&self, sender: &Sender, program: &mut Command) {
-        let protocol = if sender.grpc { "grpc" } else { "http" };
-        let output = program.args([protocol, &self.endpoint(sender), &self.key, sender.service]).output().unwrap();
+        let output = program.args([sender.protocol, &self.endpoint(sender), &self.key, sender.service]).output().unwrap();
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success() && said.contains("sent"), "{}: {said}", sender.service);
     }
@@ -96,7 +98,8 @@ impl World {
             "SELECT lower(hex(trace_id)) AS trace, lower(hex(parent_span_id)) AS parent, trace_state, kind, status, status_message, scope_name, \
              scope_version, scope_attributes, mapFilter((k, v) -> k NOT LIKE 'telemetry.sdk.%', resource) AS resource, attributes, event_name, \
              event_attributes, arrayMap(x -> lower(hex(x)), link_trace_id) AS link_trace, arrayMap(x -> lower(hex(x)), link_span_id) AS link_span, \
-             link_trace_state, link_attributes, dropped_attributes, dropped_events, dropped_links FROM spans \
+             link_trace_state, link_attributes, dropped_attributes, dropped_events, dropped_links, event_dropped_attributes, \
+             link_dropped_attributes, resource_dropped_attributes, scope_dropped_attributes FROM spans \
              WHERE service = '{service}' AND name = 'everything'"
         );
         let expected = json!({
@@ -115,7 +118,8 @@ impl World {
             "event_attributes": [{ "attempt": "1" }, { "attempt": "2", "hosts": "[\"x\",\"y\"]" }],
             "link_trace": ["1af7651916cd43dd8448eb211c80319c"], "link_span": ["c7ad6b7169203331"],
             "link_trace_state": [sender.link_state], "link_attributes": [{ "reason": "batch" }],
-            "dropped_attributes": 1, "dropped_events": 1, "dropped_links": 1,
+            "dropped_attributes": 1, "dropped_events": 1, "dropped_links": 1, "event_dropped_attributes": [0, 1],
+            "link_dropped_attributes": [1], "resource_dropped_attributes": 0, "scope_dropped_attributes": 0,
         });
         assert_eq!(self.rows(&sql).await, [expected], "{service}");
     }
@@ -168,13 +172,14 @@ impl World {
             series("queue_depth", "sum", "cumulative", 0, "queue.depth", "", "", json!({})),
             series("reply_size_bytes", "exp_histogram", histogram, 0, "reply.size", "By", "", json!({})),
             series("temperature_celsius", "gauge", "unspecified", 0, "temperature", "Cel", "", json!({ "room": "küche" })),
+            series("workers", "gauge", "unspecified", 0, "workers", "", "", json!({})),
         ];
         assert_eq!(self.rows(&sql).await, all, "{service}");
 
         let points = self.rows(&format!("SELECT metric, value FROM points WHERE {of} ORDER BY metric")).await;
         let point = |metric: &str, value: f64| json!({ "metric": metric, "value": value });
         let numbers = |rows: &[Value]| rows.iter().map(|row| (row["metric"].to_string(), row["value"].as_f64())).collect::<Vec<_>>();
-        let expected = [point("orders_total", 3.0), point("queue_depth", -2.0), point("temperature_celsius", 21.5)];
+        let expected = [point("orders_total", 3.0), point("queue_depth", -2.0), point("temperature_celsius", 21.5), point("workers", 7.0)];
         assert_eq!(numbers(&points), numbers(&expected), "{service}");
 
         let sql = format!("SELECT count, sum, min, max, bounds, counts, start_ts <= ts AS started FROM histograms WHERE {of}");
@@ -210,32 +215,73 @@ async fn pythons_sdk_over_both_protocols() {
         return python::skip("Python 3 with venv and the packages of tests/python/requirements.txt");
     };
     let world = World::start().await;
-    for sender in [python_sender("python-grpc", true), python_sender("python-http", false)] {
+    for sender in [python_sender("python-grpc", "grpc"), python_sender("python-http", "http")] {
         world.run(&sender, Command::new(&interpreter).arg(python::programs().join("otlp.py")));
         world.check(&sender).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nodes_sdk_over_both_protocols() {
+async fn nodes_sdk_over_both_protocols_and_as_json() {
     let Some(folder) = node::packages() else {
         return python::skip("Node 20 with npm and the packages of tests/node/package.json");
     };
     let world = World::start().await;
-    for sender in [node_sender("node-grpc", true), node_sender("node-http", false)] {
+    for sender in [node_sender("node-grpc", "grpc"), node_sender("node-http", "http"), node_sender("node-json", "json")] {
         world.run(&sender, Command::new("node").arg(node::programs().join("otlp.js")).arg(&folder));
         world.check(&sender).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rusts_sdk_over_both_protocols() {
+async fn rusts_sdk_over_both_protocols_packed_with_zstd() {
     let world = World::start().await;
-    for sender in [rust_sender("rust-grpc", true), rust_sender("rust-http", false)] {
-        let temporality = if sender.grpc { Temporality::Cumulative } else { Temporality::Delta };
-        let to =
-            rust::To { grpc: sender.grpc, endpoint: world.endpoint(&sender), key: world.key.clone(), service: sender.service, temporality };
+    for sender in [rust_sender("rust-grpc", "grpc"), rust_sender("rust-http", "http")] {
+        let grpc = sender.protocol == "grpc";
+        let temporality = if grpc { Temporality::Cumulative } else { Temporality::Delta };
+        let to = rust::To { grpc, endpoint: world.endpoint(&sender), key: world.key.clone(), service: sender.service, temporality };
         tokio::task::spawn_blocking(move || rust::send(&to)).await.unwrap();
         world.check(&sender).await;
     }
+}
+
+/// The streams of one HTTP/2 connection that the server lets be open at a time: what its settings say, which come first.
+async fn streams_at_a_time(address: std::net::SocketAddr) -> u32 {
+    const MAX_CONCURRENT_STREAMS: u16 = 3;
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00").await.unwrap();
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(head[3], 4, "a frame of settings");
+    let mut settings = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    stream.read_exact(&mut settings).await.unwrap();
+    let named = settings.chunks_exact(6).find(|one| u16::from_be_bytes([one[0], one[1]]) == MAX_CONCURRENT_STREAMS);
+    named.map(|one| u32::from_be_bytes([one[2], one[3], one[4], one[5]])).expect("streams are bounded")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_streams_on_one_connection_are_bounded_and_all_are_stored() {
+    const REQUESTS: usize = 1_000;
+    let world = World::start().await;
+    let most = streams_at_a_time(world.server.grpc).await;
+    assert!((50..=500).contains(&most), "{most} streams at a time");
+    assert!(REQUESTS > most as usize * 2, "more are open than may be");
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", world.server.grpc)).unwrap().connect().await.unwrap();
+    let key: tonic::metadata::MetadataValue<_> = format!("Bearer {}", world.key).parse().unwrap();
+    let calls: Vec<_> = (0..REQUESTS)
+        .map(|number| {
+            let mut request = tonic::Request::new(send::spans(&format!("stream.{}", number % 10), 5, 0));
+            request.metadata_mut().insert("authorization", key.clone());
+            let mut client = TraceServiceClient::new(channel.clone());
+            tokio::spawn(async move { client.export(request).await })
+        })
+        .collect();
+    for call in calls {
+        let answer = call.await.unwrap().unwrap().into_inner();
+        assert!(answer.partial_success.is_none_or(|partial| partial.rejected_spans == 0));
+    }
+    let stored = "SELECT count() FROM spans WHERE service LIKE 'stream.%'";
+    wait_for(stored, async || (world.server.count(stored).await >= 5 * REQUESTS as u64).then_some(())).await;
+    assert_eq!(world.server.count(stored).await, 5 * REQUESTS as u64);
+    assert_eq!(world.server.count("SELECT uniqExact(span_id) FROM spans WHERE service LIKE 'stream.%'").await, 5 * REQUESTS as u64);
 }

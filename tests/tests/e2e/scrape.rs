@@ -301,11 +301,22 @@ async fn exporters_of_debian_are_the_same_in_life_and_death() {
     let discovered = format!(
         "- job_name: files\n  metrics_path: /vary\n  file_sd_configs: [{{ files: ['targets/*.json'] }}]\n\
          - job_name: urls\n  metrics_path: /vary\n  http_sd_configs: [{{ url: 'http://{at}/sd', refresh_interval: 1s }}]\n\
-         \x20 relabel_configs:\n  - {{ source_labels: [from], regex: nowhere, action: drop }}\n  - {{ source_labels: [__address__], regex: '(.*):(.*)', target_label: host, replacement: '${{1}}' }}\n"
+         \x20 relabel_configs:\n  - {{ source_labels: [from], regex: nowhere, action: drop }}\n  - {{ source_labels: [__address__], regex: '(.*):(.*)', target_label: host, replacement: '${{1}}' }}\n\
+         - job_name: yaml\n  metrics_path: /vary\n  file_sd_configs: [{{ files: ['targets/*.yml'] }}]\n\
+         \x20 relabel_configs:\n  - {{ source_labels: [tier], regex: 'front|back', action: keep }}\n  \
+         - {{ source_labels: [wanted], target_label: tier, action: keepequal }}\n  \
+         - {{ source_labels: [__address__], target_label: shard, modulus: 5, action: hashmod }}\n  \
+         - {{ regex: 'meta_(.*)', replacement: 'm_$1', action: labelmap }}\n"
     );
     let vary = job("vary", &at, "/vary", "");
     let jobs = [job("node", &node, "/metrics", ""), job("push", &push, "/metrics", "  honor_labels: true\n"), vary.clone(), discovered];
     let folder = tempfile_targets(&at);
+    // Of three one is left: another is of no tier that is kept, of the third two labels differ.
+    let yaml = format!(
+        "- targets: ['{at}']\n  labels: {{ tier: front, wanted: front, meta_zone: a }}\n- targets: ['x:1']\n  \
+         labels: {{ tier: other, wanted: other }}\n- targets: ['x:2']\n  labels: {{ tier: back, wanted: front }}\n"
+    );
+    std::fs::write(folder.path().join("b.yml"), yaml).unwrap();
     let config = format!("{GLOBAL}{}", jobs.concat()).replace("targets/", &format!("{}/", folder.path().display()));
     let both = Both::start(&config).await;
 
@@ -315,23 +326,26 @@ async fn exporters_of_debian_are_the_same_in_life_and_death() {
     both.same("{__name__=~\"scrape_samples.*\",job=\"node\"}", |found| found.len() == 2).await;
     let pushed = both.same("{job=\"backup\"}", |found| found.len() >= 2).await;
     assert!(pushed.iter().any(|one| one.contains("\"instance\":\"db\"") && one.ends_with("\"3.5\"")), "{pushed:?}");
-    both.same("{job=~\"vary|files|urls\",__name__=~\"stays|goes|up\"}", |found| found.len() == 9).await;
+    both.same("{job=~\"vary|files|urls|yaml\",__name__=~\"stays|goes|up\"}", |found| found.len() == 12).await;
+    let by_yaml = both.same("stays{job=\"yaml\"}", |found| found.len() == 1).await;
+    assert!(by_yaml.iter().all(|one| one.contains("\"m_zone\":\"a\"") && one.contains("\"shard\":\"")), "{by_yaml:?}");
     list(&format!(
         "[{{\"targets\": [\"{at}\"], \"labels\": {{\"from\": \"url\"}}}}, {{\"targets\": [\"x:1\"], \"labels\": {{\"from\": \"nowhere\"}}}}]"
     ));
-    both.agree("targets", "/api/v1/targets", &[], targets, |found| found.len() == 6).await;
+    both.agree("targets", "/api/v1/targets", &[], targets, |found| found.len() == 9).await;
 
     // A series that is gone is gone at once.
     texts.says("/vary", "stays 1\n");
-    both.same("{job=~\"vary|files|urls\",__name__=~\"stays|goes|up\"}", |found| found.len() == 6).await;
+    both.same("{job=~\"vary|files|urls|yaml\",__name__=~\"stays|goes|up\"}", |found| found.len() == 8).await;
     // A target that died: down, and nothing else of it.
     drop(exporter);
     both.same("{job=\"node\",__name__!~\"scrape_.*\"}", |found| found.len() == 1 && found.iter().all(|one| one.ends_with("\"0\""))).await;
     both.same("count({job=\"node\"})", |found| found.iter().all(|one| one.ends_with("\"5\""))).await;
     // Targets that are gone: nothing at all of them.
     std::fs::write(folder.path().join("a.json"), "[]").unwrap();
+    std::fs::write(folder.path().join("b.yml"), "[]").unwrap();
     list("[]");
-    both.same("count({job=~\"files|urls\"})", BTreeSet::is_empty).await;
+    both.same("count({job=~\"files|urls|yaml\"})", BTreeSet::is_empty).await;
 
     // The same file changes for both; Watchfire sees it by itself.
     let file = both.watchfire.folder().join("prometheus.yml");

@@ -40,6 +40,23 @@ async fn hostile_strings_are_stored_as_they_are() {
         let seconds = u32::try_from(now() / 1_000_000_000).unwrap();
         fluent.write_all(&fluent_message(&service("fluent"), seconds, string, None)).await.unwrap();
     }
+    // StatsD's lines end at a line's end and are divided by bars, its tags by commas: what has none of these stands in a tag.
+    let tagged: Vec<&str> = HOSTILE.into_iter().filter(|text| !text.contains(['|', ',']) && !text.chars().any(char::is_control)).collect();
+    assert!(tagged.len() >= 6);
+    let mut statsd = TcpStream::connect(world.statsd).await.unwrap();
+    for string in &tagged {
+        statsd.write_all(format!("hostile.statsd:1|c|#text:{string},end:1\n").as_bytes()).await.unwrap();
+    }
+    world.until("SELECT toUInt64(sum(value)) FROM points WHERE metric = 'hostile_statsd_total'", tagged.len() as u64).await;
+    let mut found: Vec<String> = Vec::new();
+    for row in world.rows("SELECT DISTINCT labels['text'] FROM series WHERE metric = 'hostile_statsd_total'").await {
+        found.push(row[0].as_str().unwrap().to_owned());
+    }
+    found.sort();
+    let mut sent = tagged.clone();
+    sent.sort_unstable();
+    assert_eq!(found, sent);
+
     let logs = HOSTILE.len() as u64 * 5;
     world.until("SELECT count() FROM logs", logs).await;
     world.until("SELECT count() FROM spans WHERE startsWith(service, 'zipkin.')", HOSTILE.len() as u64).await;

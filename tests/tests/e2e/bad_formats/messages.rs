@@ -1,4 +1,6 @@
-//! The rows of syslog, Fluent and StatsD, on sockets of their own.
+//! The rows of syslog, Fluent and StatsD, on sockets of their own. What a table of requests has and this one cannot: a status and words (syslog
+//! and StatsD answer nothing, Fluent acknowledges or is silent), keys (syslog and StatsD have none: who may send is told by the address
+//! that they listen on, Fluent's shared key has a test of its own), compression and content types (but for Fluent's own).
 
 use super::*;
 
@@ -12,22 +14,37 @@ enum Via {
     StatsdTcp,
 }
 
-/// A bad message; the connection is ended behind it, and must not be acknowledged.
+/// A bad message; the connection is ended behind it.
 struct Sent {
     name: &'static str,
     via: Via,
     bytes: Vec<u8>,
+    /// What the answer begins with; all of it where it is empty.
+    answered: &'static [u8],
+    /// Sent so many times, on connections of their own.
+    times: usize,
     counter: Counter,
     by: f64,
     stored: u64,
 }
 
+/// Fluent's acknowledgement.
+const ACK: &[u8] = b"\x81\xa3ack";
+
+impl Sent {
+    /// Sent once, and not answered.
+    fn once(name: &'static str, via: Via, bytes: &[u8], counter: Counter, by: f64, stored: u64) -> Self {
+        Sent { name, via, bytes: bytes.to_vec(), answered: b"", times: 1, counter, by, stored }
+    }
+}
+
 fn syslog_messages() -> Vec<Sent> {
-    let udp = |name, bytes: &[u8], counter, by| Sent { name, via: Via::SyslogUdp, bytes: bytes.to_vec(), counter, by, stored: 1 };
-    let tcp = |name, bytes: &[u8], counter, by, stored| Sent { name, via: Via::SyslogTcp, bytes: bytes.to_vec(), counter, by, stored };
+    let udp = |name, bytes: &[u8], counter, by| Sent::once(name, Via::SyslogUdp, bytes, counter, by, 1);
+    let tcp = |name, bytes: &[u8], counter, by, stored| Sent::once(name, Via::SyslogTcp, bytes, counter, by, stored);
     const HEADER: Counter = (CUT, &["syslog_header"]);
     const TIME: Counter = (CUT, &["syslog_time"]);
     const READ: Counter = ("watchfire_collector_socket_messages_total", &["protocol=\"syslog\"", "transport=\"udp\""]);
+    const READ_TCP: Counter = ("watchfire_collector_socket_messages_total", &["protocol=\"syslog\"", "transport=\"tcp\""]);
     const TOO_LONG: Counter = (FAULTS, &["protocol=\"syslog\"", "too_long"]);
     const TRUNCATED: Counter = (FAULTS, &["protocol=\"syslog\"", "truncated"]);
     const FRAMING: Counter = (FAULTS, &["protocol=\"syslog\"", "framing"]);
@@ -45,13 +62,19 @@ fn syslog_messages() -> Vec<Sent> {
         tcp("syslog: half a message", b"90 <34>half", TRUNCATED, 1.0, 1),
         tcp("syslog: a senseless length", b"99999999999 <34>x", FRAMING, 1.0, 0),
         tcp("syslog: a line, and a senseless length", b"<14>a: kept\n99999999999 <34>x", FRAMING, 1.0, 1),
+        tcp("syslog: not UTF-8, on a connection", b"<14>1 - h a - - - \xff\xfe\n", READ_TCP, 1.0, 1),
+        tcp("syslog: a clock behind, on a connection", b"<34>1 2001-02-03T04:05:06Z h a - - - m\n", TIME, 1.0, 1),
+        tcp("syslog: a clock ahead, on a connection", b"<34>1 2091-02-03T04:05:06Z h a - - - m\n", TIME, 1.0, 1),
+        tcp("syslog: the same twice is two", b"<14>1 - h a - - - twice\n<14>1 - h a - - - twice\n", READ_TCP, 2.0, 2),
+        Sent { times: 2, ..tcp("syslog: and so on two connections", b"<14>1 - h a - - - twice\n", READ_TCP, 2.0, 2) },
         udp("syslog: the same again", b"<14>1 - h a - - - twice", READ, 1.0),
         udp("syslog: and again is another", b"<14>1 - h a - - - twice", READ, 1.0),
     ]
 }
 
 fn fluent_messages() -> Vec<Sent> {
-    let sent = |name, bytes, counter, stored| Sent { name, via: Via::Fluent, bytes, counter, by: 1.0, stored };
+    let sent = |name, bytes: Vec<u8>, counter, stored| Sent::once(name, Via::Fluent, &bytes, counter, 1.0, stored);
+    const SENT_AGAIN: Counter = (DUPLICATES, &["signal=\"logs\""]);
     const FRAMING: Counter = (FAULTS, &["protocol=\"fluent\"", "framing"]);
     const TOO_LONG: Counter = (FAULTS, &["protocol=\"fluent\"", "too_long"]);
     const TRUNCATED: Counter = (FAULTS, &["protocol=\"fluent\"", "truncated"]);
@@ -73,14 +96,25 @@ fn fluent_messages() -> Vec<Sent> {
         sent("Fluent: another type", text("a text"), MALFORMED, 0),
         sent("Fluent: a clock behind, beside a good one", two, OLD, 1),
         sent("Fluent: a clock ahead", fluent_message("bad", seconds + 400 * 86_400, "x", None), AHEAD, 0),
+        Sent {
+            answered: ACK,
+            times: 2,
+            ..sent("Fluent: sent again", fluent_message("bad", seconds, "once", Some("again")), SENT_AGAIN, 1)
+        },
     ]
 }
 
 fn statsd_messages() -> Vec<Sent> {
-    let sent = |name, via, bytes: &[u8], counter, by| Sent { name, via, bytes: bytes.to_vec(), counter, by, stored: 0 };
+    let sent = |name, via, bytes: &[u8], counter, by| Sent::once(name, via, bytes, counter, by, 0);
+    let (seconds, year) = (now() / 1_000_000_000, 365 * 86_400);
     const MALFORMED: Counter = (FAULTS, &["protocol=\"statsd\"", "malformed"]);
     const UNSUPPORTED: Counter = (FAULTS, &["protocol=\"statsd\"", "unsupported"]);
     const FRAMING: Counter = (FAULTS, &["protocol=\"statsd\"", "framing"]);
+    const READ: Counter = ("watchfire_collector_socket_messages_total", &["protocol=\"statsd\"", "transport=\"udp\""]);
+    const OLD: Counter = (REJECTED, &["signal=\"metrics\"", "too_old"]);
+    const AHEAD: Counter = (REJECTED, &["signal=\"metrics\"", "too_far_ahead"]);
+    const NAME: Counter = (REJECTED, &["signal=\"metrics\"", "bad_metric_name"]);
+    let long = [vec![b'x'; 60_000], b":1|c".to_vec()].concat();
     vec![
         sent("StatsD: truncated", Via::StatsdUdp, b"bad.name:1|", MALFORMED, 1.0),
         sent("StatsD: not UTF-8", Via::StatsdUdp, b"bad\xff:1|c", MALFORMED, 1.0),
@@ -89,6 +123,14 @@ fn statsd_messages() -> Vec<Sent> {
         sent("StatsD: control characters", Via::StatsdTcp, b"bad\x01name:1|c\nbad:1|c|#a:\x1b[2J\n", MALFORMED, 2.0),
         sent("StatsD: another type", Via::StatsdTcp, b"bad:1|q\n", MALFORMED, 1.0),
         sent("StatsD: an event", Via::StatsdUdp, b"_e{5,4}:title|text", UNSUPPORTED, 1.0),
+        sent("StatsD: a large datagram of no sample", Via::StatsdUdp, &vec![b'x'; 60_000], MALFORMED, 1.0),
+        sent("StatsD: a large datagram of one", Via::StatsdUdp, &long, NAME, 1.0),
+        sent("StatsD: a clock behind", Via::StatsdUdp, format!("bad:1|c|T{}", seconds - year).as_bytes(), OLD, 1.0),
+        sent("StatsD: a clock ahead", Via::StatsdTcp, format!("bad:1|g|T{}\n", seconds + year).as_bytes(), AHEAD, 1.0),
+        sent("StatsD: a time that is none", Via::StatsdTcp, b"bad:1|c|Tnoon\nbad:1|c|T0\n", MALFORMED, 2.0),
+        sent("StatsD: a time of a timer", Via::StatsdUdp, b"bad:1|ms|T1700000000", UNSUPPORTED, 1.0),
+        sent("StatsD: a time of some minutes ago", Via::StatsdUdp, format!("timed.statsd:5|c|T{}", seconds - 300).as_bytes(), READ, 1.0),
+        Sent { times: 2, ..sent("StatsD: the same twice counts twice", Via::StatsdUdp, b"twice.statsd:1|c", READ, 2.0) },
         sent("StatsD: a line without end", Via::StatsdTcp, &vec![b'x'; 1 << 20], FRAMING, 1.0),
     ]
 }
@@ -98,7 +140,7 @@ async fn bad_messages_of_syslog_fluent_and_statsd() {
     let mut world = World::start(None).await;
     let mut logs = 0;
     for message in syslog_messages().into_iter().chain(fluent_messages()).chain(statsd_messages()) {
-        let Sent { name, via, bytes, counter, by, stored } = message;
+        let Sent { name, via, bytes, answered, times, counter, by, stored } = message;
         let before = world.counter(counter).await;
         let (to, address, datagram) = match via {
             Via::SyslogUdp => ("syslog", world.syslog, true),
@@ -107,17 +149,19 @@ async fn bad_messages_of_syslog_fluent_and_statsd() {
             Via::StatsdUdp => ("statsd", world.statsd, true),
             Via::StatsdTcp => ("statsd", world.statsd, false),
         };
-        if datagram {
-            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            socket.send_to(&bytes, address).await.unwrap();
-        } else {
+        for _ in 0..times {
+            if datagram {
+                let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+                socket.send_to(&bytes, address).await.unwrap();
+                continue;
+            }
             let mut stream = TcpStream::connect(address).await.unwrap();
             // The server may hang up before all is sent.
             let _ = stream.write_all(&bytes).await;
             let _ = stream.shutdown().await;
             let mut answer = Vec::new();
             let _ = stream.read_to_end(&mut answer).await;
-            assert_eq!(answer, b"", "{name} is not acknowledged");
+            assert!(answer.starts_with(answered) && answer.is_empty() == answered.is_empty(), "{name} is answered {answer:?}");
         }
         world.moved(name, counter, before, by).await;
         logs += stored;
@@ -132,6 +176,12 @@ async fn bad_messages_of_syslog_fluent_and_statsd() {
         "wrong clocks give way"
     );
     assert_eq!(world.server.count("SELECT count() FROM points WHERE startsWith(metric, 'bad')").await, 0);
+    // Samples have no identity; one with a time of its own stands at it.
+    world.until("SELECT toUInt64(sum(value)) FROM points WHERE metric = 'twice_statsd_total'", 2).await;
+    let timed = "SELECT count() FROM points WHERE metric = 'timed_statsd_total' AND value = 5 AND dateDiff('second', ts, now()) BETWEEN 299 AND 900";
+    world.until(timed, 1).await;
+    let others = "SELECT uniqExact(metric) FROM points WHERE metric NOT LIKE 'good%' AND metric NOT LIKE 'traces_%'";
+    assert_eq!(world.server.count(others).await, 2, "nothing else is there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

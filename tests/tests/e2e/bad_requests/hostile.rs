@@ -51,7 +51,6 @@ enum Long {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn long_strings_are_cut_or_rejected_on_every_way() {
-    const CUT: &str = "watchfire_collector_cut_values_total";
     let world = World::start().await;
     let long = "é".repeat(400_000);
     for way in WAYS {
