@@ -1,28 +1,17 @@
-/* Logs: a search line, how many there were by level, the newest lines (virtualised), one line in full, lines that are alike. */
+/* Logs: a search line, how many there were by level, the newest lines (virtualised), lines as they arrive, one line in full, lines that are alike. */
 import { Button, Drawer, SegmentedControl, TextInput } from '@mantine/core';
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { IconSearch } from '@tabler/icons-react';
 import { useEffect, useMemo, useRef, useState } from 'react';
 import { sql } from '../api/client';
+import type { LogLine } from '../api/types';
+import { useLiveTail } from '../api/tail';
 import { useAddress, useAsk, useAskSpan, useSetAddress, useTimeSpan } from '../hooks';
 import { count, sqlString } from '../lib/format';
 import { addTerm, fieldText, levelOf, logWhere, parseSearch, patternOf } from '../lib/search';
 import { formatClock, formatMoment, stepFor, zoneName, type Range } from '../lib/time';
 import { Answer, Copy, Empty, Facts, firstData, Go, PageHead, Panel, Tag, type Tone } from '../parts/basics';
 import { useZone } from '../prefs';
-
-export interface LogLine {
-  /** Nanoseconds since 1970, exact. */
-  nanos: string;
-  severity: number;
-  severityText: string;
-  service: string;
-  body: string;
-  trace: string;
-  span: string;
-  attributes: Record<string, string>;
-  resource: Record<string, string>;
-}
 
 const COLUMNS = `toString(toUnixTimestamp64Nano(ts)), severity_number, severity_text, service, substring(body, 1, 4000), if(empty(trace_id), '', lower(hex(trace_id))), if(empty(span_id), '', lower(hex(span_id))), attributes, resource`;
 const PAGE = 1_000;
@@ -47,18 +36,18 @@ export function Logs() {
   const lines = useAskSpan(['logs', q, most], async (range, signal) => {
     const answer = await sql(`SELECT ${COLUMNS} FROM logs WHERE ${logWhere(terms, range.from, range.to)} ORDER BY ts DESC LIMIT ${most}`, signal);
     return { lines: answer.data.map(lineOf), read: answer.statistics?.rows_read ?? 0, elapsed: answer.statistics?.elapsed ?? 0 };
-  }, { live: most > PAGE ? false : true });
+  }, { live: most > PAGE ? false : true, enabled: view !== 'live' });
   const histogram = useAskSpan(['logs-histogram', q], async (range, signal) => {
     const step = stepFor(range, 80);
     const answer = await sql(`SELECT toUnixTimestamp(toStartOfInterval(ts, toIntervalSecond(${step}))) AS at, countIf(severity_number >= 17) AS bad, countIf(severity_number BETWEEN 13 AND 16) AS warn, countIf(severity_number BETWEEN 9 AND 12) AS info, countIf(severity_number < 9) AS rest FROM logs WHERE ${logWhere(terms, range.from, range.to)} GROUP BY at ORDER BY at`, signal);
     return { step, bars: answer.data.map((row) => row.map(Number)) };
-  });
+  }, { enabled: view !== 'live' });
   const submit = (text: string): void => set({ q: text.trim() });
   const total = histogram.data?.bars.reduce((sum, [, a = 0, b = 0, c = 0, d = 0]) => sum + a + b + c + d, 0);
   return (
     <>
       <PageHead title="Logs">
-        <SegmentedControl size="xs" aria-label="View" value={view} onChange={(value) => set({ view: value === 'lines' ? undefined : value }, true)} data={[{ value: 'lines', label: 'Lines' }, { value: 'patterns', label: 'Patterns' }]} />
+        <SegmentedControl size="xs" aria-label="View" value={view} onChange={(value) => set({ view: value === 'lines' ? undefined : value }, true)} data={[{ value: 'lines', label: 'Lines' }, { value: 'live', label: 'Live' }, { value: 'patterns', label: 'Patterns' }]} />
       </PageHead>
       <div className="stack">
         <form onSubmit={(event) => { event.preventDefault(); submit(typed); }}>
@@ -70,9 +59,10 @@ export function Logs() {
             {['level>=error', 'level>=warn', 'level=info'].map((term) => <button key={term} type="button" className="label" style={{ border: 0, cursor: 'pointer' }} onClick={() => submit(addTerm(q.replace(/\blevel\S+/g, '').replace(/\s+/g, ' ').trim(), term))}>{term}</button>)}
             {q !== '' && <button type="button" className="label" style={{ border: 0, cursor: 'pointer' }} onClick={() => submit('')}>clear</button>}
             <span className="grow" />
-            {total !== undefined && <span className="muted nums">{count(total)} lines{lines.data ? ` · read ${count(lines.data.read)} rows in ${Math.round(lines.data.elapsed * 1_000)} ms` : ''}</span>}
+            {view !== 'live' && total !== undefined && <span className="muted nums">{count(total)} lines{lines.data ? ` · read ${count(lines.data.read)} rows in ${Math.round(lines.data.elapsed * 1_000)} ms` : ''}</span>}
           </div>
         </form>
+        {view === 'live' ? <Panel flush><LiveLines q={q} open={setOpen} /></Panel> : <>
         <Panel><div style={{ height: 96 }}>{histogram.data && <Histogram {...histogram.data} />}</div></Panel>
         <Panel flush>
           <Answer of={lines} height={480}>
@@ -82,6 +72,7 @@ export function Logs() {
               : <Lines lines={data.lines} open={setOpen} more={data.lines.length >= most && most < MOST ? () => setMost(most * 10) : undefined} busy={lines.isFetching} />}
           </Answer>
         </Panel>
+        </>}
       </div>
       <Drawer opened={open !== null} onClose={() => setOpen(null)} position="right" size="lg" title="Log record" closeButtonProps={{ 'aria-label': 'Close' }}>
         {open && <LogDetail line={open} add={(term) => { submit(addTerm(q, term)); setOpen(null); }} />}
@@ -113,6 +104,24 @@ function Histogram({ bars, step, range }: { bars: number[][]; step: number; rang
         })}
       </div>
       <div className="row small muted nums" style={{ justifyContent: 'space-between', marginTop: 3 }}><span>{formatMoment(range.from, zone)}</span><span>{formatMoment(range.to, zone)} {zoneName(range.to, zone)}</span></div>
+    </>
+  );
+}
+
+/** Lines as the server takes them in, newest first. Who reads can hold them still; meanwhile they are counted, and kept as far as there is room. */
+function LiveLines({ q, open }: { q: string; open: (line: LogLine) => void }) {
+  const { lines, heldBack, leftOut, state, paused, pause, clear } = useLiveTail(q);
+  return (
+    <>
+      <div className="row small" style={{ padding: '8px 12px', borderBottom: '1px solid var(--wf-edge)' }}>
+        <span className={`live-dot${state === 'open' ? (paused ? ' off' : '') : ' bad'}`} aria-hidden="true" />
+        <span role="status">{state === 'open' ? (paused ? `Held still${heldBack > 0 ? `, ${count(heldBack)} new` : ''}` : 'Lines show as they arrive') : state === 'waiting' ? 'Connecting …' : state}</span>
+        <span className="grow" />
+        {leftOut > 0 && <span className="muted nums" title="They are stored: the Lines view finds them.">{count(leftOut)} were too many to show</span>}
+        <Button size="compact-xs" variant="default" onClick={pause} aria-pressed={paused}>{paused ? 'Go on' : 'Hold still'}</Button>
+        <Button size="compact-xs" variant="default" onClick={clear} disabled={lines.length === 0}>Clear</Button>
+      </div>
+      {lines.length === 0 ? <Empty title="No line has arrived yet" snippet={firstData.logs}>{q === '' ? 'What is sent from now on shows here at once.' : 'What is sent from now on and fits the search shows here at once.'}</Empty> : <Lines lines={lines} open={open} more={undefined} busy={false} />}
     </>
   );
 }

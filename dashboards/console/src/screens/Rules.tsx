@@ -16,6 +16,7 @@ export function Rules() {
   return (
     <>
       <PageHead title="Rules">
+        <Go to="/rules/edit">New rule</Go>
         <TextInput size="xs" aria-label="Filter" placeholder="Filter by name or expression" value={q} onChange={(event) => set({ q: event.currentTarget.value }, true)} />
         <SegmentedControl size="xs" aria-label="Which rules" value={show} onChange={(value) => set({ show: value === 'all' ? undefined : value })} data={[{ value: 'all', label: 'All' }, { value: 'firing', label: 'Firing' }, { value: 'pending', label: 'Pending' }, { value: 'trouble', label: 'In trouble' }]} />
       </PageHead>
@@ -26,7 +27,7 @@ export function Rules() {
           return (
             <div className="stack">
               {groups.map((group) => (
-                <Panel key={`${group.file}/${group.name}`} flush title={group.name} extra={<span className="small muted">{group.file} · every {formatSeconds(group.interval)} · took {formatSeconds(group.evaluationTime)} · <When at={group.lastEvaluation} /></span>}>
+                <Panel key={`${group.file}/${group.name}`} flush title={group.name} extra={<span className="small muted">{group.file} · every {formatSeconds(group.interval)} · took {formatSeconds(group.evaluationTime)} · <When at={group.lastEvaluation} /> · <Go to="/rules/edit" search={{ file: group.file }} aria-label={`Edit and replay ${group.file}`}>edit, test, replay</Go></span>}>
                   <ul className="list">{group.rules.map((rule) => <RuleItem key={rule.name + rule.query} rule={rule} open={q !== '' && rule.name === q} />)}</ul>
                 </Panel>
               ))}

@@ -8,6 +8,7 @@ import { percent, short } from '../lib/format';
 import { places } from '../lib/graph';
 import { formatSeconds } from '../lib/time';
 import { Answer, Empty, firstData, Go, PageHead, Panel } from '../parts/basics';
+import { Slos } from '../parts/Slos';
 
 interface Call {
   caller: string;
@@ -56,6 +57,7 @@ export function Services() {
                 </table>
               </div>
             </Panel>
+            <Slos />
           </div>
         )}
       </Answer>
