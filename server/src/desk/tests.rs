@@ -70,7 +70,7 @@ async fn a_file_is_read_and_judged_together_with_the_others() {
     let (status, found) = world.ask("POST", "check", json!({"name": "new.yml", "text": RULES.replace("up == 0", "up == (")})).await;
     assert_eq!(status, 200);
     let problem = found["problems"][0].as_str().unwrap();
-    assert!(problem.starts_with("new.yml, line 5: "), "{problem}");
+    assert!(problem.starts_with("new.yml, line 6: "), "{problem}");
     let (_, found) =
         world.ask("POST", "check", json!({"name": "new.yml", "text": RULES.replace("for: 2m", "for: 2m\n    escalation: nobody")})).await;
     assert!(found["problems"][0].as_str().unwrap().contains("nobody"), "{found}");
@@ -137,7 +137,7 @@ async fn a_file_is_written_only_where_that_is_allowed_and_all_rules_are_right() 
         assert_eq!((status, open.text("shop.yml").as_str()), (403, RULES), "{tenant} {may}");
     }
     let (status, found) = open.ask("PUT", "files", body(&RULES.replace("up == 0", "up =="), &version)).await;
-    assert!(status == 400 && found["error"].as_str().unwrap().contains("shop.yml, line 5"), "{found}");
+    assert!(status == 400 && found["error"].as_str().unwrap().contains("shop.yml, line 6"), "{found}");
     let (status, _) = open.ask("PUT", "files", body(&more, &json!("older"))).await;
     assert_eq!((status, open.text("shop.yml").as_str()), (409, RULES));
     let (status, found) = open.ask("PUT", "files", body(&more, &version)).await;

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use tests::process::Watchfire;
 use tests::python::skip;
 use tests::wait::wait_for;
 
@@ -110,6 +111,37 @@ fn contract(demo: &Demo, key: &str) {
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)).replace(key, "<key>");
     assert!(output.status.success(), "{said}");
     eprintln!("{}", said.lines().rev().take(12).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n"));
+}
+
+/// Every operation by every method, asked with a key that may do everything, of a server that is there for nothing else: no server error, nothing
+/// undocumented, and the server lives.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_answers_as_the_document_says() {
+    let Some(python) = tests::python::environment("requirements-contract.txt", "test-contract") else {
+        return skip("Python 3 with venv and the packages of tests/python/requirements-contract.txt");
+    };
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let config = "alerting:\n  rules: rules\n  escalations:\n  - { name: all, steps: [{ after: 0s, notify: [catcher] }] }\ndashboards: { edit_rules: true }\nreceivers:\n- { name: catcher, type: webhook, url: \"http://127.0.0.1:9/\" }\n";
+    let rules = "groups:\n- name: shop\n  rules:\n  - { alert: Always, expr: vector(1), labels: { severity: critical }, escalation: all }\n";
+    let mut server = Watchfire::prepare(crate::WATCHFIRE, config, &[("shop.yml", rules)]);
+    server.start().await;
+    let key = server.make_key().await;
+    // Something to find: an incident, its alert.
+    let incident = wait_for("an incident", async || server.get("/api/watchfire/v1/incidents").await["incidents"][0]["number"].as_u64()).await;
+    assert_eq!(incident, 1);
+    let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,ignored_auth";
+    let output = Command::new(python.with_file_name("st"))
+        .args(["run", &format!("http://{}/api/openapi.json", server.http), "--header", &format!("X-Api-Key: {key}"), "--checks", checks])
+        .args(["--exclude-path-regex", "^/api/watchfire/v1/(events|logs/tail)$", "--max-examples", "15", "--phases", "examples,coverage,fuzzing"])
+        .args(["--generation-deterministic", "--no-shrink", "--no-color", "--continue-on-failure"])
+        .current_dir(server.folder())
+        .output()
+        .unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)).replace(&key, "<key>");
+    assert!(output.status.success(), "{said}");
+    eprintln!("{}", said.lines().rev().take(12).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n"));
+    server.ready().await;
+    assert!(!server.log().contains("panicked"), "{}", server.log());
 }
 
 #[tokio::test]

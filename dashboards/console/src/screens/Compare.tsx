@@ -64,6 +64,14 @@ function Choice({ root, at, trace, close }: { root: Full; at: number; trace: str
   );
 }
 
+/** What failed more or less; of a call that only one has, what failed of it. */
+function failures(a: Sums | null, b: Sums | null): React.ReactNode {
+  const change = (b?.failed ?? 0) - (a?.failed ?? 0);
+  if (change === 0) return null;
+  if (a === null || b === null) return <> <Tag tone="critical">{Math.abs(change)} failed</Tag></>;
+  return <> <Tag tone={change > 0 ? 'critical' : 'good'}>{Math.abs(change)} {change > 0 ? 'more' : 'fewer'} failed</Tag></>;
+}
+
 const share = (sums: Sums | null): string => (sums === null ? '-' : formatSeconds(sums.total / 1e9));
 
 export function CompareView({ trace, spans, other }: { trace: string; spans: Full[]; other: string }) {
@@ -102,8 +110,7 @@ export function CompareView({ trace, spans, other }: { trace: string; spans: Ful
                         <td className="wrap" style={{ paddingLeft: sort === 'tree' ? 12 + Math.min(row.depth, 16) * 14 : undefined, minWidth: 160 }}>
                           {row.name} <span className="muted small">{row.service}</span>{' '}
                           {row.a === null && <Tag tone="info">only second</Tag>}{row.b === null && <Tag>only first</Tag>}
-                          {(row.b?.failed ?? 0) > (row.a?.failed ?? 0) && <Tag tone="critical">{(row.b?.failed ?? 0) - (row.a?.failed ?? 0)} more failed</Tag>}
-                          {(row.b?.failed ?? 0) < (row.a?.failed ?? 0) && <Tag tone="good">{(row.a?.failed ?? 0) - (row.b?.failed ?? 0)} fewer failed</Tag>}
+                          {failures(row.a, row.b)}
                         </td>
                         <td className="num">{share(row.a)}{(row.a?.spans ?? 0) > 1 && <span className="muted small"> ×{row.a?.spans}</span>}</td>
                         <td className="num">{share(row.b)}{(row.b?.spans ?? 0) > 1 && <span className="muted small"> ×{row.b?.spans}</span>}</td>
