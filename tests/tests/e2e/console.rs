@@ -82,7 +82,7 @@ async fn the_story_and_every_screen_in_a_browser() {
         let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap_or_else(|_| panic!("{made:?}"));
         made["key"].as_str().unwrap().to_owned()
     };
-    let (admin, reader) = (key("console", &[]), key("reader", &["--permission", "read"]));
+    let (admin, reader) = (key("console", &["--permission", "admin"]), key("reader", &["--permission", "read"]));
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::new();
     wait_for("the server to ask for a key", async || {
@@ -125,7 +125,10 @@ async fn every_operation_answers_as_the_document_says() {
     let rules = "groups:\n- name: shop\n  rules:\n  - { alert: Always, expr: vector(1), labels: { severity: critical }, escalation: all }\n";
     let mut server = Watchfire::prepare(crate::WATCHFIRE, config, &[("shop.yml", rules)]);
     server.start().await;
-    let key = server.make_key().await;
+    server.make_key().await;
+    let made = server.command(&["keys", "create", "contract", "--permission", "admin", "--json"]).output().unwrap();
+    let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap_or_else(|_| panic!("{made:?}"));
+    let key = made["key"].as_str().unwrap().to_owned();
     // Something to find: an incident, its alert.
     let incident = wait_for("an incident", async || server.get("/api/watchfire/v1/incidents").await["incidents"][0]["number"].as_u64()).await;
     assert_eq!(incident, 1);

@@ -19,6 +19,19 @@ async fn ask(server: &Watchfire, key: Option<&str>, method: reqwest::Method, pat
     (status, answer.json().await.unwrap())
 }
 
+/// A key with so much permission, once the server knows it.
+async fn key(server: &Watchfire, permission: &str) -> String {
+    let made = server.command(&["keys", "create", permission, "--permission", permission, "--json"]).output().unwrap();
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap_or_else(|_| panic!("{made:?}"));
+    let key = made["key"].as_str().unwrap().to_owned();
+    wait_for("the new key to be known", async || {
+        let (status, _) = ask(server, Some(&key), reqwest::Method::GET, "/api/watchfire/v1/status", &Value::Null).await;
+        (status != 401).then_some(())
+    })
+    .await;
+    key
+}
+
 /// A gauge that was 2 from ten to five minutes ago, and is 0.5 since.
 async fn history(server: &Watchfire, now: u64) {
     let points: Vec<Value> = (0..60)
@@ -67,8 +80,9 @@ async fn a_rule_is_judged_replayed_over_history_written_and_taken_up() {
     // Nobody writes without `admin`; who has it does, and what is written runs.
     let (status, answer) = ask(&server, None, reqwest::Method::PUT, "/api/watchfire/v1/rules/files", &draft).await;
     assert!(status == 403 && answer["error"].as_str().unwrap().contains("admin"), "{answer}");
-    let key = server.make_key().await;
-    let (status, answer) = ask(&server, Some(&key), reqwest::Method::PUT, "/api/watchfire/v1/rules/files", &draft).await;
+    server.make_key().await;
+    let admin = key(&server, "admin").await;
+    let (status, answer) = ask(&server, Some(&admin), reqwest::Method::PUT, "/api/watchfire/v1/rules/files", &draft).await;
     assert_eq!(status, 200, "{answer}");
     assert_eq!(std::fs::read_to_string(server.folder().join("rules/shop.yml")).unwrap(), RULES);
     wait_for("the rule to run", async || {
@@ -118,15 +132,9 @@ async fn keys_and_retention_are_told_without_secrets_and_places() {
     let mut server = Watchfire::prepare(crate::WATCHFIRE, "collector: { retention_days: { logs: 3 } }\n", &[]);
     server.start().await;
     assert_eq!(server.get("/api/watchfire/v1/keys").await, json!({"keys": [], "keyless": true}));
-    let admin = server.make_key().await;
-    let made = server.command(&["keys", "create", "reader", "--permission", "read", "--json"]).output().unwrap();
-    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
-    let reader = made["key"].as_str().unwrap().to_owned();
-    let found = wait_for("the new key to be known", async || {
-        let (status, found) = ask(&server, Some(&reader), reqwest::Method::GET, "/api/watchfire/v1/system", &Value::Null).await;
-        (status == 200).then_some(found)
-    })
-    .await;
+    server.make_key().await;
+    let (admin, reader) = (key(&server, "admin").await, key(&server, "read").await);
+    let (_, found) = ask(&server, Some(&reader), reqwest::Method::GET, "/api/watchfire/v1/system", &Value::Null).await;
     assert_eq!((&found["retention_days"]["logs"], &found["retention_days"]["spans"]), (&json!(3), &json!(14)));
     assert_eq!((&found["state"], &found["telemetry"], &found["engine"]["up"]), (&json!("sqlite"), &json!("embedded"), &json!(true)));
     assert!(!found.to_string().contains(server.folder().to_str().unwrap()), "{found}");
@@ -135,6 +143,6 @@ async fn keys_and_retention_are_told_without_secrets_and_places() {
     let (status, found) = ask(&server, Some(&admin), reqwest::Method::GET, "/api/watchfire/v1/keys", &Value::Null).await;
     let mut names: Vec<&str> = found["keys"].as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect();
     names.sort_unstable();
-    assert_eq!((status, names), (200, vec!["reader", "test"]));
+    assert_eq!((status, names), (200, vec!["admin", "read", "test"]));
     assert!(!found.to_string().contains("hash") && !found.to_string().contains(&reader) && !found.to_string().contains(&admin));
 }

@@ -115,8 +115,7 @@ function LiveLines({ q, open }: { q: string; open: (line: LogLine) => void }) {
     <>
       <div className="row small" style={{ padding: '8px 12px', borderBottom: '1px solid var(--wf-edge)' }}>
         <span className={`live-dot${state === 'open' ? (paused ? ' off' : '') : ' bad'}`} aria-hidden="true" />
-        <span role="status">{state === 'open' ? (paused ? `Held still${heldBack > 0 ? `, ${count(heldBack)} new` : ''}` : 'Lines show as they arrive') : state === 'waiting' ? 'Connecting …' : state}</span>
-        <span className="grow" />
+        <span role="status" className="grow" style={{ flexBasis: 140 }}>{state === 'open' ? (paused ? `Held still${heldBack > 0 ? `, ${count(heldBack)} new` : ''}` : 'Lines show as they arrive') : state === 'waiting' ? 'Connecting …' : state}</span>
         {leftOut > 0 && <span className="muted nums" title="They are stored: the Lines view finds them.">{count(leftOut)} were too many to show</span>}
         <Button size="compact-xs" variant="default" onClick={pause} aria-pressed={paused}>{paused ? 'Go on' : 'Hold still'}</Button>
         <Button size="compact-xs" variant="default" onClick={clear} disabled={lines.length === 0}>Clear</Button>

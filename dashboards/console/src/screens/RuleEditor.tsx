@@ -114,7 +114,7 @@ function Editor({ files, file, expr }: { files: RuleFiles; file: string | undefi
         <div className="stack">
           <Panel>
             {!stored && <TextInput size="xs" label="File name" value={name} onChange={(event) => setName(event.currentTarget.value)} error={wrongName} mb={10} />}
-            <Textarea ref={area} aria-label="Rules, YAML" value={draft.text} onChange={(event) => write(event.currentTarget.value)} autosize minRows={18} maxRows={34} spellCheck={false} classNames={{ input: 'mono' }} aria-describedby="rule-problems" error={problems.length > 0} />
+            <Textarea ref={area} aria-label="Rules, YAML" value={draft.text} onChange={(event) => write(event.currentTarget.value)} autosize minRows={18} maxRows={34} spellCheck={false} classNames={{ input: 'mono' }} aria-describedby="rule-problems" error={problems.length > 0} styles={{ input: { color: 'var(--mantine-color-text)' } }} />
             <div id="rule-problems" role="status" aria-live="polite" style={{ marginTop: 8 }}>
               {verdict.error && <Trouble error={verdict.error} />}
               {problems.map((problem) => {

@@ -27,7 +27,7 @@ export function Rules() {
           return (
             <div className="stack">
               {groups.map((group) => (
-                <Panel key={`${group.file}/${group.name}`} flush title={group.name} extra={<span className="small muted">{group.file} · every {formatSeconds(group.interval)} · took {formatSeconds(group.evaluationTime)} · <When at={group.lastEvaluation} /> · <Go to="/rules/edit" search={{ file: group.file }} aria-label={`Edit and replay ${group.file}`}>edit, test, replay</Go></span>}>
+                <Panel key={`${group.file}/${group.name}`} flush title={group.name} extra={<><span className="small muted">{group.file} · every {formatSeconds(group.interval)} · took {formatSeconds(group.evaluationTime)} · <When at={group.lastEvaluation} /></span><Go to="/rules/edit" search={{ file: group.file }} aria-label={`Edit, test, replay: ${group.file}`}><span className="small">Edit, test, replay</span></Go></>}>
                   <ul className="list">{group.rules.map((rule) => <RuleItem key={rule.name + rule.query} rule={rule} open={q !== '' && rule.name === q} />)}</ul>
                 </Panel>
               ))}
