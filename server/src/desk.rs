@@ -137,7 +137,10 @@ impl Desk {
             return Some("no folder of rules is configured: set `alerting.rules`".to_owned());
         }
         if !config.dashboards.edit_rules {
-            return Some("rule files are kept with the configuration, and `dashboards.edit_rules`, which would let the console write them, is off".to_owned());
+            return Some(
+                "rule files are kept with the configuration, and `dashboards.edit_rules`, which would let the console write them, is off"
+                    .to_owned(),
+            );
         }
         principal.require(Permission::Admin).err().map(|_| "writing rules needs a key with the permission `admin`".to_owned())
     }

@@ -277,7 +277,7 @@ if (!process.env.ONLY || process.env.ONLY.split(',').includes('hands')) {
     await page.locator('.strip .firing').first().waitFor();
     await page.screenshot({ path: join(shots, 'rule-editor.png'), fullPage: true });
     const tests = page.getByLabel('Tests, YAML as promtool has it');
-    await tests.fill(`evaluation_interval: 1m\ntests:\n  - name: many\n    interval: 1m\n    input_series:\n      - series: traces_span_metrics_calls_total{service_name="shop"}\n        values: 0+60x10\n    alert_rule_test:\n      - eval_time: 5m\n        alertname: Walked\n        exp_alerts: []\n`);
+    await tests.fill(`evaluation_interval: 1m\ntests:\n  - name: many\n    interval: 15s\n    input_series:\n      - series: traces_span_metrics_calls_total{service_name="shop"}\n        values: 0+60x40\n    alert_rule_test:\n      - eval_time: 5m\n        alertname: Walked\n        exp_alerts: []\n`);
     await page.getByRole('button', { name: 'Run the tests' }).click();
     await page.getByText('1 of 1 fail').waitFor();
     if (await page.getByRole('button', { name: 'Save', exact: true }).count() > 0) throw new Error('it offers to save');

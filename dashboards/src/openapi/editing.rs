@@ -35,6 +35,7 @@ pub(super) struct RuleFiles {
 pub(super) struct RuleDraft {
     #[schema(example = "shop.yml", max_length = 200, pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]*\\.ya?ml$")]
     name: String,
+    #[schema(example = "groups:\n- name: shop\n  rules:\n  - alert: Down\n    expr: up == 0\n")]
     text: String,
 }
 
@@ -44,7 +45,11 @@ pub(super) struct RuleDraft {
 pub(super) struct RuleTestDraft {
     #[schema(example = "shop.yml", max_length = 200, pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]*\\.ya?ml$")]
     name: String,
+    #[schema(example = "groups:\n- name: shop\n  rules:\n  - alert: Down\n    expr: up == 0\n")]
     text: String,
+    #[schema(
+        example = "tests:\n- interval: 1m\n  input_series:\n  - { series: up, values: 0x5 }\n  alert_rule_test:\n  - { eval_time: 2m, alertname: Down, exp_alerts: [ {} ] }\n"
+    )]
     test: String,
 }
 
@@ -54,10 +59,11 @@ pub(super) struct RuleTestDraft {
 pub(super) struct RuleReplayDraft {
     #[schema(example = "shop.yml", max_length = 200, pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]*\\.ya?ml$")]
     name: String,
+    #[schema(example = "groups:\n- name: shop\n  rules:\n  - alert: Down\n    expr: up == 0\n")]
     text: String,
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-03-01T09:00:00Z")]
     from: String,
-    #[schema(format = DateTime)]
+    #[schema(format = DateTime, example = "2026-03-01T10:00:00Z")]
     to: String,
 }
 
@@ -67,6 +73,7 @@ pub(super) struct RuleReplayDraft {
 pub(super) struct RuleWrite {
     #[schema(example = "shop.yml", max_length = 200, pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]*\\.ya?ml$")]
     name: String,
+    #[schema(example = "groups:\n- name: shop\n  rules:\n  - alert: Down\n    expr: up == 0\n")]
     text: String,
     version: Option<String>,
 }

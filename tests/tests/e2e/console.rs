@@ -122,7 +122,8 @@ async fn every_operation_answers_as_the_document_says() {
     };
     let _alone = ONE_AT_A_TIME.lock().await;
     let config = "alerting:\n  rules: rules\n  escalations:\n  - { name: all, steps: [{ after: 0s, notify: [catcher] }] }\ndashboards: { edit_rules: true }\nreceivers:\n- { name: catcher, type: webhook, url: \"http://127.0.0.1:9/\" }\n";
-    let rules = "groups:\n- name: shop\n  rules:\n  - { alert: Always, expr: vector(1), labels: { severity: critical }, escalation: all }\n";
+    let rules =
+        "groups:\n- name: shop\n  rules:\n  - { alert: Always, expr: vector(1), labels: { severity: critical }, escalation: all }\n";
     let mut server = Watchfire::prepare(crate::WATCHFIRE, config, &[("shop.yml", rules)]);
     server.start().await;
     server.make_key().await;
@@ -130,12 +131,20 @@ async fn every_operation_answers_as_the_document_says() {
     let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap_or_else(|_| panic!("{made:?}"));
     let key = made["key"].as_str().unwrap().to_owned();
     // Something to find: an incident, its alert.
-    let incident = wait_for("an incident", async || server.get("/api/watchfire/v1/incidents").await["incidents"][0]["number"].as_u64()).await;
+    let incident =
+        wait_for("an incident", async || server.get("/api/watchfire/v1/incidents").await["incidents"][0]["number"].as_u64()).await;
     assert_eq!(incident, 1);
     let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,ignored_auth";
     let output = Command::new(python.with_file_name("st"))
         .args(["run", &format!("http://{}/api/openapi.json", server.http), "--header", &format!("X-Api-Key: {key}"), "--checks", checks])
-        .args(["--exclude-path-regex", "^/api/watchfire/v1/(events|logs/tail)$", "--max-examples", "15", "--phases", "examples,coverage,fuzzing"])
+        .args([
+            "--exclude-path-regex",
+            "^/api/watchfire/v1/(events|logs/tail)$",
+            "--max-examples",
+            "15",
+            "--phases",
+            "examples,coverage,fuzzing",
+        ])
         .args(["--generation-deterministic", "--no-shrink", "--no-color", "--continue-on-failure"])
         .current_dir(server.folder())
         .output()

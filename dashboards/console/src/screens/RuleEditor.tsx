@@ -121,7 +121,7 @@ function Editor({ files, file, expr }: { files: RuleFiles; file: string | undefi
                 const line = lineOf(problem, name);
                 return <div key={problem} className="trouble" style={{ marginBottom: 6 }}>{problem} {line !== undefined && <button type="button" className="inline" onClick={() => jump(line)}>Go to line {line}</button>}</div>;
               })}
-              {verdict.data && problems.length === 0 && wrongName === undefined && !verdict.isPlaceholderData && <span className="row small"><Tag tone="good">right</Tag>{count(verdict.data.groups.reduce((sum, group) => sum + group.rules, 0))} rules in {verdict.data.groups.map((group) => group.name).join(', ') || 'no group'}; right together with all other files.</span>}
+              {verdict.data && problems.length === 0 && wrongName === undefined && !verdict.isPlaceholderData && <span className="row small"><Tag tone="good">right</Tag>{rulesText(verdict.data.groups.reduce((sum, group) => sum + group.rules, 0))} in {verdict.data.groups.map((group) => group.name).join(', ') || 'no group'}; right together with all other files.</span>}
             </div>
             {overtaken && (
               <div className="note" role="alert" style={{ marginTop: 8 }}>
@@ -150,6 +150,8 @@ function Editor({ files, file, expr }: { files: RuleFiles; file: string | undefi
     </>
   );
 }
+
+const rulesText = (rules: number): string => `${count(rules)} ${rules === 1 ? 'rule' : 'rules'}`;
 
 interface Run<T> {
   data: T | null;
