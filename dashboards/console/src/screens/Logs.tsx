@@ -6,7 +6,7 @@ import { useEffect, useMemo, useRef, useState } from 'react';
 import { sql } from '../api/client';
 import type { LogLine } from '../api/types';
 import { useLiveTail } from '../api/tail';
-import { useAddress, useAsk, useAskSpan, useSetAddress, useTimeSpan } from '../hooks';
+import { useAddress, useAsk, useAskSpan, useListKeys, useSetAddress, useTimeSpan } from '../hooks';
 import { count, sqlString } from '../lib/format';
 import { addTerm, fieldText, levelOf, logWhere, parseSearch, patternOf } from '../lib/search';
 import { formatClock, formatMoment, stepFor, zoneName, type Range } from '../lib/time';
@@ -172,6 +172,7 @@ function Lines({ lines, open, more, busy }: { lines: LogLine[]; open: (line: Log
 }
 
 function Patterns({ lines, pick }: { lines: LogLine[]; pick: (words: string) => void }) {
+  const keys = useListKeys();
   const groups = useMemo(() => {
     const found = new Map<string, { pattern: string; lines: number; worst: number; services: Set<string>; sample: LogLine }>();
     for (const line of lines) {
@@ -189,10 +190,10 @@ function Patterns({ lines, pick }: { lines: LogLine[]; pick: (words: string) => 
   return (
     <>
       <div className="small muted" style={{ padding: '10px 16px 4px' }}>Among the newest {count(lines.length)} lines, with numbers, ids and quoted texts as holes</div>
-      <ul className="list">
+      <ul className="list" aria-label="Patterns" {...keys}>
         {groups.map((group) => (
           <li key={group.pattern}>
-            <button type="button" className="item" style={{ width: '100%', border: 0, background: 'none', font: 'inherit', textAlign: 'left', cursor: 'pointer' }} onClick={() => pick(`"${longest(group.pattern).replace(/["\\]/g, '')}"`)}>
+            <button type="button" data-item className="item" style={{ width: '100%', border: 0, background: 'none', font: 'inherit', textAlign: 'left', cursor: 'pointer' }} onClick={() => pick(`"${longest(group.pattern).replace(/["\\]/g, '')}"`)}>
               <span className="nums" style={{ width: 64, textAlign: 'right' }}>{count(group.lines)}</span>
               <Tag tone={TONES[levelOf(group.worst)] ?? 'quiet'}>{levelOf(group.worst)}</Tag>
               <span className="item-main"><span className="mono wrap">{group.pattern}</span><span className="item-sub">{[...group.services].join(', ')}</span></span>
