@@ -166,7 +166,7 @@ impl Matcher {
     pub fn new(name: &str, op: MatchOp, value: &str) -> Result<Self, MatcherError> {
         let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(Regex::new(&format!("^(?s:{value})$")).map_err(|source| MatcherError {
+            MatchOp::Regex | MatchOp::NotRegex => Some(crate::re2::anchored(value).map_err(|source| MatcherError {
                 name: name.to_owned(),
                 op,
                 value: value.to_owned(),

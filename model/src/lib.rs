@@ -19,6 +19,7 @@ pub mod issue;
 pub mod labels;
 pub mod message;
 pub mod query;
+pub mod re2;
 pub mod repair;
 pub mod secret;
 pub mod severity;

@@ -116,7 +116,7 @@ pub enum QueryError {
     #[error("{0}")]
     Execution(String),
     /// It took too long.
-    #[error("the query took longer than {0:?}")]
+    #[error("query timed out in expression evaluation: it took longer than {0:?}")]
     Timeout(Duration),
     /// The store cannot be reached right now.
     #[error("the telemetry store does not answer: {0}")]

@@ -21,6 +21,7 @@ pub mod parse;
 pub mod plan;
 mod plans;
 pub mod range;
+mod slices;
 pub mod source;
 pub mod value;
 
@@ -40,7 +41,7 @@ use load::{LoadLimits, load};
 use metrics::Metrics;
 use plan::{Node, Plan, Root};
 use plans::Plans;
-use source::SeriesSource;
+use source::{SeriesSource, is_too_many_samples, too_many_samples};
 use value::{Column, Frame, Value, is_number};
 
 /// What a query may take.
@@ -59,9 +60,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 100,000 series, 50,000,000 samples, 11,000 steps, 20 queries, 1 minute: Prometheus's own where it has them.
+    /// 500,000 series, 50,000,000 samples, 11,000 steps, 20 queries, 1 minute: Prometheus's own where it has them.
     fn default() -> Self {
-        Limits { max_series: 100_000, max_samples: 50_000_000, max_steps: 11_000, concurrency: 20, subquery_step: Duration::from_secs(60) }
+        Limits { max_series: 500_000, max_samples: 50_000_000, max_steps: 11_000, concurrency: 20, subquery_step: Duration::from_secs(60) }
     }
 }
 
@@ -162,8 +163,8 @@ impl PromQl {
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
         let setting = self.setting(frame, options);
-        let steady = || options.overlay.is_empty() && needs(&plan.root, plan.selectors.len(), &setting).steady;
-        let Some(cache) = self.cache.as_ref().filter(|_| steady()) else { return self.computed(tenant, plan, frame, options).await };
+        let steady = || options.overlay.is_empty() && needs(&plan.root, plan.selectors.len(), &setting, &frame).steady;
+        let Some(cache) = self.cache.as_ref().filter(|_| steady()) else { return self.computed(tenant, plan, frame, frame, options).await };
         let key = Key {
             tenant: tenant.clone(),
             expr: expr.to_owned(),
@@ -177,42 +178,65 @@ impl PromQl {
             Some(known) => {
                 let rest = Frame { start: known.end + frame.step, ..frame };
                 cache.count(frame.len() - rest.len(), rest.len());
-                let rest = if rest.is_empty() { None } else { Some(self.computed(tenant, plan, rest, options).await?) };
+                let rest = if rest.is_empty() { None } else { Some(self.computed(tenant, plan, rest, rest, options).await?) };
                 join(&known, &frame, rest)
             }
             None => {
                 cache.count(0, frame.len());
-                self.computed(tenant, plan, frame, options).await?
+                self.computed(tenant, plan, frame, frame, options).await?
             }
         };
         cache.keep(key, &frame, &answer, seen);
         Ok(answer)
     }
 
-    /// A range query: all steps.
-    async fn computed(&self, tenant: &TenantId, plan: Arc<Plan>, frame: Frame, options: &QueryOptions) -> Result<Answer, QueryError> {
-        let Ran { outcome, notes, matched, samples } = self.run(tenant, plan, frame, options).await?;
-        let mut native = Vec::new();
-        let mut series = match outcome {
-            Outcome::Matrix(series, histograms) => {
-                native = histograms;
-                series
+    /// A range query: all steps of a frame, which is a part of the query's. Where they need more samples than may be in memory, half of
+    /// them after the other.
+    async fn computed(
+        &self,
+        tenant: &TenantId,
+        plan: Arc<Plan>,
+        query: Frame,
+        frame: Frame,
+        options: &QueryOptions,
+    ) -> Result<Answer, QueryError> {
+        let (stopwatch, timeout) = (Stopwatch::start(), options.timeout);
+        let mut answer: Option<Answer> = None;
+        let mut left = vec![frame];
+        while let Some(frame) = left.pop() {
+            let options = QueryOptions { timeout: timeout.saturating_sub(stopwatch.elapsed()), ..options.clone() };
+            let part = match self.run(tenant, Arc::clone(&plan), query, frame, &options).await {
+                Ok(ran) => matrix_of(ran, &frame),
+                Err(error) => match slices::halves(&frame).filter(|_| is_too_many_samples(&error)) {
+                    Some([first, second]) => {
+                        left.extend([second, first]);
+                        continue;
+                    }
+                    None if matches!(error, QueryError::Timeout(_)) => return Err(QueryError::Timeout(timeout)),
+                    None => return Err(error),
+                },
+            };
+            let Some(all) = &mut answer else {
+                answer = Some(part);
+                continue;
+            };
+            if slices::append(all, part) > self.limits.max_samples {
+                return Err(too_many_samples(self.limits.max_samples));
             }
-            Outcome::Value(Value::Text(_)) => Vec::new(),
-            Outcome::Value(Value::Scalar(numbers)) => vec![as_series(Column::new(model::labels::Labels::empty(), numbers), &frame)],
-            Outcome::Value(Value::Vector(columns)) => {
-                native = histograms(&columns, &frame);
-                columns.into_iter().map(|column| as_series(column, &frame)).filter(|series| !series.samples.is_empty()).collect()
-            }
-        };
-        series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        native.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(answer(QueryValue::Matrix(series), native, notes, (matched, samples)))
+        }
+        answer.ok_or_else(|| QueryError::Execution("the query has no steps".to_owned()))
     }
 
-    async fn run(&self, tenant: &TenantId, plan: Arc<Plan>, query: Frame, options: &QueryOptions) -> Result<Ran, QueryError> {
+    async fn run(
+        &self,
+        tenant: &TenantId,
+        plan: Arc<Plan>,
+        query: Frame,
+        frame: Frame,
+        options: &QueryOptions,
+    ) -> Result<Ran, QueryError> {
         let stopwatch = Stopwatch::start();
-        let outcome = tokio::time::timeout(options.timeout, self.load_and_evaluate(tenant, plan, query, options))
+        let outcome = tokio::time::timeout(options.timeout, self.load_and_evaluate(tenant, plan, query, frame, options))
             .await
             .unwrap_or(Err(QueryError::Timeout(options.timeout)));
         if let Some(metrics) = &self.metrics {
@@ -221,22 +245,29 @@ impl PromQl {
         outcome
     }
 
-    async fn load_and_evaluate(&self, tenant: &TenantId, plan: Arc<Plan>, query: Frame, options: &QueryOptions) -> Result<Ran, QueryError> {
+    async fn load_and_evaluate(
+        &self,
+        tenant: &TenantId,
+        plan: Arc<Plan>,
+        query: Frame,
+        frame: Frame,
+        options: &QueryOptions,
+    ) -> Result<Ran, QueryError> {
         let _permit = self.permits.acquire().await.map_err(|_| QueryError::Unavailable("the server is stopping".to_owned()))?;
         let setting = self.setting(query, options);
-        let spans = needs(&plan.root, plan.selectors.len(), &setting).extents;
+        let spans = needs(&plan.root, plan.selectors.len(), &setting, &frame).extents;
         let limits = LoadLimits { max_series: self.limits.max_series, max_samples: self.limits.max_samples, timeout: options.timeout };
         let data = load(self.source.as_ref(), tenant, &plan.selectors, &spans, &options.overlay, limits).await?;
         let matched = data.iter().any(|series| !series.is_empty());
         let samples: usize = data.iter().map(|loaded| loaded.read()).sum();
         let series = data.iter().map(|loaded| loaded.len()).sum::<usize>();
-        if !plan.subqueries && (samples + series).saturating_mul(query.len().max(1)) < FEW {
-            let (outcome, notes) = evaluate(&plan, &setting, &data, &AtomicBool::new(false))?;
+        if !plan.subqueries && (samples + series).saturating_mul(frame.len().max(1)) < FEW {
+            let (outcome, notes) = evaluate(&plan, &setting, &frame, &data, &AtomicBool::new(false))?;
             return Ok(Ran { outcome, notes, matched, samples });
         }
         let cancel = CancelOnDrop(Arc::new(AtomicBool::new(false)));
         let flag = Arc::clone(&cancel.0);
-        let evaluated = tokio::task::spawn_blocking(move || evaluate(&plan, &setting, &data, &flag))
+        let evaluated = tokio::task::spawn_blocking(move || evaluate(&plan, &setting, &frame, &data, &flag))
             .await
             .map_err(|error| QueryError::Execution(format!("the evaluation died: {error}")))?;
         drop(cancel);
@@ -244,14 +275,14 @@ impl PromQl {
     }
 }
 
-fn evaluate(plan: &Plan, setting: &Setting, data: &[Arc<Loaded>], cancelled: &AtomicBool) -> Evaluated {
+fn evaluate(plan: &Plan, setting: &Setting, frame: &Frame, data: &[Arc<Loaded>], cancelled: &AtomicBool) -> Evaluated {
     let mut evaluator = Evaluator { data, setting, cancelled, notes: notes::Notes::default() };
     let outcome = match &plan.root {
-        Root::Node(node) => Outcome::Value(evaluator.node(node, &setting.query)?),
+        Root::Node(node) => Outcome::Value(evaluator.node(node, frame)?),
         Root::Range(range) => {
             let sample = |(at, value)| SeriesSample { at: Timestamp::from_millis(at), value };
             let (mut numbers, mut histograms) = (Vec::new(), Vec::new());
-            for series in evaluator.matrix(range, &setting.query)? {
+            for series in evaluator.matrix(range, frame)? {
                 if !series.numbers.is_empty() {
                     let labels = model::labels::Labels::clone(&series.labels);
                     numbers.push(Series { labels, samples: series.numbers.into_iter().map(sample).collect() });
@@ -276,6 +307,27 @@ fn answer(value: QueryValue, histograms: Vec<HistogramSeries>, notes: notes::Not
     Answer { value, histograms, samples_read: ran.1, warnings, infos, matched_any_series: ran.0 }
 }
 
+/// The answer of a range query, in order of labels.
+fn matrix_of(ran: Ran, frame: &Frame) -> Answer {
+    let Ran { outcome, notes, matched, samples } = ran;
+    let mut native = Vec::new();
+    let mut series = match outcome {
+        Outcome::Matrix(series, histograms) => {
+            native = histograms;
+            series
+        }
+        Outcome::Value(Value::Text(_)) => Vec::new(),
+        Outcome::Value(Value::Scalar(numbers)) => vec![as_series(Column::new(model::labels::Labels::empty(), numbers), frame)],
+        Outcome::Value(Value::Vector(columns)) => {
+            native = histograms(&columns, frame);
+            columns.into_iter().map(|column| as_series(column, frame)).filter(|series| !series.samples.is_empty()).collect()
+        }
+    };
+    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    native.sort_by(|a, b| a.labels.cmp(&b.labels));
+    answer(QueryValue::Matrix(series), native, notes, (matched, samples))
+}
+
 /// The histograms of columns.
 fn histograms(columns: &[Column], frame: &Frame) -> Vec<HistogramSeries> {
     let series = |column: &Column| {
@@ -298,7 +350,7 @@ impl MetricQuery for PromQl {
     async fn instant(&self, tenant: &TenantId, expr: &str, at: Timestamp, options: &QueryOptions) -> Result<Answer, QueryError> {
         let plan = self.plans.of(expr)?;
         let frame = Frame { start: at.millis(), end: at.millis(), step: 1 };
-        let Ran { outcome, notes, matched, samples } = self.run(tenant, plan, frame, options).await?;
+        let Ran { outcome, notes, matched, samples } = self.run(tenant, plan, frame, frame, options).await?;
         let mut native = Vec::new();
         let sample = |value: f64| SeriesSample { at: Timestamp::from_millis(frame.start), value };
         let value = match outcome {

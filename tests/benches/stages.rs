@@ -163,7 +163,7 @@ fn insert(runtime: &Runtime) {
     group.throughput(Throughput::Elements(100_000)).sample_size(10).measurement_time(Duration::from_secs(8));
     let mut run = 0;
     for (signal, name) in SIGNALS {
-        let inserts = runtime.block_on(alone::prepare(signal, 1));
+        let inserts = runtime.block_on(alone::prepare(signal, 1, 100));
         group.bench_function(name, |bench| {
             bench.iter(|| {
                 run += 1;

@@ -66,15 +66,15 @@ pub async fn blocks(signal: Signal, bodies: &Bodies, numbers: std::ops::Range<u6
     std::mem::take(&mut *kept)
 }
 
-/// The inserts of `batches` times 100 requests of 1,000 records, as the write-ahead log would send them, packed.
+/// The inserts of some batches of requests of 1,000 records, packed: joined as the write-ahead log joins them, or each request by itself.
 pub struct Inserts(Vec<(&'static TableSpec, String, Bytes)>);
 
-/// Encodes and packs; what this costs does not count.
-pub async fn prepare(signal: Signal, batches: u64) -> Inserts {
+/// Encodes and packs `batches` of `requests` each; what this costs does not count.
+pub async fn prepare(signal: Signal, batches: u64, requests: u64) -> Inserts {
     let bodies = Bodies::encode(signal, 1_000, 10, "alone");
     let mut ready = Vec::new();
     for batch in 0..batches {
-        let blocks = blocks(signal, &bodies, batch * 100..(batch + 1) * 100).await;
+        let blocks = blocks(signal, &bodies, batch * requests..(batch + 1) * requests).await;
         for table in tables::ALL {
             let (mut plain, mut bytes) = (Vec::new(), Vec::new());
             for block in blocks.iter().filter(|block| std::ptr::eq(block.table, table)) {

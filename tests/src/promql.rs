@@ -1,4 +1,4 @@
-//! PromQL beside Debian's Prometheus: the same samples in both (1,000 counters and 200 buckets over a day at 15 s, by the same remote writes), the same dashboard-like questions over HTTP to both in one run, answers compared, wall time and CPU.
+//! PromQL beside Debian's Prometheus: the same samples in both (1,000 counters, or as many as asked for, and 200 buckets over a day at 15 s, by the same remote writes), the same dashboard-like questions over HTTP to both in one run, answers compared, wall time and CPU; at the end what a sample takes on the disk of each.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,8 +11,8 @@ use crate::remote_write::{Label, Sample, TimeSeries, WriteRequest};
 use crate::usage::{child_of, process};
 use crate::wait::wait_for;
 
-/// Counters.
-const SERIES: u64 = 1_000;
+/// Counters, where nothing else is asked for.
+pub const COUNTERS: u64 = 1_000;
 /// Pods with a histogram of [`BOUNDS`].
 const PODS: u64 = 20;
 const BOUNDS: [&str; 10] = ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "+Inf"];
@@ -75,14 +75,19 @@ pub(crate) fn now_millis() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
 }
 
+/// How many samples there are of so many counters and of the histograms.
+fn samples_of(counters: u64) -> u64 {
+    SAMPLES * (counters + PODS * 10)
+}
+
 /// The bodies of remote writes that hold everything; `origin` is the time of the first sample.
-fn writes(origin: i64) -> impl Iterator<Item = Vec<u8>> {
+fn writes(counters: u64, origin: i64) -> impl Iterator<Item = Vec<u8>> {
     (0..SAMPLES).step_by(20).map(move |chunk| {
         let samples = |value: &dyn Fn(u64) -> f64| -> Vec<Sample> {
             (chunk..(chunk + 20).min(SAMPLES)).map(|at| Sample { value: value(at), timestamp: origin + STEP * at as i64 }).collect()
         };
         let mut timeseries = Vec::new();
-        for number in 0..SERIES {
+        for number in 0..counters {
             let labels = vec![
                 Label::new("__name__", "x_total"),
                 Label::new("job", format!("job-{}", number % 10)),
@@ -106,9 +111,9 @@ fn writes(origin: i64) -> impl Iterator<Item = Vec<u8>> {
 }
 
 /// Writes everything into both, and waits until ClickHouse has it.
-async fn fill(bases: [&str; 2], world: &Watchfire, origin: i64) {
+async fn fill(bases: [&str; 2], world: &Watchfire, counters: u64, origin: i64) {
     let client = reqwest::Client::new();
-    for body in writes(origin) {
+    for body in writes(counters, origin) {
         for base in bases {
             wait_for("a remote write to be taken", async || {
                 let request = client.post(format!("{base}/api/v1/write")).header("content-encoding", "snappy").body(body.clone());
@@ -124,7 +129,7 @@ async fn fill(bases: [&str; 2], world: &Watchfire, origin: i64) {
     wait_for("ClickHouse to have all samples", async || {
         let question = "SELECT count() FROM points WHERE metric IN ('x_total', 'h_bucket')";
         let stored = engine.client().query(question).fetch_one::<u64>().await.ok()?;
-        (stored == SAMPLES * (SERIES + PODS * 10)).then_some(())
+        (stored == samples_of(counters)).then_some(())
     })
     .await;
     crate::alone::settle(world).await;
@@ -134,7 +139,7 @@ async fn fill(bases: [&str; 2], world: &Watchfire, origin: i64) {
 pub(crate) struct Prometheus {
     child: Child,
     pub(crate) base: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Drop for Prometheus {
@@ -158,7 +163,7 @@ impl Prometheus {
             .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"))
-            .args(["--web.enable-remote-write-receiver", "--log.level=error"])
+            .args(["--web.enable-remote-write-receiver", "--web.enable-admin-api", "--log.level=error"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -168,7 +173,25 @@ impl Prometheus {
             reqwest::get(format!("{base}/-/ready")).await.ok().filter(|answer| answer.status().is_success()).map(drop)
         })
         .await;
-        Prometheus { child, base, _folder: folder }
+        Prometheus { child, base, folder }
+    }
+
+    /// Bytes and samples of all that it holds, as blocks.
+    async fn blocks(&self) -> (u64, u64) {
+        let answer = reqwest::Client::new().post(format!("{}/api/v1/admin/tsdb/snapshot", self.base)).send().await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        let snapshot = self.folder.path().join("data/snapshots").join(answer["data"]["name"].as_str().unwrap());
+        let (mut bytes, mut samples) = (0, 0);
+        for block in std::fs::read_dir(snapshot).unwrap() {
+            let block = block.unwrap().path();
+            let meta: Value = serde_json::from_slice(&std::fs::read(block.join("meta.json")).unwrap()).unwrap();
+            samples += meta["stats"]["numSamples"].as_u64().unwrap();
+            bytes += std::fs::metadata(block.join("index")).unwrap().len();
+            for chunks in std::fs::read_dir(block.join("chunks")).unwrap() {
+                bytes += chunks.unwrap().metadata().unwrap().len();
+            }
+        }
+        (bytes, samples)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -225,15 +248,15 @@ fn median(mut all: Vec<f64>) -> f64 {
 }
 
 /// Fills both and prints the table; `rounds` runs of each question, the median counts. `config` is added to Watchfire's.
-pub async fn compare_all(executable: &str, rounds: usize, config: &str) {
+pub async fn compare_all(executable: &str, rounds: usize, config: &str, counters: u64) {
     let mut world = Watchfire::prepare(executable, config, &[]);
     world.start().await;
     let prometheus = Prometheus::start(&[]).await;
     let origin = (now_millis() / STEP - 5_760) * STEP + 7_003;
     let begun = Instant::now();
     let own = format!("http://{}", world.http);
-    fill([&prometheus.base, &own], &world, origin).await;
-    println!("{} samples in both after {:?}", SAMPLES * (SERIES + PODS * 10), begun.elapsed());
+    fill([&prometheus.base, &own], &world, counters, origin).await;
+    println!("{} samples in both after {:?}", samples_of(counters), begun.elapsed());
     let client = reqwest::Client::new();
     let (server, engine) = (world.pid(), child_of(world.pid()));
     let cpu_here = || (process(server).1 + process(engine).1) * 1e3;
@@ -297,5 +320,22 @@ pub async fn compare_all(executable: &str, rounds: usize, config: &str) {
         memory(server),
         memory(engine)
     );
+    disk(&world, &prometheus).await;
     world.stop().await;
+}
+
+/// What a sample takes on disk: Prometheus's blocks (a snapshot, so that the newest hours are in one as well) with their index, beside
+/// the tables of samples and series, as merged so far and as merged in the end.
+async fn disk(world: &Watchfire, prometheus: &Prometheus) {
+    let (bytes, samples) = prometheus.blocks().await;
+    println!("disk: prometheus {:.3} bytes a sample ({bytes} for {samples})", bytes as f64 / samples as f64);
+    let engine = ClickHouse::unix(&world.data().join("engine.sock")).database("watchfire");
+    for state in ["as merged so far", "merged"] {
+        let parts = "SELECT sum(bytes_on_disk), sumIf(rows, table = 'points') FROM system.parts WHERE active AND database = 'watchfire' AND table IN ('points', 'series')";
+        let (bytes, samples): (u64, u64) = engine.client().query(parts).fetch_one().await.unwrap();
+        println!("disk: watchfire, {state}, {:.3} bytes a sample ({bytes} for {samples})", bytes as f64 / samples as f64);
+        for table in ["points", "series"] {
+            engine.client().query(&format!("OPTIMIZE TABLE {table} FINAL")).execute().await.unwrap();
+        }
+    }
 }

@@ -188,7 +188,7 @@ fn moment(seconds: f64) -> Result<Val, String> {
 }
 
 fn regex(pattern: &str) -> Result<Regex, String> {
-    Regex::new(pattern).map_err(|_| format!("{pattern:?} is not a regular expression (RE2 syntax)"))
+    Regex::new(&model::re2::translate(pattern)).map_err(|_| format!("{pattern:?} is not a regular expression (RE2 syntax)"))
 }
 
 /// Go's `strings.Title`: the first letter of every word.

@@ -90,8 +90,7 @@ pub(crate) enum RuleError {
 impl Rule {
     /// Compiles a rule.
     pub(crate) fn new(config: &RelabelConfig) -> Result<Self, RuleError> {
-        let regex =
-            Regex::new(&format!("^(?s:{})$", config.regex)).map_err(|error| RuleError::Regex(config.regex.clone(), Box::new(error)))?;
+        let regex = model::re2::anchored(&config.regex).map_err(|error| RuleError::Regex(config.regex.clone(), Box::new(error)))?;
         let needs = |what| Err(RuleError::Needs(config.action, what));
         match config.action {
             Action::Replace | Action::HashMod | Action::Lowercase | Action::Uppercase | Action::KeepEqual | Action::DropEqual

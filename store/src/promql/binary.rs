@@ -13,7 +13,7 @@ use model::query::QueryError;
 pub use set::set;
 
 use super::notes::Notes;
-use super::plan::{Arithmetic, Bool, Cardinality, Comparison, Matching, Operator};
+use super::plan::{Arithmetic, Binary, Bool, Cardinality, Comparison, Matching, Operator};
 use super::value::{ABSENT, Column, is_histogram, merge_columns, nameless, present};
 
 /// Computes.
@@ -113,67 +113,98 @@ pub fn signature(labels: &Labels, matching: &Matching) -> Labels {
     }
 }
 
+/// Vector with vector, arithmetic or comparison. The side that `group_left` or `group_right` calls the many is matched with the other.
+pub fn vectors(binary: &Binary, [left, right]: [&[Column]; 2], steps: usize, notes: &mut Notes) -> Result<Vec<Column>, QueryError> {
+    let swapped = matches!(binary.cardinality, Cardinality::OneToMany(_));
+    let (many, one) = if swapped { (right, left) } else { (left, right) };
+    let (fill_many, fill_one) = if swapped { (binary.fill.right, binary.fill.left) } else { (binary.fill.left, binary.fill.right) };
+    let filled = fill_many.is_some() || fill_one.is_some();
+    let any = |columns: &[Column], step: usize| columns.iter().any(|column| present(column.cells[step]));
+    let both = (0..steps).map(|step| if filled { any(many, step) || any(one, step) } else { any(many, step) && any(one, step) }).collect();
+    let Binary { operator, matching, cardinality, .. } = binary;
+    let mut join = Join { operator: *operator, matching, cardinality, both, notes };
+    join.run(many, one, fill_many, fill_one)
+}
+
+/// Columns by the labels that decide what they match.
+type Groups<'c> = HashMap<Labels, Vec<&'c Column>>;
+
+/// A result column, and at which steps there was a pair where that is not where it has values: a comparison lets through what it likes.
+struct Pairs {
+    column: Column,
+    matched: Option<Vec<bool>>,
+}
+
+impl Pairs {
+    fn at(&self, step: usize) -> bool {
+        self.matched.as_ref().map_or_else(|| present(self.column.cells[step]), |matched| matched[step])
+    }
+}
+
 struct Join<'a> {
     operator: Operator,
     matching: &'a Matching,
     cardinality: &'a Cardinality,
-    many: &'a [Column],
-    one: &'a [Column],
-    /// At which steps both sides have any series: elsewhere nothing is matched, so nothing can be ambiguous.
+    /// At which steps anything is matched: elsewhere nothing can be ambiguous.
     both: Vec<bool>,
     notes: &'a mut Notes,
 }
 
-/// Vector with vector, arithmetic or comparison.
-pub fn vectors(
-    operator: Operator,
-    [left, right]: [&[Column]; 2],
-    matching: &Matching,
-    cardinality: &Cardinality,
-    steps: usize,
-    notes: &mut Notes,
-) -> Result<Vec<Column>, QueryError> {
-    let (many, one) = if matches!(cardinality, Cardinality::OneToMany(_)) { (right, left) } else { (left, right) };
-    let any = |columns: &[Column], step: usize| columns.iter().any(|column| present(column.cells[step]));
-    let both = (0..steps).map(|step| any(many, step) && any(one, step)).collect();
-    Join { operator, matching, cardinality, many, one, both, notes }.run(steps)
-}
-
 impl Join<'_> {
-    fn run(mut self, steps: usize) -> Result<Vec<Column>, QueryError> {
-        let mut ones: HashMap<Labels, Vec<usize>> = HashMap::new();
-        for (index, column) in self.one.iter().enumerate() {
-            ones.entry(signature(&column.labels, self.matching)).or_default().push(index);
+    fn groups<'c>(&self, columns: &'c [Column]) -> Groups<'c> {
+        let mut groups = Groups::new();
+        for column in columns {
+            groups.entry(signature(&column.labels, self.matching)).or_default().push(column);
         }
-        self.check_ones(&ones, steps)?;
-        let mut manys: HashMap<Labels, Vec<usize>> = HashMap::new();
-        let mut order: Vec<(usize, &[usize])> = Vec::new();
-        for (index, column) in self.many.iter().enumerate() {
-            let labels = signature(&column.labels, self.matching);
-            if let Some(matches) = ones.get(&labels) {
-                order.push((index, matches));
-                manys.entry(labels).or_default().push(index);
-            }
-        }
-        let mut out = Vec::with_capacity(order.len());
-        for (many, matches) in order {
-            for one in matches {
-                let (many, one) = (&self.many[many], &self.one[*one]);
-                let labels = self.labels(&many.labels, &one.labels);
-                out.push(self.column(labels, many, one));
-            }
-        }
-        self.check_result(&out, steps)?;
-        merge_columns(out)
+        groups
     }
 
-    fn column(&mut self, labels: Arc<Labels>, many: &Column, one: &Column) -> Column {
+    fn run(
+        &mut self,
+        many: &[Column],
+        one: &[Column],
+        fill_many: Option<f64>,
+        fill_one: Option<f64>,
+    ) -> Result<Vec<Column>, QueryError> {
+        let ones = self.groups(one);
+        self.check_ones(&ones)?;
+        let mut out = Vec::with_capacity(many.len());
+        for column in many {
+            let labels = signature(&column.labels, self.matching);
+            let matches = ones.get(&labels).map_or(&[][..], Vec::as_slice);
+            for one in matches {
+                out.push(self.pair(column, one));
+            }
+            if let Some(fill) = fill_one {
+                let stand_in = stand_in(labels, fill, matches, column.cells.len());
+                out.push(self.pair(column, &stand_in));
+            }
+        }
+        if let Some(fill) = fill_many {
+            let manys = self.groups(many);
+            for column in one {
+                let labels = signature(&column.labels, self.matching);
+                let matches = manys.get(&labels).map_or(&[][..], Vec::as_slice);
+                let stand_in = stand_in(labels, fill, matches, column.cells.len());
+                out.push(self.pair(&stand_in, column));
+            }
+        }
+        self.check_result(&out)?;
+        merge_columns(out.into_iter().map(|pairs| pairs.column).collect())
+    }
+
+    fn pair(&mut self, many: &Column, one: &Column) -> Pairs {
+        let labels = self.labels(&many.labels, &one.labels);
+        let matched = || many.cells.iter().zip(&one.cells).map(|(many, one)| present(*many) && present(*one)).collect();
         if many.has_histograms() || one.has_histograms() {
             let swapped = matches!(self.cardinality, Cardinality::OneToMany(_));
             let (left, right) = if swapped { (one, many) } else { (many, one) };
-            return histograms::columns(self.operator, labels, left, right, self.notes);
+            let mut matched: Vec<bool> = matched();
+            let column = histograms::columns(self.operator, labels, left, right, &mut matched, self.notes);
+            return Pairs { column, matched: Some(matched) };
         }
-        Column::new(labels, self.cells(many, one))
+        let matched = matches!(self.operator, Operator::Compare(_, Bool::Filter)).then(matched);
+        Pairs { column: Column::new(labels, self.cells(many, one)), matched }
     }
 
     fn cells(&self, many: &Column, one: &Column) -> Vec<f64> {
@@ -192,11 +223,11 @@ impl Join<'_> {
     }
 
     /// Two series of the "one" side with the same signature at the same step are an error.
-    fn check_ones(&self, ones: &HashMap<Labels, Vec<usize>>, steps: usize) -> Result<(), QueryError> {
+    fn check_ones(&self, ones: &Groups<'_>) -> Result<(), QueryError> {
         let side = if matches!(self.cardinality, Cardinality::OneToMany(_)) { "left" } else { "right" };
         for (group, members) in ones.iter().filter(|(_, members)| members.len() > 1) {
-            for step in (0..steps).filter(|step| self.both[*step]) {
-                let mut here = members.iter().map(|member| &self.one[*member]).filter(|column| present(column.cells[step]));
+            for step in self.both.iter().enumerate().filter_map(|(step, both)| both.then_some(step)) {
+                let mut here = members.iter().filter(|column| present(column.cells[step]));
                 if let (Some(first), Some(second)) = (here.next(), here.next()) {
                     return Err(QueryError::Execution(format!(
                         "found duplicate series for the match group {group} on the {side} hand-side of the operation: [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
@@ -208,24 +239,24 @@ impl Join<'_> {
         Ok(())
     }
 
-    /// One result per match group (one-to-one) or per label set (grouped) and step.
-    fn check_result(&self, out: &[Column], steps: usize) -> Result<(), QueryError> {
+    /// One pair per match group (one-to-one) or per label set (grouped) and step, also where a comparison lets none through.
+    fn check_result(&self, out: &[Pairs]) -> Result<(), QueryError> {
         let message = match self.cardinality {
             Cardinality::OneToOne => "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
             Cardinality::ManyToOne(_) | Cardinality::OneToMany(_) => {
                 "multiple matches for labels: grouping labels must ensure unique matches"
             }
         };
-        let mut groups: HashMap<Labels, Vec<&Column>> = HashMap::new();
-        for column in out {
+        let mut groups: HashMap<Labels, Vec<&Pairs>> = HashMap::new();
+        for pairs in out {
             let key = match self.cardinality {
-                Cardinality::OneToOne => signature(&column.labels, self.matching),
-                Cardinality::ManyToOne(_) | Cardinality::OneToMany(_) => Labels::clone(&column.labels),
+                Cardinality::OneToOne => signature(&pairs.column.labels, self.matching),
+                Cardinality::ManyToOne(_) | Cardinality::OneToMany(_) => Labels::clone(&pairs.column.labels),
             };
-            groups.entry(key).or_default().push(column);
+            groups.entry(key).or_default().push(pairs);
         }
         for members in groups.values().filter(|members| members.len() > 1) {
-            if (0..steps).any(|step| members.iter().filter(|column| present(column.cells[step])).count() > 1) {
+            if (0..self.both.len()).any(|step| members.iter().filter(|pairs| pairs.at(step)).count() > 1) {
                 return Err(QueryError::Execution(message.to_owned()));
             }
         }
@@ -255,4 +286,10 @@ impl Join<'_> {
         }
         Arc::new(labels)
     }
+}
+
+/// A series of a fill value at the steps where none of the group's has a value.
+fn stand_in(labels: Labels, fill: f64, group: &[&Column], steps: usize) -> Column {
+    let cell = |step: usize| if group.iter().any(|column| present(column.cells[step])) { ABSENT } else { fill };
+    Column::new(labels, (0..steps).map(cell).collect())
 }

@@ -160,6 +160,7 @@ impl Evaluator<'_> {
             Node::Scalar(of) => self.only_value(of, frame),
             Node::Vector(of) => Ok(Value::Vector(vec![Column::new(Labels::empty(), self.scalar(of, frame)?)])),
             Node::Timestamp(of) => self.timestamp(of, frame).map(Value::Vector),
+            Node::Nothing(of) => self.vector(of, frame).map(|_| Value::Vector(Vec::new())),
             Node::Map(function, of) => self.map(of, frame, |value, _| function(value)),
             Node::Clamp(of, min, max) => self.clamp(of, min, max, frame),
             Node::Round(of, nearest) => {
@@ -290,9 +291,8 @@ impl Evaluator<'_> {
     fn pick(&mut self, which: Pick, left: &Node, right: &Node, frame: &Frame) -> Result<Value, QueryError> {
         let (left, right) = (self.scalar(left, frame)?, self.scalar(right, frame)?);
         let choose = |(left, right): (&f64, &f64)| match which {
-            _ if left.is_nan() || right.is_nan() => f64::NAN,
-            Pick::Least => left.min(*right),
-            Pick::Greatest => left.max(*right),
+            Pick::Least => math::least(*left, *right),
+            Pick::Greatest => math::greatest(*left, *right),
         };
         Ok(Value::Scalar(left.iter().zip(&right).map(choose).collect()))
     }
@@ -342,8 +342,7 @@ impl Evaluator<'_> {
             (Value::Vector(left), Value::Vector(right)) => match operator {
                 Operator::Set(set) => binary::set(set, left, right, &binary.matching, frame.len()).map(Value::Vector),
                 Operator::Arithmetic(_) | Operator::Compare(..) => {
-                    let (matching, cardinality) = (&binary.matching, &binary.cardinality);
-                    binary::vectors(operator, [&left, &right], matching, cardinality, frame.len(), &mut self.notes).map(Value::Vector)
+                    binary::vectors(binary, [&left, &right], frame.len(), &mut self.notes).map(Value::Vector)
                 }
             },
             (Value::Text(_), _) | (_, Value::Text(_)) => Err(QueryError::Execution("a text is no operand".to_owned())),
@@ -362,7 +361,7 @@ impl Evaluator<'_> {
             values.dedup();
             let found = histogram::evaluate(histogram::Of::Quantile(&q), &columns, frame.len(), &mut self.notes)?;
             for value in values {
-                let text = model::units::Value(value).to_string();
+                let text = histogram::quantile_text(value);
                 out.extend(found.iter().map(|column| {
                     let here = |(cell, q): (&f64, &f64)| if q.total_cmp(&value).is_eq() { *cell } else { ABSENT };
                     Column::new(Labels::clone(&column.labels).with(label, &text), column.cells.iter().zip(&q).map(here).collect())

@@ -189,7 +189,7 @@ impl RangeFunction {
                 let factor = params.get(at).copied().unwrap_or(f64::NAN);
                 // A NaN passes, as in Prometheus.
                 if factor <= 0.0 || factor >= 1.0 {
-                    return Err(QueryError::Execution(format!("invalid {name} factor. Expected: 0 < {} < 1, got: {factor}", &name[..1])));
+                    return Err(QueryError::Execution(format!("invalid {name} factor. Expected: 0 < {}f < 1, got: {factor:.6}", &name[..1])));
                 }
             }
         }

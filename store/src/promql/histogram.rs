@@ -17,6 +17,12 @@ pub fn bound_text(bound: f64) -> String {
     if bound == f64::INFINITY { "+Inf".to_owned() } else { bound.to_string() }
 }
 
+/// The text of a quantile in a label, as OpenMetrics writes numbers: `0.99`, `1.0`.
+pub fn quantile_text(quantile: f64) -> String {
+    let text = model::units::Value(quantile).to_string();
+    if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') { format!("{text}.0") } else { text }
+}
+
 /// Splits bucket points (in order of time) into one series per bound with running counts over the buckets, `+Inf` last. A stale
 /// point ends every series of the bounds seen so far.
 pub fn split_buckets(points: &[BucketPoint]) -> Vec<(f64, Samples)> {
@@ -87,12 +93,9 @@ pub struct Bucket {
     pub count: f64,
 }
 
-/// Sorts, joins equal bounds and evens out counts that fall (`true` if one fell by more than rounding); false if there is no `+Inf`.
-fn prepare(buckets: &mut Vec<Bucket>) -> (bool, bool) {
+/// Sorts and joins equal bounds; false if there is no `+Inf`.
+fn sort(buckets: &mut Vec<Bucket>) -> bool {
     buckets.sort_by(|a, b| a.upper.total_cmp(&b.upper));
-    if buckets.last().is_none_or(|last| last.upper != f64::INFINITY) {
-        return (false, false);
-    }
     buckets.dedup_by(|next, kept| {
         let same = next.upper == kept.upper;
         if same {
@@ -100,8 +103,14 @@ fn prepare(buckets: &mut Vec<Bucket>) -> (bool, bool) {
         }
         same
     });
-    let (mut fell, mut before) = (false, buckets[0].count);
-    for bucket in &mut buckets[1..] {
+    buckets.last().is_some_and(|last| last.upper == f64::INFINITY)
+}
+
+/// Evens out counts that fall; true if one fell by more than rounding.
+fn even_out(buckets: &mut [Bucket]) -> bool {
+    let Some((first, rest)) = buckets.split_first_mut() else { return false };
+    let (mut fell, mut before) = (false, first.count);
+    for bucket in rest {
         if nearly_equal(before, bucket.count) {
             bucket.count = before;
         } else if bucket.count < before {
@@ -111,7 +120,7 @@ fn prepare(buckets: &mut Vec<Bucket>) -> (bool, bool) {
             before = bucket.count;
         }
     }
-    (true, fell)
+    fell
 }
 
 /// Equal but for rounding: relative difference below 1e-12.
@@ -134,10 +143,10 @@ pub fn bucket_quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
     if q > 1.0 {
         return (f64::INFINITY, false);
     }
-    let (complete, fell) = prepare(buckets);
-    if !complete || buckets.len() < 2 {
+    if !sort(buckets) || buckets.len() < 2 {
         return (f64::NAN, false);
     }
+    let fell = even_out(buckets);
     let top = buckets.len() - 1;
     let observations = buckets[top].count;
     if observations == 0.0 {
@@ -156,9 +165,10 @@ pub fn bucket_quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
     (start + (buckets[at].upper - start) * share, fell)
 }
 
-/// The share of observations between two values, with linear interpolation inside buckets.
+/// The share of observations between two values, with linear interpolation inside buckets. Counts that fall are taken as they are, as
+/// Prometheus does here.
 pub fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
-    let (complete, _) = prepare(buckets);
+    let complete = sort(buckets);
     let Some(all) = buckets.last().map(|last| last.count).filter(|all| complete && *all != 0.0 && !all.is_nan()) else { return f64::NAN };
     if lower.is_nan() || upper.is_nan() {
         return f64::NAN;
@@ -166,7 +176,7 @@ pub fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64
     if lower >= upper {
         return 0.0;
     }
-    (observations_below(upper, buckets) - observations_below(lower, buckets)) / all
+    (observations_below(upper, buckets).min(all) - observations_below(lower, buckets).min(all)) / all
 }
 
 /// How many observations lie at or below a value, as the buckets suggest.
@@ -176,8 +186,11 @@ fn observations_below(value: f64, buckets: &[Bucket]) -> f64 {
         // The first bucket starts at zero, or nowhere if it ends at or below zero; the last one has no end to interpolate to.
         let start = edge.unwrap_or(if bucket.upper > 0.0 { 0.0 } else { f64::NEG_INFINITY });
         if value < bucket.upper {
-            if value <= start || start == f64::NEG_INFINITY || bucket.upper == f64::INFINITY {
+            if value <= start || bucket.upper == f64::INFINITY {
                 return below;
+            }
+            if start == f64::NEG_INFINITY {
+                return bucket.count;
             }
             return below + (bucket.count - below) * (value - start) / (bucket.upper - start);
         }

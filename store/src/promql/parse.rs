@@ -17,7 +17,7 @@ use promql_parser::parser::{
 use regex::Regex;
 
 use super::plan::{
-    Aggregate, Aggregator, Arithmetic, At, Binary, Bool, Cardinality, Comparison, Grouping, Matching, Node, Operator, Plan, RangeNode,
+    Aggregate, Aggregator, Arithmetic, At, Binary, Bool, Cardinality, Comparison, Fill, Grouping, Matching, Node, Operator, Plan, RangeNode,
     RangeOf, Root, Selector, SetOperator, Shift,
 };
 
@@ -215,26 +215,23 @@ impl Planner<'_> {
         }
         let mut matchers = Vec::with_capacity(selector.matchers.matchers.len() + 1);
         if let Some(name) = &selector.name {
-            matchers.push(self.matcher(METRIC_NAME, MatchOp::Equal, name, None)?);
+            matchers.push(self.matcher(METRIC_NAME, MatchOp::Equal, name)?);
         }
         for parsed in &selector.matchers.matchers {
             let ParsedMatcher { op, name, value } = parsed;
-            matchers.push(match op {
-                ParsedOp::Equal => self.matcher(name, MatchOp::Equal, value, None)?,
-                ParsedOp::NotEqual => self.matcher(name, MatchOp::NotEqual, value, None)?,
-                ParsedOp::Re(pattern) => self.matcher(name, MatchOp::Regex, value, Some(pattern.as_str()))?,
-                ParsedOp::NotRe(pattern) => self.matcher(name, MatchOp::NotRegex, value, Some(pattern.as_str()))?,
-            });
+            let op = match op {
+                ParsedOp::Equal => MatchOp::Equal,
+                ParsedOp::NotEqual => MatchOp::NotEqual,
+                ParsedOp::Re(_) => MatchOp::Regex,
+                ParsedOp::NotRe(_) => MatchOp::NotRegex,
+            };
+            matchers.push(self.matcher(name, op, value)?);
         }
         Ok(matchers)
     }
 
-    /// `repaired` is the parser's form of a pattern: braces that repeat nothing are literal in RE2 and escaped there.
-    fn matcher(&self, name: &str, op: MatchOp, value: &str, repaired: Option<&str>) -> Result<Matcher, QueryError> {
-        let repaired = repaired.and_then(|pattern| pattern.strip_prefix("^(?:")?.strip_suffix(")$"));
-        Matcher::new(name, op, value)
-            .or_else(|error| repaired.map_or(Err(error), |pattern| Matcher::new(name, op, pattern)))
-            .map_err(|error| self.bad(&error.to_string()))
+    fn matcher(&self, name: &str, op: MatchOp, value: &str) -> Result<Matcher, QueryError> {
+        Matcher::new(name, op, value).map_err(|error| self.bad(&error.to_string()))
     }
 
     fn shift(&self, at: &Option<AtModifier>, offset: &Option<Offset>) -> Result<Shift, QueryError> {
@@ -322,10 +319,12 @@ impl Planner<'_> {
     fn binary(&mut self, expr: &BinaryExpr) -> Result<Node, QueryError> {
         let modifier = expr.modifier.clone().unwrap_or_default();
         let operator = self.operator(expr.op, modifier.return_bool)?;
-        if modifier.fill_values.lhs.is_some() || modifier.fill_values.rhs.is_some() {
-            return Err(self.bad("the experimental modifiers fill, fill_left and fill_right are not supported"));
+        let BinModifier { card, matching, fill_values, .. } = modifier;
+        let fill = Fill { left: fill_values.lhs, right: fill_values.rhs };
+        let between_vectors = [&expr.lhs, &expr.rhs].iter().all(|side| side.value_type() == ValueType::Vector);
+        if fill != Fill::default() && (matches!(operator, Operator::Set(_)) || !between_vectors) {
+            return Err(self.bad("filling in missing series only allowed between instant vectors, and not for set operators"));
         }
-        let BinModifier { card, matching, .. } = modifier;
         let matching = match matching {
             None => Matching::Ignoring(Vec::new()),
             Some(LabelModifier::Include(labels)) => Matching::On(labels.labels),
@@ -337,7 +336,7 @@ impl Planner<'_> {
             VectorMatchCardinality::OneToMany(labels) => Cardinality::OneToMany(labels.labels),
         };
         let (left, right) = (self.node(&expr.lhs)?, self.node(&expr.rhs)?);
-        Ok(Node::Binary(Box::new(Binary { operator, left, right, matching, cardinality })))
+        Ok(Node::Binary(Box::new(Binary { operator, left, right, matching, cardinality, fill })))
     }
 
     fn operator(&self, token: TokenType, number: bool) -> Result<Operator, QueryError> {

@@ -146,6 +146,15 @@ pub enum Cardinality {
     OneToMany(Vec<String>),
 }
 
+/// The values that stand in where a side has no match (`fill`, `fill_left`, `fill_right`; experimental in Prometheus 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Fill {
+    /// For the left side.
+    pub left: Option<f64>,
+    /// For the right side.
+    pub right: Option<f64>,
+}
+
 /// A binary expression.
 #[derive(Clone, Debug)]
 pub struct Binary {
@@ -159,6 +168,8 @@ pub struct Binary {
     pub matching: Matching,
     /// Between vectors, except with set operators.
     pub cardinality: Cardinality,
+    /// Between vectors, except with set operators.
+    pub fill: Fill,
 }
 
 /// An aggregation operator.
@@ -263,6 +274,8 @@ pub enum Node {
     Vector(Box<Node>),
     /// `timestamp(v)`; of a bare selector the sample's own time.
     Timestamp(Box<Node>),
+    /// No series, whatever the argument has.
+    Nothing(Box<Node>),
     /// A function of each value: `abs`, `ln`, `sin`, ...
     Map(fn(f64) -> f64, Box<Node>),
     /// `clamp(v, min, max)` and its halves.

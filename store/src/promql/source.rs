@@ -350,9 +350,14 @@ pub fn too_many_series(limit: usize) -> QueryError {
     QueryError::Execution(format!("the query selects more than {limit} series; narrow its matchers"))
 }
 
+const TOO_MANY_SAMPLES: &str = "query processing would load too many samples into memory in query execution";
+
 /// The error of a selection or an evaluation that holds too many samples; Prometheus's words.
 pub fn too_many_samples(limit: usize) -> QueryError {
-    QueryError::Execution(format!(
-        "query processing would load too many samples into memory in query execution (limit {limit}); shorten its ranges or narrow its matchers"
-    ))
+    QueryError::Execution(format!("{TOO_MANY_SAMPLES} (limit {limit}); shorten its ranges or narrow its matchers"))
+}
+
+/// Whether an error is that one.
+pub fn is_too_many_samples(error: &QueryError) -> bool {
+    matches!(error, QueryError::Execution(message) if message.starts_with(TOO_MANY_SAMPLES))
 }

@@ -126,11 +126,15 @@ pub enum Value {
     Text(String),
 }
 
-/// The label set without the metric name.
+/// The labels that say what a metric is and go with its name.
+const METADATA: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
+
+/// The label set without the metric name and what describes the metric.
 pub fn nameless(labels: &Arc<Labels>) -> Arc<Labels> {
-    match labels.get(METRIC_NAME) {
-        Some(_) => Arc::new(labels.filtered(|name| name != METRIC_NAME)),
-        None => Arc::clone(labels),
+    if METADATA.iter().any(|name| labels.get(name).is_some()) {
+        Arc::new(labels.filtered(|name| !METADATA.contains(&name)))
+    } else {
+        Arc::clone(labels)
     }
 }
 
@@ -154,8 +158,7 @@ pub fn merge_columns(columns: Vec<Column>) -> Result<Vec<Column>, QueryError> {
         }
         for (step, value) in column.cells.iter().enumerate().filter(|(_, value)| present(**value)) {
             if present(kept.cells[step]) {
-                let message = format!("vector cannot contain metrics with the same labelset: {}", column.labels);
-                return Err(QueryError::Execution(message));
+                return Err(QueryError::Execution("vector cannot contain metrics with the same labelset".to_owned()));
             }
             kept.cells[step] = *value;
             if let Some(histogram) = column.histogram(step) {

@@ -36,7 +36,8 @@ async fn main() {
         let rounds = arguments.get(1).map_or(3, |text| text.parse().unwrap());
         // Another executable may be measured instead: what it was before a change; or other settings of `storage.queries`.
         let config = arguments.get(3).map_or(String::new(), |settings| format!("storage: {{ queries: {settings} }}\n"));
-        tests::promql::compare_all(arguments.get(2).unwrap_or(&executable), rounds, &config).await;
+        let counters = arguments.get(4).map_or(tests::promql::COUNTERS, |text| text.parse().unwrap());
+        tests::promql::compare_all(arguments.get(2).unwrap_or(&executable), rounds, &config, counters).await;
     }
     if matches!(what, "all" | "rules") {
         let count = arguments.get(1).map_or(10_000, |text| text.parse().unwrap());
@@ -109,15 +110,35 @@ struct Cost {
     record_bytes: f64,
     server: f64,
     engine: f64,
-    alone: f64,
+    /// The engine alone with the blocks of as many requests joined as the log joins.
+    joined: f64,
+    /// The engine alone with the blocks of each request inserted as they came.
+    single: f64,
 }
 
 impl Cost {
     /// What part of the rows per CPU-second that the engine makes alone is left with the server in front of it, in percent.
-    fn left(&self) -> f64 {
-        self.alone * 100.0 / (self.server + self.engine)
+    fn left(&self, alone: f64) -> f64 {
+        alone * 100.0 / (self.server + self.engine)
     }
 }
+
+/// The engine's CPU for `batches` of so many requests, merges included, in microseconds a record.
+async fn alone(executable: &str, signal: Signal, batches: u64, requests: u64) -> f64 {
+    let inserts = tests::alone::prepare(signal, batches, requests).await;
+    let mut world = Watchfire::prepare(executable, "", &[]);
+    world.start().await;
+    let engine = child_of(world.pid());
+    let start = process(engine).1;
+    tests::alone::insert(&world, &inserts, 0).await;
+    tests::alone::settle(&world).await;
+    let used = process(engine).1 - start;
+    world.stop().await;
+    used * 1e6 / (batches * requests * 1_000) as f64
+}
+
+/// How many requests are inserted each by itself.
+const SINGLE: u64 = 300;
 
 /// The load, and then about as many of the very same blocks by the engine alone, each with an empty data folder.
 async fn cost(executable: &str, signal: Signal, name: &str, length: Duration) -> Cost {
@@ -137,27 +158,23 @@ async fn cost(executable: &str, signal: Signal, name: &str, length: Duration) ->
     let records = of("/stored");
 
     let batches = (records / 100_000.0).round().max(1.0) as u64;
-    let inserts = tests::alone::prepare(signal, batches).await;
-    let mut world = Watchfire::prepare(executable, "", &[]);
-    world.start().await;
-    let engine = child_of(world.pid());
-    let start = process(engine).1;
-    tests::alone::insert(&world, &inserts, 0).await;
-    tests::alone::settle(&world).await;
-    let alone = process(engine).1 - start;
-    world.stop().await;
+    let joined = alone(executable, signal, batches, 100).await;
+    let single = alone(executable, signal, SINGLE, 1).await;
     Cost {
         stored_per_second: of("/records_per_second/stored"),
         record_bytes: of("/record_bytes"),
         server: (after.0 - before.0) * 1e6 / records,
         engine: (after.1 - before.1) * 1e6 / records,
-        alone: alone * 1e6 / (batches * 100_000) as f64,
+        joined,
+        single,
     }
 }
 
 /// For each signal, everything and then the engine alone, in one run: rows a second, and CPU by process.
 async fn rate(executable: &str, length: Duration) {
-    println!("signal       bytes  stored/s  server us  engine us  engine alone us  left of the engine's rows per CPU-second");
+    println!(
+        "signal       bytes  stored/s  server us  engine us  engine alone us, blocks joined / as sent  left of its rows per CPU-second"
+    );
     for (signal, name) in [(Signal::Spans, "spans"), (Signal::Logs, "logs"), (Signal::Metrics, "metrics")] {
         let mut costs = Vec::new();
         for _ in 0..3 {
@@ -169,13 +186,15 @@ async fn rate(executable: &str, length: Duration) {
             list[list.len() / 2]
         };
         println!(
-            "{name:<12} {:>5.0} {:>9.0} {:>10.2} {:>10.2} {:>16.2} {:>42.0} %",
+            "{name:<12} {:>5.0} {:>9.0} {:>10.2} {:>10.2} {:>30.2} / {:<7.2} {:>20.0} % / {:.0} %",
             median(|cost| cost.record_bytes),
             median(|cost| cost.stored_per_second),
             median(|cost| cost.server),
             median(|cost| cost.engine),
-            median(|cost| cost.alone),
-            median(Cost::left)
+            median(|cost| cost.joined),
+            median(|cost| cost.single),
+            median(|cost| cost.left(cost.joined)),
+            median(|cost| cost.left(cost.single))
         );
     }
 }

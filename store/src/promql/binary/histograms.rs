@@ -93,10 +93,17 @@ pub(super) fn with_numbers(operator: Operator, column: &mut Column, numbers: &[f
     }
 }
 
-/// A matched pair of which a side holds histograms.
-pub(super) fn columns(operator: Operator, labels: Arc<Labels>, left: &Column, right: &Column, notes: &mut Notes) -> Column {
+/// A matched pair of which a side holds histograms. `matched` is taken back where the operator means nothing for the two types.
+pub(super) fn columns(
+    operator: Operator,
+    labels: Arc<Labels>,
+    left: &Column,
+    right: &Column,
+    matched: &mut [bool],
+    notes: &mut Notes,
+) -> Column {
     let mut out = Column::new(labels, vec![ABSENT; left.cells.len()]);
-    for step in 0..left.cells.len() {
+    for (step, matched) in matched.iter_mut().enumerate() {
         let (here, there) = (left.cells[step], right.cells[step]);
         if !present(here) || !present(there) {
             continue;
@@ -112,7 +119,10 @@ pub(super) fn columns(operator: Operator, labels: Arc<Labels>, left: &Column, ri
             Outcome::Histogram(histogram) => out.put(step, Some(histogram)),
             Outcome::Left => out.put(step, left.histogram(step).map(|histogram| Histogram::clone(histogram))),
             Outcome::Nothing => {}
-            Outcome::Incompatible => incompatible(operator, types.0, types.1, notes),
+            Outcome::Incompatible => {
+                *matched = false;
+                incompatible(operator, types.0, types.1, notes);
+            }
         }
     }
     out

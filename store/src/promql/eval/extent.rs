@@ -54,12 +54,12 @@ pub struct Needs {
     pub steady: bool,
 }
 
-/// Walks the plan.
-pub fn needs(root: &Root, selectors: usize, setting: &Setting) -> Needs {
+/// Walks the plan over the steps of a frame.
+pub fn needs(root: &Root, selectors: usize, setting: &Setting, frame: &Frame) -> Needs {
     let mut walk = Walk { setting, found: vec![None; selectors], steady: true };
     match root {
-        Root::Node(node) => walk.node(node, &setting.query),
-        Root::Range(range) => walk.range(range, &setting.query, None),
+        Root::Node(node) => walk.node(node, frame),
+        Root::Range(range) => walk.range(range, frame, None),
     }
     Needs { extents: walk.found, steady: walk.steady }
 }
@@ -116,7 +116,7 @@ impl Walk<'_> {
                 Node::Select(selector, shift) => self.selector(*selector, shift, self.setting.lookback, frame, None),
                 other => self.node(other, frame),
             },
-            Node::Negate(of) | Node::Scalar(of) | Node::Vector(of) | Node::Map(_, of) => self.node(of, frame),
+            Node::Negate(of) | Node::Nothing(of) | Node::Scalar(of) | Node::Vector(of) | Node::Map(_, of) => self.node(of, frame),
             Node::Date(_, Some(of)) | Node::Absent(of, _) | Node::LabelReplace(of, _) | Node::LabelJoin(of, _) => self.node(of, frame),
             Node::Sort(of, _, _) | Node::HistogramPart(_, of) => self.node(of, frame),
             Node::HistogramQuantiles(of, _, qs) => {

@@ -55,7 +55,23 @@ pub fn round(value: f64, nearest: f64) -> f64 {
     (value * inverse + 0.5).floor() / inverse
 }
 
-/// Bounds a value; NaN stays NaN, and a NaN bound gives NaN (Go's `math.Min` and `math.Max`).
+/// The smaller of two as Go's `math.Min` has it: -Inf before NaN, NaN before all else.
+pub fn least(left: f64, right: f64) -> f64 {
+    if left == f64::NEG_INFINITY || right == f64::NEG_INFINITY {
+        f64::NEG_INFINITY
+    } else if left.is_nan() || right.is_nan() {
+        f64::NAN
+    } else {
+        left.min(right)
+    }
+}
+
+/// The greater of two as Go's `math.Max` has it: +Inf before NaN, NaN before all else.
+pub fn greatest(left: f64, right: f64) -> f64 {
+    -least(-left, -right)
+}
+
+/// Bounds a value.
 pub fn clamp(value: f64, min: f64, max: f64) -> f64 {
-    if value.is_nan() || min.is_nan() || max.is_nan() { f64::NAN } else { value.min(max).max(min) }
+    greatest(min, least(max, value))
 }

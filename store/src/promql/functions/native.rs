@@ -122,15 +122,20 @@ impl<'s> Mixed<'s> {
         let last = self.window.values.len().checked_sub(1).filter(|last| *last > 0)?;
         let all = self.whole(notes)?;
         self.doubt(meaning, &all, notes);
+        let counter = meaning == Meaning::Counter;
         let mut change = all[last].clone();
-        change.subtract(all[0]);
-        if meaning == Meaning::Counter {
-            for pair in all.windows(2).filter(|pair| pair[1].is_reset_after(pair[0])) {
+        // A counter that started again right after the first sample: that sample counts for nothing, not even its resolution.
+        let begins = usize::from(counter && all[1].is_reset_after(all[0]));
+        if begins == 0 {
+            change.subtract(all[0]);
+        }
+        if counter {
+            for pair in all[begins..].windows(2).filter(|pair| pair[1].is_reset_after(pair[0])) {
                 change.add(pair[0]);
             }
         }
         let (first, grown) = (all[0].count, change.count);
-        let to_zero = (meaning == Meaning::Counter && grown > 0.0 && first >= 0.0).then(|| first / grown);
+        let to_zero = (counter && grown > 0.0 && first >= 0.0).then(|| first / grown);
         let factor = rate::stretch(&self.window, to_zero);
         change.scale(if per_second { factor / self.window.seconds() } else { factor });
         change.gauge = true;

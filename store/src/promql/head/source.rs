@@ -35,6 +35,10 @@ impl SeriesSource for HeadSource {
     async fn numbers(&self, selection: &Selection<'_>, wish: Option<&Wish>) -> Result<Option<Numbers>, QueryError> {
         let Some(held) = self.head.hold(selection) else { return self.store.numbers(selection, wish).await };
         let held = held?;
+        // Too much to unpack: ClickHouse may compute what is wanted without handing out the samples.
+        if wish.is_some() && held.samples() > selection.max_samples {
+            return self.store.numbers(selection, wish).await;
+        }
         if held.samples() <= FEW {
             return held.unpack().map(|series| Some(Numbers::Ready(series)));
         }

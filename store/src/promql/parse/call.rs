@@ -4,7 +4,6 @@ use model::labels::{Labels, METRIC_NAME, MatchOp, Matcher};
 use model::query::QueryError;
 use promql_parser::parser::value::ValueType;
 use promql_parser::parser::{Call, Expr};
-use regex::Regex;
 
 use super::{Planner, unwrap};
 use crate::promql::functions::{self, RangeFunction};
@@ -86,6 +85,8 @@ impl Planner<'_> {
             "scalar" => Node::Scalar(self.vector(args, 0, name)?),
             "vector" => Node::Vector(self.scalar(args, 0, name)?),
             "timestamp" => Node::Timestamp(self.vector(args, 0, name)?),
+            // Prometheus fills it where a feature flag lets it keep start timestamps with samples; without, it has no value.
+            "start_timestamp" => Node::Nothing(self.vector(args, 0, name)?),
             "clamp" => Node::Clamp(self.vector(args, 0, name)?, self.scalar(args, 1, name)?, self.scalar(args, 2, name)?),
             "clamp_min" => Node::Clamp(self.vector(args, 0, name)?, self.scalar(args, 1, name)?, Box::new(Node::Number(f64::INFINITY))),
             "clamp_max" => {
@@ -169,10 +170,10 @@ impl Planner<'_> {
         };
         let mut names = names;
         if names.is_empty() {
-            names.push(self.matcher(METRIC_NAME, MatchOp::Equal, "target_info", None)?);
+            names.push(self.matcher(METRIC_NAME, MatchOp::Equal, "target_info")?);
         } else if names.iter().all(|matcher| matches!(matcher.op, MatchOp::NotEqual | MatchOp::NotRegex)) {
             // What is excluded is excluded from the info metrics, not from everything.
-            names.push(self.matcher(METRIC_NAME, MatchOp::Regex, ".+_info", None)?);
+            names.push(self.matcher(METRIC_NAME, MatchOp::Regex, ".+_info")?);
         }
         self.selectors.push(Selector { matchers: names.iter().chain(&wanted).cloned().collect() });
         Ok(Node::Info(of, Info { selector: self.selectors.len() - 1, names, wanted }))
@@ -184,7 +185,7 @@ impl Planner<'_> {
         if destination.is_empty() {
             return Err(self.bad("invalid destination label name in label_replace(): it is empty"));
         }
-        let compiled = Regex::new(&format!("^(?s:{pattern})$"))
+        let compiled = model::re2::anchored(pattern)
             .map_err(|_| QueryError::BadData(format!("invalid regular expression in label_replace(): {pattern}")))?;
         let replace = LabelReplace {
             destination: destination.to_owned(),

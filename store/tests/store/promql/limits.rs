@@ -44,6 +44,29 @@ async fn too_many_series_or_samples_are_one_clear_error() {
 }
 
 #[tokio::test]
+async fn a_range_query_of_more_samples_than_may_be_in_memory_is_computed_slice_by_slice() {
+    let (whole, small) = (PromQl::new(source()), PromQl::new(source()).with_limits(Limits { max_samples: 300, ..Limits::default() }));
+    let range = async |promql: &PromQl, expr: &str| {
+        let (start, end, step) = (Timestamp::from_secs(10), Timestamp::from_secs(90), Duration::from_secs(5));
+        promql.range(&TenantId::default(), expr, start, end, step, &QueryOptions::default()).await
+    };
+    for expr in [
+        "max_over_time(x[5s])",
+        "sum(rate(x[10s]))",
+        "x{i=\"1\"} * (end() - start()) + time()",
+        "topk(2, last_over_time(x[5s])) or vector(range())",
+        "sum by (i) (x{i=\"2\"} @ end() + on() group_right () count_over_time(x[5s]))",
+    ] {
+        assert_eq!(range(&small, expr).await.unwrap().value, range(&whole, expr).await.unwrap().value, "{expr}");
+    }
+    // One step alone is too much, or the answer is.
+    for expr in ["sum_over_time(x[1m])", "last_over_time(x[5s])"] {
+        let error = range(&PromQl::new(source()).with_limits(Limits { max_samples: 150, ..Limits::default() }), expr).await.unwrap_err();
+        assert!(matches!(&error, QueryError::Execution(message) if message.contains("too many samples")), "{expr}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn an_overlay_counts_as_if_it_were_stored() {
     let promql = PromQl::new(source());
     let sample = |secs, value| SeriesSample { at: Timestamp::from_secs(secs), value };

@@ -1,0 +1,145 @@
+//! Regular expressions in RE2's syntax, which Prometheus and ClickHouse speak, for the crate `regex`, which differs in details: there
+//! classes such as `\d` and `\b` are Unicode's, classes nest, braces must repeat something, `\Q...\E` is unknown. Pure.
+
+/// An expression that matches whole texts as Prometheus's matchers do: anchored at both ends, `.` matches newlines too. Fails where the
+/// pattern has no meaning.
+pub fn anchored(pattern: &str) -> Result<regex::Regex, regex::Error> {
+    regex::Regex::new(&format!("^(?s:{})$", translate(pattern)))
+}
+
+/// The pattern in the syntax of the crate `regex`. What is wrong in RE2 stays wrong. Source: the syntax page of RE2.
+pub fn translate(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len() + 8);
+    let mut rest = pattern;
+    let mut in_class = false;
+    while let Some(next) = rest.chars().next() {
+        let taken = if next == '\\' {
+            escape(rest, in_class, &mut out)
+        } else if in_class {
+            class_member(rest, &mut in_class, &mut out)
+        } else if next == '[' {
+            in_class = true;
+            let open = opening(rest);
+            out.push_str(open);
+            open.len()
+        } else {
+            // Braces that repeat nothing stand for themselves.
+            if next == '{' && !is_repetition(rest) {
+                out.push('\\');
+            }
+            out.push(next);
+            next.len_utf8()
+        };
+        rest = &rest[taken..];
+    }
+    out
+}
+
+/// The opening of a class: a bracket that closes is literal as its first member.
+fn opening(rest: &str) -> &str {
+    let open = if rest.starts_with("[^") { 2 } else { 1 };
+    &rest[..open + usize::from(rest[open..].starts_with(']'))]
+}
+
+/// What begins with a backslash; returns how many bytes that is.
+fn escape(rest: &str, in_class: bool, out: &mut String) -> usize {
+    let Some(escaped) = rest[1..].chars().next() else {
+        out.push('\\');
+        return 1;
+    };
+    let ascii = match (escaped, in_class) {
+        ('d', false) => "[0-9]",
+        ('D', _) => "[^0-9]",
+        ('w', false) => "[0-9A-Za-z_]",
+        ('W', _) => "[^0-9A-Za-z_]",
+        ('s', false) => r"[\t\n\f\r ]",
+        ('S', _) => r"[^\t\n\f\r ]",
+        ('d', true) => "0-9",
+        ('w', true) => "0-9A-Za-z_",
+        ('s', true) => r"\t\n\f\r ",
+        ('b', false) => r"(?-u:\b)",
+        // Word boundaries to `regex`, the characters themselves to RE2.
+        ('<', _) => "<",
+        ('>', _) => ">",
+        ('Q', false) => {
+            let quoted = &rest[2..];
+            let end = quoted.find(r"\E");
+            out.push_str(&regex::escape(&quoted[..end.unwrap_or(quoted.len())]));
+            return end.map_or(rest.len(), |end| 2 + end + 2);
+        }
+        (other, _) => {
+            out.push('\\');
+            out.push(other);
+            return 1 + other.len_utf8();
+        }
+    };
+    out.push_str(ascii);
+    2
+}
+
+/// One member of a class, or its end; returns how many bytes that is.
+fn class_member(rest: &str, in_class: &mut bool, out: &mut String) -> usize {
+    if rest.starts_with("[:")
+        && let Some(end) = rest.find(":]")
+    {
+        out.push_str(&rest[..end + 2]);
+        return end + 2;
+    }
+    // Classes do not nest and know no operators.
+    if let Some(pair) = ["&&", "--", "~~"].into_iter().find(|pair| rest.starts_with(pair)) {
+        out.push_str(&format!("{}\\{}", &pair[..1], &pair[1..]));
+        return 2;
+    }
+    let Some(next) = rest.chars().next() else { return rest.len() };
+    match next {
+        ']' => *in_class = false,
+        '[' => out.push('\\'),
+        _ => {}
+    }
+    out.push(next);
+    next.len_utf8()
+}
+
+/// Whether a text begins with `{n}`, `{n,}` or `{n,m}`.
+fn is_repetition(rest: &str) -> bool {
+    let Some((inside, _)) = rest[1..].split_once('}') else { return false };
+    let (least, most) = inside.split_once(',').unwrap_or((inside, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    !least.is_empty() && digits(least) && digits(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, text: &str) -> bool {
+        anchored(pattern).unwrap().is_match(text)
+    }
+
+    #[test]
+    fn classes_are_of_ascii() {
+        assert!(matches(r"\d+", "42") && !matches(r"\d", "٣"));
+        assert!(matches(r"\w", "a") && !matches(r"\w", "é") && matches(r"\W", "é"));
+        assert!(matches(r"[\d.]+", "1.5") && matches(r"[^\s]+", "é") && !matches(r"[\w]", "é"));
+        assert!(matches(r"é\bb", "éb") && !matches(r"e\bb", "eb"), "only ASCII letters make words");
+    }
+
+    #[test]
+    fn braces_that_repeat_nothing_stand_for_themselves() {
+        assert!(matches(r"{(.*)}", "{x}") && matches(r"a{2}", "aa") && matches(r"a{1,}b{,2}", "aab{,2}"));
+        assert!(matches(r"/api/{id}", "/api/{id}") && matches(r"[{]x}", "{x}"));
+    }
+
+    #[test]
+    fn classes_do_not_nest_and_know_no_operators() {
+        assert!(matches(r"[[a]+", "[a") && matches(r"[a&&b]+", "a&b") && matches(r"[+--]+", "+,-"));
+        assert!(matches(r"[[:alpha:]]+", "abc") && matches(r"[]a]+", "]a") && matches(r"[^]a]", "b"));
+    }
+
+    #[test]
+    fn quotes_and_brackets_are_what_they_are() {
+        assert!(matches(r"\Qa.b\E.", "a.bc") && !matches(r"\Qa.b\E", "axb") && matches(r"\<a\>", "<a>"));
+        assert!(matches("a.b", "a\nb"));
+        assert!(anchored("(").is_err() && anchored(r"a\").is_err());
+    }
+}
