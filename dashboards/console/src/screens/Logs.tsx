@@ -8,9 +8,9 @@ import type { LogLine } from '../api/types';
 import { useLiveTail } from '../api/tail';
 import { useAddress, useAsk, useAskSpan, useListKeys, useSetAddress, useTimeSpan } from '../hooks';
 import { count, sqlString } from '../lib/format';
-import { addTerm, fieldText, levelOf, logWhere, parseSearch, patternOf } from '../lib/search';
+import { addTerm, fieldText, levelOf, logWhere, parseSearch, patternSql, phraseOf } from '../lib/search';
 import { formatClock, formatMoment, stepFor, zoneName, type Range } from '../lib/time';
-import { Answer, Copy, Empty, Facts, firstData, Go, PageHead, Panel, Tag, type Tone } from '../parts/basics';
+import { Answer, Copy, Empty, Facts, firstData, Go, PageHead, Panel, Tag, When, type Tone } from '../parts/basics';
 import { useZone } from '../prefs';
 
 const COLUMNS = `toString(toUnixTimestamp64Nano(ts)), severity_number, severity_text, service, substring(body, 1, 4000), if(empty(trace_id), '', lower(hex(trace_id))), if(empty(span_id), '', lower(hex(span_id))), attributes, resource`;
@@ -36,7 +36,7 @@ export function Logs() {
   const lines = useAskSpan(['logs', q, most], async (range, signal) => {
     const answer = await sql(`SELECT ${COLUMNS} FROM logs WHERE ${logWhere(terms, range.from, range.to)} ORDER BY ts DESC LIMIT ${most}`, signal);
     return { lines: answer.data.map(lineOf), read: answer.statistics?.rows_read ?? 0, elapsed: answer.statistics?.elapsed ?? 0 };
-  }, { live: most > PAGE ? false : true, enabled: view !== 'live' });
+  }, { live: most > PAGE ? false : true, enabled: view === 'lines' });
   const histogram = useAskSpan(['logs-histogram', q], async (range, signal) => {
     const step = stepFor(range, 80);
     const answer = await sql(`SELECT toUnixTimestamp(toStartOfInterval(ts, toIntervalSecond(${step}))) AS at, countIf(severity_number >= 17) AS bad, countIf(severity_number BETWEEN 13 AND 16) AS warn, countIf(severity_number BETWEEN 9 AND 12) AS info, countIf(severity_number < 9) AS rest FROM logs WHERE ${logWhere(terms, range.from, range.to)} GROUP BY at ORDER BY at`, signal);
@@ -64,14 +64,13 @@ export function Logs() {
         </form>
         {view === 'live' ? <Panel flush><LiveLines q={q} open={setOpen} /></Panel> : <>
         <Panel><div style={{ height: 96 }}>{histogram.data && <Histogram {...histogram.data} />}</div></Panel>
-        <Panel flush>
+        {view === 'patterns' ? <Panel flush><Patterns q={q} /></Panel> : <Panel flush>
           <Answer of={lines} height={480}>
             {(data) => data.lines.length === 0
               ? <Empty title={q === '' ? 'No logs in this time' : 'No line fits'} {...(q === '' ? { snippet: firstData.logs } : {})}>{q === '' ? 'Look at a longer time span, or send some.' : 'Words are searched anywhere in a line, whatever their case. Try fewer words or a longer time span.'}</Empty>
-              : view === 'patterns' ? <Patterns lines={data.lines} pick={(words) => { set({ q: words, view: undefined }); }} />
               : <Lines lines={data.lines} open={setOpen} more={data.lines.length >= most && most < MOST ? () => setMost(most * 10) : undefined} busy={lines.isFetching} />}
           </Answer>
-        </Panel>
+        </Panel>}
         </>}
       </div>
       <Drawer opened={open !== null} onClose={() => setOpen(null)} position="right" size="lg" title="Log record" closeButtonProps={{ 'aria-label': 'Close' }}>
@@ -171,36 +170,48 @@ function Lines({ lines, open, more, busy }: { lines: LogLine[]; open: (line: Log
   );
 }
 
-function Patterns({ lines, pick }: { lines: LogLine[]; pick: (words: string) => void }) {
+/** More lines than this are not looked through: the newest ones are. */
+const LOOKED_THROUGH = 1_000_000;
+
+/** What the lines of the time say again and again, and what is new: every line that fits is counted, not only those that are shown. */
+function Patterns({ q }: { q: string }) {
+  const set = useSetAddress();
   const keys = useListKeys();
-  const groups = useMemo(() => {
-    const found = new Map<string, { pattern: string; lines: number; worst: number; services: Set<string>; sample: LogLine }>();
-    for (const line of lines) {
-      const pattern = patternOf(line.body);
-      const group = found.get(pattern);
-      if (group) {
-        group.lines += 1;
-        group.worst = Math.max(group.worst, line.severity);
-        group.services.add(line.service);
-      } else found.set(pattern, { pattern, lines: 1, worst: line.severity, services: new Set([line.service]), sample: line });
-    }
-    return [...found.values()].sort((a, b) => b.lines - a.lines).slice(0, 200);
-  }, [lines]);
-  const longest = (pattern: string): string => pattern.split(/<\w+>/).map((part) => part.trim()).reduce((best, part) => (part.length > best.length ? part : best), '');
+  const { order = 'most' } = useAddress();
+  const terms = useMemo(() => parseSearch(q), [q]);
+  const found = useAskSpan(['logs-patterns', q], async (range, signal) => {
+    const middle = Math.floor(range.from + (range.to - range.from) / 2);
+    const answer = await sql(`SELECT pattern, toString(count()), max(severity), groupUniqArray(4)(service), toString(toUnixTimestamp64Milli(min(ts))), toString(toUnixTimestamp64Milli(max(ts))), toString(countIf(ts >= fromUnixTimestamp64Milli(${middle}))) FROM (SELECT ${patternSql} AS pattern, severity_number AS severity, service, ts FROM logs WHERE ${logWhere(terms, range.from, range.to)} ORDER BY ts DESC LIMIT ${LOOKED_THROUGH}) GROUP BY pattern ORDER BY count() DESC LIMIT 300`, signal);
+    return { groups: answer.data.map((row) => ({ pattern: String(row[0]), lines: Number(row[1]), worst: Number(row[2]), services: row[3] as string[], first: Number(row[4]), last: Number(row[5]), later: Number(row[6]) })) };
+  }, { live: 3 });
   return (
     <>
-      <div className="small muted" style={{ padding: '10px 16px 4px' }}>Among the newest {count(lines.length)} lines, with numbers, ids and quoted texts as holes</div>
-      <ul className="list" aria-label="Patterns" {...keys}>
-        {groups.map((group) => (
-          <li key={group.pattern}>
-            <button type="button" data-item className="item" style={{ width: '100%', border: 0, background: 'none', font: 'inherit', textAlign: 'left', cursor: 'pointer' }} onClick={() => pick(`"${longest(group.pattern).replace(/["\\]/g, '')}"`)}>
-              <span className="nums" style={{ width: 64, textAlign: 'right' }}>{count(group.lines)}</span>
-              <Tag tone={TONES[levelOf(group.worst)] ?? 'quiet'}>{levelOf(group.worst)}</Tag>
-              <span className="item-main"><span className="mono wrap">{group.pattern}</span><span className="item-sub">{[...group.services].join(', ')}</span></span>
-            </button>
-          </li>
-        ))}
-      </ul>
+      <div className="row small muted" style={{ padding: '10px 16px 4px' }}>
+        <span className="grow">Lines of the time, with numbers, ids and quoted texts as holes</span>
+        <SegmentedControl size="xs" aria-label="Order" value={order} onChange={(value) => set({ order: value === 'most' ? undefined : value }, true)} data={[{ value: 'most', label: 'Most' }, { value: 'worst', label: 'Worst' }, { value: 'new', label: 'New' }]} />
+      </div>
+      <Answer of={found} height={300}>
+        {({ groups, range }) => {
+          const middle = range.from + (range.to - range.from) / 2;
+          const fresh = (one: (typeof groups)[number]): boolean => one.first > middle;
+          const shown = order === 'worst' ? groups.toSorted((a, b) => b.worst - a.worst || b.lines - a.lines) : order === 'new' ? groups.toSorted((a, b) => b.first - a.first) : groups;
+          if (groups.length === 0) return <Empty title={q === '' ? 'No logs in this time' : 'No line fits'} {...(q === '' ? { snippet: firstData.logs } : {})} />;
+          return (
+            <ul className="list" aria-label="Patterns" {...keys}>
+              {shown.map((one) => (
+                <li key={one.pattern}>
+                  <button type="button" data-item className="item" style={{ width: '100%', border: 0, background: 'none', font: 'inherit', textAlign: 'left', cursor: 'pointer' }} onClick={() => set({ q: `${q} "${phraseOf(one.pattern).replace(/\\/g, '\\\\').replace(/"/g, '\\"')}"`.trim(), view: undefined })}>
+                    <span className="nums" style={{ width: 74, textAlign: 'right' }}>{count(one.lines)}</span>
+                    <Tag tone={TONES[levelOf(one.worst)] ?? 'quiet'}>{levelOf(one.worst)}</Tag>
+                    <span className="item-main"><span className="mono wrap">{one.pattern}</span><span className="item-sub"><span>{one.services.join(', ')}</span><span>first <When at={one.first} />, last <When at={one.last} /></span></span></span>
+                    {fresh(one) ? <Tag tone="high">new in the second half</Tag> : one.later > 3 * (one.lines - one.later) + 5 ? <Tag tone="warning">more and more</Tag> : null}
+                  </button>
+                </li>
+              ))}
+            </ul>
+          );
+        }}
+      </Answer>
     </>
   );
 }
