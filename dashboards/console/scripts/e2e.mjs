@@ -334,6 +334,40 @@ if (!process.env.ONLY || process.env.ONLY.split(',').includes('hands')) {
   if (await page.evaluate(() => window.__hit)) troubles.push('hands: a hostile text ran as a script');
   await context.close();
 }
+if (process.env.ONLY?.split(',').includes('save')) {
+  // Of a server with `dashboards.edit_rules` and a rule file shop.yml, asked with a key that has `admin`.
+  const context = await browser.newContext({ viewport: { width: 1280, height: 850 }, reducedMotion: 'reduce' });
+  if (key) await context.addInitScript((value) => sessionStorage.setItem('watchfire-key', value), key);
+  const page = await context.newPage();
+  const rules = page.getByLabel('Rules, YAML');
+  const stored = async () => (await api('/api/watchfire/v1/rules/files')).files.find((one) => one.name === 'shop.yml');
+  try {
+    await page.goto(`${site}/rules`);
+    await page.getByRole('link', { name: 'Edit, test, replay: shop.yml' }).click();
+    const before = await rules.inputValue();
+    await rules.fill(`${before}# mine\n`);
+    await page.getByText('right together with all other files').waitFor();
+    await page.getByRole('button', { name: 'Save', exact: true }).click();
+    await page.getByText('shop.yml is written').waitFor();
+    if (!(await stored()).text.endsWith('# mine\n')) throw new Error('the file is another one');
+    await rules.fill(`${before}# mine again\n`);
+    const { version } = await stored();
+    await api('/api/watchfire/v1/rules/files', { name: 'shop.yml', text: `${before}# theirs\n`, version }, 'PUT');
+    await page.getByRole('button', { name: 'Save', exact: true }).click();
+    await page.getByText('The stored file was changed while you wrote').waitFor();
+    if (!(await rules.inputValue()).endsWith('# mine again\n')) throw new Error('what was written is lost');
+    if (!(await stored()).text.endsWith('# theirs\n')) throw new Error('it was written over');
+    await page.screenshot({ path: join(shots, 'rule-overtaken.png') });
+    await page.getByRole('button', { name: 'Save mine over it' }).click();
+    await page.getByText('The stored file was changed while you wrote').waitFor({ state: 'hidden' });
+    if (!(await stored()).text.endsWith('# mine again\n')) throw new Error('it was not written');
+    console.log('ok   a rule file is saved; who saves after somebody else is told, and loses nothing');
+  } catch (error) {
+    troubles.push(`save: ${String(error).split('\n')[0]}`);
+    await page.screenshot({ path: join(shots, 'failed-save.png') });
+  }
+  await context.close();
+}
 await browser.close();
 console.log(`${screens.length} screens, ${looks.length} looks; screenshots in ${shots}`);
 for (const one of troubles) console.error(`FAIL ${one}`);

@@ -53,10 +53,10 @@ impl Drop for Demo {
     }
 }
 
-fn script(console: &Path, name: &str, demo: &Demo, chromium: &Path, more: &[(&str, &str)]) {
+fn script(console: &Path, name: &str, url: &str, chromium: &Path, more: &[(&str, &str)]) {
     let shots = console.join("shots").join(name.trim_end_matches(".mjs"));
     let mut node = Command::new("node");
-    node.arg(console.join("scripts").join(name)).current_dir(console).env("WATCHFIRE_URL", &demo.url).env("CHROMIUM", chromium);
+    node.arg(console.join("scripts").join(name)).current_dir(console).env("WATCHFIRE_URL", url).env("CHROMIUM", chromium);
     node.env("SHOTS", &shots).envs(more.iter().copied());
     let status = node.status().unwrap();
     assert!(status.success(), "{name} failed; what it found is above, screenshots are in {}", shots.display());
@@ -67,11 +67,11 @@ async fn the_story_and_every_screen_in_a_browser() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let (Some(console), Some(chromium)) = (tests::node::console(), tests::node::chromium()) else { return skip(NEEDS) };
     let demo = Demo::start();
-    script(&console, "story.mjs", &demo, &chromium, &[]);
+    script(&console, "story.mjs", &demo.url, &chromium, &[]);
     // By hand all four looks are walked; these two have both widths and both schemes.
-    script(&console, "e2e.mjs", &demo, &chromium, &[("LOOKS", "wide-light,small-dark")]);
+    script(&console, "e2e.mjs", &demo.url, &chromium, &[("LOOKS", "wide-light,small-dark")]);
 
-    script(&console, "speed.mjs", &demo, &chromium, &[("REPORT", "1")]);
+    script(&console, "speed.mjs", &demo.url, &chromium, &[("REPORT", "1")]);
 
     // With keys there is a door.
     let config = demo.folder.join("watchfire.yaml");
@@ -90,7 +90,7 @@ async fn the_story_and_every_screen_in_a_browser() {
         (answer.status().as_u16() == 401).then_some(())
     })
     .await;
-    script(&console, "e2e.mjs", &demo, &chromium, &[("WATCHFIRE_KEY", &admin), ("LOOKS", "wide-dark"), ("ONLY", "home,hands")]);
+    script(&console, "e2e.mjs", &demo.url, &chromium, &[("WATCHFIRE_KEY", &admin), ("LOOKS", "wide-dark"), ("ONLY", "home,hands")]);
     contract(&demo, &reader);
 }
 
@@ -113,10 +113,10 @@ fn contract(demo: &Demo, key: &str) {
     eprintln!("{}", said.lines().rev().take(12).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n"));
 }
 
-/// Every operation by every method, asked with a key that may do everything, of a server that is there for nothing else: no server error, nothing
+/// Rule files are saved from the browser. Then every operation by every method, asked with a key that may do everything, of a server that is there for nothing else: no server error, nothing
 /// undocumented, and the server lives.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_operation_answers_as_the_document_says() {
+async fn rules_are_saved_and_every_operation_answers_as_the_document_says() {
     let Some(python) = tests::python::environment("requirements-contract.txt", "test-contract") else {
         return skip("Python 3 with venv and the packages of tests/python/requirements-contract.txt");
     };
@@ -134,6 +134,12 @@ async fn every_operation_answers_as_the_document_says() {
     let incident =
         wait_for("an incident", async || server.get("/api/watchfire/v1/incidents").await["incidents"][0]["number"].as_u64()).await;
     assert_eq!(incident, 1);
+    if let (Some(console), Some(chromium)) = (tests::node::console(), tests::node::chromium()) {
+        let url = format!("http://{}", server.http);
+        script(&console, "e2e.mjs", &url, &chromium, &[("WATCHFIRE_KEY", &key), ("ONLY", "save")]);
+    } else {
+        skip(NEEDS);
+    }
     let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,ignored_auth";
     let output = Command::new(python.with_file_name("st"))
         .args(["run", &format!("http://{}/api/openapi.json", server.http), "--header", &format!("X-Api-Key: {key}"), "--checks", checks])

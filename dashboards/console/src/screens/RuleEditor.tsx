@@ -87,8 +87,8 @@ function Editor({ files, file, expr }: { files: RuleFiles; file: string | undefi
       const answer = await send<RuleWritten>('PUT', `${ROUTE}/files`, { name, text: draft.text, ...(version === null ? {} : { version }) });
       keep(slot, null);
       toast(answer.message);
-      setDraft({ ...draft, version: answer.version });
       await client.invalidateQueries();
+      setDraft({ ...draft, version: answer.version });
       set({ file: name, expr: undefined }, true);
     } catch (error) {
       setRefused(error instanceof Error ? error : new Error(String(error)));
