@@ -423,7 +423,10 @@ pub async fn start(
         }
         None => None,
     };
+    let (jobs, scrape) = (scraper.clone(), config.scrape.clone());
+    let rules = config.alerting.rules.as_ref().map(|folder| beside(config_file.as_deref()).join(folder));
     let reading = dashboards::router(Sources {
+        configuration: Arc::new(move || crate::prometheus_config::yaml(&scrape, &jobs.jobs(), rules.as_deref())),
         metrics: metrics.clone(),
         catalog,
         sql: Arc::new(GuardedSql::new(clickhouse.client(), &config.storage.clickhouse.database)),
@@ -444,7 +447,7 @@ pub async fn start(
         turn: Arc::new(Semaphore::new(1)),
     };
     let about = About { running: running.clone(), state: state.clone(), wal: wal.clone(), engine: engine.clone() };
-    let access = Access::new(ring.clone(), &registry)?;
+    let access = Access::new(ring.clone(), state.clone(), &registry)?;
     let guarded = |router: axum::Router| router.layer(axum::middleware::from_fn_with_state(access.clone(), guard));
     let api = reading
         .merge(collector.http_router())
