@@ -38,6 +38,8 @@ const BUILT_IN: [(&str, &str); 2] = [
 pub struct Config {
     /// A folder of `*.yaml` boards and Grafana's `*.json`; none: only those that come with the program.
     pub folder: Option<PathBuf>,
+    /// Whether a key with `admin` may write rule files from the console; else they are read-only there.
+    pub edit_rules: bool,
 }
 
 /// A page of panels.

@@ -13,6 +13,7 @@ pub mod parameters;
 pub mod prometheus_api;
 pub mod rejections;
 pub mod sql_api;
+pub mod tail;
 
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@
 mod alerting;
 mod basics;
 mod boards;
+mod editing;
 mod errors;
 mod incidents;
 mod prometheus;
@@ -50,6 +51,8 @@ use utoipa::{Modify, OpenApi};
         prometheus::query, prometheus::query_range, prometheus::series, prometheus::labels, prometheus::label_values, prometheus::metadata,
         prometheus::targets, prometheus::sql,
         boards::list, boards::show,
+        editing::files, editing::write, editing::check, editing::test, editing::replay,
+        system::system, system::keys, system::tail,
         system::checks, system::heartbeat, system::status, system::events, system::document,
     )
 )]

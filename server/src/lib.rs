@@ -1,10 +1,12 @@
 //! The server: configuration, wiring, listeners, command line. A library and a binary, so that tests start it in-process.
 
+pub mod about;
 pub mod access;
 pub mod arrival;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod desk;
 pub mod health;
 mod heartbeat;
 pub mod import;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alerting::delivery::DeliveryWorker;
@@ -16,12 +16,13 @@ use collector::scrape::Scraper;
 use collector::{Collector, Sockets};
 use dashboards::Sources;
 use dashboards::events::Feed;
+use dashboards::tail::Tail;
 use incidents::Incidents;
 use incidents::issues::Issues;
 use model::drive::{Follower, Nudge, Worker};
 use model::fingerprint::Rules;
 use model::ids::{IdSource, RandomIds};
-use model::query::{Freshness, MetricCatalog, MetricQuery, QueryError};
+use model::query::{Freshness, MetricCatalog, MetricQuery, QueryError, RowQuery};
 use model::sink::TelemetrySink;
 use model::state::{Fence, StateStore};
 use model::tenant::TenantId;
@@ -46,15 +47,17 @@ use store::promql::source::SeriesSource;
 use store::sql::{GuardedSql, RuleSql, check_question};
 use store::state::{PostgresState, SqliteState};
 use store::wal::{Wal, WalSeries, WalSeriesConfig};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::about::{self, About};
 use crate::access::keys::{self, KeyRing, NewKey};
 use crate::access::visitors::UsersFile;
 use crate::access::{Access, guard};
 use crate::arrival::Arrival;
 use crate::config::Config;
+use crate::desk::{self, Desk};
 use crate::health::{EngineProbe, StateProbe, WalProbe};
 use crate::heartbeat::{self, Pulse};
 use crate::listen::{self, Addresses};
@@ -115,8 +118,12 @@ pub fn load_rules(config: &Config, config_file: Option<&Path>) -> Result<RuleSet
         return Ok(RuleSet { escalations: config.alerting.escalations.clone(), ..RuleSet::default() });
     };
     let folder = config_file.and_then(Path::parent).map_or_else(|| folder.clone(), |beside| beside.join(folder));
+    judged(config, alerting::rules::read_folder(&folder).map_err(|error| vec![error.to_string()])?)
+}
+
+/// Rule files by name and text, checked against the configuration. One line for each problem.
+pub(crate) fn judged(config: &Config, files: Vec<(String, String)>) -> Result<RuleSet, Vec<String>> {
     let lines = |errors: Vec<alerting::RuleError>| errors.iter().map(ToString::to_string).collect::<Vec<String>>();
-    let files = alerting::rules::read_folder(&folder).map_err(|error| vec![error.to_string()])?;
     let mut rules = RuleSet::load(files).map_err(lines)?;
     let parser = PromQl::new(Arc::new(store::promql::memory::MemorySource::new()));
     let mut problems = lines(rules.check(|expr| parser.check(expr), statements(config), &config.alerting.escalations));
@@ -326,6 +333,9 @@ pub async fn start(
     addresses.sql = engine.as_ref().and_then(|engine| engine.status().tcp);
     registry.register(Box::new(Processes::new(engine.clone())?))?;
     let Queries { promql, for_rules, sink, filler } = queries(&config, &clickhouse, &wal, &clock, &registry)?;
+    let (intake, loops, leading) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let tail = Tail::new(intake.clone(), &registry)?;
+    let sink = tail.before(sink);
     let promql = Arc::new(promql);
     let metrics: Arc<dyn MetricQuery> = Arc::new(Traced(promql.clone()));
     let for_rules: Arc<dyn MetricQuery> = Arc::new(Traced(Arc::new(for_rules)));
@@ -348,12 +358,13 @@ pub async fn start(
         escalations: Vec::new(), // they are with the rules
         ..config.alerting.clone()
     };
+    let rows: Arc<dyn RowQuery> = Arc::new(RuleSql::new(clickhouse.client(), &config.storage.clickhouse.database));
     let alerting = Arc::new(Alerting::new(AlertingDeps {
         config: alerting_config,
         rules,
         state: state.clone(),
         metrics: for_rules,
-        rows: Arc::new(RuleSql::new(clickhouse.client(), &config.storage.clickhouse.database)),
+        rows: rows.clone(),
         series: series.clone(),
         clock: clock.clone(),
         ids: ids.clone(),
@@ -425,9 +436,17 @@ pub async fn start(
         registry: registry.clone(),
         probes,
     });
-    let (intake, loops, leading) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let longest = if config.storage.postgres_url.is_some() { runtime::SHARED } else { runtime::ALONE };
     let feed = Feed { state: state.clone(), nudge: nudge.clone(), longest, closing: intake.clone() };
+    let running = Arc::new(Mutex::new(config.clone()));
+    let desk = Desk {
+        running: running.clone(),
+        config_file: config_file.clone(),
+        metrics: metrics.clone(),
+        rows,
+        turn: Arc::new(Semaphore::new(1)),
+    };
+    let about = About { running: running.clone(), state: state.clone(), wal: wal.clone(), engine: engine.clone() };
     let access = Access::new(ring.clone(), state.clone(), &registry)?;
     let guarded = |router: axum::Router| router.layer(axum::middleware::from_fn_with_state(access.clone(), guard));
     let api = reading
@@ -445,6 +464,9 @@ pub async fn start(
         .merge(issues.router())
         .merge(remediation.router())
         .merge(dashboards::events::router(feed, &registry)?)
+        .merge(tail.router())
+        .merge(desk::router(Arc::new(desk)))
+        .merge(about::router(Arc::new(about)))
         .merge(dashboards::boards::router(&config.dashboards, beside(config_file.as_deref())))
         .layer(axum::middleware::from_fn(dashboards::rejections::speak_json));
 
@@ -486,7 +508,7 @@ pub async fn start(
     let intake_router = collector.http_router();
     let stop = Stop { intake, loops, leading };
     let parts = Parts { alerting, delivery: delivery.clone(), remediation, collector: collector.clone(), scraper, checker, clock };
-    let reloading = Reloading::new(config, config_file, parts, &registry)?;
+    let reloading = Reloading::new(running, config_file, parts, &registry)?;
     Ok(Running {
         addresses,
         data_dir,

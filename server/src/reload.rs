@@ -44,7 +44,7 @@ pub struct Parts {
 
 /// The settings that run, and the parts that run with them.
 pub struct Reloading {
-    running: Mutex<Config>,
+    running: Arc<Mutex<Config>>,
     file: Option<PathBuf>,
     parts: Parts,
     successful: IntGauge,
@@ -52,15 +52,15 @@ pub struct Reloading {
 }
 
 impl Reloading {
-    /// With the settings of the start, which count as the first success. Registers `watchfire_config_last_reload_successful` and
+    /// With the settings of the start, which count as the first success; who shares them sees what is taken up. Registers `watchfire_config_last_reload_successful` and
     /// `watchfire_config_last_reload_success_timestamp_seconds`.
-    pub fn new(config: Config, file: Option<PathBuf>, parts: Parts, registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub fn new(running: Arc<Mutex<Config>>, file: Option<PathBuf>, parts: Parts, registry: &Registry) -> Result<Self, prometheus::Error> {
         let successful =
             IntGauge::new("watchfire_config_last_reload_successful", "Whether the last reading of the configuration was taken up.")?;
         let at = IntGauge::new("watchfire_config_last_reload_success_timestamp_seconds", "When one was last taken up.")?;
         registry.register(Box::new(successful.clone()))?;
         registry.register(Box::new(at.clone()))?;
-        let reloading = Reloading { running: Mutex::new(config), file, parts, successful, at };
+        let reloading = Reloading { running, file, parts, successful, at };
         reloading.succeeded();
         Ok(reloading)
     }

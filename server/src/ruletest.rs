@@ -17,7 +17,7 @@ mod signals;
 use serde::Serialize;
 
 pub use pages::Page;
-pub use run::{Options, run_file};
+pub use run::{Options, run_file, run_text};
 pub use signals::EnginePlace;
 
 /// What became of one expectation.

@@ -27,6 +27,8 @@ mod command_line;
 #[cfg(feature = "console")]
 #[path = "e2e/console.rs"]
 mod console;
+#[path = "e2e/console_routes.rs"]
+mod console_routes;
 #[path = "e2e/deliveries.rs"]
 mod deliveries;
 #[path = "e2e/deploy.rs"]

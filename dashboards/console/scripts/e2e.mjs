@@ -22,7 +22,7 @@ mkdirSync(shots, { recursive: true });
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 const EVIL = '<img src=x onerror="window.__hit=1">';
-const trace = randomBytes(16).toString('hex');
+const [trace, other] = [randomBytes(16).toString('hex'), randomBytes(16).toString('hex')];
 const auth = key ? { 'x-api-key': key } : {};
 
 async function api(path, body, method = body === undefined ? 'GET' : 'POST') {
@@ -36,11 +36,14 @@ const text = (name, value) => ({ key: name, value: { stringValue: value } });
 /** A trace, logs and an exception in which every text is an attack. */
 async function hostile() {
   const now = BigInt(Date.now()) * 1_000_000n;
-  const resource = { attributes: [text('service.name', `evil ${EVIL}`), text(EVIL, '"><script>window.__hit=1</script>'), text('service.version', "1.0'; DROP")] };
+  const resource = { attributes: [text('service.name', `evil ${EVIL}`), text(EVIL, '"><script>window.__hit=1</script>'), text('service.version', "1.0'; DROP"), text('service.owner', `javascript:window.__hit=1 ${EVIL}`)] };
   const exception = { timeUnixNano: String(now), name: 'exception', attributes: [text('exception.type', `Err${EVIL}`), text('exception.message', '${window.__hit=1} {{constructor.constructor("window.__hit=1")()}}'), text('exception.stacktrace', `Error: ${EVIL}\n    at ${EVIL} (/srv/app/<svg onload=window.__hit=1>.js:1:2)`)] };
   const ids = ['0000000000000001', '0000000000000002', '0000000000000003', '0000000000000004'];
   const span = (at, parent, name, start, length, more = {}) => ({ traceId: trace, spanId: ids[at], parentSpanId: parent, name, kind: 2, startTimeUnixNano: String(now - 2_000_000_000n + BigInt(start) * 1_000_000n), endTimeUnixNano: String(now - 2_000_000_000n + BigInt(start + length) * 1_000_000n), attributes: [text('http.route', `/${EVIL}`), text('javascript:window.__hit=1', 'x')], status: { code: 2, message: EVIL }, ...more });
   await api('/v1/traces', { resourceSpans: [{ resource, scopeSpans: [{ scope: { name: EVIL }, spans: [span(0, '', `GET ${EVIL}`, 0, 900), span(1, ids[0], `db ${EVIL}`, 50, 300, { kind: 3 }), span(2, ids[0], 'javascript:alert(1)', 400, 450, { kind: 3, events: [exception] }), span(3, ids[2], 'inner', 450, 200, { kind: 1 })] }] }] });
+  // Another one of the same operation, which lacks a call and has one more.
+  const elsewhere = { traceId: other };
+  await api('/v1/traces', { resourceSpans: [{ resource, scopeSpans: [{ scope: { name: EVIL }, spans: [span(0, '', `GET ${EVIL}`, 0, 300, { ...elsewhere, status: { code: 0 } }), span(1, ids[0], `db ${EVIL}`, 50, 100, { kind: 3, ...elsewhere, status: { code: 0 } }), span(2, ids[0], `cache ${EVIL}`, 160, 40, { kind: 3, ...elsewhere, status: { code: 0 } })] }] }] });
   await api('/v1/logs', { resourceLogs: [{ resource, scopeLogs: [{ logRecords: ['ERROR', 'WARN', 'INFO'].map((level, at) => ({ timeUnixNano: String(now - BigInt(at)), severityNumber: 17 - at * 4, severityText: level, body: { stringValue: `${level} ${EVIL} no answer\nsecond line \u202e rtl \u0000 nul` }, traceId: trace, spanId: ids[2], attributes: [text(EVIL, EVIL), text('url', 'javascript:window.__hit=1')] })) }] }] });
 }
 
@@ -57,6 +60,7 @@ const wait = async (what, check) => {
 await hostile();
 const rows = async (statement) => (await api('/api/watchfire/v1/sql?format=JSONCompact', statement)).data;
 await wait('the trace', async () => Number((await rows(`SELECT count() FROM spans WHERE trace_id = unhex('${trace}')`))[0][0]) === 4);
+await wait('the other trace', async () => Number((await rows(`SELECT count() FROM spans WHERE trace_id = unhex('${other}')`))[0][0]) === 3);
 await wait('the log lines', async () => Number((await rows(`SELECT count() FROM logs WHERE trace_id = unhex('${trace}')`))[0][0]) === 3);
 const issue = await wait('the error issue', async () => (await api('/api/watchfire/v1/errors?text=Err%3Cimg')).issues[0]);
 const incident = (await api('/api/watchfire/v1/incidents?limit=1')).incidents[0];
@@ -70,6 +74,8 @@ const screens = [
   ['alerts', '/alerts?state=all', 'h1'],
   ...(alert ? [['alert', `/alerts/${alert.id}`, '.plot, .empty']] : []),
   ['rules', '/rules', 'h1'],
+  ['rule-editor', '/rules/edit', 'textarea'],
+  ['rule-editor-wrong', `/rules/edit?expr=${enc(`rate(x[5m] ${EVIL}`)}`, '.trouble'],
   ['silences', '/silences', 'h1'],
   ['paging', '/paging', 'h1'],
   ['paging-ladders', '/paging?tab=ladders', 'h1'],
@@ -80,12 +86,18 @@ const screens = [
   ['metrics-start', '/metrics-explorer', 'textarea'],
   ['metrics-wrong', `/metrics-explorer?q=${enc('sum by (a (rate(x[5m])')}`, '.trouble'],
   ['metrics-table', `/metrics-explorer?from=now-15m&view=table&q=${enc('topk(20, rate(traces_span_metrics_calls_total[5m]))')}`, 'table'],
+  ['metrics-heatmap', `/metrics-explorer?from=now-15m&view=heatmap&q=${enc('sum by (le) (increase(traces_span_metrics_duration_seconds_bucket[1m]))')}`, 'canvas[role=img]'],
+  ['metrics-heatmap-none', `/metrics-explorer?from=now-15m&view=heatmap&q=${enc('histogram_quantile(0.9, sum by (le) (rate(traces_span_metrics_duration_seconds_bucket[1m])) > 0)')}`, '.empty'],
   ['logs', '/logs?from=now-15m', '.log'],
+  ['logs-live', `/logs?view=live&q=${enc('service="nobody is called so"')}`, '.live-dot'],
   ['logs-evil', `/logs?from=now-1h&q=${enc('"<img src=x"')}`, '.log'],
   ['logs-patterns', '/logs?from=now-15m&view=patterns', '.list'],
   ['logs-none', '/logs?q=nothing-has-this-word-42', '.empty'],
   ['traces', '/traces?from=now-15m', '.item'],
   ['trace', `/traces/${trace}?span=0000000000000003`, '.span-row'],
+  ['trace-flame', `/traces/${trace}?view=flame`, '.flame-box'],
+  ['trace-compare', `/traces/${trace}?with=${other}`, 'table'],
+  ['trace-compare-none', `/traces/${trace}?with=nonsense`, '.empty'],
   ['errors', '/errors', '.item'],
   ['issue', `/errors/${issue.number}`, '.frame, .code'],
   ['sql', `/sql?q=${enc('SELECT service, name, status_message, count() AS spans FROM spans GROUP BY service, name, status_message ORDER BY spans LIMIT 30')}`, 'table'],
@@ -206,6 +218,76 @@ if (!process.env.ONLY || process.env.ONLY.split(',').includes('hands')) {
     await page.waitForURL(new RegExp(trace));
     await page.waitForSelector('.span-row');
   });
+  await step('a trace is compared with another of its operation, found from the trace itself', async () => {
+    await page.goto(`${site}/traces/${trace}`);
+    await page.getByRole('button', { name: 'Compare' }).click();
+    await page.getByRole('link', { name: /near in time/ }).first().waitFor();
+    await page.screenshot({ path: join(shots, 'compare-choice.png') });
+    await page.getByLabel('Trace id or link').fill(`${site}/traces/${other}?span=1`);
+    await page.getByRole('dialog').getByRole('button', { name: 'Compare' }).click();
+    await page.getByText('only second').first().waitFor();
+    await page.getByText('only first').first().waitFor();
+    if (!page.url().includes(`with=${other}`)) throw new Error(page.url());
+  });
+  await step('the flame view is walked with arrows, and Enter looks into a call', async () => {
+    await page.goto(`${site}/traces/${trace}?view=flame`);
+    await page.locator('.flame').focus();
+    await page.keyboard.press('ArrowDown');
+    await page.waitForURL(/span=/);
+    await page.keyboard.press('Enter');
+    await page.getByRole('button', { name: 'Whole trace' }).waitFor();
+    await page.keyboard.press('Escape');
+    await page.getByRole('button', { name: 'Whole trace' }).waitFor({ state: 'hidden' });
+  });
+  await step('a line shows as it arrives, without being asked for; only those that fit; it can be held still', async () => {
+    const word = `live${randomBytes(4).toString('hex')}`;
+    const asked = [];
+    page.on('request', (request) => { if (request.url().includes('/v1/sql')) asked.push(request.postData() ?? ''); });
+    const say = (body) => api('/v1/logs', { resourceLogs: [{ resource: { attributes: [text('service.name', 'live')] }, scopeLogs: [{ logRecords: [{ timeUnixNano: `${Date.now()}000000`, severityNumber: 17, severityText: 'ERROR', body: { stringValue: body } }] }] }] });
+    await page.goto(`${site}/logs?view=live&q=${enc(`${word} level>=error -unwanted`)}`);
+    await page.getByText('Lines show as they arrive').waitFor();
+    await say(`${word} unwanted`);
+    await say(`${word} first ${EVIL}`);
+    await page.locator('.log').getByText(`${word} first`).waitFor({ timeout: 5_000 });
+    if (await page.locator('.log').count() !== 1) throw new Error('a line that does not fit shows');
+    await page.screenshot({ path: join(shots, 'live.png') });
+    await page.getByRole('button', { name: 'Hold still' }).click();
+    await say(`${word} second`);
+    await page.getByText('Held still, 1 new').waitFor();
+    if (await page.locator('.log').count() !== 1) throw new Error('a line came while it was held still');
+    await page.getByRole('button', { name: 'Go on' }).click();
+    await page.locator('.log').getByText(`${word} second`).waitFor();
+    if (asked.some((statement) => statement.includes('FROM logs'))) throw new Error('the lines were asked for');
+  });
+  await step('a rule is judged while it is written, tested and replayed over the history; where it cannot be saved the reason is told', async () => {
+    await page.goto(`${site}/metrics-explorer?q=${enc('sum by (service_name) (rate(traces_span_metrics_calls_total[1m]))')}`);
+    await page.getByRole('link', { name: 'Make it an alerting rule' }).click();
+    const rules = page.getByLabel('Rules, YAML');
+    const good = await rules.inputValue();
+    if (!good.includes('traces_span_metrics_calls_total')) throw new Error('the expression was lost');
+    await page.getByText('right together with all other files').waitFor();
+    await rules.fill(good.replace('rate(', 'rate(('));
+    await page.getByRole('button', { name: /Go to line/ }).click();
+    if (!(await rules.evaluate((one) => one.value.slice(one.selectionStart, one.selectionEnd))).includes('rate((')) throw new Error('it is another line');
+    await rules.fill(`${good.replace('for: 2m', 'for: 0s').replace('NewAlert', 'Walked')}`);
+    await page.getByText('right together with all other files').waitFor();
+    await page.getByRole('button', { name: 'Replay over the history' }).click();
+    await page.getByText(/would have fired|Nothing would have fired/).waitFor({ timeout: 60_000 });
+    await page.getByText(/alerts? would have fired/).waitFor();
+    await page.locator('.strip .firing').first().waitFor();
+    await page.screenshot({ path: join(shots, 'rule-editor.png'), fullPage: true });
+    const tests = page.getByLabel('Tests, YAML as promtool has it');
+    await tests.fill(`evaluation_interval: 1m\ntests:\n  - name: many\n    interval: 15s\n    input_series:\n      - series: traces_span_metrics_calls_total{service_name="shop"}\n        values: 0+60x40\n    alert_rule_test:\n      - eval_time: 5m\n        alertname: Walked\n        exp_alerts: []\n`);
+    await page.getByRole('button', { name: 'Run the tests' }).click();
+    await page.getByText('1 of 1 fail').waitFor();
+    if (await page.getByRole('button', { name: 'Save', exact: true }).count() > 0) throw new Error('it offers to save');
+    await page.getByText(/It cannot be saved from here: .*edit_rules/).waitFor();
+    await page.reload();
+    await page.getByText('right together with all other files').waitFor();
+    if (!(await rules.inputValue()).includes('Walked')) throw new Error('what was written is lost');
+    const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download' }).click()]);
+    if (download.suggestedFilename() !== 'new.yml') throw new Error(download.suggestedFilename());
+  });
   await step('a board of Grafana becomes one of ours, and what cannot be taken over is told', async () => {
     await page.goto(`${site}/dashboards`);
     await page.getByRole('button', { name: /Import from Grafana/ }).click();
@@ -250,6 +332,40 @@ if (!process.env.ONLY || process.env.ONLY.split(',').includes('hands')) {
     await page.locator('.timeline').getByText('seen by the walk').first().waitFor();
   });
   if (await page.evaluate(() => window.__hit)) troubles.push('hands: a hostile text ran as a script');
+  await context.close();
+}
+if (process.env.ONLY?.split(',').includes('save')) {
+  // Of a server with `dashboards.edit_rules` and a rule file shop.yml, asked with a key that has `admin`.
+  const context = await browser.newContext({ viewport: { width: 1280, height: 850 }, reducedMotion: 'reduce' });
+  if (key) await context.addInitScript((value) => sessionStorage.setItem('watchfire-key', value), key);
+  const page = await context.newPage();
+  const rules = page.getByLabel('Rules, YAML');
+  const stored = async () => (await api('/api/watchfire/v1/rules/files')).files.find((one) => one.name === 'shop.yml');
+  try {
+    await page.goto(`${site}/rules`);
+    await page.getByRole('link', { name: 'Edit, test, replay: shop.yml' }).click();
+    const before = await rules.inputValue();
+    await rules.fill(`${before}# mine\n`);
+    await page.getByText('right together with all other files').waitFor();
+    await page.getByRole('button', { name: 'Save', exact: true }).click();
+    await page.getByText('shop.yml is written').waitFor();
+    if (!(await stored()).text.endsWith('# mine\n')) throw new Error('the file is another one');
+    await rules.fill(`${before}# mine again\n`);
+    const { version } = await stored();
+    await api('/api/watchfire/v1/rules/files', { name: 'shop.yml', text: `${before}# theirs\n`, version }, 'PUT');
+    await page.getByRole('button', { name: 'Save', exact: true }).click();
+    await page.getByText('The stored file was changed while you wrote').waitFor();
+    if (!(await rules.inputValue()).endsWith('# mine again\n')) throw new Error('what was written is lost');
+    if (!(await stored()).text.endsWith('# theirs\n')) throw new Error('it was written over');
+    await page.screenshot({ path: join(shots, 'rule-overtaken.png') });
+    await page.getByRole('button', { name: 'Save mine over it' }).click();
+    await page.getByText('The stored file was changed while you wrote').waitFor({ state: 'hidden' });
+    if (!(await stored()).text.endsWith('# mine again\n')) throw new Error('it was not written');
+    console.log('ok   a rule file is saved; who saves after somebody else is told, and loses nothing');
+  } catch (error) {
+    troubles.push(`save: ${String(error).split('\n')[0]}`);
+    await page.screenshot({ path: join(shots, 'failed-save.png') });
+  }
   await context.close();
 }
 await browser.close();

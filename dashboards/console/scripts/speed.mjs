@@ -57,7 +57,7 @@ console.log('sending 100,000 log lines, 10,000 spans, 144,000 points');
 const [trace] = [await sendTrace(10_000), await sendLogs(100_000), await sendMetrics()];
 await until('the log lines', async () => (await rows(`SELECT count() FROM logs WHERE service = '${tag}'`)) >= 100_000);
 await until('the spans', async () => (await rows(`SELECT count() FROM spans WHERE trace_id = unhex('${trace}')`)) >= 10_000);
-await until('the points', async () => (await rows(`SELECT uniqExact(series_id) FROM points WHERE series_id IN (SELECT series_id FROM series WHERE metric LIKE '${tag.replace('-', '_')}%')`).catch(() => 100)) >= 100);
+await until('the points', async () => (await rows(`SELECT uniqExact(fingerprint) FROM points WHERE fingerprint IN (SELECT fingerprint FROM series WHERE metric LIKE '${tag.replace('-', '_')}%')`)) >= 100);
 
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
 const table = [];
@@ -123,6 +123,12 @@ add('files of the first view, compressed', weight / 1024, 250, 'KiB');
     times.push(await settled(page, '.span-row'));
   }
   add('a trace of 10,000 spans opens', median(times), 1_000, 'ms');
+  const flames = [];
+  for (let round = 0; round < 3; round += 1) {
+    await page.goto(`${site}/traces/${trace}?view=flame`, { waitUntil: 'commit' });
+    flames.push(await settled(page, '.flame-box'));
+  }
+  add('the same as flames', median(flames), 1_000, 'ms');
   await context.close();
 }
 

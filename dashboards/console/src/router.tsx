@@ -36,6 +36,7 @@ const tree = root.addChildren([
   createRoute({ ...parent, path: '/alerts', component: lazyRouteComponent(() => import('./screens/Alerts'), 'Alerts') }),
   createRoute({ ...parent, path: '/alerts/$alert', component: lazyRouteComponent(() => import('./screens/Alert'), 'AlertPage') }),
   createRoute({ ...parent, path: '/rules', component: lazyRouteComponent(() => import('./screens/Rules'), 'Rules') }),
+  createRoute({ ...parent, path: '/rules/edit', component: lazyRouteComponent(() => import('./screens/RuleEditor'), 'RuleEditor') }),
   createRoute({ ...parent, path: '/silences', component: lazyRouteComponent(() => import('./screens/Silences'), 'Silences') }),
   createRoute({ ...parent, path: '/paging', component: lazyRouteComponent(() => import('./screens/Paging'), 'Paging') }),
   createRoute({ ...parent, path: '/remediations', component: lazyRouteComponent(() => import('./screens/Remediations'), 'Remediations') }),

@@ -35,7 +35,7 @@ async fn a_saved_file_shows_at_the_next_look_and_a_wrong_one_says_why() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("boards")).unwrap();
     let put = |name: &str, text: &str| std::fs::write(folder.path().join("boards").join(name), text).unwrap();
-    let router = router(&Config { folder: Some("boards".into()) }, folder.path());
+    let router = router(&Config { folder: Some("boards".into()), edit_rules: false }, folder.path());
     let (_, before) = ask(&router, "", Permission::Read).await;
     assert_eq!(before["dashboards"].as_array().unwrap().len(), BUILT_IN.len());
 
@@ -72,7 +72,7 @@ async fn a_saved_file_shows_at_the_next_look_and_a_wrong_one_says_why() {
 
 #[tokio::test]
 async fn a_folder_that_is_not_there_is_named() {
-    let router = router(&Config { folder: Some("/no/such/folder".into()) }, Path::new(""));
+    let router = router(&Config { folder: Some("/no/such/folder".into()), edit_rules: false }, Path::new(""));
     let (status, said) = ask(&router, "", Permission::Read).await;
     assert!(status == 503 && said["error"].as_str().unwrap().contains("dashboards.folder: /no/such/folder cannot be read"), "{said}");
 }

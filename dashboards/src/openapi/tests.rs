@@ -52,7 +52,7 @@ fn routes(folder: &std::path::Path, found: &mut std::collections::BTreeSet<Strin
 fn every_route_of_watchfires_own_api_is_in_the_document() {
     let document: Value = serde_json::from_str(&super::document().unwrap()).unwrap();
     let (root, mut found) = (std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), std::collections::BTreeSet::new());
-    for package in ["alerting", "collector", "dashboards", "incidents", "remediation"] {
+    for package in ["alerting", "collector", "dashboards", "incidents", "remediation", "server"] {
         routes(&root.join(package).join("src"), &mut found);
     }
     // Intake has documents of its own formats.

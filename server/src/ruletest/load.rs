@@ -10,6 +10,7 @@ use store::promql::PromQl;
 use store::promql::memory::MemorySource;
 
 use super::file::{FileYaml, line};
+use super::run::in_order;
 use crate::config::{self, Config};
 use crate::pipeline;
 use model::query::MetricQuery;
@@ -108,8 +109,7 @@ pub(super) fn rules(path: &Path, yaml: &FileYaml, config: &Config) -> Result<(Ru
     if distinct.len() < order.len() {
         errors.push(format!("{}: group_eval_order names a group twice: remove one of them", path.display()));
     }
-    // promtool: a group that is not named counts as first.
-    rules.groups.sort_by_key(|group| order.iter().position(|name| *name == group.name).unwrap_or(0));
+    in_order(&mut rules, yaml);
     if errors.is_empty() { Ok((rules, warnings)) } else { Err(errors) }
 }
 

@@ -38,6 +38,8 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// For rules over logs, spans, errors and SQL; none: files that need it fail.
     pub engine: Option<EnginePlace>,
+    /// How many ticks a test may have; none: as many as anybody can wait for.
+    pub most_ticks: Option<u128>,
 }
 
 /// Runs a file.
@@ -72,20 +74,62 @@ pub async fn run_file(path: &Path, options: &Options) -> Report {
         }
     };
     let configured = yaml.config.is_some() || options.config.is_some();
-    report.warnings.extend(unreadable(&rules));
-    let signals = match signals(&yaml, &rules, options).await {
-        Ok(signals) => signals,
+    run_all(report, &yaml, &Under { config: &config, configured, rules: &rules }, options).await
+}
+
+/// What is tested, and with which configuration.
+struct Under<'a> {
+    config: &'a Config,
+    configured: bool,
+    rules: &'a RuleSet,
+}
+
+/// Runs a test file's text against rules that are given beside it; nothing is read from the disk, so `rule_files` and `config` have no
+/// meaning in it.
+pub async fn run_text(name: &str, text: &str, rules: &RuleSet, config: &Config, options: &Options) -> Report {
+    let mut report = Report { file: name.to_owned(), ..Report::default() };
+    let yaml = match file::parse(text) {
+        Ok(yaml) => yaml,
         Err(error) => {
-            report.errors.push(format!("{}: {error}", path.display()));
+            report.errors.push(format!("{name}: {error}"));
             return report;
         }
     };
+    for (key, named) in [("rule_files", yaml.rule_files.is_some()), ("config", yaml.config.is_some())] {
+        if named {
+            report
+                .warnings
+                .push(format!("{name}: `{key}` is not read here: the rules beside it are tested, with the server's configuration"));
+        }
+    }
+    let mut rules = rules.clone();
+    in_order(&mut rules, &yaml);
+    run_all(report, &yaml, &Under { config, configured: true, rules: &rules }, options).await
+}
+
+/// promtool: a group that is not named counts as first.
+pub(super) fn in_order(rules: &mut RuleSet, yaml: &FileYaml) {
+    let order = yaml.group_eval_order.clone().unwrap_or_default();
+    rules.groups.sort_by_key(|group| order.iter().position(|name| *name == group.name).unwrap_or(0));
+}
+
+async fn run_all(mut report: Report, yaml: &FileYaml, under: &Under<'_>, options: &Options) -> Report {
+    let Under { config, configured, rules } = *under;
+    report.warnings.extend(unreadable(rules));
+    let signals = match signals(yaml, rules, options).await {
+        Ok(signals) => signals,
+        Err(error) => {
+            report.errors.push(format!("{}: {error}", report.file));
+            return report;
+        }
+    };
+    let most = options.most_ticks.unwrap_or(MOST_TICKS);
     for (at, test) in yaml.tests.iter().flatten().enumerate() {
         let name = test.value.name.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| format!("test {}", at + 1));
         if options.only.as_ref().is_some_and(|only| !only.matches_value(&name)) {
             continue;
         }
-        let mut one = Test { name, yaml: test, file: &yaml, config: &config, configured, rules: &rules, cases: Vec::new() };
+        let mut one = Test { name, yaml: test, file: yaml, config, configured, rules, most, cases: Vec::new() };
         if let Err(failure) = one.run(signals.as_ref()).await {
             one.fail("rules", "this test", line(test), failure);
         }
@@ -129,6 +173,8 @@ struct Test<'a> {
     /// Whether a configuration was named: without one alerts do not flap, as in Prometheus.
     configured: bool,
     rules: &'a RuleSet,
+    /// How many ticks it may have.
+    most: u128,
     cases: Vec<Case>,
 }
 
@@ -170,11 +216,12 @@ impl Test<'_> {
         let Some(longest) = self.fill(&source, start, interval) else { return Ok(()) };
         let longest = longest.max(signals::length(yaml));
         let end = start.plus(self.length(longest).0);
-        if end.since(start).as_nanos() / every.as_nanos() > MOST_TICKS {
+        if end.since(start).as_nanos() / every.as_nanos() > self.most {
             return Err(format!(
-                "{} of evaluations every {} are more than {MOST_TICKS}: shorten the test",
+                "{} of evaluations every {} are more than {}: shorten the test",
                 Span(end.since(start)),
-                Span(every)
+                Span(every),
+                self.most
             ));
         }
         let mut world = self.world(source, rows, start, every, end).map_err(|error| format!("{error:#}"))?;

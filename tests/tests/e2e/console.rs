@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use tests::process::Watchfire;
 use tests::python::skip;
 use tests::wait::wait_for;
 
@@ -52,10 +53,10 @@ impl Drop for Demo {
     }
 }
 
-fn script(console: &Path, name: &str, demo: &Demo, chromium: &Path, more: &[(&str, &str)]) {
+fn script(console: &Path, name: &str, url: &str, chromium: &Path, more: &[(&str, &str)]) {
     let shots = console.join("shots").join(name.trim_end_matches(".mjs"));
     let mut node = Command::new("node");
-    node.arg(console.join("scripts").join(name)).current_dir(console).env("WATCHFIRE_URL", &demo.url).env("CHROMIUM", chromium);
+    node.arg(console.join("scripts").join(name)).current_dir(console).env("WATCHFIRE_URL", url).env("CHROMIUM", chromium);
     node.env("SHOTS", &shots).envs(more.iter().copied());
     let status = node.status().unwrap();
     assert!(status.success(), "{name} failed; what it found is above, screenshots are in {}", shots.display());
@@ -66,11 +67,11 @@ async fn the_story_and_every_screen_in_a_browser() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let (Some(console), Some(chromium)) = (tests::node::console(), tests::node::chromium()) else { return skip(NEEDS) };
     let demo = Demo::start();
-    script(&console, "story.mjs", &demo, &chromium, &[]);
+    script(&console, "story.mjs", &demo.url, &chromium, &[]);
     // By hand all four looks are walked; these two have both widths and both schemes.
-    script(&console, "e2e.mjs", &demo, &chromium, &[("LOOKS", "wide-light,small-dark")]);
+    script(&console, "e2e.mjs", &demo.url, &chromium, &[("LOOKS", "wide-light,small-dark")]);
 
-    script(&console, "speed.mjs", &demo, &chromium, &[("REPORT", "1")]);
+    script(&console, "speed.mjs", &demo.url, &chromium, &[("REPORT", "1")]);
 
     // With keys there is a door.
     let config = demo.folder.join("watchfire.yaml");
@@ -81,7 +82,7 @@ async fn the_story_and_every_screen_in_a_browser() {
         let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap_or_else(|_| panic!("{made:?}"));
         made["key"].as_str().unwrap().to_owned()
     };
-    let (admin, reader) = (key("console", &[]), key("reader", &["--permission", "read"]));
+    let (admin, reader) = (key("console", &["--permission", "admin"]), key("reader", &["--permission", "read"]));
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::new();
     wait_for("the server to ask for a key", async || {
@@ -89,7 +90,7 @@ async fn the_story_and_every_screen_in_a_browser() {
         (answer.status().as_u16() == 401).then_some(())
     })
     .await;
-    script(&console, "e2e.mjs", &demo, &chromium, &[("WATCHFIRE_KEY", &admin), ("LOOKS", "wide-dark"), ("ONLY", "home,hands")]);
+    script(&console, "e2e.mjs", &demo.url, &chromium, &[("WATCHFIRE_KEY", &admin), ("LOOKS", "wide-dark"), ("ONLY", "home,hands")]);
     contract(&demo, &reader);
 }
 
@@ -110,6 +111,55 @@ fn contract(demo: &Demo, key: &str) {
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)).replace(key, "<key>");
     assert!(output.status.success(), "{said}");
     eprintln!("{}", said.lines().rev().take(12).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n"));
+}
+
+/// Rule files are saved from the browser. Then every operation by every method, asked with a key that may do everything, of a server that is there for nothing else: no server error, nothing
+/// undocumented, and the server lives.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_are_saved_and_every_operation_answers_as_the_document_says() {
+    let Some(python) = tests::python::environment("requirements-contract.txt", "test-contract") else {
+        return skip("Python 3 with venv and the packages of tests/python/requirements-contract.txt");
+    };
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let config = "alerting:\n  rules: rules\n  escalations:\n  - { name: all, steps: [{ after: 0s, notify: [catcher] }] }\ndashboards: { edit_rules: true }\nreceivers:\n- { name: catcher, type: webhook, url: \"http://127.0.0.1:9/\" }\n";
+    let rules =
+        "groups:\n- name: shop\n  rules:\n  - { alert: Always, expr: vector(1), labels: { severity: critical }, escalation: all }\n";
+    let mut server = Watchfire::prepare(crate::WATCHFIRE, config, &[("shop.yml", rules)]);
+    server.start().await;
+    server.make_key().await;
+    let made = server.command(&["keys", "create", "contract", "--permission", "admin", "--json"]).output().unwrap();
+    let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap_or_else(|_| panic!("{made:?}"));
+    let key = made["key"].as_str().unwrap().to_owned();
+    // Something to find: an incident, its alert.
+    let incident =
+        wait_for("an incident", async || server.get("/api/watchfire/v1/incidents").await["incidents"][0]["number"].as_u64()).await;
+    assert_eq!(incident, 1);
+    if let (Some(console), Some(chromium)) = (tests::node::console(), tests::node::chromium()) {
+        let url = format!("http://{}", server.http);
+        script(&console, "e2e.mjs", &url, &chromium, &[("WATCHFIRE_KEY", &key), ("ONLY", "save")]);
+    } else {
+        skip(NEEDS);
+    }
+    let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,ignored_auth";
+    let output = Command::new(python.with_file_name("st"))
+        .args(["run", &format!("http://{}/api/openapi.json", server.http), "--header", &format!("X-Api-Key: {key}"), "--checks", checks])
+        .args([
+            "--exclude-path-regex",
+            "^/api/watchfire/v1/(events|logs/tail)$",
+            "--max-examples",
+            "15",
+            "--phases",
+            "examples,coverage,fuzzing",
+        ])
+        .args(["--generation-deterministic", "--no-shrink", "--no-color", "--continue-on-failure"])
+        .current_dir(server.folder())
+        .output()
+        .unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)).replace(&key, "<key>");
+    assert!(output.status.success(), "{said}");
+    eprintln!("{}", said.lines().rev().take(12).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n"));
+    server.ready().await;
+    assert!(!server.log().contains("panicked"), "{}", server.log());
 }
 
 #[tokio::test]

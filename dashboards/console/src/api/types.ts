@@ -5,8 +5,8 @@
 import type * as Api from './schema';
 
 export type {
-  Acknowledgement, Actor, Alert as AlertView, Board, BoardList, BoardPanel, BoardVariable, Check, Delivery, Deployment, Incident, IncidentStatus, Issue, IssueLine, IssueList, IssueStatus, Ladder, LadderRun,
-  MaintenanceList, MetricDescription, Postmortem, PromAlert, PromRule, RuleGroup, ScrapeTarget, Severity, Silence, StackFrame, Status, TimelineLine,
+  Acknowledgement, Actor, Alert as AlertView, ArrivedLine as LogLine, ArrivedLines, Board, BoardList, BoardPanel, BoardVariable, Check, Delivery, Deployment, Incident, IncidentStatus, Issue, IssueLine, IssueList, IssueStatus, Key, KeyList, Ladder, LadderRun,
+  MaintenanceList, MetricDescription, Postmortem, PromAlert, PromRule, ReplayedAlert, RuleFile, RuleFiles, RuleGroup, RuleReplay, RuleTestReport, RuleVerdict, RuleWritten, ScrapeTarget, Severity, Silence, StackFrame, Status, System as SystemView, TimelineLine,
 } from './schema';
 
 export type Labels = Record<string, string>;

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { addTerm, fieldText, levelOf, logWhere, nanosOf, parseSearch, patternOf, spanWhere } from './search';
+import { addTerm, fieldText, levelOf, logWhere, nanosOf, parseSearch, patternOf, patternSql, phraseOf, spanWhere } from './search';
 
 it('a search line is words, phrases and fields', () => {
   expect(parseSearch('timeout "no answer" -retry service=checkout level>=warn -http.route=/x user="Ann \\"A\\" B"')).toEqual([
@@ -37,5 +37,14 @@ it('ids must be ids, levels must be levels, numbers must be numbers', () => {
 it('small things', () => {
   expect([levelOf(0), levelOf(9), levelOf(17), levelOf(24)]).toEqual(['unset', 'info', 'error', 'fatal']);
   expect([nanosOf('200ms'), nanosOf('2'), nanosOf('x')]).toEqual([200_000_000, 2, undefined]);
-  expect(patternOf('no answer from bank-3 within 2.0 s for charge a90daf "x"')).toBe('no answer from bank-<num> within <num> s for charge <hex> <text>');
+  expect(patternOf('no answer from bank-3 within 2.0 s for charge a90daf "x"')).toBe('no answer from bank-<num> within <num> s for charge <id> <text>');
+});
+
+it('lines alike become one pattern, in the same way here and in SQL', () => {
+  expect(patternOf('user 4be9f1d2-77aa-4c1e-9d0b-2f6a8c1e0d3b paid 12.50 with DEAD01BEEF, face 0xff, 123a45, 1800000')).toBe('user <id> paid <num> with <id>, face <id>, <id>, <id>');
+  expect(patternOf('the facade added a decade')).toBe('the facade added a decade');
+  expect(phraseOf('charge <id> failed: no answer from bank-<num>')).toBe('failed: no answer from bank-');
+  // The holes hold quotes and backslashes, which must arrive as they are.
+  expect(patternSql).toContain(`|\\'[^\\']*\\''`);
+  expect(patternSql).toContain(`'\\\\d+(?:\\\\.\\\\d+)*'`);
 });

@@ -137,12 +137,20 @@ export function spanWhere(terms: readonly Term[], from: number, to: number): str
   return all.join(' AND ');
 }
 
-/** A safe attempt at making lines alike: numbers, ids and quoted texts become holes. */
-export function patternOf(body: string): string {
-  return body
-    .slice(0, 300)
-    .replace(/\b[0-9a-f]{8}-[0-9a-f-]{27}\b/gi, '<id>')
-    .replace(/\b(?=[a-z]*\d)[0-9a-f]{6,}\b/gi, '<hex>')
-    .replace(/"[^"]*"|'[^']*'/g, '<text>')
-    .replace(/\d+(?:\.\d+)*/g, '<num>');
-}
+/** What becomes a hole, in this order: RE2, and the hole's name. */
+const HOLES: readonly [pattern: string, hole: string][] = [
+  ['[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F-]{22}', '<id>'],
+  // Hexadecimal digits of which some are letters and some are not, and long numbers; words are none.
+  ['\\b(?:0x[0-9a-fA-F]+|[a-f]+[0-9][0-9a-f]*|[0-9]+[a-f][0-9a-f]*|[A-F]+[0-9][0-9A-F]*|[0-9]+[A-F][0-9A-F]*|[0-9]{6,})\\b', '<id>'],
+  ['"[^"]*"|\'[^\']*\'', '<text>'],
+  ['\\d+(?:\\.\\d+)*', '<num>'],
+];
+
+/** Lines alike as one, of every line that fits: an expression over `body`. */
+export const patternSql = HOLES.reduce((inner, [pattern, hole]) => `replaceRegexpAll(${inner}, ${sqlString(pattern)}, ${sqlString(hole)})`, 'substring(body, 1, 300)');
+
+/** The same over a text. */
+export const patternOf = (body: string): string => HOLES.reduce((text, [pattern, hole]) => text.replace(new RegExp(pattern, 'g'), hole), body.slice(0, 300));
+
+/** The longest text of a pattern between two holes: a phrase that finds its lines. */
+export const phraseOf = (pattern: string): string => pattern.split(/<(?:id|text|num)>/).map((part) => part.trim()).reduce((best, part) => (part.length > best.length ? part : best), '');

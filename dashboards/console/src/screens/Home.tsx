@@ -1,7 +1,7 @@
 /* What is wrong now, how the services are, and whether data arrives. The first thing that somebody sees who was woken. */
 import { get } from '../api/client';
 import { services } from '../api/red';
-import type { AlertView, Incident, LadderRun, Severity, Status } from '../api/types';
+import type { AlertView, Delivery, Incident, Ladder, LadderRun, Severity, Status } from '../api/types';
 import { useAsk, useNow } from '../hooks';
 import { count, percent, short } from '../lib/format';
 import { formatSeconds } from '../lib/time';
@@ -17,7 +17,8 @@ export function Home() {
   const status = useAsk(['status'], (signal) => get<Status>('/api/watchfire/v1/status', signal));
   const incidents = useAsk(['incidents', 'open'], (signal) => get<{ incidents: Incident[] }>('/api/watchfire/v1/incidents?status=open', signal));
   const alerts = useAsk(['alerts', 'firing'], (signal) => get<{ alerts: AlertView[] }>('/api/watchfire/v1/alerts?state=firing&limit=1000', signal));
-  const ladders = useAsk(['ladders', 'running'], (signal) => get<{ runs: LadderRun[] }>('/api/watchfire/v1/ladders?state=running', signal));
+  const ladders = useAsk(['ladders', 'running'], (signal) => get<{ ladders: Ladder[]; runs: LadderRun[] }>('/api/watchfire/v1/ladders?state=running', signal));
+  const sent = useAsk(['deliveries', 'home'], (signal) => get<{ deliveries: Delivery[] }>('/api/watchfire/v1/deliveries?limit=100', signal), { live: 3 });
   const health = useAsk(['home', 'services'], (signal) => services(Date.now() / 1_000, '5m', signal));
   // The services are waited for a moment only: who was woken wants to see the incident.
   const [late, setLate] = useState(false);
@@ -30,7 +31,7 @@ export function Home() {
   const firing = alerts.data?.alerts ?? [];
   const quiet = incidents.data && alerts.data && open.length === 0 && firing.length === 0;
   // All that decides the order of the page comes at once, so that nothing moves under a thumb.
-  const first = [status, incidents, alerts, ladders].every((one) => one.data !== undefined || one.error !== null) && (late || health.data !== undefined || health.error !== null);
+  const first = [status, incidents, alerts, ladders, sent].every((one) => one.data !== undefined || one.error !== null) && (late || health.data !== undefined || health.error !== null);
   if (!first) return <><PageHead title="What is wrong now" /><Skeleton height={420} aria-label="Loading" /></>;
   return (
     <>
@@ -103,6 +104,7 @@ export function Home() {
                 </ul>
               </Panel>
             )}
+            <Pages ladders={ladders.data?.ladders ?? []} sent={sent.data?.deliveries ?? []} />
             <Panel title="Data arriving" extra={<Go to="/system"><span className="small">System</span></Go>}>
               <Answer of={status} height={120}>{(data) => <Freshness status={data} />}</Answer>
             </Panel>
@@ -159,6 +161,28 @@ export function Freshness({ status }: { status: Status }) {
         </div>
       ))}
     </div>
+  );
+}
+
+/** Who is told when something pages, and whom the last pages reached. */
+function Pages({ ladders, sent }: { ladders: Ladder[]; sent: Delivery[] }) {
+  const now = useNow(60_000);
+  const recent = sent.filter((one) => now - Date.parse(one.queued_at) < 86_400_000);
+  const byReceiver = [...Map.groupBy(recent, (one) => one.receiver)].map(([receiver, all]) => ({ receiver, all: all.length, dead: all.filter((one) => one.state === 'dead').length, last: all.reduce((newest, one) => (one.queued_at > newest ? one.queued_at : newest), '') })).sort((a, b) => (a.last < b.last ? 1 : -1));
+  if (ladders.length === 0) return null;
+  return (
+    <Panel title="Who is told" extra={<Go to="/paging" search={{ tab: 'ladders' }}><span className="small">Paging</span></Go>}>
+      <div className="stack" style={{ gap: 6 }}>
+        {ladders.slice(0, 6).map((ladder) => (
+          <div key={ladder.name} className="small"><b>{ladder.name}</b> <span className="muted">{ladder.steps.map((step) => `${step.after === '0s' ? 'at once' : `after ${step.after}`} ${step.notify.join(', ')}`).join(', then ')}</span></div>
+        ))}
+        {byReceiver.length > 0 && (
+          <ul className="list small" aria-label="Messages of the last day">
+            {byReceiver.slice(0, 6).map((one) => <li key={one.receiver} className="row" style={{ padding: '4px 0' }}><span>{one.receiver}</span><span className="grow" />{one.dead > 0 && <Tag tone="critical">{one.dead} not delivered</Tag>}<span className="muted nums">{count(one.all)} in a day, last <When at={one.last} /></span></li>)}
+          </ul>
+        )}
+      </div>
+    </Panel>
   );
 }
 

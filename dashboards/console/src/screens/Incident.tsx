@@ -104,7 +104,7 @@ function Commands({ incident }: { incident: Incident }) {
           <Menu.Target><Button size="sm" variant="default" aria-label="More commands">More</Button></Menu.Target>
           <Menu.Dropdown>
             {!incident.clocks.mitigated && <Menu.Item onClick={() => setAsked('mitigate')}>Harm is contained (mitigated)</Menu.Item>}
-            {incident.status === 'acknowledged' && <Menu.Item onClick={() => command.go({ word: 'unacknowledge' })}>Give it back (unacknowledge)</Menu.Item>}
+            {incident.status === 'acknowledged' && <Menu.Item onClick={() => command.go({ word: 'unacknowledge' })}>Escalate: give it back, its ladder starts again</Menu.Item>}
             <Menu.Item onClick={() => setAsked('cancel')}>It was none (cancel)</Menu.Item>
           </Menu.Dropdown>
         </Menu>

@@ -1,28 +1,17 @@
-/* Logs: a search line, how many there were by level, the newest lines (virtualised), one line in full, lines that are alike. */
+/* Logs: a search line, how many there were by level, the newest lines (virtualised), lines as they arrive, one line in full, lines that are alike. */
 import { Button, Drawer, SegmentedControl, TextInput } from '@mantine/core';
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { IconSearch } from '@tabler/icons-react';
 import { useEffect, useMemo, useRef, useState } from 'react';
 import { sql } from '../api/client';
-import { useAddress, useAsk, useAskSpan, useSetAddress, useTimeSpan } from '../hooks';
+import type { LogLine } from '../api/types';
+import { useLiveTail } from '../api/tail';
+import { useAddress, useAsk, useAskSpan, useListKeys, useSetAddress, useTimeSpan } from '../hooks';
 import { count, sqlString } from '../lib/format';
-import { addTerm, fieldText, levelOf, logWhere, parseSearch, patternOf } from '../lib/search';
+import { addTerm, fieldText, levelOf, logWhere, parseSearch, patternSql, phraseOf } from '../lib/search';
 import { formatClock, formatMoment, stepFor, zoneName, type Range } from '../lib/time';
-import { Answer, Copy, Empty, Facts, firstData, Go, PageHead, Panel, Tag, type Tone } from '../parts/basics';
+import { Answer, Copy, Empty, Facts, firstData, Go, PageHead, Panel, Tag, When, type Tone } from '../parts/basics';
 import { useZone } from '../prefs';
-
-export interface LogLine {
-  /** Nanoseconds since 1970, exact. */
-  nanos: string;
-  severity: number;
-  severityText: string;
-  service: string;
-  body: string;
-  trace: string;
-  span: string;
-  attributes: Record<string, string>;
-  resource: Record<string, string>;
-}
 
 const COLUMNS = `toString(toUnixTimestamp64Nano(ts)), severity_number, severity_text, service, substring(body, 1, 4000), if(empty(trace_id), '', lower(hex(trace_id))), if(empty(span_id), '', lower(hex(span_id))), attributes, resource`;
 const PAGE = 1_000;
@@ -47,18 +36,18 @@ export function Logs() {
   const lines = useAskSpan(['logs', q, most], async (range, signal) => {
     const answer = await sql(`SELECT ${COLUMNS} FROM logs WHERE ${logWhere(terms, range.from, range.to)} ORDER BY ts DESC LIMIT ${most}`, signal);
     return { lines: answer.data.map(lineOf), read: answer.statistics?.rows_read ?? 0, elapsed: answer.statistics?.elapsed ?? 0 };
-  }, { live: most > PAGE ? false : true });
+  }, { live: most > PAGE ? false : true, enabled: view === 'lines' });
   const histogram = useAskSpan(['logs-histogram', q], async (range, signal) => {
     const step = stepFor(range, 80);
     const answer = await sql(`SELECT toUnixTimestamp(toStartOfInterval(ts, toIntervalSecond(${step}))) AS at, countIf(severity_number >= 17) AS bad, countIf(severity_number BETWEEN 13 AND 16) AS warn, countIf(severity_number BETWEEN 9 AND 12) AS info, countIf(severity_number < 9) AS rest FROM logs WHERE ${logWhere(terms, range.from, range.to)} GROUP BY at ORDER BY at`, signal);
     return { step, bars: answer.data.map((row) => row.map(Number)) };
-  });
+  }, { enabled: view !== 'live' });
   const submit = (text: string): void => set({ q: text.trim() });
   const total = histogram.data?.bars.reduce((sum, [, a = 0, b = 0, c = 0, d = 0]) => sum + a + b + c + d, 0);
   return (
     <>
       <PageHead title="Logs">
-        <SegmentedControl size="xs" aria-label="View" value={view} onChange={(value) => set({ view: value === 'lines' ? undefined : value }, true)} data={[{ value: 'lines', label: 'Lines' }, { value: 'patterns', label: 'Patterns' }]} />
+        <SegmentedControl size="xs" aria-label="View" value={view} onChange={(value) => set({ view: value === 'lines' ? undefined : value }, true)} data={[{ value: 'lines', label: 'Lines' }, { value: 'live', label: 'Live' }, { value: 'patterns', label: 'Patterns' }]} />
       </PageHead>
       <div className="stack">
         <form onSubmit={(event) => { event.preventDefault(); submit(typed); }}>
@@ -70,18 +59,19 @@ export function Logs() {
             {['level>=error', 'level>=warn', 'level=info'].map((term) => <button key={term} type="button" className="label" style={{ border: 0, cursor: 'pointer' }} onClick={() => submit(addTerm(q.replace(/\blevel\S+/g, '').replace(/\s+/g, ' ').trim(), term))}>{term}</button>)}
             {q !== '' && <button type="button" className="label" style={{ border: 0, cursor: 'pointer' }} onClick={() => submit('')}>clear</button>}
             <span className="grow" />
-            {total !== undefined && <span className="muted nums">{count(total)} lines{lines.data ? ` · read ${count(lines.data.read)} rows in ${Math.round(lines.data.elapsed * 1_000)} ms` : ''}</span>}
+            {view !== 'live' && total !== undefined && <span className="muted nums">{count(total)} lines{lines.data ? ` · read ${count(lines.data.read)} rows in ${Math.round(lines.data.elapsed * 1_000)} ms` : ''}</span>}
           </div>
         </form>
+        {view === 'live' ? <Panel flush><LiveLines q={q} open={setOpen} /></Panel> : <>
         <Panel><div style={{ height: 96 }}>{histogram.data && <Histogram {...histogram.data} />}</div></Panel>
-        <Panel flush>
+        {view === 'patterns' ? <Panel flush><Patterns q={q} /></Panel> : <Panel flush>
           <Answer of={lines} height={480}>
             {(data) => data.lines.length === 0
               ? <Empty title={q === '' ? 'No logs in this time' : 'No line fits'} {...(q === '' ? { snippet: firstData.logs } : {})}>{q === '' ? 'Look at a longer time span, or send some.' : 'Words are searched anywhere in a line, whatever their case. Try fewer words or a longer time span.'}</Empty>
-              : view === 'patterns' ? <Patterns lines={data.lines} pick={(words) => { set({ q: words, view: undefined }); }} />
               : <Lines lines={data.lines} open={setOpen} more={data.lines.length >= most && most < MOST ? () => setMost(most * 10) : undefined} busy={lines.isFetching} />}
           </Answer>
-        </Panel>
+        </Panel>}
+        </>}
       </div>
       <Drawer opened={open !== null} onClose={() => setOpen(null)} position="right" size="lg" title="Log record" closeButtonProps={{ 'aria-label': 'Close' }}>
         {open && <LogDetail line={open} add={(term) => { submit(addTerm(q, term)); setOpen(null); }} />}
@@ -113,6 +103,23 @@ function Histogram({ bars, step, range }: { bars: number[][]; step: number; rang
         })}
       </div>
       <div className="row small muted nums" style={{ justifyContent: 'space-between', marginTop: 3 }}><span>{formatMoment(range.from, zone)}</span><span>{formatMoment(range.to, zone)} {zoneName(range.to, zone)}</span></div>
+    </>
+  );
+}
+
+/** Lines as the server takes them in, newest first. Who reads can hold them still; meanwhile they are counted, and kept as far as there is room. */
+function LiveLines({ q, open }: { q: string; open: (line: LogLine) => void }) {
+  const { lines, heldBack, leftOut, state, paused, pause, clear } = useLiveTail(q);
+  return (
+    <>
+      <div className="row small" style={{ padding: '8px 12px', borderBottom: '1px solid var(--wf-edge)' }}>
+        <span className={`live-dot${state === 'open' ? (paused ? ' off' : '') : ' bad'}`} aria-hidden="true" />
+        <span role="status" className="grow" style={{ flexBasis: 140 }}>{state === 'open' ? (paused ? `Held still${heldBack > 0 ? `, ${count(heldBack)} new` : ''}` : 'Lines show as they arrive') : state === 'waiting' ? 'Connecting …' : state}</span>
+        {leftOut > 0 && <span className="muted nums" title="They are stored: the Lines view finds them.">{count(leftOut)} were too many to show</span>}
+        <Button size="compact-xs" variant="default" onClick={pause} aria-pressed={paused}>{paused ? 'Go on' : 'Hold still'}</Button>
+        <Button size="compact-xs" variant="default" onClick={clear} disabled={lines.length === 0}>Clear</Button>
+      </div>
+      {lines.length === 0 ? <Empty title="No line has arrived yet" snippet={firstData.logs}>{q === '' ? 'What is sent from now on shows here at once.' : 'What is sent from now on and fits the search shows here at once.'}</Empty> : <Lines lines={lines} open={open} more={undefined} busy={false} />}
     </>
   );
 }
@@ -163,35 +170,48 @@ function Lines({ lines, open, more, busy }: { lines: LogLine[]; open: (line: Log
   );
 }
 
-function Patterns({ lines, pick }: { lines: LogLine[]; pick: (words: string) => void }) {
-  const groups = useMemo(() => {
-    const found = new Map<string, { pattern: string; lines: number; worst: number; services: Set<string>; sample: LogLine }>();
-    for (const line of lines) {
-      const pattern = patternOf(line.body);
-      const group = found.get(pattern);
-      if (group) {
-        group.lines += 1;
-        group.worst = Math.max(group.worst, line.severity);
-        group.services.add(line.service);
-      } else found.set(pattern, { pattern, lines: 1, worst: line.severity, services: new Set([line.service]), sample: line });
-    }
-    return [...found.values()].sort((a, b) => b.lines - a.lines).slice(0, 200);
-  }, [lines]);
-  const longest = (pattern: string): string => pattern.split(/<\w+>/).map((part) => part.trim()).reduce((best, part) => (part.length > best.length ? part : best), '');
+/** More lines than this are not looked through: the newest ones are. */
+const LOOKED_THROUGH = 1_000_000;
+
+/** What the lines of the time say again and again, and what is new: every line that fits is counted, not only those that are shown. */
+function Patterns({ q }: { q: string }) {
+  const set = useSetAddress();
+  const keys = useListKeys();
+  const { order = 'most' } = useAddress();
+  const terms = useMemo(() => parseSearch(q), [q]);
+  const found = useAskSpan(['logs-patterns', q], async (range, signal) => {
+    const middle = Math.floor(range.from + (range.to - range.from) / 2);
+    const answer = await sql(`SELECT pattern, toString(count()), max(severity), groupUniqArray(4)(service), toString(toUnixTimestamp64Milli(min(ts))), toString(toUnixTimestamp64Milli(max(ts))), toString(countIf(ts >= fromUnixTimestamp64Milli(${middle}))) FROM (SELECT ${patternSql} AS pattern, severity_number AS severity, service, ts FROM logs WHERE ${logWhere(terms, range.from, range.to)} ORDER BY ts DESC LIMIT ${LOOKED_THROUGH}) GROUP BY pattern ORDER BY count() DESC LIMIT 300`, signal);
+    return { groups: answer.data.map((row) => ({ pattern: String(row[0]), lines: Number(row[1]), worst: Number(row[2]), services: row[3] as string[], first: Number(row[4]), last: Number(row[5]), later: Number(row[6]) })) };
+  }, { live: 3 });
   return (
     <>
-      <div className="small muted" style={{ padding: '10px 16px 4px' }}>Among the newest {count(lines.length)} lines, with numbers, ids and quoted texts as holes</div>
-      <ul className="list">
-        {groups.map((group) => (
-          <li key={group.pattern}>
-            <button type="button" className="item" style={{ width: '100%', border: 0, background: 'none', font: 'inherit', textAlign: 'left', cursor: 'pointer' }} onClick={() => pick(`"${longest(group.pattern).replace(/["\\]/g, '')}"`)}>
-              <span className="nums" style={{ width: 64, textAlign: 'right' }}>{count(group.lines)}</span>
-              <Tag tone={TONES[levelOf(group.worst)] ?? 'quiet'}>{levelOf(group.worst)}</Tag>
-              <span className="item-main"><span className="mono wrap">{group.pattern}</span><span className="item-sub">{[...group.services].join(', ')}</span></span>
-            </button>
-          </li>
-        ))}
-      </ul>
+      <div className="row small muted" style={{ padding: '10px 16px 4px' }}>
+        <span className="grow">Lines of the time, with numbers, ids and quoted texts as holes</span>
+        <SegmentedControl size="xs" aria-label="Order" value={order} onChange={(value) => set({ order: value === 'most' ? undefined : value }, true)} data={[{ value: 'most', label: 'Most' }, { value: 'worst', label: 'Worst' }, { value: 'new', label: 'New' }]} />
+      </div>
+      <Answer of={found} height={300}>
+        {({ groups, range }) => {
+          const middle = range.from + (range.to - range.from) / 2;
+          const fresh = (one: (typeof groups)[number]): boolean => one.first > middle;
+          const shown = order === 'worst' ? groups.toSorted((a, b) => b.worst - a.worst || b.lines - a.lines) : order === 'new' ? groups.toSorted((a, b) => b.first - a.first) : groups;
+          if (groups.length === 0) return <Empty title={q === '' ? 'No logs in this time' : 'No line fits'} {...(q === '' ? { snippet: firstData.logs } : {})} />;
+          return (
+            <ul className="list" aria-label="Patterns" {...keys}>
+              {shown.map((one) => (
+                <li key={one.pattern}>
+                  <button type="button" data-item className="item" style={{ width: '100%', border: 0, background: 'none', font: 'inherit', textAlign: 'left', cursor: 'pointer' }} onClick={() => set({ q: `${q} "${phraseOf(one.pattern).replace(/\\/g, '\\\\').replace(/"/g, '\\"')}"`.trim(), view: undefined })}>
+                    <span className="nums" style={{ width: 74, textAlign: 'right' }}>{count(one.lines)}</span>
+                    <Tag tone={TONES[levelOf(one.worst)] ?? 'quiet'}>{levelOf(one.worst)}</Tag>
+                    <span className="item-main"><span className="mono wrap">{one.pattern}</span><span className="item-sub"><span>{one.services.join(', ')}</span><span>first <When at={one.first} />, last <When at={one.last} /></span></span></span>
+                    {fresh(one) ? <Tag tone="high">new in the second half</Tag> : one.later > 3 * (one.lines - one.later) + 5 ? <Tag tone="warning">more and more</Tag> : null}
+                  </button>
+                </li>
+              ))}
+            </ul>
+          );
+        }}
+      </Answer>
     </>
   );
 }

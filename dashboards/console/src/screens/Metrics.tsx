@@ -1,13 +1,15 @@
-/* Metrics by PromQL: several expressions, lines, bars or a table. The address holds all of it, so that a link shows the same. */
+/* Metrics by PromQL: several expressions, lines, bars, a heatmap or a table. The address holds all of it, so that a link shows the same. */
 import { ActionIcon, Button, SegmentedControl, Tooltip } from '@mantine/core';
-import { IconLink, IconPlus, IconTrash } from '@tabler/icons-react';
-import { useEffect } from 'react';
+import { IconBellPlus, IconLink, IconPlus, IconTrash } from '@tabler/icons-react';
+import { useEffect, useMemo } from 'react';
 import { ApiError, instant, prom, range as askRange } from '../api/client';
 import { useAddress, useAsk, useAskSpan, useSetAddress, type Search } from '../hooks';
 import { guessUnit, labelText, short } from '../lib/format';
-import { rateWindow, stepFor } from '../lib/time';
-import { Empty, firstData, PageHead, Panel } from '../parts/basics';
+import { bucketExpr, heatmap } from '../lib/heatmap';
+import { rateWindow, stepFor, type Range } from '../lib/time';
+import { Empty, firstData, Go, PageHead, Panel } from '../parts/basics';
 import { conditions } from '../parts/ExprPlot';
+import { HeatmapPlot } from '../parts/HeatmapPlot';
 import { Plot } from '../parts/Plot';
 import { PromEditor } from '../parts/PromEditor';
 import { toast } from '../parts/Toasts';
@@ -33,7 +35,7 @@ export function Metrics() {
   return (
     <>
       <PageHead title="Metrics">
-        <SegmentedControl size="xs" aria-label="View" value={view} onChange={(value) => set({ view: value === 'lines' ? undefined : value }, true)} data={[{ value: 'lines', label: 'Lines' }, { value: 'bars', label: 'Bars' }, { value: 'table', label: 'Table' }]} />
+        <SegmentedControl size="xs" aria-label="View" value={view} onChange={(value) => set({ view: value === 'lines' ? undefined : value }, true)} data={[{ value: 'lines', label: 'Lines' }, { value: 'bars', label: 'Bars' }, { value: 'heatmap', label: 'Heatmap' }, { value: 'table', label: 'Table' }]} />
         <Button size="xs" variant="default" leftSection={<IconLink size={14} />} onClick={() => void share()}>Copy link</Button>
       </PageHead>
       <div className="stack">
@@ -82,6 +84,7 @@ function QueryPanel({ name, expr: raw, view, remove }: { name: string; expr: str
     <Panel>
       <div className="row" style={{ flexWrap: 'nowrap', alignItems: 'flex-start' }}>
         <div className="grow"><PromEditor value={expr} run={(next) => set({ [name]: next === '' ? (remove ? ' ' : undefined) : next } as Search)} label={`PromQL expression ${name}`} invalid={wrong} describedBy={`error-${name}`} /></div>
+        {expr !== '' && <Tooltip label="Make it an alerting rule"><Go to="/rules/edit" search={{ expr }} aria-label="Make it an alerting rule" className="icon-link"><IconBellPlus size={18} /></Go></Tooltip>}
         {remove && <Tooltip label="Remove"><ActionIcon variant="subtle" color="gray" size="lg" onClick={remove} aria-label="Remove this expression"><IconTrash size={16} /></ActionIcon></Tooltip>}
       </div>
       <div id={`error-${name}`} aria-live="polite">{found.error && <div className="trouble" style={{ marginTop: 8 }}>{found.error.message}</div>}</div>
@@ -92,6 +95,7 @@ function QueryPanel({ name, expr: raw, view, remove }: { name: string; expr: str
               {[...found.data.answer.warnings, ...found.data.answer.infos].map((text) => <div key={text} className="note" style={{ marginBottom: 8 }}>{text}</div>)}
               {data.resultType === 'matrix' && (data.result.length === 0
                 ? <Empty title="Nothing in this time">The expression is right, and no series answers it in the chosen time span.</Empty>
+                : view === 'heatmap' ? <Heat data={data.result} range={found.data.range} step={found.data.step} expr={expr} change={(next) => set({ [name]: next } as Search)} />
                 : <Plot
                     lines={data.result.slice(0, 200).map((one) => ({ name: labelText(one.metric), points: one.values.map(([at, value]) => [at, Number(value)] as const) }))}
                     range={found.data.range} unit={guessUnit(expr)} height={300} bars={view === 'bars'} thresholds={conditions(expr, undefined).lines} label={expr} />)}
@@ -106,6 +110,19 @@ function QueryPanel({ name, expr: raw, view, remove }: { name: string; expr: str
         </div>
       )}
     </Panel>
+  );
+}
+
+/** How the values of a histogram are spread over time. An expression that is none about buckets is offered as one that is. */
+function Heat({ data, range, step, expr, change }: { data: { metric: Record<string, string>; values: (readonly [number, string])[] }[]; range: Range; step: number; expr: string; change: (expr: string) => void }) {
+  const map = useMemo(() => heatmap(data), [data]);
+  if (map) return <HeatmapPlot map={map} range={range} step={step} unit={/_seconds_bucket\b/.test(expr) ? 'seconds' : /_bytes_bucket\b/.test(expr) ? 'bytes' : 'none'} label={expr} />;
+  const better = bucketExpr(expr, `${Math.max(step, 60)}s`);
+  return (
+    <Empty title="A heatmap needs the buckets of a histogram">
+      The answer must have the label <code>le</code>, as <code>sum by (le) (increase(a_histogram_bucket[1m]))</code> has.
+      {better && better !== expr && <><br /><Button mt={8} size="xs" variant="default" onClick={() => change(better)}>Show its buckets</Button></>}
+    </Empty>
   );
 }
 

@@ -3,7 +3,7 @@ import { SegmentedControl, TextInput } from '@mantine/core';
 import { useState } from 'react';
 import { get } from '../api/client';
 import type { PromRule, RuleGroup } from '../api/types';
-import { useAddress, useAsk, useSetAddress } from '../hooks';
+import { useAddress, useAsk, useListKeys, useSetAddress } from '../hooks';
 import { formatSeconds, resolveRange } from '../lib/time';
 import { Answer, Empty, Facts, firstData, Go, LabelSet, PageHead, Panel, StatusTag, Tag, When } from '../parts/basics';
 import { ExprPlot } from '../parts/ExprPlot';
@@ -11,11 +11,13 @@ import { ExprPlot } from '../parts/ExprPlot';
 export function Rules() {
   const { q = '', show = 'all' } = useAddress();
   const set = useSetAddress();
+  const keys = useListKeys();
   const found = useAsk(['rules', 'full'], (signal) => get<{ data: { groups: RuleGroup[] } }>('/api/v1/rules', signal));
   const fits = (rule: PromRule): boolean => `${rule.name} ${rule.query}`.toLowerCase().includes(q.toLowerCase()) && (show === 'all' || (show === 'trouble' ? rule.health === 'err' || rule.noData === true : rule.state === show));
   return (
     <>
       <PageHead title="Rules">
+        <Go to="/rules/edit">New rule</Go>
         <TextInput size="xs" aria-label="Filter" placeholder="Filter by name or expression" value={q} onChange={(event) => set({ q: event.currentTarget.value }, true)} />
         <SegmentedControl size="xs" aria-label="Which rules" value={show} onChange={(value) => set({ show: value === 'all' ? undefined : value })} data={[{ value: 'all', label: 'All' }, { value: 'firing', label: 'Firing' }, { value: 'pending', label: 'Pending' }, { value: 'trouble', label: 'In trouble' }]} />
       </PageHead>
@@ -24,9 +26,9 @@ export function Rules() {
           const groups = data.groups.map((group) => ({ ...group, rules: group.rules.filter(fits) })).filter((group) => group.rules.length > 0);
           if (groups.length === 0) return <Panel>{data.groups.length === 0 ? <Empty title="There are no rules yet" snippet={firstData.rules}>Rule files are Prometheus rule files; they are taken up within seconds when they change.</Empty> : <Empty title="No rule fits" />}</Panel>;
           return (
-            <div className="stack">
+            <div className="stack" {...keys}>
               {groups.map((group) => (
-                <Panel key={`${group.file}/${group.name}`} flush title={group.name} extra={<span className="small muted">{group.file} · every {formatSeconds(group.interval)} · took {formatSeconds(group.evaluationTime)} · <When at={group.lastEvaluation} /></span>}>
+                <Panel key={`${group.file}/${group.name}`} flush title={group.name} extra={<><span className="small muted">{group.file} · every {formatSeconds(group.interval)} · took {formatSeconds(group.evaluationTime)} · <When at={group.lastEvaluation} /></span><Go to="/rules/edit" search={{ file: group.file }} aria-label={`Edit, test, replay: ${group.file}`}><span className="small">Edit, test, replay</span></Go></>}>
                   <ul className="list">{group.rules.map((rule) => <RuleItem key={rule.name + rule.query} rule={rule} open={q !== '' && rule.name === q} />)}</ul>
                 </Panel>
               ))}
@@ -42,7 +44,7 @@ function RuleItem({ rule, open: initially }: { rule: PromRule; open: boolean }) 
   const [open, setOpen] = useState(initially);
   return (
     <li>
-      <button type="button" className="item" aria-expanded={open} onClick={() => setOpen(!open)} style={{ width: '100%', border: 0, background: 'none', font: 'inherit', textAlign: 'left', cursor: 'pointer' }}>
+      <button type="button" className="item" data-item aria-expanded={open} onClick={() => setOpen(!open)} style={{ width: '100%', border: 0, background: 'none', font: 'inherit', textAlign: 'left', cursor: 'pointer' }}>
         <span className="item-main">
           <span className="item-title">{rule.name}</span>
           <span className="item-sub mono cut" style={{ display: 'block' }}>{rule.query}</span>

@@ -1,4 +1,4 @@
-/* One service: rate, errors, duration over time with its deployments, its operations, whom it calls and who calls it, its errors. */
+/* One service: rate, errors, duration over time with its deployments, its operations, whom it calls and who calls it, its objectives, its errors, whose it is. */
 import { useParams } from '@tanstack/react-router';
 import { get, instant, sql, withQuery } from '../api/client';
 import { byLabel, callsSql, ofService, red } from '../api/red';
@@ -9,7 +9,9 @@ import { fieldText } from '../lib/search';
 import { formatSeconds, rateWindow, stepFor } from '../lib/time';
 import { Answer, Empty, Go, LinkList, PageHead, Panel, SeverityTag, When } from '../parts/basics';
 import { ExprPlot } from '../parts/ExprPlot';
+import { Ownership } from '../parts/Ownership';
 import type { Mark } from '../parts/Plot';
+import { Slos } from '../parts/Slos';
 import { windowOf } from './Services';
 
 export function ServicePage() {
@@ -54,6 +56,7 @@ export function ServicePage() {
           <Panel className="span-4" title="Failed"><ExprPlot expr={of.errors} span={span} unit="ratio" height={180} legend={false} marks={marks} zoom label="Share of failed requests" name={() => 'failed'} /></Panel>
           <Panel className="span-4" title="Duration, p95"><ExprPlot expr={of.quantile(0.95)} span={span} unit="seconds" height={180} legend={false} marks={marks} zoom label="95th percentile of the duration" name={() => 'p95'} /></Panel>
         </div>
+        <Slos service={service} />
         <Panel flush title="Operations">
           <Answer of={operations} height={140}>
             {({ rows }) => rows.length === 0 ? <Empty title="No requests in this time" /> : (
@@ -89,6 +92,7 @@ export function ServicePage() {
             </Panel>
           ))}
         </div>
+        <Ownership service={service} />
         <div className="grid">
           <Panel className="span-6" flush title="Errors of the last day">
             <Answer of={errors} height={100}>{({ issues }) => issues.length === 0 ? <Empty title="No open error issue" /> : <LinkList label="Error issues">{issues.map((one) => <li key={one.id}><Go to={`/errors/${one.number}`} className="item" data-item><span className="item-main item-title">{one.title}</span><span className="small nums">{one.events === null ? '-' : count(one.events)}</span></Go></li>)}</LinkList>}</Answer>

@@ -3,11 +3,12 @@ import { SegmentedControl, TextInput } from '@mantine/core';
 import { useMemo } from 'react';
 import { sql } from '../api/client';
 import { callsSql, services, type ServiceHealth } from '../api/red';
-import { useAddress, useAskSpan, useSetAddress } from '../hooks';
+import { useAddress, useAskSpan, useListKeys, useSetAddress } from '../hooks';
 import { percent, short } from '../lib/format';
 import { places } from '../lib/graph';
 import { formatSeconds } from '../lib/time';
 import { Answer, Empty, firstData, Go, PageHead, Panel } from '../parts/basics';
+import { Slos } from '../parts/Slos';
 
 interface Call {
   caller: string;
@@ -23,6 +24,7 @@ const toneOf = (errors: number, rate: number): string => (errors > 0.05 ? 'bad' 
 export function Services() {
   const { q = '', sort = 'errors' } = useAddress();
   const set = useSetAddress();
+  const keys = useListKeys();
   const red = useAskSpan(['services', 'red'], async (range, signal) => ({ services: await services(range.to / 1_000, windowOf(range), signal) }), { live: 2 });
   const calls = useAskSpan(['services', 'calls'], async (range, signal) => ({ calls: (await sql(callsSql(Math.max(range.from, range.to - 3_600_000), range.to), signal)).data.map((row): Call => ({ caller: String(row[0]), callee: String(row[1]), calls: Number(row[2]), errors: Number(row[3]), p95: Number(row[4]) / 1e9 })) }), { live: 6 });
   const by: Record<string, (a: ServiceHealth, b: ServiceHealth) => number> = {
@@ -39,7 +41,7 @@ export function Services() {
           <div className="stack">
             <Panel title="Who calls whom"><Answer of={calls} height={220}>{(found) => found.calls.length === 0 ? <span className="small muted">In the traces of this time no service called another: the parent of a span must be of the service that called it.</span> : <ServiceMap health={data.services} calls={found.calls} />}</Answer></Panel>
             <Panel flush>
-              <div className="scroll-x" tabIndex={0} role="region" aria-label="Services">
+              <div className="scroll-x" tabIndex={0} role="region" aria-label="Services" {...keys}>
                 <table className="data">
                   <thead><tr><th>Service</th><th className="num">Requests</th><th className="num">Failed</th><th className="num">p95</th><th className="hide-small">Look at</th></tr></thead>
                   <tbody>
@@ -56,6 +58,7 @@ export function Services() {
                 </table>
               </div>
             </Panel>
+            <Slos />
           </div>
         )}
       </Answer>

@@ -1,7 +1,8 @@
-/* Watchfire itself: parts, ingest by source and protocol, what was refused and why, the log and the engine, queues, scrape targets. */
+/* Watchfire itself: parts, ingest by source and protocol, what was refused and why, the log and the engine, queues, how long things are kept, keys, scrape targets. */
+import type { UseQueryResult } from '@tanstack/react-query';
 import { useRef } from 'react';
-import { get, prom, request } from '../api/client';
-import type { Check, ScrapeTarget, Status } from '../api/types';
+import { ApiError, get, prom, request } from '../api/client';
+import type { Check, KeyList, ScrapeTarget, Status, SystemView } from '../api/types';
 import { useAsk } from '../hooks';
 import { bytes, count, short } from '../lib/format';
 import { readExposition, sumOf, type Reading } from '../lib/exposition';
@@ -40,6 +41,53 @@ function Checks() {
   );
 }
 
+/** How long things are kept, and where. */
+function Kept({ system }: { system: UseQueryResult<SystemView, Error> }) {
+  return (
+    <Answer of={system} height={180}>
+      {(data) => <Facts of={[
+        ...(['spans', 'logs', 'metrics', 'errors'] as const).map((signal): [string, React.ReactNode] => [`${signal[0]?.toUpperCase()}${signal.slice(1)}`, `${count(data.retention_days[signal])} days`]),
+        ['Deliveries, timers', `${formatSeconds(data.finished_work_seconds)} after their end`],
+        ['Telemetry', data.telemetry === 'embedded' ? 'ClickHouse, embedded' : 'a ClickHouse server'],
+        ['State', data.state === 'sqlite' ? 'SQLite' : 'PostgreSQL'],
+        ['Tail sampling', data.sampling.tail ? 'on' : 'off'], ['Redaction', data.sampling.redaction ? 'on' : 'off'],
+      ]} />}
+    </Answer>
+  );
+}
+
+/** What is wrong with the log or the engine, in sentences; nothing where all is well. */
+function Troubles({ system }: { system: SystemView | undefined }) {
+  if (!system) return null;
+  const { log, engine } = system;
+  const said = [
+    ...(engine && !engine.up ? [`The engine is down: ${engine.trouble ?? 'no reason is known'}`] : []),
+    ...(log.disk_error ? [`The log cannot be written: ${log.disk_error}`] : []),
+    ...Object.entries(log.insert_errors).map(([table, error]) => `Rows of ${table} wait because their insert fails: ${error}`),
+    ...(log.quarantined > 0 ? [`${count(log.quarantined)} inserts are in quarantine: accepted rows that somebody must look at`] : []),
+    ...(log.damaged > 0 ? [`${count(log.damaged)} damaged places were found in the log`] : []),
+    ...(log.bytes > log.max_bytes * 0.8 ? [`The log is ${Math.round((log.bytes / log.max_bytes) * 100)} % full: intake is refused when it is full`] : []),
+  ];
+  return <>{said.map((one) => <div key={one} className="trouble" role="alert">{one}</div>)}</>;
+}
+
+function Keys() {
+  const found = useAsk(['keys'], (signal) => get<KeyList>('/api/watchfire/v1/keys', signal), { live: 6 });
+  return (
+    <Panel flush title="API keys">
+      {/* Who may not see them is told so; that is no failure of this page. */}
+      {found.error instanceof ApiError && found.error.status === 403 ? <Empty title="Only a key with admin sees the keys" snippet="watchfire keys list">Or ask at the machine itself.</Empty> : (
+        <Answer of={found} height={120}>
+          {({ keys }) => keys.length === 0 ? <Empty title="There is no key yet" snippet={'watchfire keys create team-a --permission read --permission respond'}>Without one only this machine may connect. From the first key on every request needs one.</Empty> : (
+            <div className="scroll-x" tabIndex={0} role="region" aria-label="API keys"><table className="data"><thead><tr><th>Name</th><th>May</th><th>Made</th><th>State</th><th className="hide-small">Id</th></tr></thead>
+              <tbody>{keys.map((one) => <tr key={one.id}><td className="wrap">{one.name}</td><td>{one.permissions.join(', ')}</td><td><When at={one.created_at} /></td><td>{one.revoked_at ? <Tag>revoked</Tag> : <Tag tone="good">live</Tag>}</td><td className="mono wrap hide-small">{one.id}</td></tr>)}</tbody></table></div>
+          )}
+        </Answer>
+      )}
+    </Panel>
+  );
+}
+
 export function System() {
   const before = useRef<{ at: number; values: Map<string, number> } | null>(null);
   const status = useAsk(['status'], (signal) => get<Status>('/api/watchfire/v1/status', signal));
@@ -54,10 +102,12 @@ export function System() {
     return { at, all, rates };
   });
   const targets = useAsk(['targets'], async (signal) => ({ targets: (await prom<{ activeTargets: ScrapeTarget[] }>('/api/v1/targets?state=active', signal)).activeTargets }), { live: 2 });
+  const system = useAsk(['system'], (signal) => get<SystemView>('/api/watchfire/v1/system', signal), { live: 2 });
   return (
     <>
       <PageHead title="System" />
       <div className="stack">
+        <Troubles system={system.data} />
         <div className="grid">
           <Panel className="span-6" title="Parts" extra={status.data && <Tag tone={status.data.ready ? 'good' : 'critical'}>{status.data.ready ? 'ready' : 'not ready'}</Tag>}>
             <Answer of={status} height={150}>{(data) => <div className="stack" style={{ gap: 6 }}>{data.parts.map((part) => <div key={part.part} className="row"><Tag tone={part.healthy ? 'good' : 'critical'}>{part.part}</Tag><span className="small">{part.detail}</span></div>)}<div className="small muted">Watchfire {data.version}, its clock: <When at={data.now} both /></div></div>}</Answer>
@@ -101,6 +151,10 @@ export function System() {
             )}
           </Answer>
         </Panel>
+        <div className="grid">
+          <Panel className="span-4" title="Kept for"><Kept system={system} /></Panel>
+          <div className="span-8"><Keys /></div>
+        </div>
         <Checks />
         <Panel flush title="Scrape targets">
           <Answer of={targets} height={120}>

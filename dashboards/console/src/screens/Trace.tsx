@@ -1,20 +1,22 @@
-/* One trace: its spans as a waterfall with the critical path; the chosen span in full, with its logs and errors. */
-import { Button, Switch, TextInput } from '@mantine/core';
+/* One trace: its spans as a waterfall with the critical path, or its calls as a flame; the chosen span in full, with its logs and errors; beside another trace. */
+import { Button, SegmentedControl, Switch, TextInput } from '@mantine/core';
 import { useParams } from '@tanstack/react-router';
 import { useVirtualizer } from '@tanstack/react-virtual';
-import { useMemo, useRef, useState } from 'react';
+import { lazy, Suspense, useMemo, useRef, useState } from 'react';
 import { sql } from '../api/client';
 import { useAddress, useAsk, useSetAddress } from '../hooks';
 import { count, hashOf, sqlString } from '../lib/format';
 import { formatClock, formatMoment, formatSeconds, zoneName } from '../lib/time';
 import { fieldText, levelOf } from '../lib/search';
+import { calls } from '../lib/profile';
 import { criticalPath, extent, layout, pathShare, type Span } from '../lib/waterfall';
 import { Answer, Copy, Empty, Facts, Go, PageHead, Panel, StatusTag, Tag } from '../parts/basics';
+import { Flame } from '../parts/Flame';
 import { useZone } from '../prefs';
 import { SERIES } from '../theme';
 import { millisOf } from './Logs';
 
-interface Full extends Span {
+export interface Full extends Span {
   nanos: string;
   message: string;
   scope: string;
@@ -24,9 +26,12 @@ interface Full extends Span {
   links: { trace: string; span: string }[];
 }
 
+const CompareView = lazy(async () => ({ default: (await import('./Compare')).CompareView }));
+const CompareWith = lazy(async () => ({ default: (await import('./Compare')).CompareWith }));
+
 const MOST = 20_000;
 
-async function load(trace: string, signal: AbortSignal): Promise<{ spans: Full[]; cut: boolean }> {
+export async function load(trace: string, signal: AbortSignal): Promise<{ spans: Full[]; cut: boolean }> {
   const id = `unhex(${sqlString(trace)})`;
   const place = await sql(`SELECT toString(toUnixTimestamp64Milli(min(start))), toString(toUnixTimestamp64Milli(max(end))), count() FROM trace_index WHERE trace_id = ${id}`, signal);
   const [start, end, known] = (place.data[0] ?? []).map(Number);
@@ -51,6 +56,7 @@ FROM spans WHERE trace_id = ${id} AND ts >= fromUnixTimestamp64Milli(${(start ??
 
 export function TracePage() {
   const { trace: raw } = useParams({ strict: false }) as { trace: string };
+  const { with: other } = useAddress();
   const trace = raw.toLowerCase();
   const valid = /^[0-9a-f]{32}$/.test(trace);
   const found = useAsk(['trace', trace], (signal) => load(trace, signal), { live: false, enabled: valid, keep: false });
@@ -60,14 +66,14 @@ export function TracePage() {
       <Answer of={found} height={500}>
         {({ spans, cut }) => spans.length === 0
           ? <Empty title="There is no such trace">It may not have arrived yet, may be older than the retention, or may have been sampled away before it was sent. <Button size="xs" variant="default" onClick={() => void found.refetch()}>Look again</Button></Empty>
-          : <View trace={trace} spans={spans} cut={cut} />}
+          : other !== undefined ? <Suspense fallback={null}><CompareView trace={trace} spans={spans} other={other.toLowerCase()} /></Suspense> : <View trace={trace} spans={spans} cut={cut} />}
       </Answer>
     </>
   );
 }
 
 function View({ trace, spans, cut }: { trace: string; spans: Full[]; cut: boolean }) {
-  const { span: chosen, find = '' } = useAddress();
+  const { span: chosen, find = '', view = 'waterfall' } = useAddress();
   const set = useSetAddress();
   const zone = useZone();
   const [collapsed, setCollapsed] = useState<ReadonlySet<string>>(new Set());
@@ -76,6 +82,7 @@ function View({ trace, spans, cut }: { trace: string; spans: Full[]; cut: boolea
   const rows = useMemo(() => layout(spans, collapsed), [spans, collapsed]);
   const bounds = useMemo(() => extent(spans), [spans]);
   const pieces = useMemo(() => criticalPath(spans), [spans]);
+  const roots = useMemo(() => (view === 'flame' ? calls(spans) : []), [spans, view]);
   const shares = useMemo(() => pathShare(pieces), [pieces]);
   const piecesBy = useMemo(() => Map.groupBy(pieces, (one) => one.id), [pieces]);
   const root = useMemo(() => layout(spans)[0]?.span, [spans]);
@@ -111,7 +118,9 @@ function View({ trace, spans, cut }: { trace: string; spans: Full[]; cut: boolea
     <>
       <PageHead title={root ? `${root.service}: ${root.name}` : 'Trace'}>
         <TextInput size="xs" aria-label="Find in the trace" placeholder="Find in the trace" value={find} onChange={(event) => set({ find: event.currentTarget.value }, true)} />
-        <Switch size="xs" label="Critical path" checked={path} onChange={(event) => setPath(event.currentTarget.checked)} />
+        <SegmentedControl size="xs" aria-label="View" value={view} onChange={(value) => set({ view: value === 'waterfall' ? undefined : value }, true)} data={[{ value: 'waterfall', label: 'Waterfall' }, { value: 'flame', label: 'Flame' }]} />
+        {root && <Suspense fallback={null}><CompareWith root={root} at={millisOf(root.nanos)} trace={trace} /></Suspense>}
+        {view !== 'flame' && <Switch size="xs" label="Critical path" checked={path} onChange={(event) => setPath(event.currentTarget.checked)} />}
       </PageHead>
       <div className="row small" style={{ marginBottom: 10, gap: '4px 14px' }}>
         <span className="nums">{formatMoment(millisOf(spans[0]?.nanos ?? '0'), zone)} {zoneName(millisOf(spans[0]?.nanos ?? '0'), zone)}</span>
@@ -121,9 +130,9 @@ function View({ trace, spans, cut }: { trace: string; spans: Full[]; cut: boolea
         <span className="row" style={{ gap: 4 }}><span className="mono wrap">{trace}</span><Copy text={trace} label="Copy the trace id" /></span>
         {cut && <span className="note">only the first {count(MOST)} spans are shown</span>}
       </div>
-      <div className="row small" style={{ marginBottom: 8 }}>{services.slice(0, 14).map((service) => <span key={service} className="row" style={{ gap: 5 }}><span className="swatch" style={{ background: color(service) }} />{service}</span>)}{path && <span className="row" style={{ gap: 5 }}><span className="swatch" style={{ background: 'var(--wf-critical)' }} />critical path</span>}</div>
+      <div className="row small" style={{ marginBottom: 8 }}>{services.slice(0, 14).map((service) => <span key={service} className="row" style={{ gap: 5 }}><span className="swatch" style={{ background: color(service) }} />{service}</span>)}{path && view !== 'flame' && <span className="row" style={{ gap: 5 }}><span className="swatch" style={{ background: 'var(--wf-critical)' }} />critical path</span>}</div>
       <div className="split">
-        <Panel flush>
+        {view === 'flame' ? <Panel flush><Flame roots={roots} color={color} picked={picked?.id} pick={pick} /></Panel> : <Panel flush>
           <div style={{ display: 'grid', gridTemplateColumns: 'minmax(150px, 34%) 1fr', borderBottom: '1px solid var(--wf-edge)' }} className="small muted nums">
             <span style={{ padding: '6px 12px' }}>{count(rows.length)} rows</span>
             <span style={{ display: 'flex', justifyContent: 'space-between', padding: '6px 8px 6px 4px' }}>{[0, 0.25, 0.5, 0.75, 1].map((part) => <span key={part} className={part === 0.25 || part === 0.75 ? 'hide-small' : undefined}>{formatSeconds((length * part) / 1e9)}</span>)}</span>
@@ -155,7 +164,7 @@ function View({ trace, spans, cut }: { trace: string; spans: Full[]; cut: boolea
               })}
             </div>
           </div>
-        </Panel>
+        </Panel>}
         {picked && <Detail key={picked.id} trace={trace} span={picked} share={(shares.get(picked.id) ?? 0) / length} />}
       </div>
     </>

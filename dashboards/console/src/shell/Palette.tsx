@@ -16,6 +16,14 @@ interface Command {
   search?: Record<string, string>;
 }
 
+/** What can be begun from anywhere. */
+const ACTS: { name: string; to: string; words: string; search?: Record<string, string> }[] = [
+  { name: 'Write a new rule', to: '/rules/edit', words: 'write a new rule alert editor test replay' },
+  { name: 'Watch log lines as they arrive', to: '/logs', search: { view: 'live' }, words: 'watch log lines as they arrive live tail follow' },
+  { name: 'Dead letters', to: '/paging', search: { state: 'dead' }, words: 'dead letters failed notifications' },
+  { name: 'Retention and API keys', to: '/system', words: 'retention and api keys days' },
+];
+
 export default function Palette({ close }: { close: () => void }) {
   const [typed, setTyped] = useState('');
   const [at, setAt] = useState(0);
@@ -36,6 +44,7 @@ export default function Palette({ close }: { close: () => void }) {
     const pages = PAGES.flatMap((group) => group.pages).filter((page) => wanted === '' || `${page.name} ${page.words}`.toLowerCase().includes(wanted));
     pages.sort((a, b) => Number(b.name.toLowerCase().startsWith(wanted)) - Number(a.name.toLowerCase().startsWith(wanted)));
     found.push(...pages.map((page): Command => ({ name: page.name, detail: 'page', to: page.to })));
+    found.push(...ACTS.filter((act) => wanted !== '' && act.words.includes(wanted)).map(({ name, to, search }): Command => ({ name, detail: 'do', to, ...(search ? { search } : {}) })));
     if (wanted !== '') {
       for (const name of rank(services.data ?? [], wanted, 6)) {
         found.push({ name, detail: 'service', to: `/services/${encodeURIComponent(name)}` }, { name: `Logs of ${name}`, detail: 'service', to: '/logs', search: { q: fieldText('service', '=', name) } });
