@@ -99,7 +99,7 @@ struct Side {
 }
 
 /// Debian's Alertmanager, with its folder.
-struct Alertmanager(Child, tempfile::TempDir);
+struct Alertmanager(Child, #[allow(dead_code)] tempfile::TempDir);
 
 impl Drop for Alertmanager {
     fn drop(&mut self) {
