@@ -159,13 +159,7 @@ impl Join<'_> {
         groups
     }
 
-    fn run(
-        &mut self,
-        many: &[Column],
-        one: &[Column],
-        fill_many: Option<f64>,
-        fill_one: Option<f64>,
-    ) -> Result<Vec<Column>, QueryError> {
+    fn run(&mut self, many: &[Column], one: &[Column], fill_many: Option<f64>, fill_one: Option<f64>) -> Result<Vec<Column>, QueryError> {
         let ones = self.groups(one);
         self.check_ones(&ones)?;
         let mut out = Vec::with_capacity(many.len());

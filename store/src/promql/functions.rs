@@ -131,9 +131,9 @@ impl RangeFunction {
     pub fn keeps_name(self) -> bool {
         matches!(self, F::LastOverTime | F::FirstOverTime)
     }
-    /// Whether it expects a counter.
+    /// Whether it says so where a name is not a counter's.
     pub fn wants_counter(self) -> bool {
-        matches!(self, F::Rate | F::Increase | F::Irate)
+        matches!(self, F::Rate | F::Increase)
     }
     /// What it does with a series of delta temporality.
     pub fn on_delta(self) -> OnDelta {
@@ -189,7 +189,10 @@ impl RangeFunction {
                 let factor = params.get(at).copied().unwrap_or(f64::NAN);
                 // A NaN passes, as in Prometheus.
                 if factor <= 0.0 || factor >= 1.0 {
-                    return Err(QueryError::Execution(format!("invalid {name} factor. Expected: 0 < {}f < 1, got: {factor:.6}", &name[..1])));
+                    return Err(QueryError::Execution(format!(
+                        "invalid {name} factor. Expected: 0 < {}f < 1, got: {factor:.6}",
+                        &name[..1]
+                    )));
                 }
             }
         }

@@ -17,8 +17,8 @@ use promql_parser::parser::{
 use regex::Regex;
 
 use super::plan::{
-    Aggregate, Aggregator, Arithmetic, At, Binary, Bool, Cardinality, Comparison, Fill, Grouping, Matching, Node, Operator, Plan, RangeNode,
-    RangeOf, Root, Selector, SetOperator, Shift,
+    Aggregate, Aggregator, Arithmetic, At, Binary, Bool, Cardinality, Comparison, Fill, Grouping, Matching, Node, Operator, Plan,
+    RangeNode, RangeOf, Root, Selector, SetOperator, Shift,
 };
 
 /// Longer expressions are refused.

@@ -20,9 +20,14 @@ pub fn append(answer: &mut Answer, later: Answer) -> usize {
     if let (QueryValue::Matrix(all), QueryValue::Matrix(more)) = (&mut answer.value, later.value) {
         merge(all, more, |series| &series.labels, |series, more: Series| series.samples.extend(more.samples));
     }
-    merge(&mut answer.histograms, later.histograms, |series| &series.labels, |series, more: HistogramSeries| {
-        series.samples.extend(more.samples);
-    });
+    merge(
+        &mut answer.histograms,
+        later.histograms,
+        |series| &series.labels,
+        |series, more: HistogramSeries| {
+            series.samples.extend(more.samples);
+        },
+    );
     answer.samples_read += later.samples_read;
     answer.matched_any_series |= later.matched_any_series;
     for (texts, more) in [(&mut answer.warnings, later.warnings), (&mut answer.infos, later.infos)] {
