@@ -69,6 +69,8 @@ pub(super) struct Ledger {
     climbs: BTreeMap<LadderRunId, Climb>,
     /// How many ladder steps were taken.
     pub steps: u64,
+    /// How many pages were not sent because somebody had taken meanwhile what they were about.
+    pub overtaken: u64,
     /// What each receiver that was told of a beginning was told of.
     began: BTreeSet<(String, String)>,
 }
@@ -81,6 +83,8 @@ impl Ledger {
             return Err(format!("journal: number {} follows {}", recorded.seq, self.seq));
         }
         self.seq = recorded.seq;
+        let unsent = matches!(&recorded.event.kind, EventKind::Noted { details, .. } if details.contains_key("unsent"));
+        self.overtaken += u64::from(unsent);
         transitions_are_in_order(self, &recorded.event)?;
         steps_are_taken_once(self, &recorded.event)?;
         nothing_climbs_after_ack(self, &recorded.event)

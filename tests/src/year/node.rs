@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use alerting::delivery::DeliveryWorker;
 use alerting::evaluate::Evaluator;
+use alerting::ladder::LadderRun;
 use async_trait::async_trait;
 use model::drive::{Follower, Worker, advance, work_once};
 use model::event::Recorded;
-use model::state::{Backlog, Commit, Fence, Journal, JournalQuery, Leases, Record, RecordQuery, Records, StateError, StateStore, WorkRows};
+use model::state::{
+    Backlog, Commit, Entity, Fence, Journal, JournalQuery, Leases, Record, RecordQuery, Records, StateError, StateStore, WorkRows,
+};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use model::work::{Claim, Queue, Work, WorkQuery};
@@ -68,12 +71,15 @@ pub(super) struct NodeState {
     held: AtomicBool,
     go_on: Notify,
     fault: Mutex<Option<(u32, Fault)>>,
+    /// Deliveries do not see the ladders that wrote them: a defect that the invariants must find.
+    blind: bool,
+    delivering: AtomicBool,
 }
 
 impl NodeState {
-    pub(super) fn new(inner: Arc<MemoryState>, name: &'static str, watched: Arc<Watched>) -> Self {
-        let (working, dead, held) = Default::default();
-        NodeState { inner, name, watched, working, dead, held, go_on: Notify::new(), fault: Mutex::default() }
+    pub(super) fn new(inner: Arc<MemoryState>, name: &'static str, watched: Arc<Watched>, blind: bool) -> Self {
+        let (working, dead, held, delivering) = Default::default();
+        NodeState { inner, name, watched, working, dead, held, go_on: Notify::new(), fault: Mutex::default(), blind, delivering }
     }
     fn alive(&self) -> Result<(), StateError> {
         if self.dead.load(Ordering::SeqCst) { Err(gone()) } else { Ok(()) }
@@ -125,6 +131,9 @@ impl Records for NodeState {
     }
     async fn get(&self, tenant: &TenantId, kind: &'static str, id: &str) -> Result<Option<Record>, StateError> {
         self.alive()?;
+        if self.blind && self.delivering.load(Ordering::SeqCst) && kind == LadderRun::KIND {
+            return Ok(None);
+        }
         self.inner.get(tenant, kind, id).await
     }
     async fn find(&self, query: &RecordQuery) -> Result<Vec<Record>, StateError> {
@@ -247,7 +256,10 @@ impl Node {
             for worker in &self.workers {
                 moved += work_once(&**worker, &*state, fence, now).await?;
             }
-            moved += self.delivery.deliver_due(&state, fence, now).await?;
+            self.state.delivering.store(true, Ordering::SeqCst);
+            let delivered = self.delivery.deliver_due(&state, fence, now).await;
+            self.state.delivering.store(false, Ordering::SeqCst);
+            moved += delivered?;
             self.state.alive()?;
             if moved == 0 {
                 return Ok(());

@@ -99,6 +99,7 @@ pub(super) struct World {
     signals: Arc<Signals>,
     providers: Arc<Providers>,
     ids: Arc<SequentialIds>,
+    blind: bool,
     nodes: [Arc<Node>; 2],
     processes: u32,
     next_tick: Timestamp,
@@ -117,11 +118,16 @@ fn failed(error: StateError) -> String {
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
+        Self::with(seed, false)
+    }
+
+    /// `blind`: deliveries do not see the ladders that wrote them, so that what waited is sent whoever has taken it meanwhile.
+    pub(super) fn with(seed: u64, blind: bool) -> Self {
         let start = Timestamp::from_secs(1_800_000_000);
         let clock = Arc::new(SimulatedClock::new(start));
         let state = Arc::new(MemoryState::new(clock.clone()).named("a"));
         let (watched, signals, providers, ids) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
-        let process = |name, number| build(name, number, &clock, &state, &watched, &signals, &providers, &ids);
+        let process = |name, number| build(name, number, &clock, &state, &watched, &signals, &providers, &ids, blind);
         let nodes = [process("a", 0), process("b", 1)];
         World {
             rng: StdRng::seed_from_u64(seed),
@@ -132,6 +138,7 @@ impl World {
             signals,
             providers,
             ids,
+            blind,
             nodes,
             processes: 2,
             next_tick: start,
@@ -194,6 +201,7 @@ impl World {
             74..80 => self.die().await?,
             80..90 => self.race().await?,
             90..92 => self.jump()?,
+            92..96 => self.outage().await?,
             _ => {}
         }
         let pause = match self.rng.random_range(0..10) {
@@ -221,15 +229,35 @@ impl World {
     fn provider(&mut self) {
         let receiver = RECEIVERS[self.rng.random_range(0..RECEIVERS.len())];
         let mode = match self.rng.random_range(0..10) {
-            0 => Mode::Down,
-            1 => Mode::Busy,
-            2 => Mode::Mute,
-            3 => Mode::Lost,
+            0..2 => Mode::Down,
+            2..4 => Mode::Busy,
+            4 => Mode::Mute,
+            5 => Mode::Lost,
             _ => Mode::Well,
         };
-        let messages = self.rng.random_range(1..6);
+        // A moment, or hours: what is held up that long is overtaken by what people do.
+        let messages = if self.rng.random_bool(0.6) { self.rng.random_range(1..6) } else { self.rng.random_range(20..80) };
         self.providers.set(receiver, mode, messages);
         self.note(format!("{receiver} is {mode:?} for {messages} messages"));
+    }
+
+    /// A provider is away while an alert begins, and somebody takes it before the provider is back.
+    async fn outage(&mut self) -> Done {
+        let receiver = [PAGER, "hook"][self.rng.random_range(0..2)];
+        let mode = [Mode::Down, Mode::Busy, Mode::Mute, Mode::Lost][self.rng.random_range(0..4)];
+        self.providers.set(receiver, mode, 1_000);
+        let service = SERVICES[self.rng.random_range(0..SERVICES.len())];
+        self.signals.set("errors", service, Some(1.0));
+        self.note(format!("{receiver} is {mode:?} while errors of {service} begin"));
+        let before = TICK + Duration::from_secs(self.rng.random_range(1..400));
+        self.pass(before).await?;
+        for _ in 0..self.rng.random_range(1..4) {
+            self.act_on_alert().await?;
+        }
+        let after = Duration::from_secs(self.rng.random_range(1..600));
+        self.pass(after).await?;
+        self.providers.set(receiver, Mode::Well, 0);
+        Ok(())
     }
 
     /// A request of a person to either node.
@@ -331,7 +359,8 @@ impl World {
     async fn replace(&mut self, place: usize) -> Done {
         let name = self.nodes[place].name;
         self.nodes[place].kill();
-        self.nodes[place] = build(name, self.processes, &self.clock, &self.state, &self.watched, &self.signals, &self.providers, &self.ids);
+        let (watched, signals, providers) = (&self.watched, &self.signals, &self.providers);
+        self.nodes[place] = build(name, self.processes, &self.clock, &self.state, watched, signals, providers, &self.ids, self.blind);
         self.processes += 1;
         self.note(format!("node {name} starts again"));
         // Sometimes what its earlier process held is only free when the leases run out, as on another machine.
@@ -500,6 +529,7 @@ impl World {
         }
         self.told.alerts += self.ledger.alerts.len() as u64;
         self.told.ladder_steps += self.ledger.steps;
+        self.told.overtaken += self.ledger.overtaken;
         invariants::the_last_word_is_the_end(&self.providers.arrivals(0))
     }
 }
@@ -514,8 +544,9 @@ fn build(
     signals: &Arc<Signals>,
     providers: &Arc<Providers>,
     ids: &Arc<SequentialIds>,
+    blind: bool,
 ) -> Arc<Node> {
-    let state = Arc::new(NodeState::new(inner.clone(), name, watched.clone()));
+    let state = Arc::new(NodeState::new(inner.clone(), name, watched.clone(), blind));
     let registry = Registry::new();
     let alerting = Alerting::new(AlertingDeps {
         config: config(),
