@@ -177,6 +177,11 @@ impl Scraper {
         self.shared.board.router()
     }
 
+    /// The jobs as they are now, those from files included; secrets serialize as `<secret>`.
+    pub fn jobs(&self) -> Vec<Job> {
+        self.plans.borrow().iter().map(|plan| plan.job.clone()).collect()
+    }
+
     /// The targets that are scraped now: job, labels, state.
     pub fn targets(&self) -> Vec<(String, model::labels::Labels, TargetState)> {
         let pools = self.shared.board.pools();

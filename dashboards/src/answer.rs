@@ -96,14 +96,25 @@ fn envelope(data: Json_, warnings: &[String], infos: &[String]) -> Response {
 
 /// A success envelope around a query's answer: at most `limit` series, with the statistics if they are given.
 pub fn query_answer(mut answer: Answer, limit: Option<usize>, stats: Option<Json_>) -> Response {
-    if cut(&mut answer, limit.unwrap_or(usize::MAX)) {
-        answer.warnings.push(TRUNCATED.to_owned());
-    }
+    let was_cut = cut(&mut answer, limit.unwrap_or(usize::MAX));
     let mut data = value_json(&answer.value, &answer.histograms);
     if let (Some(stats), Some(fields)) = (stats, data.as_object_mut()) {
         fields.insert("stats".into(), stats);
     }
-    envelope(data, &answer.warnings, &answer.infos)
+    let mut warnings = first_notes(answer.warnings, "warning");
+    warnings.extend(was_cut.then(|| TRUNCATED.to_owned()));
+    envelope(data, &warnings, &first_notes(answer.infos, "info"))
+}
+
+/// As many annotations as Prometheus shows, and how many are left out.
+fn first_notes(mut texts: Vec<String>, kind: &str) -> Vec<String> {
+    const SHOWN: usize = 10;
+    let omitted = texts.len().saturating_sub(SHOWN);
+    texts.truncate(SHOWN);
+    if omitted > 0 {
+        texts.push(format!("{omitted} more {kind} annotations omitted"));
+    }
+    texts
 }
 
 /// Cuts the answer to so many series; says whether there were more.

@@ -39,6 +39,8 @@ pub struct Sources {
     pub clock: Arc<dyn Clock>,
     /// Watchfire's own metrics.
     pub registry: prometheus::Registry,
+    /// What is configured, in the words of a `prometheus.yml`, without secrets.
+    pub configuration: Arc<dyn Fn() -> String + Send + Sync>,
     /// Parts that must be well for `/-/ready`.
     pub probes: Vec<Arc<dyn health::Probe>>,
 }

@@ -1,16 +1,21 @@
-//! `/metrics`: Watchfire's own metrics in Prometheus's text format, with the age of the newest row per signal.
+//! `/metrics`: Watchfire's own metrics in Prometheus's text format, with the age of the newest row per signal; with `match[]`, the newest
+//! samples of the stored series that match, for whoever scrapes them from here.
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
+use model::access::Principal;
 use prometheus::{Encoder, GaugeVec, Opts, TextEncoder};
 
 use crate::Sources;
+use crate::answer::ApiError;
+use crate::parameters::Parameters;
+use crate::prometheus_api::federate;
 
 struct Exposition {
     sources: Arc<Sources>,
@@ -30,7 +35,20 @@ pub fn router(sources: Arc<Sources>) -> Router {
     }
 }
 
-async fn exposition(State(state): State<Arc<Exposition>>) -> Response {
+async fn exposition(
+    State(state): State<Arc<Exposition>>,
+    principal: Option<Extension<Principal>>,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let selectors = parameters.all("match[]");
+    match principal {
+        Some(Extension(principal)) if !selectors.is_empty() => federate::selected(&state.sources, &principal, &selectors).await,
+        None if !selectors.is_empty() => Err(ApiError::bad_data("match[] needs a key: stored series belong to a tenant")),
+        Some(_) | None => Ok(own(&state).await),
+    }
+}
+
+async fn own(state: &Exposition) -> Response {
     let now = state.sources.clock.now();
     // Where the store does not answer, the last known ages stay away rather than lie.
     state.newest_age.reset();

@@ -2,7 +2,7 @@
 //! `alerts` live in the packages that know them.
 
 mod catalog;
-mod federate;
+pub(crate) mod federate;
 mod query;
 mod status;
 

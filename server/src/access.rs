@@ -19,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use model::access::{LateKey, Permission, Principal};
 use model::event::Actor;
+use model::state::StateStore;
 use model::tenant::TenantId;
 use prometheus::{IntCounterVec, Opts, Registry};
 use serde_json::json;
@@ -30,6 +31,7 @@ use keys::{ApiKey, KeyRing};
 #[derive(Clone)]
 pub struct Access {
     ring: Arc<KeyRing>,
+    state: Arc<dyn StateStore>,
     refused: IntCounterVec,
 }
 
@@ -72,12 +74,24 @@ impl Refused {
 }
 
 impl Access {
-    /// Over a ring of keys. Registers `watchfire_access_refused_total{reason}`.
-    pub fn new(ring: Arc<KeyRing>, registry: &Registry) -> Result<Self, prometheus::Error> {
+    /// Over a ring of keys, which are kept in `state`. Registers `watchfire_access_refused_total{reason}`.
+    pub fn new(ring: Arc<KeyRing>, state: Arc<dyn StateStore>, registry: &Registry) -> Result<Self, prometheus::Error> {
         let refused =
             IntCounterVec::new(Opts::new("watchfire_access_refused_total", "Requests refused before any route saw them."), &["reason"])?;
         registry.register(Box::new(refused.clone()))?;
-        Ok(Access { ring, refused })
+        Ok(Access { ring, state, refused })
+    }
+
+    /// Whether the keys were read again because a request's key is unknown: it may be new.
+    async fn look_again(&self, refused: Option<&Refused>) -> bool {
+        if refused != Some(&Refused::KeyUnknown) {
+            return false;
+        }
+        let looked = self.ring.look_again(&*self.state).await;
+        if let Err(error) = &looked {
+            tracing::warn!(error = %crate::runtime::chain(error), "the API keys could not be read again; the known ones stay");
+        }
+        looked.is_ok()
     }
 
     /// Who the request is from.
@@ -193,14 +207,14 @@ pub async fn guard(State(access): State<Access>, mut request: Request, next: Nex
         request.extensions_mut().insert(alerting::router::KeyLookup::new(move |text| ring.snapshot().check(text).map(of_key)));
         return next.run(request).await;
     }
-    let outcome = access.principal(request.headers(), authority.as_deref(), peer).and_then(|principal| {
-        // The exposition has no route of its own to check: it is read, like everything else.
-        if request.uri().path() == "/metrics" && principal.require(Permission::Read).is_err() {
-            return Err(Refused::KeyUnknown);
-        }
-        Ok(principal)
-    });
-    match outcome {
+    let mut outcome = access.principal(request.headers(), authority.as_deref(), peer);
+    if access.look_again(outcome.as_ref().err()).await {
+        outcome = access.principal(request.headers(), authority.as_deref(), peer);
+    }
+    // The exposition has no route of its own to check: it is read, like everything else.
+    let exposition = request.uri().path() == "/metrics";
+    let may = |principal: &Principal| !exposition || principal.require(Permission::Read).is_ok();
+    match outcome.and_then(|principal| may(&principal).then_some(principal).ok_or(Refused::KeyUnknown)) {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
             let span = span(&request);
@@ -243,7 +257,11 @@ async fn guard_sender(access: &Access, mut request: Request, authority: Option<&
     if request.method() == Method::OPTIONS {
         return next.run(request).await;
     }
-    match access.sender(request.headers(), request.uri().query(), authority, peer) {
+    let mut outcome = access.sender(request.headers(), request.uri().query(), authority, peer);
+    if access.look_again(outcome.as_ref().err()).await {
+        outcome = access.sender(request.headers(), request.uri().query(), authority, peer);
+    }
+    match outcome {
         Ok(Some(principal)) => request.extensions_mut().insert(principal).map(drop),
         Ok(None) => request.extensions_mut().insert(access.late()).map(drop),
         Err(refused) => {

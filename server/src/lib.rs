@@ -13,6 +13,7 @@ pub mod load;
 pub mod maintenance;
 pub mod observe;
 pub mod pipeline;
+mod prometheus_config;
 pub mod reload;
 pub mod replay;
 pub mod ruletest;

@@ -412,7 +412,10 @@ pub async fn start(
         }
         None => None,
     };
+    let (jobs, scrape) = (scraper.clone(), config.scrape.clone());
+    let rules = config.alerting.rules.as_ref().map(|folder| beside(config_file.as_deref()).join(folder));
     let reading = dashboards::router(Sources {
+        configuration: Arc::new(move || crate::prometheus_config::yaml(&scrape, &jobs.jobs(), rules.as_deref())),
         metrics: metrics.clone(),
         catalog,
         sql: Arc::new(GuardedSql::new(clickhouse.client(), &config.storage.clickhouse.database)),
@@ -425,7 +428,7 @@ pub async fn start(
     let (intake, loops, leading) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let longest = if config.storage.postgres_url.is_some() { runtime::SHARED } else { runtime::ALONE };
     let feed = Feed { state: state.clone(), nudge: nudge.clone(), longest, closing: intake.clone() };
-    let access = Access::new(ring.clone(), &registry)?;
+    let access = Access::new(ring.clone(), state.clone(), &registry)?;
     let guarded = |router: axum::Router| router.layer(axum::middleware::from_fn_with_state(access.clone(), guard));
     let api = reading
         .merge(collector.http_router())

@@ -72,6 +72,8 @@ pub struct PromQl {
     source: Arc<dyn SeriesSource>,
     limits: Limits,
     permits: Arc<Semaphore>,
+    /// Evaluations at the same time that take a thread: no more than there are cores, so that intake keeps its share of them.
+    threads: Arc<Semaphore>,
     metrics: Option<Arc<Metrics>>,
     cache: Option<Arc<Cache>>,
     plans: Arc<Plans>,
@@ -109,7 +111,15 @@ impl PromQl {
     /// Over a source, with the default limits and without metrics.
     pub fn new(source: Arc<dyn SeriesSource>) -> Self {
         let limits = Limits::default();
-        PromQl { source, limits, permits: Arc::new(Semaphore::new(limits.concurrency)), metrics: None, cache: None, plans: Arc::default() }
+        PromQl {
+            source,
+            limits,
+            permits: Arc::new(Semaphore::new(limits.concurrency)),
+            threads: one_per_core(),
+            metrics: None,
+            cache: None,
+            plans: Arc::default(),
+        }
     }
 
     /// With other limits.
@@ -138,6 +148,7 @@ impl PromQl {
             source,
             limits,
             permits: Arc::new(Semaphore::new(concurrency.max(1))),
+            threads: one_per_core(),
             metrics: self.metrics.clone(),
             cache: None,
             plans: Arc::clone(&self.plans),
@@ -246,7 +257,7 @@ impl PromQl {
         frame: Frame,
         options: &QueryOptions,
     ) -> Result<Ran, QueryError> {
-        let _permit = self.permits.acquire().await.map_err(|_| QueryError::Unavailable("the server is stopping".to_owned()))?;
+        let _permit = self.permits.acquire().await.map_err(|_| stopping())?;
         let setting = self.setting(query, options);
         let spans = needs(&plan.root, plan.selectors.len(), &setting, &frame).extents;
         let limits = LoadLimits { max_series: self.limits.max_series, max_samples: self.limits.max_samples, timeout: options.timeout };
@@ -258,14 +269,29 @@ impl PromQl {
             let (outcome, notes) = evaluate(&plan, &setting, &frame, &data, &AtomicBool::new(false))?;
             return Ok(Ran { outcome, notes, matched, samples });
         }
+        let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| stopping())?;
         let cancel = CancelOnDrop(Arc::new(AtomicBool::new(false)));
         let flag = Arc::clone(&cancel.0);
-        let evaluated = tokio::task::spawn_blocking(move || evaluate(&plan, &setting, &frame, &data, &flag))
+        // The thread holds its turn itself: an evaluation that nobody waits for any more goes on for a moment.
+        let evaluation = move || {
+            let evaluated = evaluate(&plan, &setting, &frame, &data, &flag);
+            drop(thread);
+            evaluated
+        };
+        let evaluated = tokio::task::spawn_blocking(evaluation)
             .await
             .map_err(|error| QueryError::Execution(format!("the evaluation died: {error}")))?;
         drop(cancel);
         evaluated.map(|(outcome, notes)| Ran { outcome, notes, matched, samples })
     }
+}
+
+fn one_per_core() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)))
+}
+
+fn stopping() -> QueryError {
+    QueryError::Unavailable("the server is stopping".to_owned())
 }
 
 fn evaluate(plan: &Plan, setting: &Setting, frame: &Frame, data: &[Arc<Loaded>], cancelled: &AtomicBool) -> Evaluated {

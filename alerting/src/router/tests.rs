@@ -94,13 +94,39 @@ async fn prometheus_shapes() {
         ("rule_group[]=g&file[]=a.yaml&type=record", 1, 1),
         ("rule_group[]=h", 0, 0),
         ("file[]=b.yaml", 0, 0),
+        ("match[]={severity=\"warning\"}", 1, 1),
+        ("match[]={severity=~\"war.*\",team!=\"x\"}", 1, 1),
+        ("match[]={severity=\"page\"}", 0, 0),
+        ("match[]={severity=\"page\"}&match[]={severity=\"warning\"}", 1, 1),
+        ("group_limit=1", 1, 2),
     ] {
-        let found = get(&world, &format!("/api/v1/rules?{asked}")).await["data"]["groups"].as_array().unwrap().clone();
+        let encoded = asked.replace('{', "%7B").replace('}', "%7D").replace('"', "%22");
+        let found = get(&world, &format!("/api/v1/rules?{encoded}")).await["data"]["groups"].as_array().unwrap().clone();
         assert_eq!(found.len(), groups, "{asked}");
         assert_eq!(found.first().map_or(0, |group| group["rules"].as_array().unwrap().len()), rules, "{asked}");
     }
     let unread = World::new(CONFIG, RULES);
     assert_eq!(get(&unread, "/api/v1/rules").await["data"]["groups"][0]["rules"][1]["health"], "unknown");
+}
+
+#[tokio::test]
+async fn groups_come_page_by_page() {
+    let group = |name: &str| format!("- name: {name}\n  rules: [{{ record: r, expr: raw }}]\n");
+    let text = format!("groups:\n{}{}{}", group("one"), group("two"), group("three"));
+    let world = World::new(CONFIG, Box::leak(text.into_boxed_str()));
+    let (mut seen, mut path) = (Vec::new(), "/api/v1/rules?group_limit=2".to_owned());
+    loop {
+        let data = get(&world, &path).await["data"].clone();
+        seen.extend(data["groups"].as_array().unwrap().iter().map(|group| group["name"].as_str().unwrap().to_owned()));
+        let Some(next) = data["groupNextToken"].as_str() else { break };
+        path = format!("/api/v1/rules?group_limit=2&group_next_token={next}");
+    }
+    seen.sort();
+    assert_eq!(seen, ["one", "three", "two"]);
+    for bad in ["group_limit=0", "group_next_token=x", "group_limit=1&group_next_token=x", "match[]=%7Ba"] {
+        let (status, body) = respond(&world, "GET", &format!("/api/v1/rules?{bad}"), None).await;
+        assert_eq!((status, body["errorType"].as_str()), (StatusCode::BAD_REQUEST, Some("bad_data")), "{bad}: {body}");
+    }
 }
 
 #[tokio::test]

@@ -27,8 +27,14 @@ pub(super) async fn federate(
     if selectors.is_empty() {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
+    selected(&sources, &principal, &selectors).await
+}
+
+/// The newest samples of what the selectors match.
+pub(crate) async fn selected(sources: &Sources, principal: &Principal, selectors: &[String]) -> Result<Response, ApiError> {
+    principal.require(Permission::Read)?;
     let lookback = QueryOptions::default().lookback;
-    let found = sources.catalog.newest(&principal.tenant, &selectors, sources.clock.now(), lookback).await;
+    let found = sources.catalog.newest(&principal.tenant, selectors, sources.clock.now(), lookback).await;
     let found = found.map_err(ApiError::of_parameter("match[]"))?;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], exposition(&found)).into_response())
 }
@@ -65,6 +71,10 @@ fn exposition(found: &[(Labels, SeriesSample)]) -> String {
             let label = if plain(label, false) { label.to_owned() } else { format!("\"{}\"", escaped(label)) };
             inside.push(format!("{label}=\"{}\"", escaped(value)));
         }
+        // A scraper would put its own target's there, with `honor_labels` too: Prometheus says that there is none.
+        if labels.get("instance").is_none() {
+            inside.push("instance=\"\"".to_owned());
+        }
         if !inside.is_empty() {
             let _ = write!(text, "{{{}}}", inside.join(","));
         }
@@ -83,7 +93,7 @@ mod tests {
         let sample = SeriesSample { at: Timestamp::from_millis(1_500), value: 2.5 };
         let series = |pairs: &[(&str, &str)]| (pairs.iter().copied().collect::<Labels>(), sample);
         let found = [
-            series(&[("__name__", "b")]),
+            series(&[("__name__", "b"), ("instance", "i")]),
             series(&[("__name__", "a"), ("path", "c:\\x\n\"y\"")]),
             series(&[("__name__", "dotted.name"), ("service.name", "s")]),
             series(&[("nameless", "1")]),
@@ -91,8 +101,9 @@ mod tests {
         ];
         assert_eq!(
             exposition(&found),
-            "# TYPE a untyped\na 2.5 1500\na{path=\"c:\\\\x\\n\\\"y\\\"\"} 2.5 1500\n# TYPE b untyped\nb 2.5 1500\n\
-             # TYPE \"dotted.name\" untyped\n{\"dotted.name\",\"service.name\"=\"s\"} 2.5 1500\n"
+            "# TYPE a untyped\na{instance=\"\"} 2.5 1500\na{path=\"c:\\\\x\\n\\\"y\\\"\",instance=\"\"} 2.5 1500\n\
+             # TYPE b untyped\nb{instance=\"i\"} 2.5 1500\n\
+             # TYPE \"dotted.name\" untyped\n{\"dotted.name\",\"service.name\"=\"s\",instance=\"\"} 2.5 1500\n"
         );
     }
 }

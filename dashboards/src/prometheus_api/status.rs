@@ -24,13 +24,9 @@ pub(super) async fn buildinfo(Extension(principal): Extension<Principal>) -> Res
     })))
 }
 
-/// A configuration of Prometheus that means what Watchfire does: nothing is scraped by it.
-const CONFIG: &str = "# Watchfire has no prometheus.yml: its own configuration is printed by `watchfire check --print-defaults`.\n\
-global:\n  scrape_interval: 1m\n  scrape_timeout: 10s\n  evaluation_interval: 1m\n";
-
-pub(super) async fn config(Extension(principal): Extension<Principal>) -> Result<Response, ApiError> {
+pub(super) async fn config(State(sources): State<Arc<Sources>>, Extension(principal): Extension<Principal>) -> Result<Response, ApiError> {
     principal.require(Permission::Read)?;
-    Ok(success(json!({"yaml": CONFIG})))
+    Ok(success(json!({"yaml": (sources.configuration)()})))
 }
 
 /// The flags of Prometheus whose meaning Watchfire shares, with its values.

@@ -165,10 +165,11 @@ impl Api {
             freshness: echo.clone(),
             state: model::testing::Memory::new(clock.clone()),
             clock,
+            configuration: Arc::new(|| "global:\n  scrape_interval: 1m\n".to_owned()),
             registry: prometheus::Registry::new(),
             probes: Vec::new(),
         };
-        let routes = router(Arc::new(sources)).layer(axum::Extension(reader()));
+        let routes = crate::router(sources).layer(axum::Extension(reader()));
         Api { echo, routes }
     }
     async fn send(&self, request: Request<Body>) -> Response {
@@ -291,11 +292,12 @@ async fn exemplars_text_tools_and_status_are_served() {
         (&json!(3), &json!({"name": "up", "value": 3}))
     );
     assert_eq!(api.get("/api/v1/status/flags").await.1["data"]["query.lookback-delta"], "5m");
+    assert_eq!(api.get("/metrics?match[]=up").await, api.get("/federate?match[]=up").await);
     assert!(api.get("/api/v1/status/config").await.1["data"]["yaml"].as_str().unwrap().contains("global:"));
     let (_, body) = api.get("/api/v1/status/runtimeinfo").await;
     assert_eq!(body["data"]["startTime"], "1970-01-12T13:46:40Z");
     let (status, body) = api.get("/federate?match[]=up").await;
-    assert_eq!((status, body), (StatusCode::OK, json!("# TYPE up untyped\nup{job=\"a\"} 3 1500\n")));
+    assert_eq!((status, body), (StatusCode::OK, json!("# TYPE up untyped\nup{job=\"a\",instance=\"\"} 3 1500\n")));
     assert_eq!(api.get("/federate").await.0, StatusCode::BAD_REQUEST);
 }
 

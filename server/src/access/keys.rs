@@ -1,8 +1,10 @@
 //! API keys: `wf_<id>_<secret>`, letters, digits and `_` only, so that a key can stand in a DSN. Only a SHA-256 of the secret is kept (the secret has 256 random bits, so a slow hash adds
-//! nothing). The ring is a snapshot of the live keys that is read again every second.
+//! nothing). The ring is a snapshot of the live keys that is read again every second, and before a key that it does not have is refused.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use model::access::Permission;
 use model::event::{Actor, Event, EventKind, Subject};
@@ -134,12 +136,20 @@ impl Keys {
 
 /// A snapshot of the live keys.
 #[derive(Debug, Default)]
-pub struct KeyRing(RwLock<Arc<Keys>>);
+pub struct KeyRing {
+    keys: RwLock<Arc<Keys>>,
+    /// How many have asked for a fresh look, and how many of these the last one answered.
+    asked: AtomicU64,
+    answered: tokio::sync::Mutex<u64>,
+}
+
+/// Between two looks for the sake of unknown keys: whoever guesses keys costs this many reads a second, however many guess.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 impl KeyRing {
     /// The keys as last read.
     pub fn snapshot(&self) -> Arc<Keys> {
-        self.0.read().map(|keys| keys.clone()).unwrap_or_else(|poisoned| poisoned.into_inner().clone())
+        self.keys.read().map(|keys| keys.clone()).unwrap_or_else(|poisoned| poisoned.into_inner().clone())
     }
     /// Reads them again. A key that was ever made keeps the keyless mode off, revoked or not: revoking the last key must not
     /// open the door.
@@ -154,10 +164,46 @@ impl KeyRing {
             })
             .collect();
         let fresh = Arc::new(Keys(keys));
-        match self.0.write() {
+        match self.keys.write() {
             Ok(mut slot) => *slot = fresh,
             Err(poisoned) => *poisoned.into_inner() = fresh,
         }
         Ok(())
+    }
+    /// Returns once the keys have been read at least once after this was called: a key that was made a moment ago counts at once. Many
+    /// who wait share one read.
+    pub async fn look_again(&self, state: &dyn StateStore) -> Result<(), StateError> {
+        let mine = self.asked.fetch_add(1, Ordering::SeqCst);
+        let mut answered = self.answered.lock().await;
+        if *answered > mine {
+            return Ok(());
+        }
+        let waiting = self.asked.load(Ordering::SeqCst);
+        self.refresh(state).await?;
+        *answered = waiting;
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::ids::RandomIds;
+    use model::time::SystemClock;
+
+    #[tokio::test]
+    async fn a_key_counts_at_once_when_it_is_asked_for() {
+        let state = store::state::memory::MemoryState::new(Arc::new(SystemClock));
+        let ring = KeyRing::default();
+        let new = || NewKey { tenant: TenantId::default(), name: "k".to_owned(), permissions: vec![Permission::Read], text: None };
+        for _ in 0..3 {
+            let (_, text) = create(&state, &RandomIds, Actor::system("test"), new()).await.unwrap();
+            assert!(ring.snapshot().check(&text).is_none());
+            let (one, other, third) = tokio::join!(ring.look_again(&state), ring.look_again(&state), ring.look_again(&state));
+            assert!(one.and(other).and(third).is_ok());
+            assert!(ring.snapshot().check(&text).is_some());
+        }
+        assert_eq!(*ring.answered.lock().await, 9);
     }
 }

@@ -131,9 +131,9 @@ impl RangeFunction {
     pub fn keeps_name(self) -> bool {
         matches!(self, F::LastOverTime | F::FirstOverTime)
     }
-    /// Whether it expects a counter.
+    /// Whether it says so where a name is not a counter's.
     pub fn wants_counter(self) -> bool {
-        matches!(self, F::Rate | F::Increase | F::Irate)
+        matches!(self, F::Rate | F::Increase)
     }
     /// What it does with a series of delta temporality.
     pub fn on_delta(self) -> OnDelta {

@@ -236,7 +236,7 @@ fn groups<'c>(columns: &'c [Column], notes: &mut Notes) -> Vec<Group<'c>> {
         let text = column.labels.get(BUCKET_LABEL).unwrap_or("");
         let Some(bound) = parse_bound(text) else {
             let name = column.labels.get(METRIC_NAME).unwrap_or("");
-            notes.warn(&format!("bucket label \"le\" is missing or has a malformed value of {text:?} for metric name {name:?}"));
+            notes.warn(&format!("bucket label \"le\" is missing or has a malformed value of {text:?}{}", Notes::of_metric(name)));
             continue;
         };
         // The buckets of `x_bucket` and the native `x` differ in name only by that ending: names do not tell histograms apart.
@@ -274,13 +274,14 @@ fn of_native(of: Of<'_>, step: usize, histogram: &Histogram, name: &str, notes: 
                 Quantile::Skewed(_) => "skewed higher",
                 Quantile::AmongNan => "NaN",
             };
-            notes.inform(&format!("input to histogram_quantile has NaN observations, result is {said} for metric name {name:?}"));
+            notes.inform(&format!("input to histogram_quantile has NaN observations, result is {said}{}", Notes::of_metric(name)));
             quantile.value()
         }
         Of::Fraction(lower, upper) => {
             if histogram.sum.is_nan() && histogram.count > histogram.buckets().iter().map(|bucket| bucket.count).sum() {
                 notes.inform(&format!(
-                    "input to histogram_fraction has NaN observations, which are excluded from all fractions for metric name {name:?}"
+                    "input to histogram_fraction has NaN observations, which are excluded from all fractions{}",
+                    Notes::of_metric(name)
                 ));
             }
             histogram.fraction(lower[step], upper[step])
@@ -305,7 +306,7 @@ pub fn evaluate(of: Of<'_>, columns: &[Column], steps: usize, notes: &mut Notes)
             buckets.extend(here.filter(|bucket| is_number(bucket.count)));
             let native = native.and_then(|column| column.histogram(step));
             if let (Some(_), false) = (native, buckets.is_empty()) {
-                notes.warn(&format!("vector contains a mix of classic and native histograms for metric name {name:?}"));
+                notes.warn(&format!("vector contains a mix of classic and native histograms{}", Notes::of_metric(name)));
                 continue;
             }
             if let Some(histogram) = native {
@@ -320,7 +321,8 @@ pub fn evaluate(of: Of<'_>, columns: &[Column], steps: usize, notes: &mut Notes)
                     let (value, fell) = bucket_quantile(qs[step], &mut buckets);
                     if fell {
                         notes.inform(&format!(
-                            "input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) for metric name {name:?}"
+                            "input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){}",
+                            Notes::of_metric(name)
                         ));
                     }
                     value

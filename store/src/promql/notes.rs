@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// At most so many of each kind are kept.
-const CAP: usize = 50;
+const CAP: usize = 1_000;
 
 /// The annotations of one evaluation.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,10 @@ impl Notes {
     /// Something to know about the answer.
     pub fn inform(&mut self, text: &str) {
         add(&mut self.infos, "PromQL info: ", text);
+    }
+    /// What a note about a metric ends in: nothing where the name is gone.
+    pub fn of_metric(name: &str) -> String {
+        if name.is_empty() { String::new() } else { format!(" for metric name {name:?}") }
     }
     /// The `q` of a quantile lies outside 0..=1.
     pub fn quantile(&mut self, q: f64) {
