@@ -1,6 +1,6 @@
 //! A door for the fuzz targets in `fuzz/`: bodies in, blocks out, by the very functions that the receivers call between the socket
 //! and the log. Checks on the way what must hold whatever comes: memory that was reserved is given back, a refusal is one line.
-//! Compiled with the feature `fuzzing` only. Panics: where something does not hold.
+//! Compiled with the feature `fuzzing` and for tests only. Panics: where something does not hold.
 
 mod processing;
 

@@ -13,7 +13,7 @@ pub mod errors;
 mod failure;
 mod family;
 mod fluent;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod grpc;
 mod http;

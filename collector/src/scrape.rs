@@ -9,7 +9,7 @@
 pub(crate) mod board;
 mod config;
 mod discovery;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod door;
 mod exposition;
 mod fetch;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::columns::{Column, TableBlock};
 use model::secret::Secret;
 
-use super::{Body, Door};
+use super::{Body, Door, NOW};
 use crate::pipeline::Pipeline;
 use crate::pipeline::hash::Hasher;
 use crate::pipeline::redact::{Counts, Redactor};
@@ -187,6 +187,25 @@ impl Redaction {
             let whole = format!("{before}{edge}{SECRET}{edge}{after}");
             let redacted = self.redactor.redact(&whole, &mut Counts::default()).unwrap_or(whole);
             assert!(!redacted.contains(SECRET), "the secret is gone: {redacted}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn no_body_with_a_secret_becomes_a_row_with_it(at in 0..60usize, text in "\\PC{0,20}|[a-zA-Z0-9_=:;\"'{}<> ./@-]{0,60}") {
+            let stored = Door::processing().rows_with_a_secret(at, &text);
+            let tables: std::collections::BTreeSet<&str> = stored.iter().map(|block| block.table.name).collect();
+            for table in ["spans", "series", "points", "error_events", "patterns"] {
+                prop_assert!(tables.contains(table), "{table} of {tables:?}: what is not stored proves nothing");
+            }
         }
     }
 }

@@ -175,7 +175,9 @@ fn pools(data: Value) -> BTreeSet<String> {
 fn targets(data: Value) -> BTreeSet<String> {
     let active = data["activeTargets"].as_array().unwrap().iter().map(|one| {
         let same = ["discoveredLabels", "labels", "scrapePool", "scrapeUrl", "health", "scrapeInterval", "scrapeTimeout"];
-        let told: Vec<String> = same.iter().map(|key| one[key].to_string()).collect();
+        // Debian's Prometheus tells labels that relabelling added as if they had been discovered.
+        let told = |key: &&&str| **key != "discoveredLabels" || one["scrapePool"] != "yaml";
+        let told: Vec<String> = same.iter().filter(told).map(|key| one[key].to_string()).collect();
         format!("{} failed: {}", told.join(" "), one["lastError"] != "")
     });
     let dropped = data["droppedTargets"].as_array().unwrap().iter().map(|one| format!("dropped {}", one["discoveredLabels"]));
