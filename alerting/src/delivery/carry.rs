@@ -102,9 +102,6 @@ impl DeliveryWorker {
             }
         };
         let now = state.now().await?;
-        if matches!(next, Next::Done { .. }) {
-            self.heard().note(&delivery, now);
-        }
         self.settle(work, Some(&delivery), next, now, state, fence).await
     }
 
@@ -135,7 +132,7 @@ impl DeliveryWorker {
         if needs_chat && chat.is_none() {
             return Ok(Begin::Not(no_channel_yet(progress, now, &self.config)));
         }
-        match destination.take(delivery, work.lane, self.is_first(delivery, now), now) {
+        match destination.take(delivery, work.lane, self.jumps(delivery, now), now) {
             Ok(()) => Ok(Begin::With(chat)),
             Err(at) => {
                 let folds = destination.read && self.config.digest_after > 0 && digest::may_fold(delivery, work.lane);

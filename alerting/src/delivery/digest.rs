@@ -106,7 +106,7 @@ impl Heard {
         self.0.get(&key).is_none_or(|last| now.since(*last) >= QUIET)
     }
 
-    pub(super) fn note(&mut self, delivery: &Delivery, now: Timestamp) {
+    fn note(&mut self, delivery: &Delivery, now: Timestamp) {
         let Message::Notice(notice) = &delivery.message else { return };
         if self.0.len() >= REMEMBERED {
             self.0.retain(|_, last| now.since(*last) < QUIET);
@@ -279,12 +279,21 @@ impl DeliveryWorker {
         (first.map_or(0, |work| work.lane.number()), !is_first, std::cmp::Reverse(severity.unwrap_or(Severity::Info)))
     }
 
-    pub(super) fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
+    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Whether it jumps the queue; only one of a service does.
+    pub(super) fn jumps(&self, delivery: &Delivery, now: Timestamp) -> bool {
+        let jumps = self.is_first(delivery, now);
+        if jumps {
+            self.heard().note(delivery, now);
+        }
+        jumps
+    }
+
     /// Whether it is the first that its receiver hears of a service for a while.
-    pub(super) fn is_first(&self, delivery: &Delivery, now: Timestamp) -> bool {
+    fn is_first(&self, delivery: &Delivery, now: Timestamp) -> bool {
         let Message::Notice(notice) = &delivery.message else { return false };
         let service = service(notice);
         !service.is_empty() && notice.action == PageAction::Trigger && self.heard().is_new(delivery, service, now)
