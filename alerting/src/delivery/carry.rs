@@ -132,11 +132,12 @@ impl DeliveryWorker {
         if needs_chat && chat.is_none() {
             return Ok(Begin::Not(no_channel_yet(progress, now, &self.config)));
         }
-        match destination.take(delivery, work.lane, self.jumps(delivery, now), now) {
+        match self.take_token(delivery, work.lane, destination, now) {
             Ok(()) => Ok(Begin::With(chat)),
             Err(at) => {
-                let folds = destination.read && self.config.digest_after > 0 && digest::may_fold(delivery, work.lane);
-                let at = if folds { at.min(now.plus(digest::PACE)) } else { at };
+                let storm = self.config.digest_after > 0 && destination.ahead(delivery, now) > self.config.digest_after;
+                let folds = storm && destination.read && digest::may_fold(delivery, work.lane);
+                let at = if folds { at.min(digest::together(now)) } else { at };
                 Ok(wait(at, "waits for the receiver's rate limit"))
             }
         }
