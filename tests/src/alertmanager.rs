@@ -99,12 +99,15 @@ struct Side {
 }
 
 /// Debian's Alertmanager, with its folder.
-struct Alertmanager(Child, #[allow(dead_code)] tempfile::TempDir);
+struct Alertmanager {
+    child: Child,
+    _folder: tempfile::TempDir,
+}
 
 impl Drop for Alertmanager {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -133,7 +136,7 @@ impl Alertmanager {
         })
         .await;
         let side = Side { name: "alertmanager", base, pid: child.id() };
-        (Alertmanager(child, folder), side)
+        (Alertmanager { child, _folder: folder }, side)
     }
 }
 

@@ -55,6 +55,12 @@ impl TokenBucket {
         if earliest <= now { self.take(lane, now) } else { Err(whole_micros(earliest)) }
     }
 
+    /// How many tokens are promised already.
+    pub fn ahead(&self, now: Timestamp) -> usize {
+        let last = self.promised.iter().copied().max().unwrap_or_default();
+        usize::try_from(last.since(now).as_nanos() / self.interval.as_nanos().max(1)).unwrap_or(usize::MAX)
+    }
+
     /// How many tokens there are.
     pub fn tokens(&self, now: Timestamp) -> usize {
         let empty_at = now.plus(self.depth).plus(self.interval);

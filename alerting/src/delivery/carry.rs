@@ -104,9 +104,6 @@ impl DeliveryWorker {
             }
         };
         let now = state.now().await?;
-        if matches!(next, Next::Done { .. }) {
-            self.heard().note(&delivery, now);
-        }
         self.settle(work, Some(&delivery), next, now, state, fence).await
     }
 
@@ -144,11 +141,12 @@ impl DeliveryWorker {
         if needs_chat && chat.is_none() {
             return Ok(Begin::Not(no_channel_yet(progress, now, &self.config)));
         }
-        match destination.take(delivery, work.lane, self.is_first(delivery, now), now) {
+        match self.take_token(delivery, work.lane, destination, now) {
             Ok(()) => Ok(Begin::With { chat, unneeded }),
             Err(at) => {
-                let folds = destination.read && self.config.digest_after > 0 && digest::may_fold(delivery, work.lane);
-                let at = if folds { at.min(now.plus(digest::PACE)) } else { at };
+                let storm = self.config.digest_after > 0 && destination.ahead(delivery, now) > self.config.digest_after;
+                let folds = storm && destination.read && digest::may_fold(delivery, work.lane);
+                let at = if folds { at.min(digest::together(now)) } else { at };
                 Ok(wait(at, "waits for the receiver's rate limit"))
             }
         }

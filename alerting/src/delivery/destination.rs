@@ -51,6 +51,11 @@ impl Destination {
         if jumps { bucket.jump(lane, now) } else { bucket.take(lane, now) }
     }
 
+    /// How many messages of this kind wait for a moment that they were given.
+    pub fn ahead(&self, delivery: &Delivery, now: Timestamp) -> usize {
+        self.bucket(&delivery.message).lock().unwrap_or_else(PoisonError::into_inner).ahead(now)
+    }
+
     /// How many messages of this kind could go out at once.
     pub fn tokens(&self, delivery: &Delivery, now: Timestamp) -> usize {
         self.bucket(&delivery.message).lock().unwrap_or_else(PoisonError::into_inner).tokens(now)

@@ -19,12 +19,13 @@ use model::tenant::TenantId;
 use model::time::Timestamp;
 use model::work::{Lane, Work, WorkChange};
 
+use super::destination::Destination;
 use super::progress::Progress;
 use super::{DeliveryWorker, Job};
 use crate::channels::ReceiverConfig;
 
-/// What can be folded waits at most so long for its own token: then it comes again, and those that came meanwhile with it.
-pub(super) const PACE: Duration = Duration::from_secs(10);
+/// What can be folded comes again so often while it waits behind a storm.
+const PACE: Duration = Duration::from_secs(10);
 /// A service is new to a receiver that has not heard of it for so long.
 const QUIET: Duration = Duration::from_secs(3_600);
 /// So many services are remembered.
@@ -65,6 +66,19 @@ fn service(notice: &Notice) -> &str {
     labels.into_iter().find_map(|labels| ["service_name", "service", "job"].into_iter().find_map(|name| labels.get(name))).unwrap_or("")
 }
 
+fn service_of(delivery: &Delivery) -> &str {
+    match &delivery.message {
+        Message::Notice(notice) => service(notice),
+        Message::ChatOpen { .. } | Message::ChatPost { .. } | Message::ChatArchive { .. } | Message::Document { .. } => "",
+    }
+}
+
+/// When those come again that wait behind a storm: all at the same moments, so that they are told together.
+pub(super) fn together(now: Timestamp) -> Timestamp {
+    let pace = PACE.as_nanos() as i64;
+    Timestamp::from_nanos(now.nanos() - now.nanos().rem_euclid(pace) + pace)
+}
+
 /// One line that could be folded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Candidate {
@@ -75,11 +89,11 @@ struct Candidate {
     service: Option<String>,
 }
 
-/// Which of the lines are folded: none while so few wait or while there are tokens for all; else all but the first of each new service,
+/// Which of the lines are folded: none while so few wait, `ahead` of them included, or while there are tokens for all; else all but the first of each new service,
 /// the worst first, as far as there are tokens beside the digest's own.
-fn choose(lines: &[Candidate], tokens: usize, after: usize) -> Vec<bool> {
+fn choose(lines: &[Candidate], tokens: usize, ahead: usize, after: usize) -> Vec<bool> {
     let waiting: usize = lines.iter().map(|line| line.rows).sum();
-    if after == 0 || waiting <= after || waiting <= tokens {
+    if after == 0 || waiting < 2 || waiting.saturating_add(ahead) <= after || waiting <= tokens {
         return vec![false; lines.len()];
     }
     let mut order: Vec<usize> = (0..lines.len()).collect();
@@ -106,7 +120,7 @@ impl Heard {
         self.0.get(&key).is_none_or(|last| now.since(*last) >= QUIET)
     }
 
-    pub(super) fn note(&mut self, delivery: &Delivery, now: Timestamp) {
+    fn note(&mut self, delivery: &Delivery, now: Timestamp) {
         let Message::Notice(notice) = &delivery.message else { return };
         if self.0.len() >= REMEMBERED {
             self.0.retain(|_, last| now.since(*last) < QUIET);
@@ -279,12 +293,23 @@ impl DeliveryWorker {
         (first.map_or(0, |work| work.lane.number()), !is_first, std::cmp::Reverse(severity.unwrap_or(Severity::Info)))
     }
 
-    pub(super) fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
+    fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Takes a token, past the queue for the first of a service; only one of a service does so.
+    pub(super) fn take_token(&self, delivery: &Delivery, lane: Lane, destination: &Destination, now: Timestamp) -> Result<(), Timestamp> {
+        let first = self.is_first(delivery, now);
+        let mut heard = self.heard();
+        let taken = destination.take(delivery, lane, first && heard.is_new(delivery, service_of(delivery), now), now);
+        if taken.is_ok() {
+            heard.note(delivery, now);
+        }
+        taken
+    }
+
     /// Whether it is the first that its receiver hears of a service for a while.
-    pub(super) fn is_first(&self, delivery: &Delivery, now: Timestamp) -> bool {
+    fn is_first(&self, delivery: &Delivery, now: Timestamp) -> bool {
         let Message::Notice(notice) = &delivery.message else { return false };
         let service = service(notice);
         !service.is_empty() && notice.action == PageAction::Trigger && self.heard().is_new(delivery, service, now)
@@ -321,7 +346,8 @@ impl DeliveryWorker {
             }
         };
         let candidates: Vec<Candidate> = lines.iter().map(candidate).collect();
-        let chosen = choose(&candidates, tokens.unwrap_or(usize::MAX), self.config.digest_after);
+        let ahead = lines.first().and_then(|(at, told)| Some(jobs[*at].destination.as_ref()?.ahead(told.first()?, now))).unwrap_or(0);
+        let chosen = choose(&candidates, tokens.unwrap_or(usize::MAX), ahead, self.config.digest_after);
         let folded = lines.iter().zip(&chosen).filter(|(_, fold)| **fold).flat_map(|((_, deliveries), _)| deliveries);
         folded.for_each(|delivery| heard.note(delivery, now));
         chosen

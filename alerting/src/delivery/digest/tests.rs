@@ -13,15 +13,15 @@ fn line(rows: usize, severity: Severity, service: &str) -> Candidate {
 #[test]
 fn few_go_out_by_themselves_and_of_many_the_first_of_each_service() {
     let few = vec![line(1, Severity::Info, "a"); 20];
-    assert_eq!(choose(&few, 0, 20), vec![false; 20]);
+    assert_eq!(choose(&few, 0, 0, 20), vec![false; 20]);
     let mut many = vec![line(1, Severity::Info, "a"); 21];
-    assert_eq!(choose(&many, 21, 20), vec![false; 21], "there are tokens for all");
-    assert_eq!(choose(&many, 5, 0), vec![false; 21], "turned off");
+    assert_eq!(choose(&many, 21, 0, 20), vec![false; 21], "there are tokens for all");
+    assert_eq!(choose(&many, 5, 0, 0), vec![false; 21], "turned off");
     many[7] = line(1, Severity::Critical, "b");
     many[9] = line(1, Severity::High, "");
-    let fold = choose(&many, 3, 20);
+    let fold = choose(&many, 3, 0, 20);
     assert_eq!((fold[0], fold[7], fold.iter().filter(|fold| !**fold).count()), (false, false, 2), "{fold:?}");
-    let fold = choose(&many, 0, 20);
+    let fold = choose(&many, 0, 0, 20);
     assert_eq!((fold[7], fold.iter().filter(|fold| !**fold).count()), (false, 1), "the worst, where there is one place");
 }
 
@@ -31,7 +31,7 @@ proptest! {
         let levels = [Severity::Info, Severity::Warning, Severity::High, Severity::Critical];
         let lines: Vec<Candidate> = lines.into_iter().map(|(rows, level, service)| line(rows, levels[usize::from(level)], ["", "a", "b", "c", "d", "e"][usize::from(service)])).collect();
         let all: usize = lines.iter().map(|line| line.rows).sum();
-        let kept: usize = lines.iter().zip(choose(&lines, tokens, after)).filter(|(_, fold)| !fold).map(|(line, _)| line.rows).sum();
+        let kept: usize = lines.iter().zip(choose(&lines, tokens, 0, after)).filter(|(_, fold)| !fold).map(|(line, _)| line.rows).sum();
         if all > after && all > tokens {
             prop_assert!(kept < tokens.max(2));
         } else {
