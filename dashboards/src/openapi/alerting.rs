@@ -297,6 +297,9 @@ pub(super) struct Delivery {
     /// Why it was done without a send.
     #[schema(required)]
     unneeded: Option<String>,
+    /// The notification of the digest that told it.
+    #[schema(nullable = false)]
+    digest: Option<String>,
     #[schema(required)]
     alert: Option<String>,
     #[schema(required)]
@@ -363,7 +366,7 @@ pub(super) struct Thresholds {
     info: Option<String>,
 }
 
-/// A rule as Prometheus shows it, with what is Watchfire's own: `noData`, `thresholds`.
+/// A rule as Prometheus shows it, with what is Watchfire's own: `noData`, `noDataReason`, `thresholds`.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PromRule {
@@ -378,6 +381,9 @@ pub(super) struct PromRule {
     /// No selector of the expression matched any series.
     #[schema(nullable = false)]
     no_data: Option<bool>,
+    /// What is missing where an anomaly rule cannot judge yet.
+    #[schema(nullable = false)]
+    no_data_reason: Option<String>,
     labels: Labels,
     /// Seconds.
     evaluation_time: f64,
@@ -414,6 +420,10 @@ pub(super) struct RuleGroup {
 #[derive(Serialize, ToSchema)]
 pub(super) struct RuleGroups {
     groups: Vec<RuleGroup>,
+    /// Where the next page begins (`group_limit`).
+    #[serde(rename = "groupNextToken")]
+    #[schema(nullable = false)]
+    group_next_token: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]

@@ -186,6 +186,8 @@ fn describe(rows: &mut Rows, tenant: &str, metric: &str, fingerprint: i64, label
     rows.map("resource", []);
     rows.whole("first_seen", seen);
     rows.whole("last_seen", seen);
+    rows.whole("resource_dropped_attributes", 0);
+    rows.whole("scope_dropped_attributes", 0);
 }
 
 fn kind_code(kind: SeriesKind) -> i64 {
