@@ -242,6 +242,23 @@ struct Line {
     cpu: (f64, f64),
 }
 
+/// Waits until answers are kept: for a minute after samples of the past came in, more of them may be on their way.
+async fn until_final(client: &reqwest::Client, base: &str) {
+    let from_cache = async || {
+        let text = client.get(format!("{base}/metrics")).send().await.unwrap().text().await.unwrap();
+        text.lines().find(|line| line.starts_with("watchfire_promql_cache_steps_total{from=\"cache\"}")).map(str::to_owned)
+    };
+    let (before, begun) = (from_cache().await, Instant::now());
+    while from_cache().await == before {
+        assert!(begun.elapsed() < Duration::from_secs(180), "no answer is kept");
+        let now = now_millis() / 60_000 * 60_000;
+        for later in [0, 60_000] {
+            ask(client, base, "sum by (zone) (x_total)", (now - DAY * 1_000 + later, now + later, 60)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 fn median(mut all: Vec<f64>) -> f64 {
     all.sort_by(f64::total_cmp);
     all[all.len() / 2]
@@ -264,6 +281,9 @@ pub async fn compare_all(executable: &str, rounds: usize, config: &str, counters
     println!("class    prometheus ms  watchfire ms   times  | CPU ms theirs  ours | samples  query");
     let mut lines = Vec::new();
     for refresh in [false, true] {
+        if refresh {
+            until_final(&client, &own).await;
+        }
         for (class, expr, back, step) in QUESTIONS {
             let class = if refresh { Class::Refresh } else { class };
             let (mut theirs, mut ours) = (Vec::new(), Vec::new());
