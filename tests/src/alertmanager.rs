@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use crate::process::{Watchfire, free_port};
+use crate::programs::Program;
 use crate::usage::{child_of, process};
 use crate::wait::wait_for;
 
@@ -100,15 +100,8 @@ struct Side {
 
 /// Debian's Alertmanager, with its folder.
 struct Alertmanager {
-    child: Child,
+    _program: Program,
     _folder: tempfile::TempDir,
-}
-
-impl Drop for Alertmanager {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Alertmanager {
@@ -121,22 +114,21 @@ impl Alertmanager {
         );
         std::fs::write(folder.path().join("alertmanager.yml"), config).unwrap();
         let address = format!("127.0.0.1:{}", free_port());
-        let child = Command::new("prometheus-alertmanager")
-            .arg(format!("--config.file={}", folder.path().join("alertmanager.yml").display()))
-            .arg(format!("--storage.path={}", folder.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .args(["--cluster.listen-address=", "--log.level=error"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("needs prometheus-alertmanager (apt install prometheus-alertmanager)");
+        let arguments = [
+            format!("--config.file={}", folder.path().join("alertmanager.yml").display()),
+            format!("--storage.path={}", folder.path().join("data").display()),
+            format!("--web.listen-address={address}"),
+            "--cluster.listen-address=".to_owned(),
+            "--log.level=error".to_owned(),
+        ];
+        let program = Program::start("prometheus-alertmanager", &arguments);
         let base = format!("http://{address}");
         wait_for("alertmanager", async || {
             reqwest::get(format!("{base}/-/ready")).await.ok().filter(|answer| answer.status().is_success()).map(drop)
         })
         .await;
-        let side = Side { name: "alertmanager", base, pid: child.id() };
-        (Alertmanager { child, _folder: folder }, side)
+        let side = Side { name: "alertmanager", base, pid: program.pid() };
+        (Alertmanager { _program: program, _folder: folder }, side)
     }
 }
 

@@ -8,7 +8,12 @@ pub struct Program(Child);
 impl Program {
     /// Starts it; what it says is thrown away.
     pub fn start(program: &str, arguments: &[String]) -> Self {
-        Program(Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        let child = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Program(child.unwrap_or_else(|error| panic!("needs {program} (apt install {program}): {error}")))
+    }
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
     }
     /// `kill -9`.
     pub fn kill(&mut self) {

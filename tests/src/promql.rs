@@ -1,12 +1,12 @@
 //! PromQL beside Debian's Prometheus: the same samples in both (1,000 counters, or as many as asked for, and 200 buckets over a day at 15 s, by the same remote writes), the same dashboard-like questions over HTTP to both in one run, answers compared, wall time and CPU; at the end what a sample takes on the disk of each.
 
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use store::clickhouse::ClickHouse;
 
 use crate::process::{Watchfire, free_port};
+use crate::programs::Program;
 use crate::remote_write::{Label, Sample, TimeSeries, WriteRequest};
 use crate::usage::{child_of, process};
 use crate::wait::wait_for;
@@ -137,16 +137,9 @@ async fn fill(bases: [&str; 2], world: &Watchfire, counters: u64, origin: i64) {
 
 /// A Prometheus that takes remote writes.
 pub(crate) struct Prometheus {
-    child: Child,
+    program: Program,
     pub(crate) base: String,
     folder: tempfile::TempDir,
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Prometheus {
@@ -159,21 +152,21 @@ impl Prometheus {
         let files: Vec<&str> = rules.iter().map(|(name, _)| *name).collect();
         std::fs::write(folder.path().join("prometheus.yml"), format!("rule_files: [{}]\n", files.join(", "))).unwrap();
         let address = format!("127.0.0.1:{}", free_port());
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
-            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .args(["--web.enable-remote-write-receiver", "--web.enable-admin-api", "--log.level=error"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("needs prometheus (apt install prometheus)");
+        let arguments = [
+            format!("--config.file={}", folder.path().join("prometheus.yml").display()),
+            format!("--storage.tsdb.path={}", folder.path().join("data").display()),
+            format!("--web.listen-address={address}"),
+            "--web.enable-remote-write-receiver".to_owned(),
+            "--web.enable-admin-api".to_owned(),
+            "--log.level=error".to_owned(),
+        ];
+        let program = Program::start("prometheus", &arguments);
         let base = format!("http://{address}");
         wait_for("prometheus", async || {
             reqwest::get(format!("{base}/-/ready")).await.ok().filter(|answer| answer.status().is_success()).map(drop)
         })
         .await;
-        Prometheus { child, base, folder }
+        Prometheus { program, base, folder }
     }
 
     /// Bytes and samples of all that it holds, as blocks.
@@ -195,7 +188,7 @@ impl Prometheus {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.program.pid()
     }
 }
 
@@ -277,7 +270,7 @@ pub async fn compare_all(executable: &str, rounds: usize, config: &str, counters
     let client = reqwest::Client::new();
     let (server, engine) = (world.pid(), child_of(world.pid()));
     let cpu_here = || (process(server).1 + process(engine).1) * 1e3;
-    let cpu_there = || process(prometheus.child.id()).1 * 1e3;
+    let cpu_there = || process(prometheus.pid()).1 * 1e3;
     println!("class    prometheus ms  watchfire ms   times  | CPU ms theirs  ours | samples  query");
     let mut lines = Vec::new();
     for refresh in [false, true] {
@@ -334,12 +327,7 @@ pub async fn compare_all(executable: &str, rounds: usize, config: &str, counters
         );
     }
     let memory = |pid: u32| process(pid).0 / 1024;
-    println!(
-        "memory: prometheus {} MiB, watchfire {} MiB and its engine {} MiB",
-        memory(prometheus.child.id()),
-        memory(server),
-        memory(engine)
-    );
+    println!("memory: prometheus {} MiB, watchfire {} MiB and its engine {} MiB", memory(prometheus.pid()), memory(server), memory(engine));
     disk(&world, &prometheus).await;
     world.stop().await;
 }
