@@ -25,7 +25,8 @@ pub(crate) mod testing;
 mod tests;
 pub mod voice;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -46,7 +47,7 @@ pub use api::router;
 pub use config::Config;
 
 use destination::Destination;
-use lines::{Lines, Place};
+use lines::{Line, Lines, Place};
 use meters::Meters;
 
 /// The receivers by name, with the settings that each was made from.
@@ -236,8 +237,7 @@ impl DeliveryWorker {
             rows.all(|row| lines.knows(row.work.id) && row.place.as_ref().is_none_or(|place| lines.before(place, &batch).is_none()))
         };
         if !fresh {
-            let open = self.open_rows(state).await?;
-            *self.lines() = Lines::of(&open);
+            self.look_again(state).await?;
         }
         let lines = self.lines();
         for row in jobs.iter_mut().flat_map(|job| &mut job.rows) {
@@ -249,10 +249,18 @@ impl DeliveryWorker {
 
     fn by_line(&self, rows: Vec<Work>) -> Vec<Job> {
         let mut jobs: Vec<Job> = Vec::new();
+        let mut met: HashMap<Line, usize> = HashMap::new();
         for work in rows {
             let place = Place::of(&work);
             let line = place.as_ref().map(|place| &place.line);
-            let found = jobs.iter().position(|job| line.is_some() && job.rows[0].place.as_ref().map(|place| &place.line) == line);
+            let next = jobs.len();
+            let found = line.and_then(|line| match met.entry(line.clone()) {
+                Entry::Occupied(at) => Some(*at.get()),
+                Entry::Vacant(free) => {
+                    free.insert(next);
+                    None
+                }
+            });
             let destination = line.and_then(|line| self.destinations().get(&line.receiver).map(|(_, destination)| destination.clone()));
             let row = Claimed { work, place, waits_for: None };
             match found {
@@ -266,12 +274,16 @@ impl DeliveryWorker {
         jobs
     }
 
-    async fn open_rows(&self, state: &dyn StateStore) -> Result<Vec<Work>, StateError> {
-        let backlog = state.backlog(Timestamp::EPOCH).await?;
-        let pending = backlog.iter().find(|backlog| backlog.queue == Queue::Delivery).map_or(0, |backlog| backlog.pending);
-        // Some more: rows are written while we look.
-        let limit = usize::try_from(pending).unwrap_or(usize::MAX).saturating_add(1_000);
-        state.list(&WorkQuery { tenant: None, queue: Some(Queue::Delivery), state: Some(WorkState::Pending), limit }).await
+    /// Takes the picture of all pending rows anew; those that it has are not read again.
+    async fn look_again(&self, state: &dyn StateStore) -> Result<(), StateError> {
+        let pending = state.pending(Queue::Delivery).await?;
+        let unknown = self.lines().keep(&pending);
+        for some in unknown.chunks(500) {
+            let query = WorkQuery { state: Some(WorkState::Pending), ids: some.to_vec(), limit: some.len(), ..WorkQuery::default() };
+            let rows = state.list(&query).await?;
+            self.lines().add(&rows);
+        }
+        Ok(())
     }
 
     /// The gauges of the queue, at most once in five seconds.

@@ -5,7 +5,7 @@
 
 mod sweep;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::alert::{Acknowledgement, Alert, AlertState, RuleKey};
@@ -13,7 +13,7 @@ use model::event::{Actor, EventKind, Subject};
 use model::ids::AlertId;
 use model::labels::Labels;
 use model::severity::Severity;
-use model::state::{Commit, Expect, StateError, StateStore, TRIES, Versioned, by_key};
+use model::state::{Commit, Expect, StateError, StateStore, TRIES, Versioned, by_keys};
 use model::time::{Span, Timestamp};
 use model::units::Value;
 use serde::{Deserialize, Serialize};
@@ -26,9 +26,6 @@ use crate::shared::Shared;
 use crate::silence::{Inhibition, Mute, Silence};
 
 pub(crate) use sweep::sweep;
-
-/// From so many alerts on, what fires is read at once.
-const MANY: usize = 32;
 
 /// Through which door an alert came: part of its identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,7 +163,7 @@ pub(crate) async fn take(shared: &Shared, batch: &[Sent], now: Timestamp) -> Res
     for attempt in 1.. {
         let mut taking = Taking::read(shared, state, batch, now).await?;
         for sent in batch {
-            taking.one(sent).await?;
+            taking.one(sent);
         }
         let (mut commit, fired) = taking.finish()?;
         if commit.is_empty() {
@@ -174,6 +171,7 @@ pub(crate) async fn take(shared: &Shared, batch: &[Sent], now: Timestamp) -> Res
         }
         // Groups are joined in the same commit; the follower finds it done.
         let mut placing = Placing::new(shared, state, now);
+        placing.look_up(&fired).await?;
         for alert in &fired {
             placing.place_new(alert).await?;
         }
@@ -201,64 +199,42 @@ struct Known {
 /// A batch that is being decided.
 struct Taking<'a> {
     shared: &'a Shared,
-    state: &'a dyn StateStore,
     now: Timestamp,
-    open: BTreeMap<u64, Option<Versioned<Instance>>>,
-    /// Whether `open` holds everything that fires.
-    whole: bool,
+    open: BTreeMap<u64, Versioned<Instance>>,
     known: BTreeMap<u64, Known>,
     surroundings: Surroundings,
     commit: Commit,
-    fired: Vec<u64>,
+    fired: BTreeSet<u64>,
     ends: Vec<Timestamp>,
 }
 
 impl<'a> Taking<'a> {
     async fn read(shared: &'a Shared, state: &'a dyn StateStore, batch: &[Sent], now: Timestamp) -> Result<Self, StateError> {
-        let whole = batch.len() >= MANY;
-        let mut open = BTreeMap::new();
-        let mut firing = Vec::new();
-        if whole {
-            for found in everything::<Instance>(state, &shared.tenant, &["firing"]).await? {
-                firing.push(found.entity.alert.clone());
-                if is_foreign(&found.entity.alert.rule) {
-                    open.insert(found.entity.alert.fingerprint, Some(found));
-                }
-            }
-        }
-        let surroundings = Surroundings::read(shared, state, whole.then_some(firing.as_slice())).await?;
+        let fingerprints: BTreeSet<u64> = batch.iter().map(Sent::fingerprint).collect();
+        let keys: Vec<String> = fingerprints.iter().map(|fingerprint| format!("{fingerprint:016x}")).collect();
+        let found = by_keys::<Instance>(state, &shared.tenant, &keys).await?;
+        let open = found.into_iter().map(|found| (found.entity.alert.fingerprint, found)).collect();
+        let surroundings = Surroundings::read(shared, state, None).await?;
         let (commit, known) = (Commit::at(now), BTreeMap::new());
-        Ok(Taking { shared, state, now, open, whole, known, surroundings, commit, fired: Vec::new(), ends: Vec::new() })
+        Ok(Taking { shared, now, open, known, surroundings, commit, fired: BTreeSet::new(), ends: Vec::new() })
     }
 
-    async fn open(&mut self, fingerprint: u64) -> Result<Option<Versioned<Instance>>, StateError> {
-        if let Some(found) = self.open.get(&fingerprint) {
-            return Ok(found.clone());
-        }
-        if self.whole {
-            return Ok(None);
-        }
-        let found = by_key::<Instance>(self.state, &self.shared.tenant, &format!("{fingerprint:016x}")).await?;
-        self.open.insert(fingerprint, found.clone());
-        Ok(found)
-    }
-
-    async fn one(&mut self, sent: &Sent) -> Result<(), StateError> {
+    fn one(&mut self, sent: &Sent) {
         let fingerprint = sent.fingerprint();
         if !self.known.contains_key(&fingerprint) {
-            let found = self.open(fingerprint).await?;
+            let found = self.open.remove(&fingerprint);
             let fires = matches!(sent.news, News::Firing { .. });
             let known = match found {
                 Some(Versioned { entity, version }) => {
                     Known { before: Some(entity.clone()), expect: Expect::Version(version), after: entity }
                 }
                 None if fires => Known { before: None, expect: Expect::New, after: self.begin(sent, fingerprint) },
-                None => return Ok(()), // the end of something that nobody knows
+                None => return, // the end of something that nobody knows
             };
             self.known.insert(fingerprint, known);
         }
         let now = self.now;
-        let Some(known) = self.known.get_mut(&fingerprint) else { return Ok(()) };
+        let Some(known) = self.known.get_mut(&fingerprint) else { return };
         let alert = &mut known.after.alert;
         match &sent.news {
             News::Firing { starts_at, ends_at } => {
@@ -298,7 +274,6 @@ impl<'a> Taking<'a> {
                 }
             }
         }
-        Ok(())
     }
 
     fn begin(&mut self, sent: &Sent, fingerprint: u64) -> Instance {
@@ -307,7 +282,7 @@ impl<'a> Taking<'a> {
             News::Firing { starts_at, .. } => starts_at,
             News::Over { .. } | News::Acknowledged => now,
         };
-        self.fired.push(fingerprint);
+        self.fired.insert(fingerprint);
         let alert = Alert {
             id: AlertId::new(now, &*self.shared.ids),
             tenant: self.shared.tenant.clone(),

@@ -72,6 +72,8 @@ impl Shared {
         attempt: usize,
     ) -> Result<bool, StateError> {
         commit.fence = fence.cloned();
+        // The row is due again where this is lost, and nothing was done outside.
+        commit.derived = true;
         commit.change(&work.tenant, WorkChange::Done { id: work.id, lease: work.lease });
         match state.commit(commit).await {
             Ok(_) => {

@@ -180,8 +180,13 @@ impl IncidentWorker {
 
     /// Archives the channel when nothing waits to be posted there any more.
     async fn archive(&self, task: &Task<'_>, incident: &Incident) -> Result<(), StateError> {
-        let query =
-            WorkQuery { tenant: Some(task.tenant().clone()), queue: Some(Queue::Delivery), state: Some(WorkState::Pending), limit: 10_000 };
+        let query = WorkQuery {
+            tenant: Some(task.tenant().clone()),
+            queue: Some(Queue::Delivery),
+            state: Some(WorkState::Pending),
+            limit: 10_000,
+            ..WorkQuery::default()
+        };
         let waits = task.state.list(&query).await?.iter().any(|row| row.subject.incident == Some(incident.id) && is_chat(&row.body));
         if waits && task.row.attempts < ARCHIVE_LOOKS {
             return task.again(ARCHIVE_PAUSE, "posts wait to be sent before the channel is archived".to_owned()).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::Instrument;
@@ -68,6 +69,11 @@ pub trait Worker: Send + Sync {
     /// How many rows at a time.
     fn batch(&self) -> usize {
         32
+    }
+    /// How many of them side by side. More than one where rows are about different things: what they read and write together is settled
+    /// by the versions of the records.
+    fn abreast(&self) -> usize {
+        1
     }
     /// Carries out one claimed row and commits its outcome (Done, Retry, Dead or Cancelled) itself, with whatever else changes.
     async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError>;
@@ -158,24 +164,27 @@ fn place(
 ) -> Result<(), StateError> {
     commit.at = now;
     commit.fence = fence.cloned();
+    // Its place in the journal is part of the commit: what is lost together is followed again.
+    commit.derived = true;
     let expect = cursor.map_or(Expect::New, |cursor| Expect::Version(cursor.version));
     commit.put(&Cursor { name: name.to_owned(), seq, tenant: tenant.clone() }, expect)
 }
 
-/// Claims due rows and lets the worker carry them out, one after the other. Returns how many were claimed. A row whose worker
+/// Claims due rows and lets the worker carry them out, begun in their order. Returns how many were claimed. A row whose worker
 /// fails to commit is claimed again when its lease ends.
 pub async fn work_once(worker: &dyn Worker, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<usize, StateError> {
     let claim = Claim { queue: worker.queue(), now, lease_for: worker.lease(), limit: worker.batch() };
     let rows = state.claim(&claim).await?;
     let claimed = rows.len();
-    for row in rows {
+    let carry_out = async |row: Work| {
         let id = row.id;
         let queue = worker.queue().as_str();
         let span = tracing::info_span!("work", otel.name = queue, work = %id, key = row.key, attempt = row.attempts);
         if let Err(error) = worker.work(row, state, fence, now).instrument(span).await {
-            tracing::warn!(queue = worker.queue().as_str(), work = %id, %error, "a work row was not finished; its lease runs out and it is taken again");
+            tracing::warn!(queue, work = %id, %error, "a work row was not finished; its lease runs out and it is taken again");
         }
-    }
+    };
+    futures_util::stream::iter(rows).for_each_concurrent(worker.abreast().max(1), carry_out).await;
     Ok(claimed)
 }
 

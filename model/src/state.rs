@@ -10,10 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::event::{Event, Recorded};
-use crate::ids::{AlertId, IncidentId};
+use crate::ids::{AlertId, IncidentId, WorkId};
 use crate::tenant::TenantId;
 use crate::time::Timestamp;
-use crate::work::{Claim, NewWork, Queue, Work, WorkChange, WorkQuery};
+use crate::work::{Claim, NewWork, Queue, Work, WorkChange, WorkQuery, WorkState};
 
 /// Something that is kept as a record.
 pub trait Entity: Serialize + DeserializeOwned + Send + Sync {
@@ -107,6 +107,10 @@ pub struct Commit {
     pub at: Timestamp,
     /// The lease that must still be held.
     pub fence: Option<Fence>,
+    /// It follows from what is stored and is decided again where it is lost: it need not outlive the machine (only the process) before it is
+    /// confirmed. Whatever is committed later and must outlive the machine makes it lasting too. Never where somebody was answered, or
+    /// something outside was done.
+    pub derived: bool,
     /// Records.
     pub puts: Vec<Put>,
     /// Journal events, in order.
@@ -162,7 +166,7 @@ impl Commit {
     pub fn is_empty(&self) -> bool {
         self.puts.is_empty() && self.events.is_empty() && self.work.is_empty()
     }
-    /// Adds all of another commit's changes; its fence and time are ignored.
+    /// Adds all of another commit's changes; its fence, its time and whether it is derived are ignored.
     pub fn merge(&mut self, other: Commit) {
         self.puts.extend(other.puts);
         self.events.extend(other.events);
@@ -225,6 +229,10 @@ pub struct RecordQuery {
     pub statuses: Vec<String>,
     /// With this key.
     pub key: Option<String>,
+    /// With one of these ids; none means any. At most 1,000.
+    pub ids: Vec<String>,
+    /// With one of these keys; none means any. At most 1,000.
+    pub keys: Vec<String>,
     /// With ids below this one (they are time-ordered): the next page.
     pub before: Option<String>,
     /// At most so many, newest id first; 0 means 1,000.
@@ -273,6 +281,11 @@ pub trait WorkRows: Send + Sync {
     async fn claim(&self, claim: &Claim) -> Result<Vec<Work>, StateError>;
     /// Some rows, newest first.
     async fn list(&self, query: &WorkQuery) -> Result<Vec<Work>, StateError>;
+    /// The ids of all pending rows of a queue, in no order.
+    async fn pending(&self, queue: Queue) -> Result<Vec<WorkId>, StateError> {
+        let all = WorkQuery { queue: Some(queue), state: Some(WorkState::Pending), limit: usize::MAX, ..WorkQuery::default() };
+        Ok(self.list(&all).await?.into_iter().map(|row| row.id).collect())
+    }
     /// How many rows are pending and how old the longest overdue one is, per queue.
     async fn backlog(&self, now: Timestamp) -> Result<Vec<Backlog>, StateError>;
     /// When a pending row of a queue can be claimed: the earliest due time of those that nobody holds and end of lease of those that
@@ -337,6 +350,41 @@ pub async fn load<T: Entity>(store: &(impl Records + ?Sized), tenant: &TenantId,
 pub async fn by_key<T: Entity>(store: &(impl Records + ?Sized), tenant: &TenantId, key: &str) -> Result<Option<Versioned<T>>, StateError> {
     let query = RecordQuery { tenant: Some(tenant.clone()), kind: T::KIND, key: Some(key.to_owned()), limit: 1, ..RecordQuery::default() };
     store.find(&query).await?.pop().map(decode).transpose()
+}
+
+/// The entities that hold some of these keys at present, in no order.
+pub async fn by_keys<T: Entity>(
+    store: &(impl Records + ?Sized),
+    tenant: &TenantId,
+    keys: &[String],
+) -> Result<Vec<Versioned<T>>, StateError> {
+    some_of(store, tenant, keys, |query, keys| query.keys = keys).await
+}
+
+/// The entities with some of these ids, in no order.
+pub async fn by_ids<T: Entity>(
+    store: &(impl Records + ?Sized),
+    tenant: &TenantId,
+    ids: &[String],
+) -> Result<Vec<Versioned<T>>, StateError> {
+    some_of(store, tenant, ids, |query, ids| query.ids = ids).await
+}
+
+async fn some_of<T: Entity>(
+    store: &(impl Records + ?Sized),
+    tenant: &TenantId,
+    wanted: &[String],
+    ask: impl Fn(&mut RecordQuery, Vec<String>),
+) -> Result<Vec<Versioned<T>>, StateError> {
+    let mut found = Vec::new();
+    for some in wanted.chunks(500) {
+        let mut query = RecordQuery { tenant: Some(tenant.clone()), kind: T::KIND, limit: some.len(), ..RecordQuery::default() };
+        ask(&mut query, some.to_vec());
+        for record in store.find(&query).await? {
+            found.push(decode(record)?);
+        }
+    }
+    Ok(found)
 }
 
 /// All entities with one of the statuses (none: any), newest first.

@@ -271,6 +271,8 @@ impl Records for Memory {
                 && query.tenant.as_ref().is_none_or(|tenant| record.tenant == *tenant)
                 && (query.statuses.is_empty() || query.statuses.contains(&record.status))
                 && (query.key.is_none() || record.key == query.key)
+                && (query.ids.is_empty() || query.ids.contains(&record.id))
+                && (query.keys.is_empty() || record.key.as_ref().is_some_and(|key| query.keys.contains(key)))
                 && query.before.as_ref().is_none_or(|before| record.id < *before)
         };
         let mut found: Vec<Record> = data.records.iter().filter(fits).cloned().collect();
@@ -331,6 +333,7 @@ impl WorkRows for Memory {
             query.tenant.as_ref().is_none_or(|tenant| row.tenant == *tenant)
                 && query.queue.is_none_or(|queue| row.queue == queue)
                 && query.state.is_none_or(|state| row.state == state)
+                && (query.ids.is_empty() || query.ids.contains(&row.id))
         };
         let limit = if query.limit == 0 { 100 } else { query.limit };
         Ok(data.work.iter().rev().map(|(row, _)| row).filter(fits).take(limit).cloned().collect())

@@ -241,6 +241,8 @@ pub struct WorkQuery {
     pub queue: Option<Queue>,
     /// One state, or all.
     pub state: Option<WorkState>,
+    /// These rows; none means any. At most 1,000.
+    pub ids: Vec<WorkId>,
     /// At most so many, newest first; 0 means 100.
     pub limit: usize,
 }

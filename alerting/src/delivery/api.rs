@@ -127,7 +127,10 @@ async fn list(
         ),
     };
     let limit = query.limit.unwrap_or(USUAL).clamp(1, MOST);
-    let rows = api.state.list(&WorkQuery { tenant: Some(principal.tenant), queue: Some(Queue::Delivery), state, limit }).await?;
+    let rows = api
+        .state
+        .list(&WorkQuery { tenant: Some(principal.tenant), queue: Some(Queue::Delivery), state, limit, ..WorkQuery::default() })
+        .await?;
     let deliveries: Vec<Shown> = rows.iter().map(Shown::of).collect();
     Ok(Json(json!({"deliveries": deliveries})).into_response())
 }
@@ -146,8 +149,13 @@ async fn replay(
 ) -> Result<Response, ApiError> {
     principal.require(Permission::Admin)?;
     let id: WorkId = id.parse().map_err(|error: model::ids::IdError| ApiError::bad_data(error.to_string()))?;
-    let rows =
-        |state| WorkQuery { tenant: Some(principal.tenant.clone()), queue: Some(Queue::Delivery), state: Some(state), limit: SEARCHED };
+    let rows = |state| WorkQuery {
+        tenant: Some(principal.tenant.clone()),
+        queue: Some(Queue::Delivery),
+        state: Some(state),
+        limit: SEARCHED,
+        ..WorkQuery::default()
+    };
     let dead = api.state.list(&rows(WorkState::Dead)).await?;
     let row = dead.into_iter().find(|row| row.id == id).ok_or_else(|| no_dead_letter(id))?;
     if !query.force && reopens(&row, &api.state.list(&rows(WorkState::Done)).await?) {

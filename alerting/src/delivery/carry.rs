@@ -43,7 +43,10 @@ impl DeliveryWorker {
             };
             match again {
                 None => self.lines().remove(work.id),
-                Some(due) => behind = behind.or(Some((work.id, due))),
+                Some(due) => {
+                    self.lines().put_off(work.id, due);
+                    behind = behind.or(Some((work.id, due)));
+                }
             }
         }
     }

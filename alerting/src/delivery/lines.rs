@@ -62,7 +62,7 @@ fn action_rank(action: PageAction) -> u8 {
 }
 
 /// All pending rows, by line. A picture of the moment at which it was taken: rows written since are not known, rows finished since are
-/// taken out by [`Lines::remove`].
+/// taken out by [`Lines::remove`] or, where another node did, by the next picture. A row that it knows is not read again.
 #[derive(Debug, Default)]
 pub struct Lines {
     open: HashMap<Line, BTreeMap<Turn, (WorkId, Timestamp)>>,
@@ -70,17 +70,31 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// From all pending rows.
-    pub fn of(rows: &[Work]) -> Self {
-        let mut lines = Lines::default();
+    /// Forgets what is no longer pending; gives the pending rows that it does not know.
+    pub fn keep(&mut self, pending: &[WorkId]) -> Vec<WorkId> {
+        let pending: HashSet<WorkId> = pending.iter().copied().collect();
+        let gone: Vec<WorkId> = self.places.keys().filter(|id| !pending.contains(id)).copied().collect();
+        gone.into_iter().for_each(|id| self.remove(id));
+        pending.into_iter().filter(|id| !self.knows(*id)).collect()
+    }
+
+    /// Takes pending rows into the picture.
+    pub fn add(&mut self, rows: &[Work]) {
         for row in rows {
             let place = Place::of(row);
             if let Some(place) = &place {
-                lines.open.entry(place.line.clone()).or_default().insert(place.turn.clone(), (row.id, row.due_at));
+                self.open.entry(place.line.clone()).or_default().insert(place.turn.clone(), (row.id, row.due_at));
             }
-            lines.places.insert(row.id, place);
+            self.places.insert(row.id, place);
         }
-        lines
+    }
+
+    /// The row is due at another time.
+    pub fn put_off(&mut self, id: WorkId, due: Timestamp) {
+        let Some(Some(place)) = self.places.get(&id) else { return };
+        if let Some(row) = self.open.get_mut(&place.line).and_then(|open| open.get_mut(&place.turn)) {
+            row.1 = due;
+        }
     }
 
     /// Whether the row was there when the picture was taken.

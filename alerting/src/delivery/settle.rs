@@ -33,6 +33,11 @@ pub fn settled(work: &Work, delivery: Option<&Delivery>, next: &Next, fence: Opt
     let (id, lease) = (work.id, work.lease);
     let mut commit = Commit::at(now);
     commit.fence = fence.cloned();
+    // Of what was sent, or given up, the machine must know in any case; the rest comes to the same once more.
+    commit.derived = match next {
+        Next::Done { .. } | Next::Dead { .. } => false,
+        Next::Unneeded { .. } | Next::Retry { .. } | Next::Wait { .. } => true,
+    };
     match next {
         Next::Done { .. } => commit.change(&work.tenant, WorkChange::Done { id, lease }),
         Next::Unneeded { reason, progress, .. } => {

@@ -12,7 +12,7 @@ use model::event::{Event, EventKind, Recorded};
 use model::ids::{AlertId, IncidentId};
 use model::incident::Incident;
 use model::labels::Labels;
-use model::state::{Commit, Expect, Put, StateError, StateStore, Versioned, load};
+use model::state::{Commit, Expect, Put, StateError, StateStore, Versioned, by_ids, load};
 use model::time::Timestamp;
 
 use super::group::{AlertGroup, Member, Pending, tick};
@@ -154,6 +154,28 @@ impl<'a> Placing<'a> {
         }
         let fresh = || Held { before: None, expect: Expect::New, group: AlertGroup::new(&self.shared.tenant, route, labels) };
         Ok(&mut self.groups.entry(id).or_insert_with(fresh).group)
+    }
+
+    /// Reads the groups that these alerts join, all at once.
+    pub(crate) async fn look_up(&mut self, alerts: &[Alert]) -> Result<(), StateError> {
+        let routing = self.shared.routing();
+        let mut wanted: BTreeMap<String, (&Route, Labels)> = BTreeMap::new();
+        for alert in alerts {
+            for route in routing.routes(alert).into_iter().filter(|route| !route.receivers.is_empty()) {
+                let labels = route.group_labels(&alert.labels);
+                wanted.entry(AlertGroup::id_of(route, &labels)).or_insert((route, labels));
+            }
+        }
+        let ids: Vec<String> = wanted.keys().cloned().collect();
+        for Versioned { entity, version } in by_ids::<AlertGroup>(self.state, &self.shared.tenant, &ids).await? {
+            wanted.remove(&entity.id);
+            let held = Held { before: Some(entity.clone()), expect: Expect::Version(version), group: entity };
+            self.groups.insert(held.group.id.clone(), held);
+        }
+        for (id, (route, labels)) in wanted {
+            self.groups.insert(id, Held { before: None, expect: Expect::New, group: AlertGroup::new(&self.shared.tenant, route, labels) });
+        }
+        Ok(())
     }
 
     /// Puts an alert that was never seen before into its groups.

@@ -64,6 +64,14 @@ impl Worker for RouteWorker {
         Duration::from_secs(30)
     }
 
+    fn batch(&self) -> usize {
+        256
+    }
+
+    fn abreast(&self) -> usize {
+        16
+    }
+
     async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
         let Some(job) = self.shared.job::<Job>("job of the routes", &work, state, fence, now).await? else { return Ok(()) };
         for attempt in 1..=TRIES {

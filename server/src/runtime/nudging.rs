@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::drive::Nudge;
 use model::event::Recorded;
+use model::ids::WorkId;
 use model::state::{Backlog, Commit, Fence, Journal, JournalQuery, Leases, Record, RecordQuery, Records, StateError, StateStore, WorkRows};
 use model::tenant::TenantId;
 use model::time::Timestamp;
@@ -59,6 +60,9 @@ impl WorkRows for Nudging {
     }
     async fn list(&self, query: &WorkQuery) -> Result<Vec<Work>, StateError> {
         self.inner.list(query).await
+    }
+    async fn pending(&self, queue: Queue) -> Result<Vec<WorkId>, StateError> {
+        self.inner.pending(queue).await
     }
     async fn backlog(&self, now: Timestamp) -> Result<Vec<Backlog>, StateError> {
         self.inner.backlog(now).await

@@ -2,6 +2,7 @@
 //! the same for both; only how a write takes its turn differs.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::state::StateError;
 use sqlx::{Database, Pool, Postgres, Row, SqlStr, Sqlite, Transaction};
@@ -47,12 +48,21 @@ macro_rules! args {
 }
 pub(crate) use args;
 
+/// Whether a write waits for the disk.
+#[derive(Clone, Copy, Debug)]
+pub enum Synced<'a> {
+    /// It does: what is confirmed outlives the machine.
+    Yes(&'a AtomicBool),
+    /// It does not; the next one that does makes it lasting too, because both databases write one log in order.
+    WithTheNext(&'a AtomicBool),
+}
+
 /// A database that keeps state.
 pub trait Dialect: Database {
     /// The migrations' word for a text column.
     const TEXT: &'static str;
     /// Begins a write: the transaction has its turn, no other write of any node happens before it ends.
-    fn begin(writer: &Pool<Self>) -> impl Future<Output = Result<Transaction<'static, Self>, sqlx::Error>> + Send;
+    fn begin(writer: &Pool<Self>, synced: Synced<'_>) -> impl Future<Output = Result<Transaction<'static, Self>, sqlx::Error>> + Send;
     /// Runs a statement; gives the number of rows that it changed.
     fn run(on: &mut Self::Connection, sql: SqlStr, args: Vec<Arg>) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
     /// Runs a statement that gives rows.
@@ -101,7 +111,18 @@ macro_rules! bound {
 impl Dialect for Sqlite {
     const TEXT: &'static str = "TEXT";
     /// The turn is SQLite's write lock; within this process, the pool's one connection.
-    async fn begin(writer: &Pool<Self>) -> Result<Transaction<'static, Self>, sqlx::Error> {
+    async fn begin(writer: &Pool<Self>, synced: Synced<'_>) -> Result<Transaction<'static, Self>, sqlx::Error> {
+        // The connection opens with FULL. The flag says NORMAL for as long as the connection might.
+        match synced {
+            Synced::Yes(relaxed) if relaxed.load(Ordering::Acquire) => {
+                sqlx::query("PRAGMA synchronous = FULL").execute(writer).await?;
+                relaxed.store(false, Ordering::Release);
+            }
+            Synced::WithTheNext(relaxed) if !relaxed.swap(true, Ordering::AcqRel) => {
+                sqlx::query("PRAGMA synchronous = NORMAL").execute(writer).await?;
+            }
+            Synced::Yes(_) | Synced::WithTheNext(_) => {}
+        }
         writer.begin_with("BEGIN IMMEDIATE").await
     }
     speak!(Sqlite);
@@ -109,10 +130,14 @@ impl Dialect for Sqlite {
 
 impl Dialect for Postgres {
     const TEXT: &'static str = "TEXT COLLATE \"C\"";
-    async fn begin(writer: &Pool<Self>) -> Result<Transaction<'static, Self>, sqlx::Error> {
+    async fn begin(writer: &Pool<Self>, synced: Synced<'_>) -> Result<Transaction<'static, Self>, sqlx::Error> {
         // Each statement must see what was committed before it got its turn, whatever the server's default isolation is.
         let mut write = writer.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(TURN).execute(&mut *write).await?;
+        let turn = match synced {
+            Synced::Yes(_) => "SELECT pg_advisory_xact_lock($1)",
+            Synced::WithTheNext(_) => "SELECT pg_advisory_xact_lock($1), set_config('synchronous_commit', 'off', true)",
+        };
+        sqlx::query(turn).bind(TURN).execute(&mut *write).await?;
         Ok(write)
     }
     speak!(Postgres);

@@ -2,7 +2,7 @@
 
 mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -73,11 +73,15 @@ impl Records for MemoryState {
     async fn find(&self, query: &RecordQuery) -> Result<Vec<Record>, StateError> {
         let inner = self.lock();
         let (key, before) = (query.key.as_deref().map(storable), query.before.as_deref().map(storable));
+        let keys: BTreeSet<_> = query.keys.iter().map(|key| storable(key)).collect();
+        let ids: BTreeSet<_> = query.ids.iter().map(|id| storable(id)).collect();
         let found = inner
             .tables
             .newest_records(query.kind)
             .filter(|record| query.tenant.as_ref().is_none_or(|tenant| *tenant == record.tenant))
             .filter(|record| key.is_none() || key.as_deref() == record.key.as_deref())
+            .filter(|record| ids.is_empty() || ids.contains(record.id.as_str()))
+            .filter(|record| keys.is_empty() || record.key.as_ref().is_some_and(|key| keys.contains(key.as_str())))
             .filter(|record| before.as_deref().is_none_or(|before| record.id.as_str() < before))
             .filter(|record| query.statuses.is_empty() || query.statuses.iter().any(|status| storable(status) == record.status));
         Ok(found.take(limit(query.limit, USUAL_RECORDS)).cloned().collect())
@@ -116,7 +120,8 @@ impl WorkRows for MemoryState {
             .newest_work()
             .filter(|work| query.tenant.as_ref().is_none_or(|tenant| *tenant == work.tenant))
             .filter(|work| query.queue.is_none_or(|queue| queue == work.queue))
-            .filter(|work| query.state.is_none_or(|state| state == work.state));
+            .filter(|work| query.state.is_none_or(|state| state == work.state))
+            .filter(|work| query.ids.is_empty() || query.ids.contains(&work.id));
         Ok(found.take(limit(query.limit, USUAL_WORK)).cloned().collect())
     }
 

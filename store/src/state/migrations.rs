@@ -1,10 +1,12 @@
 //! State migrations: numbered files, applied in one transaction that holds the writers' turn, so that one node migrates. A database
 //! that a newer binary has migrated is refused.
 
+use std::sync::atomic::AtomicBool;
+
 use sqlx::{AssertSqlSafe, Pool, SqlSafeStr};
 
 use super::OpenError;
-use super::dialect::{Dialect, args};
+use super::dialect::{Dialect, Synced, args};
 
 /// Number and text of each, in order. Only ever added to.
 const MIGRATIONS: &[(i64, &str)] =
@@ -13,7 +15,7 @@ const MIGRATIONS: &[(i64, &str)] =
 /// Brings the schema up to date. `place` names the database in errors.
 pub async fn migrate<D: Dialect>(writer: &Pool<D>, place: &str) -> Result<(), OpenError> {
     let database = |source| OpenError::Database { place: place.to_owned(), source };
-    let mut write = D::begin(writer).await.map_err(database)?;
+    let mut write = D::begin(writer, Synced::Yes(&AtomicBool::new(false))).await.map_err(database)?;
     let list = "CREATE TABLE IF NOT EXISTS schema_migration (number BIGINT NOT NULL PRIMARY KEY)".into_sql_str();
     D::script(&mut write, list).await.map_err(database)?;
     let newest = "SELECT COALESCE(MAX(number), 0) FROM schema_migration".into_sql_str();

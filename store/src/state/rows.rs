@@ -1,6 +1,7 @@
 //! How rows read as entities: texts, integers of microseconds, JSON as text. A row that does not is an error that names its table.
 
 use model::event::{Event, Recorded, Subject};
+use model::ids::WorkId;
 use model::state::{Record, StateError};
 use model::tenant::TenantId;
 use model::time::Timestamp;
@@ -108,6 +109,11 @@ pub fn work<D: Dialect>(row: &D::Row) -> Result<Work, StateError> {
         created_at: row.time(13)?,
         lease: row.natural(14)?,
     })
+}
+
+/// Reads a work row's id.
+pub fn work_id<D: Dialect>(row: &D::Row) -> Result<WorkId, StateError> {
+    Reader::<D> { table: "work", row }.parsed(0, "an id", |text| text.parse().ok())
 }
 
 /// A number for the database.

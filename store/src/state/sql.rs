@@ -3,26 +3,29 @@
 
 mod commit;
 mod work;
+mod writer;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use model::event::Recorded;
+use model::ids::WorkId;
 use model::state::{Backlog, Commit, Fence, Journal, JournalQuery, Leases, Record, RecordQuery, Records, StateError, WorkRows};
 use model::tenant::TenantId;
 use model::time::{Clock, Timestamp};
 use model::work::{Claim, Queue, Work, WorkQuery};
-use sqlx::{AssertSqlSafe, Pool, SqlSafeStr, Transaction};
+use sqlx::{AssertSqlSafe, Pool, SqlSafeStr};
 
 use super::dialect::{Arg, Dialect, args, failed};
 use super::rows;
 use super::text::{USUAL_RECORDS, limit, storable};
+use writer::Writer;
 
 /// The state in an SQL database. Dropping it leaves connections to be closed in the background; [`SqlState::close`] waits for them.
 pub struct SqlState<D: Dialect> {
     /// One connection: writes of this process queue up for it in order.
-    writer: Pool<D>,
+    writer: Arc<Writer<D>>,
     readers: Pool<D>,
     /// `None`: the database's own clock counts.
     clock: Option<Arc<dyn Clock>>,
@@ -59,7 +62,7 @@ impl Conditions {
 
 impl<D: Dialect> SqlState<D> {
     pub(super) fn new(writer: Pool<D>, readers: Pool<D>, clock: Option<Arc<dyn Clock>>) -> Self {
-        SqlState { writer, readers, clock, node: None }
+        SqlState { writer: Arc::new(Writer::new(writer)), readers, clock, node: None }
     }
 
     /// Makes its claims in the name of a node, which can [take them back](Leases::take_back) when it starts again.
@@ -73,10 +76,6 @@ impl<D: Dialect> SqlState<D> {
         self.writer.close().await;
     }
 
-    async fn begin(&self, doing: &'static str) -> Result<Transaction<'static, D>, StateError> {
-        D::begin(&self.writer).await.map_err(failed(doing))
-    }
-
     async fn read(&self, doing: &'static str, sql: impl SqlSafeStr, args: Vec<Arg>) -> Result<Vec<D::Row>, StateError> {
         let mut reader = self.readers.acquire().await.map_err(failed(doing))?;
         D::rows(&mut reader, sql.into_sql_str(), args).await.map_err(failed(doing))
@@ -86,20 +85,7 @@ impl<D: Dialect> SqlState<D> {
 #[async_trait]
 impl<D: Dialect> Records for SqlState<D> {
     async fn commit(&self, commit: Commit) -> Result<Vec<u64>, StateError> {
-        // An error, and a caller that goes away, drop the transaction: it is rolled back.
-        let mut write = self.begin("beginning a commit").await?;
-        if let Some(fence) = &commit.fence {
-            commit::fence::<D>(&mut write, fence).await?;
-        }
-        for put in &commit.puts {
-            commit::put::<D>(&mut write, put, commit.at).await?;
-        }
-        for (tenant, change) in &commit.work {
-            work::change::<D>(&mut write, tenant, change, commit.at).await?;
-        }
-        let numbers = commit::append::<D>(&mut write, &commit.events).await?;
-        write.commit().await.map_err(failed("committing"))?;
-        Ok(numbers)
+        self.writer.commit(commit).await
     }
 
     async fn get(&self, tenant: &TenantId, kind: &'static str, id: &str) -> Result<Option<Record>, StateError> {
@@ -120,7 +106,18 @@ impl<D: Dialect> Records for SqlState<D> {
         if let Some(before) = &query.before {
             wanted.with("id <", &*storable(before));
         }
+        wanted.among("id", &query.ids);
+        wanted.among("key", &query.keys);
         wanted.among("status", &query.statuses);
+        if !(query.keys.is_empty() && query.ids.is_empty()) {
+            // Put in order here: asked for the newest, SQLite would go through all records of the kind instead of these.
+            let sql = format!("SELECT {} FROM record{}", rows::RECORD, wanted.text);
+            let found = self.read("finding records by their names", AssertSqlSafe(sql), wanted.args).await?;
+            let mut found = found.iter().map(rows::record::<D>).collect::<Result<Vec<_>, _>>()?;
+            found.sort_by(|a, b| (&b.id, b.tenant.as_str()).cmp(&(&a.id, a.tenant.as_str())));
+            found.truncate(limit(query.limit, USUAL_RECORDS));
+            return Ok(found);
+        }
         wanted.args.push(rows::int(limit(query.limit, USUAL_RECORDS)).into());
         let Conditions { text, args } = wanted;
         let sql = format!("SELECT {} FROM record{text} ORDER BY id DESC, tenant DESC LIMIT ${}", rows::RECORD, args.len());
@@ -163,9 +160,9 @@ impl<D: Dialect> WorkRows for SqlState<D> {
         if self.read("looking for due work", work::ANY_DUE, args![queue, now]).await?.is_empty() {
             return Ok(Vec::new());
         }
-        let mut write = self.begin("claiming work").await?;
+        let mut write = self.writer.begin("claiming work", true).await?;
         let claimed = work::claim::<D>(&mut write, claim, self.node.as_deref()).await?;
-        write.commit().await.map_err(failed("claiming work"))?;
+        write.commit("claiming work").await?;
         Ok(claimed)
     }
 
@@ -180,10 +177,18 @@ impl<D: Dialect> WorkRows for SqlState<D> {
         if let Some(state) = query.state {
             wanted.with("state =", state.as_str());
         }
+        let ids: Vec<String> = query.ids.iter().map(ToString::to_string).collect();
+        wanted.among("id", &ids);
         wanted.args.push(rows::int(limit(query.limit, super::text::USUAL_WORK)).into());
         let Conditions { text, args } = wanted;
         let sql = format!("SELECT {} FROM work{text} ORDER BY id DESC LIMIT ${}", rows::WORK, args.len());
         self.read("listing work", AssertSqlSafe(sql), args).await?.iter().map(rows::work::<D>).collect()
+    }
+
+    async fn pending(&self, queue: Queue) -> Result<Vec<WorkId>, StateError> {
+        let sql = "SELECT id FROM work WHERE queue = $1 AND state = 'pending'";
+        let found = self.read("listing pending work", sql, args![queue.as_str()]).await?;
+        found.iter().map(rows::work_id::<D>).collect()
     }
 
     async fn backlog(&self, now: Timestamp) -> Result<Vec<Backlog>, StateError> {
@@ -204,9 +209,9 @@ impl<D: Dialect> WorkRows for SqlState<D> {
     async fn prune_work(&self, before: Timestamp) -> Result<u64, StateError> {
         let mut pruned = 0;
         loop {
-            let mut write = self.begin("pruning work").await?;
+            let mut write = self.writer.begin("pruning work", false).await?;
             let gone = work::prune::<D>(&mut write, before.micros()).await?;
-            write.commit().await.map_err(failed("pruning work"))?;
+            write.commit("pruning work").await?;
             pruned += gone;
             if gone < work::PRUNED_AT_ONCE {
                 return Ok(pruned);
@@ -218,24 +223,24 @@ impl<D: Dialect> WorkRows for SqlState<D> {
 #[async_trait]
 impl<D: Dialect> Leases for SqlState<D> {
     async fn acquire(&self, lease: &str, holder: &str, now: Timestamp, ttl: Duration) -> Result<Option<Fence>, StateError> {
-        let mut write = self.begin("taking a lease").await?;
+        let mut write = self.writer.begin("taking a lease", false).await?;
         let token = commit::acquire::<D>(&mut write, lease, holder, now, ttl).await?;
-        write.commit().await.map_err(failed("taking a lease"))?;
+        write.commit("taking a lease").await?;
         Ok(token.map(|token| Fence { lease: lease.to_owned(), token }))
     }
 
     async fn release(&self, fence: &Fence, holder: &str) -> Result<(), StateError> {
-        let mut write = self.begin("giving a lease back").await?;
+        let mut write = self.writer.begin("giving a lease back", false).await?;
         let sql = "UPDATE lease SET holder = NULL WHERE name = $1 AND holder = $2 AND token = $3".into_sql_str();
         D::run(&mut write, sql, args![&*fence.lease, holder, rows::int(fence.token)]).await.map_err(failed("giving a lease back"))?;
-        write.commit().await.map_err(failed("giving a lease back"))
+        write.commit("giving a lease back").await
     }
 
     async fn take_back(&self, node: &str) -> Result<u64, StateError> {
-        let mut write = self.begin("taking back what this node held").await?;
+        let mut write = self.writer.begin("taking back what this node held", false).await?;
         commit::give_back_all::<D>(&mut write, node).await?;
         let freed = work::free::<D>(&mut write, node).await?;
-        write.commit().await.map_err(failed("taking back what this node held"))?;
+        write.commit("taking back what this node held").await?;
         Ok(freed)
     }
 

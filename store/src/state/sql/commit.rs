@@ -1,14 +1,15 @@
 //! What a commit writes besides work rows: records under their versions, journal events under their numbers, and the lease that
 //! fences it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use model::event::Event;
 use model::state::{Expect, Fence, Put, StateError};
 use model::time::Timestamp;
-use sqlx::SqlSafeStr;
+use sqlx::{AssertSqlSafe, SqlSafeStr};
 
-use super::super::dialect::{Arg, Dialect, args, failed, is_taken};
+use super::super::dialect::{Dialect, args, failed, is_taken};
 use super::super::rows;
 use super::super::text::storable;
 
@@ -22,84 +23,195 @@ pub async fn fence<D: Dialect>(write: &mut D::Connection, fence: &Fence) -> Resu
     if found.is_empty() { Err(StateError::Fenced { lease: fence.lease.clone() }) } else { Ok(()) }
 }
 
-const INSERT: &str = "INSERT INTO record (kind, tenant, id, key, status, updated_at, body, version) VALUES ($1, $2, $3, $4, $5, $6, $7, 1) \
-     ON CONFLICT DO NOTHING";
-const UPSERT: &str = "INSERT INTO record (kind, tenant, id, key, status, updated_at, body, version) VALUES ($1, $2, $3, $4, $5, $6, $7, 1) \
-     ON CONFLICT (kind, tenant, id) DO UPDATE SET key = $4, status = $5, version = record.version + 1, updated_at = $6, body = $7";
-const UPDATE: &str = "UPDATE record SET key = $4, status = $5, version = version + 1, updated_at = $6, body = $7 \
-     WHERE kind = $1 AND tenant = $2 AND id = $3 AND version = $8";
+/// What puts of one kind of statement have in common.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Nothing may be there.
+    Insert,
+    /// Whatever there is.
+    Upsert,
+    /// This version must be there.
+    Update,
+    /// Gone afterwards.
+    Delete,
+}
 
-/// Writes or deletes one record.
-pub async fn put<D: Dialect>(write: &mut D::Connection, put: &Put, at: Timestamp) -> Result<(), StateError> {
-    let conflict = || StateError::Conflict { what: format!("{} {}", put.kind, put.id) };
-    let mut args = args![put.kind, put.tenant.as_str(), &*storable(&put.id)];
-    let Some(body) = &put.body else { return delete::<D>(write, put, args).await };
-    let key = put.key.as_deref().map(|key| storable(key).into_owned());
-    args.extend(args![key, &*storable(&put.status), at.micros(), body.to_string()]);
-    let sql = match put.expect {
-        Expect::New => INSERT,
-        Expect::Any => UPSERT,
-        Expect::Version(version) => {
-            args.push(rows::int(version).into());
-            UPDATE
+impl Way {
+    fn of(put: &Put) -> Self {
+        match (&put.body, put.expect) {
+            (None, _) => Way::Delete,
+            (Some(_), Expect::New) => Way::Insert,
+            (Some(_), Expect::Any) => Way::Upsert,
+            (Some(_), Expect::Version(_)) => Way::Update,
         }
-    };
-    match D::run(write, sql.into_sql_str(), args).await {
-        Ok(1) => Ok(()),
-        Ok(_) => Err(conflict()),
-        Err(error) if is_taken(&error) => Err(conflict()),
-        Err(error) => Err(failed("writing a record")(error)),
+    }
+
+    /// The statement for so many records.
+    fn sql(self, records: usize) -> String {
+        const INSERT: &str = "INSERT INTO record (kind, tenant, id, key, status, updated_at, body, version) VALUES";
+        match self {
+            Way::Insert => format!("{INSERT} {} ON CONFLICT DO NOTHING", places(records, 7, ", 1")),
+            Way::Upsert => format!(
+                "{INSERT} {} ON CONFLICT (kind, tenant, id) DO UPDATE SET key = excluded.key, status = excluded.status, \
+                 version = record.version + 1, updated_at = excluded.updated_at, body = excluded.body",
+                places(records, 7, ", 1")
+            ),
+            Way::Update => format!(
+                "UPDATE record SET key = v.column4, status = v.column5, version = record.version + 1, updated_at = v.column6, body = v.column7 \
+                 FROM (VALUES {}) AS v WHERE record.kind = v.column1 AND record.tenant = v.column2 AND record.id = v.column3 AND \
+                 record.version = v.column8",
+                places(records, 8, "")
+            ),
+            Way::Delete => "DELETE FROM record WHERE kind = $1 AND tenant = $2 AND id = $3".to_owned(),
+        }
     }
 }
 
-async fn delete<D: Dialect>(write: &mut D::Connection, put: &Put, mut args: Vec<Arg>) -> Result<(), StateError> {
+/// `($1, $2), ($3, $4)`: so many rows of so many arguments, each row ending with a constant.
+pub fn places(rows: usize, width: usize, constant: &str) -> String {
+    let mut text = String::with_capacity(rows * width * 6);
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 1..=width {
+            let joint = if column == 1 { "$" } else { ", $" };
+            text.push_str(joint);
+            text.push_str(&(row * width + column).to_string());
+        }
+        text.push_str(constant);
+        text.push(')');
+    }
+    text
+}
+
+/// Cuts what is written alike into statements of few different sizes, so that each is prepared once.
+pub fn statements<T>(mut alike: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = [64, 8, 1].into_iter().find(|size| alike.len() >= *size)?;
+        let (some, rest) = alike.split_at(size);
+        alike = rest;
+        Some(some)
+    })
+}
+
+/// Writes or deletes records, in order; many that are written alike in one statement.
+pub async fn puts<D: Dialect>(write: &mut D::Connection, puts: &[Put], at: Timestamp) -> Result<(), StateError> {
+    for alike in puts.chunk_by(|a, b| Way::of(a) == Way::of(b)) {
+        let way = Way::of(&alike[0]);
+        let mut ids = HashSet::with_capacity(alike.len());
+        let distinct = alike.iter().all(|put| ids.insert((put.kind, &put.tenant, &put.id)));
+        if way == Way::Delete || !distinct {
+            for one in alike {
+                some_puts::<D>(write, way, std::slice::from_ref(one), at).await?;
+            }
+            continue;
+        }
+        for some in statements(alike) {
+            some_puts::<D>(write, way, some, at).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn some_puts<D: Dialect>(write: &mut D::Connection, way: Way, puts: &[Put], at: Timestamp) -> Result<(), StateError> {
+    let conflict = || match puts {
+        [put] => StateError::Conflict { what: format!("{} {}", put.kind, put.id) },
+        _ => {
+            let first = puts.first().map(|put| format!("{} {}", put.kind, put.id)).unwrap_or_default();
+            StateError::Conflict { what: format!("one of {} records from {first} on", puts.len()) }
+        }
+    };
+    if way == Way::Delete {
+        return match puts {
+            [put] => delete::<D>(write, put).await,
+            _ => Err(conflict()),
+        };
+    }
+    let mut args = Vec::with_capacity(puts.len() * 8);
+    for put in puts {
+        let key = put.key.as_deref().map(|key| storable(key).into_owned());
+        args.extend(args![put.kind, put.tenant.as_str(), &*storable(&put.id), key, &*storable(&put.status), at.micros()]);
+        args.push(put.body.as_ref().map(ToString::to_string).into());
+        if let (Way::Update, Expect::Version(version)) = (way, put.expect) {
+            args.push(rows::int(version).into());
+        }
+    }
+    match D::run(write, AssertSqlSafe(way.sql(puts.len())).into_sql_str(), args).await {
+        Ok(written) if written == puts.len() as u64 => Ok(()),
+        Ok(_) => Err(conflict()),
+        Err(error) if is_taken(&error) => Err(conflict()),
+        Err(error) => Err(failed("writing records")(error)),
+    }
+}
+
+async fn delete<D: Dialect>(write: &mut D::Connection, put: &Put) -> Result<(), StateError> {
+    let mut args = args![put.kind, put.tenant.as_str(), &*storable(&put.id)];
+    let sql = Way::Delete.sql(1);
     let (sql, wanted) = match put.expect {
         Expect::Version(version) => {
             args.push(rows::int(version).into());
-            ("DELETE FROM record WHERE kind = $1 AND tenant = $2 AND id = $3 AND version = $4", Some(1))
+            (sql + " AND version = $4", Some(1))
         }
-        Expect::Any => ("DELETE FROM record WHERE kind = $1 AND tenant = $2 AND id = $3", None),
+        Expect::Any => (sql, None),
         // Nothing is expected to be there: a row that is there, and would go, is a conflict.
-        Expect::New => ("DELETE FROM record WHERE kind = $1 AND tenant = $2 AND id = $3", Some(0)),
+        Expect::New => (sql, Some(0)),
     };
-    let gone = D::run(write, sql.into_sql_str(), args).await.map_err(failed("deleting a record"))?;
+    let gone = D::run(write, AssertSqlSafe(sql).into_sql_str(), args).await.map_err(failed("deleting a record"))?;
     let fits = wanted.is_none_or(|wanted| wanted == gone);
     if fits { Ok(()) } else { Err(StateError::Conflict { what: format!("{} {}", put.kind, put.id) }) }
 }
 
-/// Appends events under the next numbers; the writer has its turn, so that nobody else takes them. Returns the numbers.
-pub async fn append<D: Dialect>(write: &mut D::Connection, events: &[Event]) -> Result<Vec<u64>, StateError> {
+/// Appends events under the next numbers; the writer has its turn, so that nobody else takes them. `head` is the newest number where it was
+/// read in this turn already. Returns the numbers.
+pub async fn append<D: Dialect>(write: &mut D::Connection, events: &[Event], head: &mut Option<i64>) -> Result<Vec<u64>, StateError> {
     if events.is_empty() {
         return Ok(Vec::new());
     }
-    let found = D::rows(write, HEAD.into_sql_str(), Vec::new()).await.map_err(failed("reading the journal's head"))?;
-    let head = found.first().map(|row| rows::number::<D>(row, 0)).transpose()?.unwrap_or(0);
+    let newest = match *head {
+        Some(newest) => newest,
+        None => {
+            let found = D::rows(write, HEAD.into_sql_str(), Vec::new()).await.map_err(failed("reading the journal's head"))?;
+            found.first().map(|row| rows::number::<D>(row, 0)).transpose()?.unwrap_or(0)
+        }
+    };
+    let mut next = newest + 1;
     let mut numbers = Vec::with_capacity(events.len());
-    for (seq, event) in (head + 1..).zip(events) {
-        append_one::<D>(write, seq, event).await?;
-        numbers.push(u64::try_from(seq).unwrap_or(0));
+    for some in statements(events) {
+        append_some::<D>(write, next, some).await?;
+        for _ in some {
+            numbers.push(u64::try_from(next).unwrap_or(0));
+            next += 1;
+        }
     }
+    *head = Some(next - 1);
     Ok(numbers)
 }
 
-async fn append_one<D: Dialect>(write: &mut D::Connection, seq: i64, event: &Event) -> Result<(), StateError> {
-    let id = event.id.to_string();
-    let wrong = |source| StateError::Body { kind: "event".to_owned(), id: id.clone(), source };
-    let sql = "INSERT INTO journal (seq, id, tenant, at, actor, alert, incident, kind, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    let args = args![
-        seq,
-        &*id,
-        event.tenant.as_str(),
-        event.at.micros(),
-        serde_json::to_string(&event.actor).map_err(wrong)?,
-        event.subject.alert.map(|alert| alert.to_string()),
-        event.subject.incident.map(|incident| incident.to_string()),
-        event.kind.tag(),
-        serde_json::to_string(event).map_err(wrong)?,
-    ];
-    match D::run(write, sql.into_sql_str(), args).await {
+async fn append_some<D: Dialect>(write: &mut D::Connection, first: i64, events: &[Event]) -> Result<(), StateError> {
+    let mut args = Vec::with_capacity(events.len() * 9);
+    for (seq, event) in (first..).zip(events) {
+        let id = event.id.to_string();
+        let wrong = |source| StateError::Body { kind: "event".to_owned(), id: id.clone(), source };
+        args.extend(args![
+            seq,
+            &*id,
+            event.tenant.as_str(),
+            event.at.micros(),
+            serde_json::to_string(&event.actor).map_err(wrong)?,
+            event.subject.alert.map(|alert| alert.to_string()),
+            event.subject.incident.map(|incident| incident.to_string()),
+            event.kind.tag(),
+            serde_json::to_string(event).map_err(wrong)?,
+        ]);
+    }
+    let sql =
+        format!("INSERT INTO journal (seq, id, tenant, at, actor, alert, incident, kind, body) VALUES {}", places(events.len(), 9, ""));
+    match D::run(write, AssertSqlSafe(sql).into_sql_str(), args).await {
         Ok(_) => Ok(()),
-        Err(error) if is_taken(&error) => Err(StateError::Conflict { what: format!("event {id}") }),
+        Err(error) if is_taken(&error) => {
+            let first = events.first().map(|event| event.id.to_string()).unwrap_or_default();
+            let what = if events.len() == 1 { format!("event {first}") } else { format!("one of {} events from {first} on", events.len()) };
+            Err(StateError::Conflict { what })
+        }
         Err(error) => Err(failed("appending to the journal")(error)),
     }
 }

@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use super::super::dialect::{Arg, Dialect, args, failed};
 use super::super::rows;
 use super::super::text::{backlogs, limit, storable, work_id};
+use super::commit::{places, statements};
 
 /// Whether any row of queue `$1` is due at `$2`.
 pub const ANY_DUE: &str = "SELECT lane FROM work WHERE queue = $1 AND state = 'pending' AND due_at <= $2 AND (lease_until IS NULL OR \
@@ -63,16 +64,32 @@ macro_rules! held {
     };
 }
 
+/// Applies changes, in order; rows that are scheduled one after the other in one statement.
+pub async fn changes<D: Dialect>(write: &mut D::Connection, changes: &[(TenantId, WorkChange)], at: Timestamp) -> Result<(), StateError> {
+    let schedules = |change: &(TenantId, WorkChange)| matches!(change.1, WorkChange::Schedule(_));
+    for alike in changes.chunk_by(|a, b| schedules(a) && schedules(b)) {
+        let new = |change: &(TenantId, WorkChange)| match &change.1 {
+            WorkChange::Schedule(new) => Some(arguments(&change.0, new, at)),
+            _ => None,
+        };
+        if let Some(rows) = alike.iter().map(new).collect::<Option<Vec<_>>>() {
+            for some in statements(&rows) {
+                schedule::<D>(write, some).await?;
+            }
+            continue;
+        }
+        for (tenant, one) in alike {
+            change::<D>(write, tenant, one, at).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Applies one change.
-pub async fn change<D: Dialect>(
-    write: &mut D::Connection,
-    tenant: &TenantId,
-    change: &WorkChange,
-    at: Timestamp,
-) -> Result<(), StateError> {
+async fn change<D: Dialect>(write: &mut D::Connection, tenant: &TenantId, change: &WorkChange, at: Timestamp) -> Result<(), StateError> {
     let by = |id: &WorkId, lease: u64| args![id.to_string(), tenant.as_str(), rows::int(lease)];
     let (id, sql, mut args, more): (_, _, _, Vec<Arg>) = match change {
-        WorkChange::Schedule(new) => return schedule::<D>(write, tenant, new, at).await,
+        WorkChange::Schedule(new) => return schedule::<D>(write, &[arguments(tenant, new, at)]).await,
         WorkChange::Cancel { queue, key } => return cancel::<D>(write, tenant, *queue, key, at).await,
         WorkChange::Progress { id, lease, progress } => (id, held!("progress = $4"), by(id, *lease), args![progress.to_string()]),
         WorkChange::Done { id, lease } => {
@@ -99,10 +116,9 @@ pub async fn change<D: Dialect>(
     if changed == 1 { Ok(()) } else { Err(StateError::Conflict { what: format!("work {id}") }) }
 }
 
-async fn schedule<D: Dialect>(write: &mut D::Connection, tenant: &TenantId, new: &NewWork, at: Timestamp) -> Result<(), StateError> {
-    let sql = "INSERT INTO work (id, tenant, queue, key, lane, subject_alert, subject_incident, state, due_at, attempts, body, created_at, \
-         lease) VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, 0, $9, $10, 0) ON CONFLICT (tenant, queue, key) DO NOTHING";
-    let args = args![
+/// The columns of a new row.
+fn arguments(tenant: &TenantId, new: &NewWork, at: Timestamp) -> Vec<Arg> {
+    args![
         work_id(tenant, new, at).to_string(),
         tenant.as_str(),
         new.queue.as_str(),
@@ -113,8 +129,16 @@ async fn schedule<D: Dialect>(write: &mut D::Connection, tenant: &TenantId, new:
         new.due_at.micros(),
         new.body.to_string(),
         at.micros(),
-    ];
-    D::run(write, sql.into_sql_str(), args).await.map(|_| ()).map_err(failed("scheduling work"))
+    ]
+}
+
+async fn schedule<D: Dialect>(write: &mut D::Connection, rows: &[Vec<Arg>]) -> Result<(), StateError> {
+    let sql = format!(
+        "INSERT INTO work (id, tenant, queue, key, lane, subject_alert, subject_incident, due_at, body, created_at, state, attempts, lease) \
+         VALUES {} ON CONFLICT (tenant, queue, key) DO NOTHING",
+        places(rows.len(), 10, ", 'pending', 0, 0")
+    );
+    D::run(write, AssertSqlSafe(sql).into_sql_str(), rows.concat()).await.map(|_| ()).map_err(failed("scheduling work"))
 }
 
 async fn cancel<D: Dialect>(

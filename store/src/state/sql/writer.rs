@@ -1,0 +1,197 @@
+//! The writes of this process, one after the other. Commits that come while another one is written wait, and are then written together: one
+//! transaction and one sync for all of them, in the order in which they came. Where one of them cannot be (a conflict), nothing of the
+//! transaction stays, and each is written by itself; so every caller hears of its own commit.
+
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use model::state::{Commit, Fence, StateError};
+use sqlx::{Pool, Transaction};
+use tokio::sync::oneshot;
+
+use super::super::dialect::{Dialect, Synced, failed};
+use super::{commit, work};
+
+/// So many commits are written together at most.
+const TOGETHER: usize = 64;
+/// A group takes no further commit once it has so many rows.
+const ROWS: usize = 2_000;
+
+type Numbers = Result<Vec<u64>, StateError>;
+
+/// A commit whose caller waits. One whose caller went away is not written.
+struct Waiting {
+    commit: Commit,
+    answer: oneshot::Sender<Numbers>,
+}
+
+/// As many as there are callers: each waits for its own.
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Waiting>,
+    /// Whether somebody sees to it.
+    served: bool,
+}
+
+/// Why nobody heard of a commit: the process ends.
+#[derive(Debug, thiserror::Error)]
+#[error("the process is ending")]
+struct Ending;
+
+/// The only way to write.
+pub struct Writer<D: Dialect> {
+    pool: Pool<D>,
+    turn: tokio::sync::Mutex<()>,
+    relaxed: AtomicBool,
+    line: Mutex<Line>,
+}
+
+/// A transaction that has this process's turn. Dropping it rolls it back.
+pub struct Write<'a, D: Dialect> {
+    transaction: Transaction<'static, D>,
+    _turn: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl<D: Dialect> Deref for Write<'_, D> {
+    type Target = D::Connection;
+    fn deref(&self) -> &D::Connection {
+        &self.transaction
+    }
+}
+
+impl<D: Dialect> DerefMut for Write<'_, D> {
+    fn deref_mut(&mut self) -> &mut D::Connection {
+        &mut self.transaction
+    }
+}
+
+impl<D: Dialect> Write<'_, D> {
+    /// Makes it so.
+    pub async fn commit(self, doing: &'static str) -> Result<(), StateError> {
+        self.transaction.commit().await.map_err(failed(doing))
+    }
+}
+
+impl<D: Dialect> Writer<D> {
+    /// Over a pool of one connection.
+    pub fn new(pool: Pool<D>) -> Self {
+        Writer { pool, turn: tokio::sync::Mutex::default(), relaxed: AtomicBool::new(false), line: Mutex::default() }
+    }
+
+    /// Waits for the turn and begins a transaction. One that is `derived` need not outlive the machine yet.
+    pub async fn begin(&self, doing: &'static str, derived: bool) -> Result<Write<'_, D>, StateError> {
+        let turn = self.turn.lock().await;
+        let synced = if derived { Synced::WithTheNext(&self.relaxed) } else { Synced::Yes(&self.relaxed) };
+        let transaction = D::begin(&self.pool, synced).await.map_err(failed(doing))?;
+        Ok(Write { transaction, _turn: turn })
+    }
+
+    /// Closes the connection once it is idle.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a commit, perhaps together with others. Gives the numbers of its events.
+    pub async fn commit(self: &Arc<Self>, commit: Commit) -> Numbers {
+        let (answer, told) = oneshot::channel();
+        let serve = {
+            let mut line = self.line();
+            line.waiting.push_back(Waiting { commit, answer });
+            !std::mem::replace(&mut line.served, true)
+        };
+        if serve {
+            let writer = Arc::clone(self);
+            // A task of its own: the others must not wait for a caller that goes away.
+            tokio::spawn(async move { writer.serve().await });
+        }
+        told.await.unwrap_or_else(|_| Err(StateError::Backend { doing: "committing", source: Box::new(Ending) }))
+    }
+
+    async fn serve(&self) {
+        let _serving = Serving(&self.line);
+        loop {
+            let group = {
+                let mut line = self.line();
+                let group = line.next_group();
+                if group.is_empty() {
+                    line.served = false;
+                    return;
+                }
+                group
+            };
+            self.write(group).await;
+        }
+    }
+
+    async fn write(&self, group: Vec<Waiting>) {
+        let (commits, answers): (Vec<Commit>, Vec<_>) = group.into_iter().map(|waiting| (waiting.commit, waiting.answer)).unzip();
+        // A caller that went away needs no answer.
+        let tell = |answer: oneshot::Sender<Numbers>, numbers| drop(answer.send(numbers));
+        match self.together(&commits).await {
+            Ok(numbers) => answers.into_iter().zip(numbers).for_each(|(answer, numbers)| tell(answer, Ok(numbers))),
+            Err(error) if answers.len() == 1 => {
+                if let Some(answer) = answers.into_iter().next() {
+                    tell(answer, Err(error));
+                }
+            }
+            Err(_) => {
+                for (answer, commit) in answers.into_iter().zip(&commits) {
+                    let alone = self.together(std::slice::from_ref(commit)).await;
+                    tell(answer, alone.map(|mut numbers| numbers.pop().unwrap_or_default()));
+                }
+            }
+        }
+    }
+
+    /// All of them, or none.
+    async fn together(&self, commits: &[Commit]) -> Result<Vec<Vec<u64>>, StateError> {
+        let mut write = self.begin("beginning a commit", commits.iter().all(|commit| commit.derived)).await?;
+        let mut held: Option<&Fence> = None;
+        let mut head = None;
+        let mut numbers = Vec::with_capacity(commits.len());
+        for commit in commits {
+            if let Some(fence) = commit.fence.as_ref().filter(|fence| held != Some(*fence)) {
+                commit::fence::<D>(&mut write, fence).await?;
+                held = Some(fence);
+            }
+            commit::puts::<D>(&mut write, &commit.puts, commit.at).await?;
+            work::changes::<D>(&mut write, &commit.work, commit.at).await?;
+            numbers.push(commit::append::<D>(&mut write, &commit.events, &mut head).await?);
+        }
+        write.commit("committing").await?;
+        Ok(numbers)
+    }
+}
+
+/// Sees to it that nobody waits for a server that is gone: callers that wait then hear that nothing was written.
+struct Serving<'a>(&'a Mutex<Line>);
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut line.served) {
+            line.waiting.clear();
+        }
+    }
+}
+
+impl Line {
+    /// The commits that are written next, in order.
+    fn next_group(&mut self) -> Vec<Waiting> {
+        let (mut group, mut rows) = (Vec::new(), 0);
+        while group.len() < TOGETHER && rows < ROWS {
+            let Some(waiting) = self.waiting.pop_front() else { break };
+            if !waiting.answer.is_closed() {
+                rows += waiting.commit.puts.len() + waiting.commit.work.len() + waiting.commit.events.len();
+                group.push(waiting);
+            }
+        }
+        group
+    }
+}
