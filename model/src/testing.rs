@@ -325,6 +325,12 @@ impl WorkRows for Memory {
         }
         Ok(rows)
     }
+    async fn pending(&self, queue: Queue) -> Result<Vec<WorkId>, StateError> {
+        self.alive()?;
+        let data = self.data.lock().unwrap();
+        let waits = |row: &&Work| row.queue == queue && row.state == WorkState::Pending;
+        Ok(data.work.iter().map(|(row, _)| row).filter(waits).map(|row| row.id).collect())
+    }
     async fn list(&self, query: &WorkQuery) -> Result<Vec<Work>, StateError> {
         self.alive()?;
         self.lists.fetch_add(1, Ordering::SeqCst);

@@ -22,6 +22,8 @@ mod sql;
 mod state;
 #[path = "store/state_contract.rs"]
 mod state_contract;
+#[path = "store/state_many.rs"]
+mod state_many;
 #[path = "store/state_random.rs"]
 mod state_random;
 #[path = "store/wal.rs"]

@@ -96,8 +96,8 @@ impl DeliveryWorker {
             return self.settle(work, Some(&delivery), Next::Unneeded { reason, page: false, progress }, now, state, fence).await;
         }
         // Acquired in this order everywhere: a hanging receiver fills its own slots and no others.
-        let Ok(_own) = destination.slots.acquire().await else { return Ok(Some(now)) };
-        let Ok(_any) = self.slots.acquire().await else { return Ok(Some(now)) };
+        let Ok(own) = destination.slots.acquire().await else { return Ok(Some(now)) };
+        let Ok(any) = self.slots.acquire().await else { return Ok(Some(now)) };
         let now = state.now().await?;
         let next = match self.may_begin(&delivery, work, destination, &progress, now, claimed_at, state).await? {
             Begin::Not(next) => next,
@@ -106,6 +106,8 @@ impl DeliveryWorker {
                 self.attempt(work, &delivery, destination, progress, attempt, unneeded, state, fence).await?
             }
         };
+        // The receiver is done with it; what is left to write holds up no other send.
+        drop((own, any));
         let now = state.now().await?;
         self.settle(work, Some(&delivery), next, now, state, fence).await
     }

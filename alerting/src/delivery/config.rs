@@ -31,8 +31,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            concurrency: 16,
-            per_destination: 4,
+            concurrency: 64,
+            per_destination: 8,
             claimed: 256,
             lease: Span::secs(30),
             patience: Span::millis(250),

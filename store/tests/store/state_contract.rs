@@ -13,6 +13,8 @@ use model::time::Timestamp;
 use model::work::{Claim, Lane, NewWork, Queue, WorkChange, WorkQuery, WorkState};
 use serde_json::json;
 
+use crate::state_many;
+
 /// The node in whose name the store under test claims.
 pub const NODE: &str = "node0";
 /// The moment of the stories.
@@ -530,7 +532,9 @@ pub async fn contract(store: Arc<dyn StateStore>) {
     all_or_nothing(&*store).await;
     dies_in_the_middle(&*store).await;
     races(store.clone()).await;
-    racing_claims(store).await;
+    racing_claims(store.clone()).await;
+    state_many::rows(&*store).await;
+    state_many::callers(store).await;
 }
 
 /// An event of no importance.

@@ -162,7 +162,7 @@ async fn a_hanging_receiver_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn a_large_backlog_is_listed_once() {
+async fn a_large_backlog_is_read_once() {
     let mut world = World::new();
     let catcher = fakes::plain().await;
     let receivers = format!("[{{name: hook, type: webhook, url: '{}', rate_limit: {{per_second: 1000, burst: 1000}}}}]", catcher.url);
