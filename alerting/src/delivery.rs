@@ -178,19 +178,35 @@ impl DeliveryWorker {
         self.destinations.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims due rows and sends them, different lines side by side. This is what the server calls, on a tick and on a nudge. It returns the
-    /// number of rows claimed as soon as all of them are settled, or after [`Config::patience`]: what then still waits for a slow provider goes
-    /// on in the background and holds up nobody.
+    /// Claims due rows and sends them, different lines side by side. It returns the number of rows claimed as soon as all of them are
+    /// settled, or after [`Config::patience`]: what then still waits for a slow provider goes on in the background and holds up nobody.
     pub async fn deliver_due(
         self: &Arc<Self>,
         state: &Arc<dyn StateStore>,
         fence: Option<&Fence>,
         now: Timestamp,
     ) -> Result<usize, StateError> {
+        let (claimed, mut tasks) = self.begin_due(state, fence, now).await?;
+        let all = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.config.patience.0, all).await.is_err() {
+            tasks.detach_all();
+        }
+        Ok(claimed)
+    }
+
+    /// Claims due rows and begins to send them, different lines side by side. This is what the server calls, on a tick and on a nudge: no
+    /// row waits for the sends of those before it. While too many are under way it waits for room, at most [`Config::patience`].
+    /// Gives the number of rows claimed, and the tasks, which should go on.
+    pub async fn begin_due(
+        self: &Arc<Self>,
+        state: &Arc<dyn StateStore>,
+        fence: Option<&Fence>,
+        now: Timestamp,
+    ) -> Result<(usize, JoinSet<()>), StateError> {
         self.measure(&**state, now).await?;
-        let room = self.config.claimed.saturating_sub(*self.in_flight.borrow());
+        let room = self.room().await;
         if room == 0 || self.stopping.load(Ordering::SeqCst) {
-            return Ok(0);
+            return Ok((0, JoinSet::new()));
         }
         let claim = Claim { queue: Queue::Delivery, now, lease_for: self.lease, limit: room.min(self.batch()) };
         let rows = state.claim(&claim).await?;
@@ -205,11 +221,7 @@ impl DeliveryWorker {
                 drop(counted);
             });
         }
-        let all = async { while tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.config.patience.0, all).await.is_err() {
-            tasks.detach_all();
-        }
-        Ok(claimed)
+        Ok((claimed, tasks))
     }
 
     /// Starts no further send and waits for those under way, at most this long. Rows that were claimed but not begun are given back.
@@ -222,6 +234,15 @@ impl DeliveryWorker {
                 "deliveries were still under way at the end; they are reconciled at the next start"
             );
         }
+    }
+
+    /// For how many rows there is room. Where there is little, it waits for more, as long as a round lasts.
+    async fn room(&self) -> usize {
+        let mut in_flight = self.in_flight.subscribe();
+        let some = in_flight.wait_for(|count| *count <= self.config.claimed - self.config.claimed / 8);
+        // Without it there is the room that there is.
+        let _ = tokio::time::timeout(self.config.patience.0, some).await;
+        self.config.claimed.saturating_sub(*self.in_flight.borrow())
     }
 
     /// Groups claimed rows by line, in order, and finds out which lines must wait.

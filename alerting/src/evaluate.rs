@@ -286,7 +286,6 @@ impl Evaluator {
             }
             if !commit.is_empty() {
                 self.shared.state.commit(commit).await?;
-                self.shared.nudge.nudge();
             }
         }
         Ok(())

@@ -178,10 +178,7 @@ pub(crate) async fn take(shared: &Shared, batch: &[Sent], now: Timestamp) -> Res
         commit.merge(placing.finish()?);
         let fired = fired.len();
         match state.commit(commit).await {
-            Ok(_) => {
-                shared.nudge.nudge();
-                return Ok(fired);
-            }
+            Ok(_) => return Ok(fired),
             Err(error) if error.is_conflict() && attempt < TRIES => {}
             Err(error) => return Err(error),
         }

@@ -76,10 +76,7 @@ impl Shared {
         commit.derived = true;
         commit.change(&work.tenant, WorkChange::Done { id: work.id, lease: work.lease });
         match state.commit(commit).await {
-            Ok(_) => {
-                self.nudge.nudge();
-                Ok(true)
-            }
+            Ok(_) => Ok(true),
             Err(error) if error.is_conflict() && attempt < TRIES => Ok(false),
             Err(error) => Err(error),
         }

@@ -152,9 +152,12 @@ impl Follower for IncidentFollower {
 
 impl IncidentFollower {
     async fn alert_fired(&self, scene: &Scene<'_>, labels: &Labels, severity: Severity, summary: &str) -> Result<Commit, StateError> {
+        if !severity.opens_incident() {
+            return Ok(Commit::at(scene.now));
+        }
         let record = scene.alert().await?;
         let muted = record.as_ref().is_some_and(|alert| alert.muted);
-        let Some(alert) = scene.event.event.subject.alert.filter(|_| severity.opens_incident() && !muted) else {
+        let Some(alert) = scene.event.event.subject.alert.filter(|_| !muted) else {
             return Ok(Commit::at(scene.now));
         };
         let fired = scene.event.event.at;

@@ -14,26 +14,74 @@ use crate::event::Recorded;
 use crate::state::{Commit, Entity, Expect, Fence, JournalQuery, StateError, StateStore, TRIES, Versioned, load};
 use crate::tenant::TenantId;
 use crate::time::Timestamp;
-use crate::work::{Claim, Queue, Work, WorkChange};
+use crate::work::{Claim, QUEUES, Queue, Work, WorkChange};
 
-/// "Something was committed: look now." Cheap to clone; many may listen.
+/// "Something was committed: look now." Cheap to clone; many may listen, to the journal or to a queue of work rows.
 #[derive(Clone, Debug)]
-pub struct Nudge(Arc<watch::Sender<u64>>);
+pub struct Nudge(Arc<Bells>);
+
+#[derive(Debug)]
+struct Bells {
+    journal: watch::Sender<u64>,
+    queues: [watch::Sender<u64>; QUEUES.len()],
+}
 
 impl Default for Nudge {
     fn default() -> Self {
-        Nudge(Arc::new(watch::Sender::new(0)))
+        Nudge(Arc::new(Bells { journal: watch::Sender::new(0), queues: QUEUES.map(|_| watch::Sender::new(0)) }))
+    }
+}
+
+/// Whom a commit concerns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Concerns {
+    journal: bool,
+    queues: [bool; QUEUES.len()],
+}
+
+impl Concerns {
+    /// Who must look after this commit: readers of the journal at its events, workers at what can be taken now or later.
+    pub fn of(commit: &Commit) -> Self {
+        let mut concerns = Concerns { journal: !commit.events.is_empty(), ..Concerns::default() };
+        for (_, change) in &commit.work {
+            match change {
+                WorkChange::Schedule(new) => concerns.add(|queue| queue == new.queue),
+                // They do not say of which queue.
+                WorkChange::Retry { .. } | WorkChange::Replay { .. } => concerns.add(|_| true),
+                WorkChange::Cancel { .. } | WorkChange::Progress { .. } | WorkChange::Done { .. } | WorkChange::Dead { .. } => {}
+            }
+        }
+        concerns
+    }
+
+    fn add(&mut self, which: impl Fn(Queue) -> bool) {
+        for (slot, queue) in self.queues.iter_mut().zip(QUEUES) {
+            *slot |= which(queue);
+        }
     }
 }
 
 impl Nudge {
     /// Wakes everyone who listens, or is about to.
     pub fn nudge(&self) {
-        self.0.send_modify(|count| *count += 1);
+        self.wake(&Concerns { journal: true, queues: [true; QUEUES.len()] });
     }
-    /// A listener that misses no nudge between two waits.
+    /// Wakes those whom a commit concerns.
+    pub fn wake(&self, concerns: &Concerns) {
+        let bells = self.0.queues.iter().zip(concerns.queues).chain([(&self.0.journal, concerns.journal)]);
+        for (bell, _) in bells.filter(|(_, concerned)| *concerned) {
+            bell.send_modify(|count| *count += 1);
+        }
+    }
+    /// A listener to the journal that misses no nudge between two waits.
     pub fn listener(&self) -> NudgeListener {
-        NudgeListener(self.0.subscribe())
+        NudgeListener(self.0.journal.subscribe())
+    }
+    /// A listener to a queue that misses no nudge between two waits.
+    pub fn listener_for(&self, queue: Queue) -> NudgeListener {
+        let bells = QUEUES.iter().zip(&self.0.queues);
+        let bell = bells.filter(|(of, _)| **of == queue).map(|(_, bell)| bell).next().unwrap_or(&self.0.journal);
+        NudgeListener(bell.subscribe())
     }
 }
 

@@ -118,9 +118,16 @@ pub async fn lead(
 /// Lets the followers read the journal, in the order of the data flow: what one causes the next sees in the same round.
 pub async fn follow(context: Loop, followers: Vec<Arc<dyn Follower>>) {
     let mut listener = context.nudge.listener();
+    // Up to where all of them have read, as the leader with this fence.
+    let mut read = None;
     loop {
         if let Some(fence) = context.leading() {
-            round(&context, &followers, &fence).await;
+            // Most nudges are about work; an unchanged journal costs one question instead of one per follower.
+            let head = context.state.head().await.ok();
+            let here = head.map(|head| (fence.clone(), head));
+            if (here.is_none() || here != read) && round(&context, &followers, &fence).await {
+                read = here;
+            }
         }
         if !context.pause(&mut listener, context.longest).await {
             break;
@@ -128,9 +135,10 @@ pub async fn follow(context: Loop, followers: Vec<Arc<dyn Follower>>) {
     }
 }
 
-async fn round(context: &Loop, followers: &[Arc<dyn Follower>], fence: &Fence) {
+/// Lets all of them read until there is nothing new. Whether they did.
+async fn round(context: &Loop, followers: &[Arc<dyn Follower>], fence: &Fence) -> bool {
     loop {
-        let mut handled = 0;
+        let (mut handled, mut failed) = (0, false);
         for follower in followers {
             let step = async {
                 let now = context.state.now().await?;
@@ -141,19 +149,20 @@ async fn round(context: &Loop, followers: &[Arc<dyn Follower>], fence: &Fence) {
                 Err(error) => {
                     tracing::error!(follower = follower.name(), error = %chain(&error), "a follower could not go on; it tries again");
                     tokio::time::sleep(AGAIN).await;
+                    failed = true;
                 }
             }
         }
         if handled == 0 || context.stop.is_cancelled() {
-            return;
+            return !failed;
         }
     }
 }
 
 /// Lets a worker carry out due rows.
 pub async fn work(context: Loop, worker: Arc<dyn Worker>) {
-    let mut listener = context.nudge.listener();
     let queue = worker.queue();
+    let mut listener = context.nudge.listener_for(queue);
     loop {
         while let Some(fence) = context.leading() {
             let step = async {
@@ -204,13 +213,13 @@ pub async fn issues(context: Loop, follower: Arc<IssueFollower>) {
 
 /// Empties the outbox. Sends that take long go on in the background and hold up nobody.
 pub async fn deliver(context: Loop, worker: Arc<DeliveryWorker>) {
-    let mut listener = context.nudge.listener();
+    let mut listener = context.nudge.listener_for(Queue::Delivery);
     loop {
         while let Some(fence) = context.leading() {
-            let step = async { worker.deliver_due(&context.state, Some(&fence), context.state.now().await?).await };
+            let step = async { worker.begin_due(&context.state, Some(&fence), context.state.now().await?).await };
             match step.await {
-                Ok(0) => break,
-                Ok(_) => {}
+                Ok((0, _)) => break,
+                Ok((_, mut sends)) => sends.detach_all(),
                 Err(error) => {
                     tracing::error!(error = %chain(&error), "due deliveries could not be taken; it tries again");
                     break;

@@ -15,7 +15,7 @@ pub struct Config {
     pub claimed: usize,
     /// How long a row is held: after a crash it is taken up again when this has passed. Raised to three times the longest timeout of a receiver.
     pub lease: Span,
-    /// How long one round waits for its sends before the next one may begin.
+    /// How long one round waits for room among the sends under way before it looks again.
     pub patience: Span,
     /// The pause after the first failure; it doubles with each one, with full jitter.
     pub retry_base: Span,

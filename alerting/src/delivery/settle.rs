@@ -33,10 +33,10 @@ pub fn settled(work: &Work, delivery: Option<&Delivery>, next: &Next, fence: Opt
     let (id, lease) = (work.id, work.lease);
     let mut commit = Commit::at(now);
     commit.fence = fence.cloned();
-    // Of what was sent, or given up, the machine must know in any case; the rest comes to the same once more.
+    // What became of an attempt must outlive the machine; where there was none, it comes to the same once more.
     commit.derived = match next {
-        Next::Done { .. } | Next::Dead { .. } => false,
-        Next::Unneeded { .. } | Next::Retry { .. } | Next::Wait { .. } => true,
+        Next::Done { .. } | Next::Retry { .. } | Next::Dead { .. } => false,
+        Next::Unneeded { .. } | Next::Wait { .. } => true,
     };
     match next {
         Next::Done { .. } => commit.change(&work.tenant, WorkChange::Done { id, lease }),

@@ -131,9 +131,7 @@ impl Cycle<'_> {
             let mut written = write::commit(self.shared, rule, board, &step, &muted, self.at)?;
             if !written.commit.is_empty() {
                 written.commit.fence = self.fence.cloned();
-                let tells = !written.commit.events.is_empty();
                 match self.shared.state.commit(written.commit).await {
-                    Ok(_) if tells => self.shared.nudge.nudge(),
                     Ok(_) => {}
                     Err(error) if error.is_conflict() && attempt < TRIES => {
                         let fingerprints: Vec<u64> = step.state.instances.keys().copied().collect();

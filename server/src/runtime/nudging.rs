@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::drive::Nudge;
+use model::drive::{Concerns, Nudge};
 use model::event::Recorded;
 use model::ids::WorkId;
 use model::state::{Backlog, Commit, Fence, Journal, JournalQuery, Leases, Record, RecordQuery, Records, StateError, StateStore, WorkRows};
@@ -19,7 +19,7 @@ pub struct Nudging {
 }
 
 impl Nudging {
-    /// Nudges on every commit that appends an event or changes a work row.
+    /// Nudges on every commit those whom it concerns.
     pub fn new(inner: Arc<dyn StateStore>, nudge: Nudge) -> Self {
         Nudging { inner, nudge }
     }
@@ -28,11 +28,9 @@ impl Nudging {
 #[async_trait]
 impl Records for Nudging {
     async fn commit(&self, commit: Commit) -> Result<Vec<u64>, StateError> {
-        let wakes = !commit.events.is_empty() || !commit.work.is_empty();
+        let concerns = Concerns::of(&commit);
         let numbers = self.inner.commit(commit).await?;
-        if wakes {
-            self.nudge.nudge();
-        }
+        self.nudge.wake(&concerns);
         Ok(numbers)
     }
     async fn get(&self, tenant: &TenantId, kind: &'static str, id: &str) -> Result<Option<Record>, StateError> {

@@ -48,6 +48,16 @@ impl MemoryState {
         MemoryState { node: Some(node.to_owned()), ..self }
     }
 
+    /// The machine loses its power: what was [derived](Commit::derived), or claimed, since the last commit that had to outlive it is gone.
+    pub fn lose_power(&self) {
+        self.lock().tables.lose();
+    }
+
+    /// Everything so far outlives the machine.
+    pub fn sync(&self) {
+        self.lock().tables.sync();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -159,6 +169,7 @@ impl Leases for MemoryState {
             Some(Lease { holder: Some(_), until, .. }) if *until > stored(now) => return Ok(None),
             Some(Lease { token, .. }) => token + 1,
         };
+        inner.tables.sync();
         inner.leases.insert(lease.to_owned(), Lease { holder: Some(holder.to_owned()), token, until: stored(now.plus(ttl)) });
         Ok(Some(Fence { lease: lease.to_owned(), token }))
     }

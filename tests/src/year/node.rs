@@ -59,6 +59,10 @@ pub(super) enum Fault {
     DieAfter,
     /// The process stands still before it, until it is told to go on.
     Hold,
+    /// The machine loses its power before it is written, and with it the process.
+    PowerBefore,
+    /// The machine loses its power once it is written: it stays where it had to outlive the machine.
+    PowerAfter,
 }
 
 /// The store as one process sees it.
@@ -111,11 +115,16 @@ impl Records for NodeState {
                 self.dead.store(true, Ordering::SeqCst);
                 return Err(gone());
             }
+            Some(Fault::PowerBefore) => {
+                self.inner.lose_power();
+                self.dead.store(true, Ordering::SeqCst);
+                return Err(gone());
+            }
             Some(Fault::Hold) => {
                 self.held.store(true, Ordering::SeqCst);
                 self.go_on.notified().await;
             }
-            Some(Fault::DieAfter) | None => {}
+            Some(Fault::DieAfter | Fault::PowerAfter) | None => {}
         }
         let token = commit.fence.as_ref().map(|fence| fence.token);
         let result = self.inner.commit(commit).await;
@@ -123,7 +132,10 @@ impl Records for NodeState {
             let highest = self.watched.highest.load(Ordering::SeqCst);
             self.watched.taken.lock().unwrap().push(Taken { node: self.name, token, highest });
         }
-        if matches!(fault, Some(Fault::DieAfter)) {
+        if matches!(fault, Some(Fault::PowerAfter)) {
+            self.inner.lose_power();
+        }
+        if matches!(fault, Some(Fault::DieAfter | Fault::PowerAfter)) {
             self.dead.store(true, Ordering::SeqCst);
             return Err(gone());
         }

@@ -372,7 +372,12 @@ impl World {
 
     /// The next process that leads dies around one of its next commits.
     async fn die(&mut self) -> Done {
-        let fault = if self.rng.random_bool(0.5) { Fault::DieBefore } else { Fault::DieAfter };
+        let fault = match self.rng.random_range(0..4) {
+            0 => Fault::DieBefore,
+            1 => Fault::DieAfter,
+            2 => Fault::PowerBefore,
+            _ => Fault::PowerAfter,
+        };
         let after = self.rng.random_range(0..6);
         self.note(format!("whoever leads dies: {fault:?} {after} more commits"));
         self.nodes.iter().for_each(|node| node.arm(after, fault));
@@ -494,6 +499,8 @@ impl World {
         }
         self.told.events += events.len() as u64;
         invariants::fenced_nodes_commit_nothing(&self.watched.take())?;
+        // What has been checked is not taken back: a machine may lose what happens from here on.
+        self.state.sync();
         self.arrivals += arrivals.len();
         self.told.arrivals += arrivals.len() as u64;
         invariants::each_arrives_once(&mut self.arrived, &arrivals, |receiver| receiver == PAGER)?;

@@ -38,12 +38,16 @@ pub struct Tables {
     work_keys: HashMap<(TenantId, Queue, String), WorkId>,
     /// The pending rows, in order of claiming.
     pending: BTreeSet<(Queue, Lane, Timestamp, WorkId)>,
+    /// What was there before each step that need not outlive the machine yet.
+    loose: Vec<Undo>,
 }
 
 /// What was there before a step.
 enum Undo {
     Record(Place, Option<Record>),
     Work(WorkId, Option<Box<Row>>),
+    /// The journal's length.
+    Journal(usize),
 }
 
 fn conflict(what: String) -> StateError {
@@ -73,19 +77,46 @@ impl Tables {
 
     /// Changes everything or nothing; gives the numbers of the events.
     pub fn commit(&mut self, commit: Commit) -> Result<Vec<u64>, StateError> {
-        let mut undo = Vec::new();
+        let mut undo = vec![Undo::Journal(self.journal.len())];
         match self.apply(&commit, &mut undo) {
-            Ok(()) => Ok(commit.events.into_iter().map(|event| self.append(event)).collect()),
-            Err(error) => {
-                for step in undo.into_iter().rev() {
-                    match step {
-                        Undo::Record(place, before) => drop(self.set_record(place, before)),
-                        Undo::Work(id, before) => drop(self.set_work(id, before.map(|row| *row))),
-                    }
+            Ok(()) => {
+                if commit.derived {
+                    self.loose.append(&mut undo);
+                } else {
+                    self.loose.clear();
                 }
+                Ok(commit.events.into_iter().map(|event| self.append(event)).collect())
+            }
+            Err(error) => {
+                self.undo(undo);
                 Err(error)
             }
         }
+    }
+
+    fn undo(&mut self, steps: Vec<Undo>) {
+        for step in steps.into_iter().rev() {
+            match step {
+                Undo::Record(place, before) => drop(self.set_record(place, before)),
+                Undo::Work(id, before) => drop(self.set_work(id, before.map(|row| *row))),
+                Undo::Journal(length) => {
+                    for lost in self.journal.drain(length.min(self.journal.len())..) {
+                        self.event_ids.remove(&lost.event.id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everything so far outlives the machine.
+    pub fn sync(&mut self) {
+        self.loose.clear();
+    }
+
+    /// The machine stops: what was derived since the last commit that was not is gone.
+    pub fn lose(&mut self) {
+        let loose = std::mem::take(&mut self.loose);
+        self.undo(loose);
     }
 
     fn apply(&mut self, commit: &Commit, undo: &mut Vec<Undo>) -> Result<(), StateError> {
@@ -230,6 +261,7 @@ impl Tables {
         let mut claimed = Vec::with_capacity(ids.len());
         for id in ids {
             if let Some(row) = self.work.get_mut(&id) {
+                self.loose.push(Undo::Work(id, Some(Box::new(row.clone()))));
                 row.claims += 1;
                 row.holder = node.map(str::to_owned);
                 row.lease_until = Some(stored(claim.now.plus(claim.lease_for)));
@@ -243,6 +275,7 @@ impl Tables {
 
     /// Ends the claims of a node that is gone; gives how many.
     pub fn free(&mut self, node: &str) -> u64 {
+        self.sync();
         let held =
             |row: &&mut Row| row.lease_until.is_some() && row.holder.as_deref() == Some(node) && row.work.state == WorkState::Pending;
         let mut freed = 0;
@@ -261,6 +294,7 @@ impl Tables {
 
     /// Deletes rows that ended before a moment; gives how many.
     pub fn prune(&mut self, before: Timestamp) -> u64 {
+        self.sync();
         let old: Vec<WorkId> =
             self.work.iter().filter(|(_, row)| row.finished_at.is_some_and(|at| at < before)).map(|(id, _)| *id).collect();
         old.iter().for_each(|id| drop(self.set_work(*id, None)));
