@@ -114,15 +114,27 @@ pub fn seeds(count: u64, days: u64, first: u64) -> Told {
 mod tests {
     use super::*;
 
+    /// What the invariants say of twenty runs of four days with a defect.
+    fn found(defect: node::Defect) -> String {
+        let found = (1..=20).find_map(|seed| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(world::World::with(seed, Some(defect)).live(4)).err()
+        });
+        found.expect("twenty runs of four days without a word about the defect").sentence
+    }
+
     /// A defect that stands in no unit test's history: the invariants find it where the real parts live.
     #[test]
     fn deliveries_that_do_not_see_acknowledgements_are_found() {
-        let found = (1..=20).find_map(|seed| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(world::World::with(seed, true).live(4)).err()
-        });
-        let sentence = found.expect("twenty runs of four days without a page to somebody after an acknowledgement").sentence;
+        let sentence = found(node::Defect::Blind);
         assert!(sentence.starts_with("ack: ") || sentence.starts_with("answer: "), "{sentence}");
+    }
+
+    /// So the years without it show that what may be lost with the machine is what is decided again.
+    #[test]
+    fn commits_that_do_not_wait_for_the_disk_are_found() {
+        let sentence = found(node::Defect::Careless);
+        assert!(sentence.starts_with("delivery: "), "{sentence}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! SQLite: the state of one node in a file that only its owner can read. Every commit is synced to disk before it is confirmed. One
+//! SQLite: the state of one node in a file that only its owner can read. A commit is synced to disk before it is confirmed, unless it is derived. One
 //! connection writes, the others read beside it (write-ahead journal).
 
 use std::io;

@@ -50,6 +50,15 @@ impl Watched {
     }
 }
 
+/// A defect that the invariants must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Defect {
+    /// Deliveries do not see the ladders that wrote them, so that what waited is sent whoever has taken it meanwhile.
+    Blind,
+    /// No commit waits for the disk, not even the note before a send.
+    Careless,
+}
+
 /// What is to happen at a commit.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
@@ -75,15 +84,14 @@ pub(super) struct NodeState {
     held: AtomicBool,
     go_on: Notify,
     fault: Mutex<Option<(u32, Fault)>>,
-    /// Deliveries do not see the ladders that wrote them: a defect that the invariants must find.
-    blind: bool,
+    defect: Option<Defect>,
     delivering: AtomicBool,
 }
 
 impl NodeState {
-    pub(super) fn new(inner: Arc<MemoryState>, name: &'static str, watched: Arc<Watched>, blind: bool) -> Self {
+    pub(super) fn new(inner: Arc<MemoryState>, name: &'static str, watched: Arc<Watched>, defect: Option<Defect>) -> Self {
         let (working, dead, held, delivering) = Default::default();
-        NodeState { inner, name, watched, working, dead, held, go_on: Notify::new(), fault: Mutex::default(), blind, delivering }
+        NodeState { inner, name, watched, working, dead, held, go_on: Notify::new(), fault: Mutex::default(), defect, delivering }
     }
     fn alive(&self) -> Result<(), StateError> {
         if self.dead.load(Ordering::SeqCst) { Err(gone()) } else { Ok(()) }
@@ -106,8 +114,9 @@ fn gone() -> StateError {
 
 #[async_trait]
 impl Records for NodeState {
-    async fn commit(&self, commit: Commit) -> Result<Vec<u64>, StateError> {
+    async fn commit(&self, mut commit: Commit) -> Result<Vec<u64>, StateError> {
         self.alive()?;
+        commit.derived |= self.defect == Some(Defect::Careless);
         let working = self.working.load(Ordering::SeqCst);
         let fault = if working { self.next_fault() } else { None };
         match fault {
@@ -143,7 +152,7 @@ impl Records for NodeState {
     }
     async fn get(&self, tenant: &TenantId, kind: &'static str, id: &str) -> Result<Option<Record>, StateError> {
         self.alive()?;
-        if self.blind && self.delivering.load(Ordering::SeqCst) && kind == LadderRun::KIND {
+        if self.defect == Some(Defect::Blind) && self.delivering.load(Ordering::SeqCst) && kind == LadderRun::KIND {
             return Ok(None);
         }
         self.inner.get(tenant, kind, id).await

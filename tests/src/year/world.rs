@@ -30,7 +30,7 @@ use tower::ServiceExt;
 
 use super::Told;
 use super::invariants::{self, Ledger};
-use super::node::{Fault, LEASE, Node, NodeState, Watched};
+use super::node::{Defect, Fault, LEASE, Node, NodeState, Watched};
 use super::outside::{Mode, NoEvidence, NoPapers, Providers, Signals, Way};
 
 /// How often rules are evaluated.
@@ -99,7 +99,7 @@ pub(super) struct World {
     signals: Arc<Signals>,
     providers: Arc<Providers>,
     ids: Arc<SequentialIds>,
-    blind: bool,
+    defect: Option<Defect>,
     nodes: [Arc<Node>; 2],
     processes: u32,
     next_tick: Timestamp,
@@ -118,16 +118,16 @@ fn failed(error: StateError) -> String {
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
-        Self::with(seed, false)
+        Self::with(seed, None)
     }
 
-    /// `blind`: deliveries do not see the ladders that wrote them, so that what waited is sent whoever has taken it meanwhile.
-    pub(super) fn with(seed: u64, blind: bool) -> Self {
+    /// A world with a defect.
+    pub(super) fn with(seed: u64, defect: Option<Defect>) -> Self {
         let start = Timestamp::from_secs(1_800_000_000);
         let clock = Arc::new(SimulatedClock::new(start));
         let state = Arc::new(MemoryState::new(clock.clone()).named("a"));
         let (watched, signals, providers, ids) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
-        let process = |name, number| build(name, number, &clock, &state, &watched, &signals, &providers, &ids, blind);
+        let process = |name, number| build(name, number, &clock, &state, &watched, &signals, &providers, &ids, defect);
         let nodes = [process("a", 0), process("b", 1)];
         World {
             rng: StdRng::seed_from_u64(seed),
@@ -138,7 +138,7 @@ impl World {
             signals,
             providers,
             ids,
-            blind,
+            defect,
             nodes,
             processes: 2,
             next_tick: start,
@@ -360,7 +360,7 @@ impl World {
         let name = self.nodes[place].name;
         self.nodes[place].kill();
         let (watched, signals, providers) = (&self.watched, &self.signals, &self.providers);
-        self.nodes[place] = build(name, self.processes, &self.clock, &self.state, watched, signals, providers, &self.ids, self.blind);
+        self.nodes[place] = build(name, self.processes, &self.clock, &self.state, watched, signals, providers, &self.ids, self.defect);
         self.processes += 1;
         self.note(format!("node {name} starts again"));
         // Sometimes what its earlier process held is only free when the leases run out, as on another machine.
@@ -551,9 +551,9 @@ fn build(
     signals: &Arc<Signals>,
     providers: &Arc<Providers>,
     ids: &Arc<SequentialIds>,
-    blind: bool,
+    defect: Option<Defect>,
 ) -> Arc<Node> {
-    let state = Arc::new(NodeState::new(inner.clone(), name, watched.clone(), blind));
+    let state = Arc::new(NodeState::new(inner.clone(), name, watched.clone(), defect));
     let registry = Registry::new();
     let alerting = Alerting::new(AlertingDeps {
         config: config(),

@@ -86,7 +86,7 @@ pub fn places(rows: usize, width: usize, constant: &str) -> String {
 /// Cuts what is written alike into statements of few different sizes, so that each is prepared once.
 pub fn statements<T>(mut alike: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
-        let size = [64, 8, 1].into_iter().find(|size| alike.len() >= *size)?;
+        let size = [64, 16, 4, 2, 1].into_iter().find(|size| alike.len() >= *size)?;
         let (some, rest) = alike.split_at(size);
         alike = rest;
         Some(some)
