@@ -17,9 +17,10 @@ mod text;
 pub use dialect::Dialect;
 pub use memory::MemoryState;
 pub use sql::SqlState;
+pub use sqlite::Sqlite;
 
 /// The state of one node, in a SQLite file.
-pub type SqliteState = SqlState<sqlx::Sqlite>;
+pub type SqliteState = SqlState<Sqlite>;
 /// The state of several nodes, in a PostgreSQL database.
 pub type PostgresState = SqlState<sqlx::Postgres>;
 
@@ -33,7 +34,7 @@ pub enum OpenError {
         place: String,
         /// Why not.
         #[source]
-        source: sqlx::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// From the future.
     #[error("the state store {place} is at version {found}, and this watchfire knows versions up to {known}: use the newer watchfire")]
@@ -48,4 +49,10 @@ pub enum OpenError {
     /// A URL that is none.
     #[error("storage.postgres_url is not a PostgreSQL URL: write postgres://user:password@host:5432/database")]
     Url,
+}
+
+impl OpenError {
+    fn database<D: Dialect>(place: &str, source: D::Error) -> Self {
+        OpenError::Database { place: place.to_owned(), source: Box::new(source) }
+    }
 }

@@ -54,6 +54,8 @@ pub(super) struct Climb<'a> {
     pub state: &'a dyn StateStore,
     pub now: Timestamp,
     pub commit: Commit,
+    /// It is about an alert that has just begun: nothing climbs for it yet.
+    pub is_new: bool,
 }
 
 /// A ladder that an alert wants, whether it is the default receivers' one, and when it may climb.
@@ -65,7 +67,7 @@ pub(super) struct Wanted {
 
 impl<'a> Climb<'a> {
     pub(super) fn new(shared: &'a Shared, state: &'a dyn StateStore, now: Timestamp) -> Self {
-        Climb { shared, state, now, commit: Commit::at(now) }
+        Climb { shared, state, now, commit: Commit::at(now), is_new: false }
     }
 
     /// Which ladders: the one the rule names; without one, those of the routing tree, or where there is no tree, the default receivers. A
@@ -98,6 +100,15 @@ impl<'a> Climb<'a> {
             wanted.push(Wanted { ladder, route: true, hours: Hours::default() });
         }
         wanted
+    }
+
+    /// Whether an alert with these labels may want a ladder: without a look at the alert.
+    pub(super) fn wants(&self, labels: &Labels, escalation: Option<&str>) -> bool {
+        let routing = self.shared.routing();
+        match &routing.root {
+            Some(root) if escalation.is_none() => root.take(labels).iter().any(|route| route.escalation.is_some()),
+            Some(_) | None => true,
+        }
     }
 
     pub(super) async fn alert(&self, id: AlertId) -> Result<Option<Alert>, StateError> {
@@ -233,7 +244,8 @@ impl<'a> Climb<'a> {
 
     async fn start_for_alert(&mut self, alert: &Alert, severity: Severity, wanted: Vec<Wanted>) -> Result<(), StateError> {
         let subject = LadderSubject::Alert { id: alert.id };
-        for run in self.runs().await?.into_iter().filter(|run| run.entity.subject == subject) {
+        let runs = if self.is_new { Vec::new() } else { self.runs().await? };
+        for run in runs.into_iter().filter(|run| run.entity.subject == subject) {
             if run.entity.severity < severity && !wanted.iter().any(|wanted| wanted.ladder.name == run.entity.ladder.name) {
                 self.stop(run, StopReason::Superseded)?;
             }

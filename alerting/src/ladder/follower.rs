@@ -40,8 +40,11 @@ impl Follower for LadderFollower {
             return Ok(climb.commit);
         }
         match (&event.kind, event.subject.alert, event.subject.incident) {
-            (EventKind::AlertFired { severity, escalation, .. }, Some(alert), _) => {
-                if let Some(alert) = climb.alert(alert).await? {
+            (EventKind::AlertFired { severity, escalation, labels, .. }, Some(alert), _) => {
+                climb.is_new = true;
+                if climb.wants(labels, escalation.as_deref())
+                    && let Some(alert) = climb.alert(alert).await?
+                {
                     climb.start(&alert, *severity, escalation.as_deref(), true).await?;
                 }
             }

@@ -46,6 +46,8 @@ impl Follower for RouteFollower {
             return Ok(placing.commit);
         }
         match (&event.kind, event.subject.alert) {
+            // It joined its groups in the commit that told of it.
+            (EventKind::AlertFired { rule, .. }, _) if external::is_foreign(rule) => {}
             (kind @ (EventKind::AlertFired { .. } | EventKind::AlertUnmuted), Some(id)) => {
                 if let Some(alert) = placing.alert(&id.to_string()).await?.filter(Alert::is_firing) {
                     placing.place(&alert, *kind == EventKind::AlertUnmuted).await?;

@@ -1,11 +1,13 @@
 //! The two SQL databases behind one small face: a statement with texts and integers goes in, rows come out. What is said in SQL is
-//! the same for both; only how a write takes its turn differs.
+//! the same for both (`$1`, `$2`, ...; the texts are this module's own, values are only ever arguments); how connections are had, and how a
+//! write takes its turn, differs.
 
+use std::error::Error;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::DerefMut;
+use std::sync::atomic::AtomicBool;
 
 use model::state::StateError;
-use sqlx::{Database, Pool, Postgres, Row, SqlStr, Sqlite, Transaction};
 
 /// A value in a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,105 +59,67 @@ pub enum Synced<'a> {
     WithTheNext(&'a AtomicBool),
 }
 
+/// What a failure of a statement means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Another row holds what must be unique.
+    Taken,
+    /// The database took the transaction back (serialization failure, deadlock): to be read and decided again.
+    Again,
+    /// Anything else.
+    Other,
+}
+
 /// A database that keeps state.
-pub trait Dialect: Database {
+pub trait Dialect: Send + Sync + Sized + 'static {
     /// The migrations' word for a text column.
     const TEXT: &'static str;
+    /// What goes wrong.
+    type Error: Error + Send + Sync + 'static;
+    /// Where connections are had: one for writes, some for reads.
+    type Pool: Send + Sync;
+    /// Where statements run.
+    type Connection: Send;
+    /// A write that has its turn; dropped, it is rolled back.
+    type Transaction: DerefMut<Target = Self::Connection> + Send;
+    /// One row of an answer.
+    type Row: Send + Sync;
     /// Begins a write: the transaction has its turn, no other write of any node happens before it ends.
-    fn begin(writer: &Pool<Self>, synced: Synced<'_>) -> impl Future<Output = Result<Transaction<'static, Self>, sqlx::Error>> + Send;
+    fn begin(writer: &Self::Pool, synced: Synced<'_>) -> impl Future<Output = Result<Self::Transaction, Self::Error>> + Send;
+    /// Ends a write: it is so.
+    fn commit(write: Self::Transaction) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Asks on a reading connection. `many`: the answer may be long.
+    fn read(
+        readers: &Self::Pool,
+        sql: &str,
+        args: Vec<Arg>,
+        many: bool,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, Self::Error>> + Send;
     /// Runs a statement; gives the number of rows that it changed.
-    fn run(on: &mut Self::Connection, sql: SqlStr, args: Vec<Arg>) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+    fn run(on: &mut Self::Connection, sql: &str, args: Vec<Arg>) -> impl Future<Output = Result<u64, Self::Error>> + Send;
     /// Runs a statement that gives rows.
-    fn rows(on: &mut Self::Connection, sql: SqlStr, args: Vec<Arg>) -> impl Future<Output = Result<Vec<Self::Row>, sqlx::Error>> + Send;
+    fn rows(on: &mut Self::Connection, sql: &str, args: Vec<Arg>) -> impl Future<Output = Result<Vec<Self::Row>, Self::Error>> + Send;
     /// Runs several statements without arguments.
-    fn script(on: &mut Self::Connection, sql: SqlStr) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    fn script(on: &mut Self::Connection, sql: &str) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Closes what is idle.
+    fn close(pool: &Self::Pool) -> impl Future<Output = ()> + Send;
     /// The number in a column, from 0.
-    fn int(row: &Self::Row, column: usize) -> Result<i64, sqlx::Error>;
+    fn int(row: &Self::Row, column: usize) -> Result<i64, Self::Error>;
     /// The text in a column, from 0.
-    fn text(row: &Self::Row, column: usize) -> Result<Option<String>, sqlx::Error>;
-}
-
-/// The key of the advisory lock that every write holds to its end: any number, the same on all nodes.
-const TURN: i64 = 0x0057_4154_4348;
-
-macro_rules! speak {
-    ($database:ty) => {
-        async fn run(on: &mut Self::Connection, sql: SqlStr, args: Vec<Arg>) -> Result<u64, sqlx::Error> {
-            Ok(bound!($database, sql, args).execute(on).await?.rows_affected())
-        }
-        async fn rows(on: &mut Self::Connection, sql: SqlStr, args: Vec<Arg>) -> Result<Vec<Self::Row>, sqlx::Error> {
-            bound!($database, sql, args).fetch_all(on).await
-        }
-        async fn script(on: &mut Self::Connection, sql: SqlStr) -> Result<(), sqlx::Error> {
-            sqlx::raw_sql(sql).execute(on).await.map(|_| ())
-        }
-        fn int(row: &Self::Row, column: usize) -> Result<i64, sqlx::Error> {
-            row.try_get(column)
-        }
-        fn text(row: &Self::Row, column: usize) -> Result<Option<String>, sqlx::Error> {
-            row.try_get(column)
-        }
-    };
-}
-
-macro_rules! bound {
-    ($database:ty, $sql:expr, $args:expr) => {
-        $args.into_iter().fold(sqlx::query::<$database>($sql), |query, arg| match arg {
-            Arg::Int(number) => query.bind(number),
-            Arg::Text(text) => query.bind(text),
-            Arg::Maybe(text) => query.bind(text),
-        })
-    };
-}
-
-impl Dialect for Sqlite {
-    const TEXT: &'static str = "TEXT";
-    /// The turn is SQLite's write lock; within this process, the pool's one connection.
-    async fn begin(writer: &Pool<Self>, synced: Synced<'_>) -> Result<Transaction<'static, Self>, sqlx::Error> {
-        // The connection opens with FULL. The flag says NORMAL for as long as the connection might.
-        match synced {
-            Synced::Yes(relaxed) if relaxed.load(Ordering::Acquire) => {
-                sqlx::query("PRAGMA synchronous = FULL").execute(writer).await?;
-                relaxed.store(false, Ordering::Release);
-            }
-            Synced::WithTheNext(relaxed) if !relaxed.swap(true, Ordering::AcqRel) => {
-                sqlx::query("PRAGMA synchronous = NORMAL").execute(writer).await?;
-            }
-            Synced::Yes(_) | Synced::WithTheNext(_) => {}
-        }
-        writer.begin_with("BEGIN IMMEDIATE").await
-    }
-    speak!(Sqlite);
-}
-
-impl Dialect for Postgres {
-    const TEXT: &'static str = "TEXT COLLATE \"C\"";
-    async fn begin(writer: &Pool<Self>, synced: Synced<'_>) -> Result<Transaction<'static, Self>, sqlx::Error> {
-        // Each statement must see what was committed before it got its turn, whatever the server's default isolation is.
-        let mut write = writer.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-        let turn = match synced {
-            Synced::Yes(_) => "SELECT pg_advisory_xact_lock($1)",
-            Synced::WithTheNext(_) => "SELECT pg_advisory_xact_lock($1), set_config('synchronous_commit', 'off', true)",
-        };
-        sqlx::query(turn).bind(TURN).execute(&mut *write).await?;
-        Ok(write)
-    }
-    speak!(Postgres);
+    fn text(row: &Self::Row, column: usize) -> Result<Option<String>, Self::Error>;
+    /// What a failure means.
+    fn fault(error: &Self::Error) -> Fault;
 }
 
 /// A failure of the database in the port's words.
-pub fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StateError {
-    move |source| {
-        let code = source.as_database_error().and_then(|error| error.code());
-        match code.as_deref() {
-            // PostgreSQL took the transaction back (serialization failure, deadlock): to be read and decided again.
-            Some("40001" | "40P01") => StateError::Conflict { what: format!("something needed for {doing}") },
-            Some(_) | None => StateError::Backend { doing, source: Box::new(source) },
-        }
+pub fn failed<D: Dialect>(doing: &'static str) -> impl FnOnce(D::Error) -> StateError {
+    move |source| match D::fault(&source) {
+        Fault::Again => StateError::Conflict { what: format!("something needed for {doing}") },
+        Fault::Taken | Fault::Other => StateError::Backend { doing, source: Box::new(source) },
     }
 }
 
 /// Whether another row holds what must be unique.
-pub fn is_taken(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| error.is_unique_violation())
+pub fn is_taken<D: Dialect>(error: &D::Error) -> bool {
+    D::fault(error) == Fault::Taken
 }

@@ -3,8 +3,6 @@
 
 use std::sync::atomic::AtomicBool;
 
-use sqlx::{AssertSqlSafe, Pool, SqlSafeStr};
-
 use super::OpenError;
 use super::dialect::{Dialect, Synced, args};
 
@@ -13,12 +11,12 @@ const MIGRATIONS: &[(i64, &str)] =
     &[(1, include_str!("../../migrations/state/0001_state.sql")), (2, include_str!("../../migrations/state/0002_claim_holder.sql"))];
 
 /// Brings the schema up to date. `place` names the database in errors.
-pub async fn migrate<D: Dialect>(writer: &Pool<D>, place: &str) -> Result<(), OpenError> {
-    let database = |source| OpenError::Database { place: place.to_owned(), source };
+pub async fn migrate<D: Dialect>(writer: &D::Pool, place: &str) -> Result<(), OpenError> {
+    let database = |source| OpenError::database::<D>(place, source);
     let mut write = D::begin(writer, Synced::Yes(&AtomicBool::new(false))).await.map_err(database)?;
-    let list = "CREATE TABLE IF NOT EXISTS schema_migration (number BIGINT NOT NULL PRIMARY KEY)".into_sql_str();
+    let list = "CREATE TABLE IF NOT EXISTS schema_migration (number BIGINT NOT NULL PRIMARY KEY)";
     D::script(&mut write, list).await.map_err(database)?;
-    let newest = "SELECT COALESCE(MAX(number), 0) FROM schema_migration".into_sql_str();
+    let newest = "SELECT COALESCE(MAX(number), 0) FROM schema_migration";
     let found = match D::rows(&mut write, newest, Vec::new()).await.map_err(database)?.first() {
         Some(row) => D::int(row, 0).map_err(database)?,
         None => 0,
@@ -29,10 +27,10 @@ pub async fn migrate<D: Dialect>(writer: &Pool<D>, place: &str) -> Result<(), Op
     }
     for (number, text) in MIGRATIONS.iter().filter(|(number, _)| *number > found) {
         let text = text.replace(" TEXT", &format!(" {}", D::TEXT));
-        D::script(&mut write, AssertSqlSafe(text).into_sql_str()).await.map_err(database)?;
-        let note = "INSERT INTO schema_migration (number) VALUES ($1)".into_sql_str();
+        D::script(&mut write, &text).await.map_err(database)?;
+        let note = "INSERT INTO schema_migration (number) VALUES ($1)";
         D::run(&mut write, note, args![*number]).await.map_err(database)?;
         tracing::info!(place, number, "the state schema was brought forward");
     }
-    write.commit().await.map_err(database)
+    D::commit(write).await.map_err(database)
 }

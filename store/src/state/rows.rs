@@ -30,7 +30,7 @@ impl<D: Dialect> Reader<'_, D> {
         StateError::Backend { doing: "reading a row", source: Box::new(source) }
     }
     fn int(&self, column: usize) -> Result<i64, StateError> {
-        D::int(self.row, column).map_err(failed("reading a row"))
+        D::int(self.row, column).map_err(failed::<D>("reading a row"))
     }
     fn natural<T: TryFrom<i64>>(&self, column: usize) -> Result<T, StateError> {
         let number = self.int(column)?;
@@ -40,7 +40,7 @@ impl<D: Dialect> Reader<'_, D> {
         self.int(column).map(Timestamp::from_micros)
     }
     fn maybe(&self, column: usize) -> Result<Option<String>, StateError> {
-        D::text(self.row, column).map_err(failed("reading a row"))
+        D::text(self.row, column).map_err(failed::<D>("reading a row"))
     }
     fn text(&self, column: usize) -> Result<String, StateError> {
         self.maybe(column)?.ok_or_else(|| self.broken("NULL", "a text"))

@@ -15,18 +15,20 @@ use model::state::{Backlog, Commit, Fence, Journal, JournalQuery, Leases, Record
 use model::tenant::TenantId;
 use model::time::{Clock, Timestamp};
 use model::work::{Claim, Queue, Work, WorkQuery};
-use sqlx::{AssertSqlSafe, Pool, SqlSafeStr};
 
 use super::dialect::{Arg, Dialect, args, failed};
 use super::rows;
 use super::text::{USUAL_RECORDS, limit, storable};
 use writer::Writer;
 
+/// An answer of so many rows is short.
+const FEW: usize = 64;
+
 /// The state in an SQL database. Dropping it leaves connections to be closed in the background; [`SqlState::close`] waits for them.
 pub struct SqlState<D: Dialect> {
     /// One connection: writes of this process queue up for it in order.
     writer: Arc<Writer<D>>,
-    readers: Pool<D>,
+    readers: D::Pool,
     /// `None`: the database's own clock counts.
     clock: Option<Arc<dyn Clock>>,
     /// Whose claims these are; `None` where nothing is claimed (the command line).
@@ -61,7 +63,7 @@ impl Conditions {
 }
 
 impl<D: Dialect> SqlState<D> {
-    pub(super) fn new(writer: Pool<D>, readers: Pool<D>, clock: Option<Arc<dyn Clock>>) -> Self {
+    pub(super) fn new(writer: D::Pool, readers: D::Pool, clock: Option<Arc<dyn Clock>>) -> Self {
         SqlState { writer: Arc::new(Writer::new(writer)), readers, clock, node: None }
     }
 
@@ -72,13 +74,18 @@ impl<D: Dialect> SqlState<D> {
 
     /// Closes the connections once they are idle.
     pub async fn close(&self) {
-        self.readers.close().await;
+        D::close(&self.readers).await;
         self.writer.close().await;
     }
 
-    async fn read(&self, doing: &'static str, sql: impl SqlSafeStr, args: Vec<Arg>) -> Result<Vec<D::Row>, StateError> {
-        let mut reader = self.readers.acquire().await.map_err(failed(doing))?;
-        D::rows(&mut reader, sql.into_sql_str(), args).await.map_err(failed(doing))
+    /// For an answer of few rows.
+    async fn read(&self, doing: &'static str, sql: &str, args: Vec<Arg>) -> Result<Vec<D::Row>, StateError> {
+        D::read(&self.readers, sql, args, false).await.map_err(failed::<D>(doing))
+    }
+
+    /// For an answer of up to so many rows.
+    async fn read_up_to(&self, most: usize, doing: &'static str, sql: &str, args: Vec<Arg>) -> Result<Vec<D::Row>, StateError> {
+        D::read(&self.readers, sql, args, most > FEW).await.map_err(failed::<D>(doing))
     }
 }
 
@@ -112,7 +119,7 @@ impl<D: Dialect> Records for SqlState<D> {
         if !(query.keys.is_empty() && query.ids.is_empty()) {
             // Put in order here: asked for the newest, SQLite would go through all records of the kind instead of these.
             let sql = format!("SELECT {} FROM record{}", rows::RECORD, wanted.text);
-            let found = self.read("finding records by their names", AssertSqlSafe(sql), wanted.args).await?;
+            let found = self.read_up_to(query.ids.len().max(query.keys.len()), "finding records by their names", &sql, wanted.args).await?;
             let mut found = found.iter().map(rows::record::<D>).collect::<Result<Vec<_>, _>>()?;
             found.sort_by(|a, b| (&b.id, b.tenant.as_str()).cmp(&(&a.id, a.tenant.as_str())));
             found.truncate(limit(query.limit, USUAL_RECORDS));
@@ -121,7 +128,7 @@ impl<D: Dialect> Records for SqlState<D> {
         wanted.args.push(rows::int(limit(query.limit, USUAL_RECORDS)).into());
         let Conditions { text, args } = wanted;
         let sql = format!("SELECT {} FROM record{text} ORDER BY id DESC, tenant DESC LIMIT ${}", rows::RECORD, args.len());
-        self.read("finding records", AssertSqlSafe(sql), args).await?.iter().map(rows::record::<D>).collect()
+        self.read_up_to(limit(query.limit, USUAL_RECORDS), "finding records", &sql, args).await?.iter().map(rows::record::<D>).collect()
     }
 }
 
@@ -142,7 +149,11 @@ impl<D: Dialect> Journal for SqlState<D> {
         wanted.args.push(rows::int(limit(query.limit, USUAL_RECORDS)).into());
         let Conditions { text, args } = wanted;
         let sql = format!("SELECT seq, body FROM journal{text} ORDER BY seq LIMIT ${}", args.len());
-        self.read("reading the journal", AssertSqlSafe(sql), args).await?.iter().map(rows::recorded::<D>).collect()
+        self.read_up_to(limit(query.limit, USUAL_RECORDS), "reading the journal", &sql, args)
+            .await?
+            .iter()
+            .map(rows::recorded::<D>)
+            .collect()
     }
 
     async fn head(&self) -> Result<u64, StateError> {
@@ -182,17 +193,21 @@ impl<D: Dialect> WorkRows for SqlState<D> {
         wanted.args.push(rows::int(limit(query.limit, super::text::USUAL_WORK)).into());
         let Conditions { text, args } = wanted;
         let sql = format!("SELECT {} FROM work{text} ORDER BY id DESC LIMIT ${}", rows::WORK, args.len());
-        self.read("listing work", AssertSqlSafe(sql), args).await?.iter().map(rows::work::<D>).collect()
+        self.read_up_to(limit(query.limit, super::text::USUAL_WORK), "listing work", &sql, args)
+            .await?
+            .iter()
+            .map(rows::work::<D>)
+            .collect()
     }
 
     async fn pending(&self, queue: Queue) -> Result<Vec<WorkId>, StateError> {
         let sql = "SELECT id FROM work WHERE queue = $1 AND state = 'pending'";
-        let found = self.read("listing pending work", sql, args![queue.as_str()]).await?;
+        let found = self.read_up_to(usize::MAX, "listing pending work", sql, args![queue.as_str()]).await?;
         found.iter().map(rows::work_id::<D>).collect()
     }
 
     async fn backlog(&self, now: Timestamp) -> Result<Vec<Backlog>, StateError> {
-        let found = self.read("counting work", work::BACKLOG, Vec::new()).await?;
+        let found = self.read_up_to(usize::MAX, "counting work", work::BACKLOG, Vec::new()).await?;
         work::backlog::<D>(&found, now)
     }
 
@@ -231,8 +246,8 @@ impl<D: Dialect> Leases for SqlState<D> {
 
     async fn release(&self, fence: &Fence, holder: &str) -> Result<(), StateError> {
         let mut write = self.writer.begin("giving a lease back", false).await?;
-        let sql = "UPDATE lease SET holder = NULL WHERE name = $1 AND holder = $2 AND token = $3".into_sql_str();
-        D::run(&mut write, sql, args![&*fence.lease, holder, rows::int(fence.token)]).await.map_err(failed("giving a lease back"))?;
+        let sql = "UPDATE lease SET holder = NULL WHERE name = $1 AND holder = $2 AND token = $3";
+        D::run(&mut write, sql, args![&*fence.lease, holder, rows::int(fence.token)]).await.map_err(failed::<D>("giving a lease back"))?;
         write.commit("giving a lease back").await
     }
 

@@ -1,38 +1,73 @@
-//! SQLite: the state of one node in a file that only its owner can read. A commit is synced to disk before it is confirmed, unless it is derived. One
-//! connection writes, the others read beside it (write-ahead journal).
+//! SQLite: the state of one node in a file that only its owner can read. A commit is synced to disk before it is confirmed, unless it is
+//! derived. One connection writes, the others read beside it (write-ahead journal).
+//!
+//! Statements run on the thread that asks: most take microseconds, and handing each to another thread and back takes ten times as long.
+//! Where one takes longer (a sync, many rows), the runtime is told so that other tasks go on elsewhere.
 
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use model::time::Clock;
-use sqlx::Sqlite;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use model::time::{Clock, Stopwatch};
+use rusqlite::types::{ToSqlOutput, Type, Value, ValueRef};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Params, ToSql, ffi};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::dialect::{Arg, Dialect, Fault, Synced};
 use super::{OpenError, SqlState, migrations};
 
 /// How long a write waits for another process (the command line beside the server).
 const BUSY: Duration = Duration::from_secs(15);
-/// How long a caller waits for a connection.
-const WAIT: Duration = Duration::from_secs(30);
+/// How long it waits before it asks again.
+const AGAIN: Duration = Duration::from_millis(2);
+/// How long a read waits for another process, which is only while that one opens the file.
+const OPENING: Duration = Duration::from_secs(5);
+/// How many reads run side by side.
+const READERS: usize = 8;
+/// Statements that are kept prepared on each connection.
+const PREPARED: usize = 200;
+/// From so many arguments on, a statement takes longer than other tasks should wait.
+const LONG: usize = 100;
+
+/// The database of this module's state.
+#[derive(Debug)]
+pub enum Sqlite {}
+
+/// Connections to one file.
+#[derive(Debug)]
+pub struct Connections(Vec<Arc<Mutex<Slot>>>);
+
+/// A connection until it is closed.
+#[derive(Debug)]
+pub struct Slot(Option<Connection>);
+
+/// A write that has its turn.
+#[derive(Debug)]
+pub struct Turn {
+    slot: OwnedMutexGuard<Slot>,
+    /// Whether it waits for the disk at its end.
+    synced: bool,
+    open: bool,
+}
+
+/// One row.
+#[derive(Debug)]
+pub struct Values(Vec<Value>);
 
 impl SqlState<Sqlite> {
     /// Opens or makes the file and brings its schema up to date. `clock` is the one that [`now`](model::state::Leases::now) tells.
     pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let database = |source| OpenError::Database { place: path.display().to_string(), source };
-        private(path).map_err(|source| database(sqlx::Error::Io(source)))?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY);
-        let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(WAIT);
-        let writer = pool(1).connect_with(options.clone()).await.map_err(database)?;
-        migrations::migrate(&writer, &path.display().to_string()).await?;
-        let readers = pool(4).connect_with(options.pragma("query_only", "ON")).await.map_err(database)?;
+        let place = path.display().to_string();
+        let database = |source| OpenError::database::<Sqlite>(&place, source);
+        private(path).map_err(|source| OpenError::Database { place: place.clone(), source: Box::new(source) })?;
+        let writer = Connections::open(path, 1, false).map_err(database)?;
+        migrations::migrate::<Sqlite>(&writer, &place).await?;
+        let readers = Connections::open(path, READERS, true).map_err(database)?;
         Ok(SqlState::new(writer, readers, Some(clock)))
     }
 }
@@ -41,4 +76,205 @@ impl SqlState<Sqlite> {
 fn private(path: &Path) -> io::Result<()> {
     std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
+
+impl Connections {
+    fn open(path: &Path, count: usize, reads: bool) -> rusqlite::Result<Self> {
+        let open = |_| {
+            let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            // Until the journal's mode is set, another process that does the same is waited for here.
+            connection.busy_timeout(BUSY)?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "query_only", if reads { "ON" } else { "OFF" })?;
+            connection.busy_timeout(if reads { OPENING } else { Duration::ZERO })?;
+            connection.set_prepared_statement_cache_capacity(PREPARED);
+            Ok(Arc::new(Mutex::new(Slot(Some(connection)))))
+        };
+        (0..count).map(open).collect::<rusqlite::Result<_>>().map(Connections)
+    }
+
+    /// A connection that nobody uses, or one that somebody is about to be done with.
+    async fn take(&self) -> rusqlite::Result<OwnedMutexGuard<Slot>> {
+        let free = self.0.iter().find_map(|slot| slot.clone().try_lock_owned().ok());
+        match (free, self.0.first()) {
+            (Some(free), _) => Ok(free),
+            (None, Some(first)) => Ok(first.clone().lock_owned().await),
+            (None, None) => Err(closed()),
+        }
+    }
+}
+
+fn closed() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_MISUSE), Some("the store is closed".to_owned()))
+}
+
+impl Slot {
+    fn connection(&mut self) -> rusqlite::Result<&mut Connection> {
+        self.0.as_mut().ok_or_else(closed)
+    }
+}
+
+impl Deref for Turn {
+    type Target = Slot;
+    fn deref(&self) -> &Slot {
+        &self.slot
+    }
+}
+
+impl DerefMut for Turn {
+    fn deref_mut(&mut self) -> &mut Slot {
+        &mut self.slot
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if std::mem::take(&mut self.open)
+            && let Ok(connection) = self.slot.connection()
+            && let Err(error) = connection.execute_batch("ROLLBACK")
+        {
+            // SQLite takes some transactions back by itself; then there is none.
+            tracing::debug!(%error, "there was no transaction to roll back");
+        }
+    }
+}
+
+impl ToSql for Arg {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let value = match self {
+            Arg::Int(number) => ValueRef::Integer(*number),
+            Arg::Text(text) | Arg::Maybe(Some(text)) => ValueRef::Text(text.as_bytes()),
+            Arg::Maybe(None) => ValueRef::Null,
+        };
+        Ok(ToSqlOutput::Borrowed(value))
+    }
+}
+
+/// Does something that may take milliseconds. Other tasks of this thread go on elsewhere, where there is an elsewhere.
+fn aside<T>(long: bool, act: impl FnOnce() -> T) -> T {
+    let elsewhere = long && Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if elsewhere { tokio::task::block_in_place(act) } else { act() }
+}
+
+/// SQLite takes `$1` for a name and numbers names as they appear; `?1` is a number.
+fn numbered(sql: &str) -> String {
+    sql.replace('$', "?")
+}
+
+fn given(args: &[Arg]) -> impl Params {
+    rusqlite::params_from_iter(args)
+}
+
+fn ask(connection: &Connection, sql: &str, args: &[Arg]) -> rusqlite::Result<Vec<Values>> {
+    let mut statement = connection.prepare_cached(&numbered(sql))?;
+    let columns = statement.column_count();
+    let mut found = statement.query(given(args))?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next()? {
+        rows.push(Values((0..columns).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?));
+    }
+    Ok(rows)
+}
+
+impl Dialect for Sqlite {
+    const TEXT: &'static str = "TEXT";
+    type Error = rusqlite::Error;
+    type Pool = Connections;
+    type Connection = Slot;
+    type Transaction = Turn;
+    type Row = Values;
+
+    /// The turn is SQLite's write lock; within this process, the one connection.
+    async fn begin(writer: &Connections, synced: Synced<'_>) -> rusqlite::Result<Turn> {
+        let mut slot = writer.take().await?;
+        // The connection opens with FULL. The flag says NORMAL for as long as the connection might.
+        let waits = match synced {
+            Synced::Yes(relaxed) => {
+                if relaxed.load(Ordering::Acquire) {
+                    slot.connection()?.execute_batch("PRAGMA synchronous = FULL")?;
+                    relaxed.store(false, Ordering::Release);
+                }
+                true
+            }
+            Synced::WithTheNext(relaxed) => {
+                if !relaxed.swap(true, Ordering::AcqRel) {
+                    slot.connection()?.execute_batch("PRAGMA synchronous = NORMAL")?;
+                }
+                false
+            }
+        };
+        let waiting = Stopwatch::start();
+        loop {
+            match slot.connection()?.execute_batch("BEGIN IMMEDIATE") {
+                Ok(()) => return Ok(Turn { slot, synced: waits, open: true }),
+                Err(error) if is_busy(&error) && waiting.elapsed() < BUSY => tokio::time::sleep(AGAIN).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn commit(mut write: Turn) -> rusqlite::Result<()> {
+        let synced = write.synced;
+        aside(synced, || write.slot.connection()?.execute_batch("COMMIT"))?;
+        write.open = false;
+        Ok(())
+    }
+
+    async fn read(readers: &Connections, sql: &str, args: Vec<Arg>, many: bool) -> rusqlite::Result<Vec<Values>> {
+        let mut slot = readers.take().await?;
+        let connection = slot.connection()?;
+        aside(many, || ask(connection, sql, &args))
+    }
+
+    async fn run(on: &mut Slot, sql: &str, args: Vec<Arg>) -> rusqlite::Result<u64> {
+        let connection = on.connection()?;
+        let run = || connection.prepare_cached(&numbered(sql))?.execute(given(&args));
+        aside(args.len() > LONG, run).map(|changed| changed as u64)
+    }
+
+    async fn rows(on: &mut Slot, sql: &str, args: Vec<Arg>) -> rusqlite::Result<Vec<Values>> {
+        ask(on.connection()?, sql, &args)
+    }
+
+    async fn script(on: &mut Slot, sql: &str) -> rusqlite::Result<()> {
+        on.connection()?.execute_batch(sql)
+    }
+
+    async fn close(pool: &Connections) {
+        for slot in &pool.0 {
+            drop(slot.lock().await.0.take());
+        }
+    }
+
+    fn int(row: &Values, column: usize) -> rusqlite::Result<i64> {
+        match row.0.get(column) {
+            Some(Value::Integer(number)) => Ok(*number),
+            other => Err(wrong(column, other)),
+        }
+    }
+
+    fn text(row: &Values, column: usize) -> rusqlite::Result<Option<String>> {
+        match row.0.get(column) {
+            Some(Value::Text(text)) => Ok(Some(text.clone())),
+            Some(Value::Null) => Ok(None),
+            other => Err(wrong(column, other)),
+        }
+    }
+
+    fn fault(error: &rusqlite::Error) -> Fault {
+        const UNIQUE: [i32; 2] = [ffi::SQLITE_CONSTRAINT_UNIQUE, ffi::SQLITE_CONSTRAINT_PRIMARYKEY];
+        match error {
+            rusqlite::Error::SqliteFailure(failure, _) if UNIQUE.contains(&failure.extended_code) => Fault::Taken,
+            _ => Fault::Other,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+fn wrong(column: usize, found: Option<&Value>) -> rusqlite::Error {
+    rusqlite::Error::InvalidColumnType(column, "an answer".to_owned(), found.map_or(Type::Null, Value::data_type))
 }

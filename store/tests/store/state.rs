@@ -39,9 +39,9 @@ async fn sqlite_keeps_the_contract_and_its_data() {
     let again = SqliteState::open(&path, clock.clone()).await.unwrap();
     assert_eq!(again.head().await.unwrap(), head);
     again.close().await;
-    let newer = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
-    sqlx::query("INSERT INTO schema_migration (number) VALUES (9999)").execute(&newer).await.unwrap();
-    newer.close().await;
+    let newer = rusqlite::Connection::open(&path).unwrap();
+    newer.execute("INSERT INTO schema_migration (number) VALUES (9999)", []).unwrap();
+    drop(newer);
     let refused = SqliteState::open(&path, clock).await.err().unwrap();
     assert!(matches!(refused, OpenError::Newer { found: 9999, .. }), "{refused}");
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use model::event::Event;
 use model::state::{Expect, Fence, Put, StateError};
 use model::time::Timestamp;
-use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use super::super::dialect::{Dialect, args, failed, is_taken};
 use super::super::rows;
@@ -18,8 +17,8 @@ pub const HEAD: &str = "SELECT COALESCE(MAX(seq), 0) FROM journal";
 
 /// Refuses the commit unless the lease is held at the fence's token. A lease that ran out and that nobody took is still held.
 pub async fn fence<D: Dialect>(write: &mut D::Connection, fence: &Fence) -> Result<(), StateError> {
-    let sql = "SELECT token FROM lease WHERE name = $1 AND token = $2 AND holder IS NOT NULL".into_sql_str();
-    let found = D::rows(write, sql, args![&*fence.lease, rows::int(fence.token)]).await.map_err(failed("checking the lease"))?;
+    let sql = "SELECT token FROM lease WHERE name = $1 AND token = $2 AND holder IS NOT NULL";
+    let found = D::rows(write, sql, args![&*fence.lease, rows::int(fence.token)]).await.map_err(failed::<D>("checking the lease"))?;
     if found.is_empty() { Err(StateError::Fenced { lease: fence.lease.clone() }) } else { Ok(()) }
 }
 
@@ -135,11 +134,11 @@ async fn some_puts<D: Dialect>(write: &mut D::Connection, way: Way, puts: &[Put]
             args.push(rows::int(version).into());
         }
     }
-    match D::run(write, AssertSqlSafe(way.sql(puts.len())).into_sql_str(), args).await {
+    match D::run(write, &way.sql(puts.len()), args).await {
         Ok(written) if written == puts.len() as u64 => Ok(()),
         Ok(_) => Err(conflict()),
-        Err(error) if is_taken(&error) => Err(conflict()),
-        Err(error) => Err(failed("writing records")(error)),
+        Err(error) if is_taken::<D>(&error) => Err(conflict()),
+        Err(error) => Err(failed::<D>("writing records")(error)),
     }
 }
 
@@ -155,7 +154,7 @@ async fn delete<D: Dialect>(write: &mut D::Connection, put: &Put) -> Result<(), 
         // Nothing is expected to be there: a row that is there, and would go, is a conflict.
         Expect::New => (sql, Some(0)),
     };
-    let gone = D::run(write, AssertSqlSafe(sql).into_sql_str(), args).await.map_err(failed("deleting a record"))?;
+    let gone = D::run(write, &sql, args).await.map_err(failed::<D>("deleting a record"))?;
     let fits = wanted.is_none_or(|wanted| wanted == gone);
     if fits { Ok(()) } else { Err(StateError::Conflict { what: format!("{} {}", put.kind, put.id) }) }
 }
@@ -169,7 +168,7 @@ pub async fn append<D: Dialect>(write: &mut D::Connection, events: &[Event], hea
     let newest = match *head {
         Some(newest) => newest,
         None => {
-            let found = D::rows(write, HEAD.into_sql_str(), Vec::new()).await.map_err(failed("reading the journal's head"))?;
+            let found = D::rows(write, HEAD, Vec::new()).await.map_err(failed::<D>("reading the journal's head"))?;
             found.first().map(|row| rows::number::<D>(row, 0)).transpose()?.unwrap_or(0)
         }
     };
@@ -205,14 +204,14 @@ async fn append_some<D: Dialect>(write: &mut D::Connection, first: i64, events: 
     }
     let sql =
         format!("INSERT INTO journal (seq, id, tenant, at, actor, alert, incident, kind, body) VALUES {}", places(events.len(), 9, ""));
-    match D::run(write, AssertSqlSafe(sql).into_sql_str(), args).await {
+    match D::run(write, &sql, args).await {
         Ok(_) => Ok(()),
-        Err(error) if is_taken(&error) => {
+        Err(error) if is_taken::<D>(&error) => {
             let first = events.first().map(|event| event.id.to_string()).unwrap_or_default();
             let what = if events.len() == 1 { format!("event {first}") } else { format!("one of {} events from {first} on", events.len()) };
             Err(StateError::Conflict { what })
         }
-        Err(error) => Err(failed("appending to the journal")(error)),
+        Err(error) => Err(failed::<D>("appending to the journal")(error)),
     }
 }
 
@@ -229,7 +228,7 @@ pub async fn acquire<D: Dialect>(
          token = CASE WHEN lease.holder = $2 THEN lease.token ELSE lease.token + 1 END \
          WHERE lease.holder = $2 OR lease.holder IS NULL OR lease.until <= $3 RETURNING token";
     let args = args![lease, holder, now.micros(), now.plus(ttl).micros()];
-    let found = D::rows(write, sql.into_sql_str(), args).await.map_err(failed("taking a lease"))?;
+    let found = D::rows(write, sql, args).await.map_err(failed::<D>("taking a lease"))?;
     let token = found.first().map(|row| rows::number::<D>(row, 0)).transpose()?;
     Ok(token.and_then(|token| u64::try_from(token).ok()))
 }
@@ -238,6 +237,6 @@ pub async fn acquire<D: Dialect>(
 pub async fn give_back_all<D: Dialect>(write: &mut D::Connection, node: &str) -> Result<(), StateError> {
     let begins = format!("{node}/");
     let length = rows::int(begins.chars().count());
-    let sql = "UPDATE lease SET holder = NULL WHERE SUBSTR(holder, 1, CAST($2 AS INTEGER)) = $1".into_sql_str();
-    D::run(write, sql, args![begins, length]).await.map(|_| ()).map_err(failed("giving leases back"))
+    let sql = "UPDATE lease SET holder = NULL WHERE SUBSTR(holder, 1, CAST($2 AS INTEGER)) = $1";
+    D::run(write, sql, args![begins, length]).await.map(|_| ()).map_err(failed::<D>("giving leases back"))
 }

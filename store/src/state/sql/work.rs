@@ -7,7 +7,6 @@ use model::state::{Backlog, StateError};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use model::work::{Claim, NewWork, Queue, Work, WorkChange};
-use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use super::super::dialect::{Arg, Dialect, args, failed};
 use super::super::rows;
@@ -45,7 +44,7 @@ pub async fn claim<D: Dialect>(write: &mut D::Connection, claim: &Claim, node: O
     let until = claim.now.plus(claim.lease_for).micros();
     let most = rows::int(limit(claim.limit, super::super::text::USUAL_WORK));
     let args = args![claim.queue.as_str(), claim.now.micros(), until, most, node.map(str::to_owned)];
-    let found = D::rows(write, AssertSqlSafe(sql).into_sql_str(), args).await.map_err(failed("claiming work"))?;
+    let found = D::rows(write, &sql, args).await.map_err(failed::<D>("claiming work"))?;
     let mut claimed: Vec<Work> = found.iter().map(rows::work::<D>).collect::<Result<_, _>>()?;
     claimed.sort_by_key(|work| (work.lane, work.due_at, work.id));
     Ok(claimed)
@@ -53,8 +52,8 @@ pub async fn claim<D: Dialect>(write: &mut D::Connection, claim: &Claim, node: O
 
 /// Ends the claims of a node that is gone; gives how many. Whoever made them can no longer change the rows.
 pub async fn free<D: Dialect>(write: &mut D::Connection, node: &str) -> Result<u64, StateError> {
-    let sql = "UPDATE work SET lease_until = NULL WHERE holder = $1 AND lease_until IS NOT NULL AND state = 'pending'".into_sql_str();
-    D::run(write, sql, args![node]).await.map_err(failed("freeing work"))
+    let sql = "UPDATE work SET lease_until = NULL WHERE holder = $1 AND lease_until IS NOT NULL AND state = 'pending'";
+    D::run(write, sql, args![node]).await.map_err(failed::<D>("freeing work"))
 }
 
 /// What a change by the holder of a claim requires.
@@ -112,7 +111,7 @@ async fn change<D: Dialect>(write: &mut D::Connection, tenant: &TenantId, change
         ),
     };
     args.extend(more);
-    let changed = D::run(write, sql.into_sql_str(), args).await.map_err(failed("changing work"))?;
+    let changed = D::run(write, sql, args).await.map_err(failed::<D>("changing work"))?;
     if changed == 1 { Ok(()) } else { Err(StateError::Conflict { what: format!("work {id}") }) }
 }
 
@@ -138,7 +137,7 @@ async fn schedule<D: Dialect>(write: &mut D::Connection, rows: &[Vec<Arg>]) -> R
          VALUES {} ON CONFLICT (tenant, queue, key) DO NOTHING",
         places(rows.len(), 10, ", 'pending', 0, 0")
     );
-    D::run(write, AssertSqlSafe(sql).into_sql_str(), rows.concat()).await.map(|_| ()).map_err(failed("scheduling work"))
+    D::run(write, &sql, rows.concat()).await.map(|_| ()).map_err(failed::<D>("scheduling work"))
 }
 
 async fn cancel<D: Dialect>(
@@ -151,13 +150,13 @@ async fn cancel<D: Dialect>(
     let sql = "UPDATE work SET state = 'cancelled', finished_at = $4, lease_until = NULL WHERE tenant = $1 AND queue = $2 AND key = $3 AND \
          state = 'pending'";
     let args = args![tenant.as_str(), queue.as_str(), &*storable(key), at.micros()];
-    D::run(write, sql.into_sql_str(), args).await.map(|_| ()).map_err(failed("cancelling work"))
+    D::run(write, sql, args).await.map(|_| ()).map_err(failed::<D>("cancelling work"))
 }
 
 /// Deletes some rows that ended before a moment in microseconds; gives how many.
 pub async fn prune<D: Dialect>(write: &mut D::Connection, before: i64) -> Result<u64, StateError> {
-    let sql = "DELETE FROM work WHERE id IN (SELECT id FROM work WHERE finished_at < $1 LIMIT $2)".into_sql_str();
-    D::run(write, sql, args![before, rows::int(PRUNED_AT_ONCE)]).await.map_err(failed("pruning work"))
+    let sql = "DELETE FROM work WHERE id IN (SELECT id FROM work WHERE finished_at < $1 LIMIT $2)";
+    D::run(write, sql, args![before, rows::int(PRUNED_AT_ONCE)]).await.map_err(failed::<D>("pruning work"))
 }
 
 /// Reads [`BACKLOG`]'s rows.

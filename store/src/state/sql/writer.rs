@@ -8,7 +8,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::state::{Commit, Fence, StateError};
-use sqlx::{Pool, Transaction};
 use tokio::sync::oneshot;
 
 use super::super::dialect::{Dialect, Synced, failed};
@@ -42,7 +41,7 @@ struct Ending;
 
 /// The only way to write.
 pub struct Writer<D: Dialect> {
-    pool: Pool<D>,
+    pool: D::Pool,
     turn: tokio::sync::Mutex<()>,
     relaxed: AtomicBool,
     line: Mutex<Line>,
@@ -50,7 +49,7 @@ pub struct Writer<D: Dialect> {
 
 /// A transaction that has this process's turn. Dropping it rolls it back.
 pub struct Write<'a, D: Dialect> {
-    transaction: Transaction<'static, D>,
+    transaction: D::Transaction,
     _turn: tokio::sync::MutexGuard<'a, ()>,
 }
 
@@ -70,13 +69,13 @@ impl<D: Dialect> DerefMut for Write<'_, D> {
 impl<D: Dialect> Write<'_, D> {
     /// Makes it so.
     pub async fn commit(self, doing: &'static str) -> Result<(), StateError> {
-        self.transaction.commit().await.map_err(failed(doing))
+        D::commit(self.transaction).await.map_err(failed::<D>(doing))
     }
 }
 
 impl<D: Dialect> Writer<D> {
     /// Over a pool of one connection.
-    pub fn new(pool: Pool<D>) -> Self {
+    pub fn new(pool: D::Pool) -> Self {
         Writer { pool, turn: tokio::sync::Mutex::default(), relaxed: AtomicBool::new(false), line: Mutex::default() }
     }
 
@@ -84,13 +83,13 @@ impl<D: Dialect> Writer<D> {
     pub async fn begin(&self, doing: &'static str, derived: bool) -> Result<Write<'_, D>, StateError> {
         let turn = self.turn.lock().await;
         let synced = if derived { Synced::WithTheNext(&self.relaxed) } else { Synced::Yes(&self.relaxed) };
-        let transaction = D::begin(&self.pool, synced).await.map_err(failed(doing))?;
+        let transaction = D::begin(&self.pool, synced).await.map_err(failed::<D>(doing))?;
         Ok(Write { transaction, _turn: turn })
     }
 
     /// Closes the connection once it is idle.
     pub async fn close(&self) {
-        self.pool.close().await;
+        D::close(&self.pool).await;
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
