@@ -148,6 +148,12 @@ impl Evaluator<'_> {
     pub fn node(&mut self, node: &Node, frame: &Frame) -> Result<Value, QueryError> {
         self.go_on()?;
         match node {
+            Node::Noting(places, of) => {
+                let before = self.notes.at(*places);
+                let value = self.node(of, frame);
+                self.notes.at(before);
+                value
+            }
             Node::Number(number) => Ok(Value::Scalar(vec![*number; frame.len()])),
             Node::Text(text) => Ok(Value::Text(text.clone())),
             Node::Select(selector, shift) => self.select(*selector, shift, frame).map(Value::Vector),

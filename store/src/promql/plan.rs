@@ -5,6 +5,24 @@ use regex::Regex;
 
 use super::functions::RangeFunction;
 
+/// A place in an expression's text: both from 1, columns in bytes. 0 where it is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+/// The places that notes about a node name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NotePlaces {
+    /// What it works on.
+    pub of: Place,
+    /// Its parameter.
+    pub parameter: Place,
+}
+
 /// A parsed and checked expression.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -250,6 +268,8 @@ pub enum Pick {
 /// An expression.
 #[derive(Clone, Debug)]
 pub enum Node {
+    /// A node about whose values there may be something to say, with where that stands.
+    Noting(NotePlaces, Box<Node>),
     /// A number.
     Number(f64),
     /// A text.

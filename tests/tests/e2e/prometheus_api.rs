@@ -116,5 +116,5 @@ async fn tools(api: &Api) {
     assert!(tsdb["data"]["headStats"]["numSeries"].as_u64().unwrap() >= 2, "{tsdb}");
     let wrong = api.get("/api/v1/query", &[("query", "sum(foo(x))")]).await;
     assert_eq!((&wrong["status"], &wrong["errorType"]), (&json!("error"), &json!("bad_data")));
-    assert_eq!(wrong["error"], "invalid parameter \"query\": 1:5: parse error: unknown function with name 'foo'");
+    assert_eq!(wrong["error"], "invalid parameter \"query\": 1:5: parse error: unknown function with name \"foo\"");
 }

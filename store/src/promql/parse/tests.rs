@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod wording;
+
 fn fails(text: &str) -> String {
     match parse(text) {
         Err(QueryError::BadData(message)) => message,
@@ -14,9 +16,9 @@ fn fails(text: &str) -> String {
 #[test]
 fn messages_name_place_and_cause() {
     for (text, expected) in [
-        ("sum(foo(bar))", "1:5: parse error: unknown function with name 'foo'"),
-        ("a\n + nonsense(b)", "2:4: parse error: unknown function with name 'nonsense'"),
-        ("rate(x)", "expected type range vector in call to function 'rate', got instant vector"),
+        ("sum(foo(bar))", "1:5: parse error: unknown function with name \"foo\""),
+        ("a\n + nonsense(b)", "2:4: parse error: unknown function with name \"nonsense\""),
+        ("rate(x)", "expected type range vector in call to function \"rate\", got instant vector"),
         ("x[5m] + 1", "binary expression must contain only scalar and instant vector types"),
         ("1 > 2", "comparisons between scalars must use BOOL modifier"),
         ("integral(x[5m])", "1:1: parse error: function 'integral' is not supported"),
@@ -32,7 +34,7 @@ fn messages_name_place_and_cause() {
         ("{a=\"1\" or b=\"2\"}", "`or` between label matchers"),
         ("{a=~\".*\"}", "vector selector must contain at least one non-empty matcher"),
         ("x{a=~\"(\"}", "illegal regex"),
-        ("abs(1)", "expected type instant vector in call to function 'abs', got scalar"),
+        ("abs(1)", "expected type instant vector in call to function \"abs\", got scalar"),
         ("ln(0)", "expected type instant vector"),
         ("topk(x, y)", "expected type scalar"),
         ("count_values(\"\", y)", "invalid label name"),
@@ -43,12 +45,12 @@ fn messages_name_place_and_cause() {
         ("x offset 1000000y", "out of range"),
         ("", "no expression found"),
         ("sum(", "unclosed left parenthesis"),
-        ("a b", "no PromQL expression"),
+        ("a b", "unexpected identifier"),
         ("\"a\" + 1", "binary expression must contain only scalar and instant vector types"),
         ("-\"a\"", "unary expression only allowed on expressions of type scalar or"),
         ("x[5m][5m]", "ranges only allowed for vector selectors"),
         ("x[5m:0s]", "greater than 0"),
-        ("sum by (a) (x) by (b)", "no PromQL expression"),
+        ("sum by (a) (x) by (b)", "unexpected <by>"),
         ("vector(x)", "expected type scalar"),
         ("scalar(1)", "expected type instant vector"),
     ] {
