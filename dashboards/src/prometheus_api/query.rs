@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use model::access::{Permission, Principal};
-use model::query::Answer;
+use model::query::{Answer, QueryOptions};
 use model::time::Stopwatch;
 use serde_json::{Value, json};
 
@@ -18,16 +18,18 @@ use crate::parameters::Parameters;
 /// Prometheus refuses range queries of more points a series than this.
 const MAX_POINTS: u128 = 11_000;
 
-/// `stats`: what was read and how long it took, where it is asked for.
-fn statistics(parameters: &Parameters, answer: &Answer, took: Duration) -> Option<Value> {
-    parameters.get("stats").map(|_| {
-        let took = took.as_secs_f64();
-        json!({
-            "timings": {"evalTotalTime": took, "resultSortTime": 0, "queryPreparationTime": 0, "innerEvalTime": took, "execQueueTime": 0,
-                "execTotalTime": took},
-            "samples": {"totalQueryableSamples": answer.samples_read, "peakSamples": answer.samples_read},
-        })
-    })
+/// `stats`: what was looked at and how long it took, where it is asked for; with `all`, step by step.
+fn statistics(parameters: &Parameters, options: &QueryOptions, answer: &Answer, took: Duration) -> Option<Value> {
+    let (wanted, steps) = (parameters.get("stats")?, options.step_samples.as_ref()?.all());
+    let (took, total) = (took.as_secs_f64(), steps.iter().map(|(_, samples)| samples).sum::<u64>());
+    let mut samples = json!({"totalQueryableSamples": total, "peakSamples": answer.samples_read});
+    if let ("all", Some(fields)) = (wanted, samples.as_object_mut()) {
+        let steps: Vec<Value> = steps.iter().map(|(at, samples)| json!([seconds(at.millis()), samples])).collect();
+        fields.insert("totalQueryableSamplesPerStep".into(), steps.into());
+    }
+    let timings = json!({"evalTotalTime": took, "resultSortTime": 0, "queryPreparationTime": 0, "innerEvalTime": took, "execQueueTime": 0,
+        "execTotalTime": took});
+    Some(json!({"timings": timings, "samples": samples}))
 }
 
 pub(super) async fn instant(
@@ -41,7 +43,7 @@ pub(super) async fn instant(
     let (expr, options) = (parameters.query()?, parameters.options()?);
     let stopwatch = Stopwatch::start();
     let answer = sources.metrics.instant(&principal.tenant, expr, at, &options).await.map_err(ApiError::of_parameter("query"))?;
-    let stats = statistics(&parameters, &answer, stopwatch.elapsed());
+    let stats = statistics(&parameters, &options, &answer, stopwatch.elapsed());
     Ok(query_answer(answer, limit, stats))
 }
 
@@ -66,7 +68,7 @@ pub(super) async fn range(
     let stopwatch = Stopwatch::start();
     let answer = sources.metrics.range(&principal.tenant, expr, start, end, step, &options).await;
     let answer = answer.map_err(ApiError::of_parameter("query"))?;
-    let stats = statistics(&parameters, &answer, stopwatch.elapsed());
+    let stats = statistics(&parameters, &options, &answer, stopwatch.elapsed());
     Ok(query_answer(answer, limit, stats))
 }
 

@@ -25,6 +25,7 @@ use super::plan::{
     Aggregate, Aggregator, Arithmetic, At, Binary, Bool, Cardinality, Comparison, Fill, Grouping, Matching, Node, NotePlaces, Operator,
     Place, Plan, RangeNode, RangeOf, Root, Selector, SetOperator, Shift,
 };
+use super::stack::with_room;
 
 /// Longer expressions are refused.
 const MAX_BYTES: usize = 128 << 10;
@@ -35,18 +36,22 @@ const MAX_DEPTH: usize = 200;
 
 /// Parses and checks an expression.
 pub fn parse(text: &str) -> Result<Plan, QueryError> {
+    with_room(levels(text)?, || planned(text))
+}
+
+fn planned(text: &str) -> Result<Plan, QueryError> {
     let expr = syntax(text)?;
     let tree = grammar::read(text).ok();
     if let Some(wrong) = tree.as_ref().and_then(|tree| types::check(tree).err()) {
         return Err(placed(text, Some(wrong.at), &wrong.message));
     }
     let places = tree.map(|tree| Places::new(text, &expr, &tree)).unwrap_or_default();
-    let mut planner = Planner { text, places, selectors: Vec::new(), subqueries: false, depth: 0 };
+    let mut planner = Planner { text, places, selectors: Vec::new(), subqueries: false, depth: 0, deepest: 0 };
     let root = match unwrap(&expr) {
         Expr::MatrixSelector(_) | Expr::Subquery(_) => planner.range(&expr).map(Root::Range),
         other => planner.node(other).map(Root::Node),
     };
-    Ok(Plan { root: root?, selectors: planner.selectors, subqueries: planner.subqueries })
+    Ok(Plan { root: root?, selectors: planner.selectors, subqueries: planner.subqueries, depth: planner.deepest })
 }
 
 /// What Prometheus says of a text, where it is known that it refuses it.
@@ -61,34 +66,42 @@ fn in_prometheus_words(text: &str) -> Option<QueryError> {
 
 /// Parses one series selector (`up{job="api"}`) into its matchers.
 pub fn selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
-    match unwrap(&syntax(text)?) {
+    with_room(levels(text)?, || match unwrap(&syntax(text)?) {
         Expr::VectorSelector(selector) if selector.offset.is_none() && selector.at.is_none() => {
-            Planner { text, places: Places::default(), selectors: Vec::new(), subqueries: false, depth: 0 }.matchers(selector)
+            let places = Places::default();
+            Planner { text, places, selectors: Vec::new(), subqueries: false, depth: 0, deepest: 0 }.matchers(selector)
         }
         _ => Err(QueryError::BadData(format!("parse error: `{text}` is no series selector, such as up{{job=\"api\"}}"))),
-    }
+    })
 }
 
 /// The expression in Prometheus's standard layout.
 pub fn format(text: &str) -> Result<String, QueryError> {
     parse(text)?;
-    syntax(text).map(|expr| expr.prettify())
+    with_room(levels(text)?, || syntax(text).map(|expr| expr.prettify()))
 }
 
 /// The expression as a tree: JSON text in the form of Prometheus's `parse_query`.
 pub fn tree(text: &str) -> Result<String, QueryError> {
     parse(text)?;
-    let expr = syntax(text)?;
-    serde_json::to_string(&expr).map_err(|error| QueryError::Execution(format!("the syntax tree could not be written: {error}")))
+    let failed = |error| QueryError::Execution(format!("the syntax tree could not be written: {error}"));
+    with_room(levels(text)?, || serde_json::to_string(&syntax(text)?).map_err(failed))
 }
 
-fn syntax(text: &str) -> Result<Expr, QueryError> {
+/// An upper bound of the depth of an expression's tree. Fails where that, or the text, is more than is read.
+fn levels(text: &str) -> Result<usize, QueryError> {
     if text.len() > MAX_BYTES {
         return Err(QueryError::BadData(format!("the expression has {} bytes, more than the limit of {MAX_BYTES}", text.len())));
     }
-    if operators(text) > MAX_OPERATORS {
-        return Err(QueryError::BadData(format!("the expression has more than {MAX_OPERATORS} operators and brackets")));
+    match operators(text) {
+        levels if levels > MAX_OPERATORS => {
+            Err(QueryError::BadData(format!("the expression has more than {MAX_OPERATORS} operators and brackets")))
+        }
+        levels => Ok(levels),
     }
+}
+
+fn syntax(text: &str) -> Result<Expr, QueryError> {
     // The parser panics on some numbers where it expects a duration (`x[1e30]`).
     let parsed = catch_unwind(AssertUnwindSafe(|| promql_parser::parser::parse(text)))
         .map_err(|_| QueryError::BadData("parse error: a number or duration is out of range".to_owned()))?;
@@ -180,6 +193,7 @@ struct Planner<'t> {
     selectors: Vec<Selector>,
     subqueries: bool,
     depth: usize,
+    deepest: usize,
 }
 
 impl Planner<'_> {
@@ -192,6 +206,7 @@ impl Planner<'_> {
             return Err(QueryError::BadData(format!("the expression is nested deeper than {MAX_DEPTH} levels")));
         }
         self.depth += 1;
+        self.deepest = self.deepest.max(self.depth);
         let node = match expr {
             Expr::Paren(paren) => self.node(&paren.expr),
             Expr::NumberLiteral(number) => Ok(Node::Number(number.val)),

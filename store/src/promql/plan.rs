@@ -32,6 +32,8 @@ pub struct Plan {
     pub selectors: Vec<Selector>,
     /// Whether there are subqueries in it: what it costs does not follow from its samples then.
     pub subqueries: bool,
+    /// How many levels it has.
+    pub depth: usize,
 }
 
 /// What stands at the top.

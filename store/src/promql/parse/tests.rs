@@ -112,3 +112,28 @@ proptest! {
         let _ = parse(&words.join(" "));
     }
 }
+
+#[test]
+fn no_expression_needs_much_of_the_stack() {
+    let nested = |open: &str, depth: usize| format!("{}x{}", open.repeat(depth), ")".repeat(depth));
+    for (what, text) in [
+        ("signs", nested("(-", 400)),
+        ("parentheses", nested("(", 900)),
+        ("calls", nested("abs(", 600)),
+        ("aggregations", nested("sum(", 600)),
+        ("powers", format!("x{}", " ^ x".repeat(900))),
+        ("sums", format!("x{}", " + x".repeat(1_000))),
+        ("signs alone", format!("{}x", "-".repeat(1_500))),
+        ("subqueries", format!("x{}", "[5m:1m]".repeat(400))),
+        ("open", "(".repeat(1_500)),
+        ("deep", nested("abs(-", 99)),
+        ("deep sums", format!("x{}", " + x".repeat(198))),
+        ("deep powers", format!("x{}", " ^ x".repeat(198))),
+    ] {
+        eprintln!("{what}");
+        // Half of what a thread of the server has.
+        let thread = std::thread::Builder::new().stack_size(1 << 20);
+        let ended = thread.spawn(move || drop((parse(&text), tree(&text), format(&text)))).unwrap().join();
+        assert!(ended.is_ok(), "{what}");
+    }
+}

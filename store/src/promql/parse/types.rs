@@ -21,7 +21,7 @@ pub struct Function {
 }
 
 /// Arguments, how many more there may be, whether the result is a scalar, names.
-const FUNCTIONS: &[(&str, i32, bool, &str)] = &[
+pub const FUNCTIONS: &[(&str, i32, bool, &str)] = &[
     (
         "v",
         0,

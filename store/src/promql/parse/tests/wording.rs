@@ -187,6 +187,37 @@ fn where_our_words_are_others_they_are_clear() {
 }
 
 #[test]
+fn every_function_is_computed_except_those_that_the_readme_names() {
+    let readme = include_str!("../../../../../README.md");
+    let section = readme.split("## PromQL\n").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let mut refused = Vec::new();
+    for (arguments, _, _, names) in types::FUNCTIONS {
+        for name in names.split(' ') {
+            let argument = |letter: char| match letter {
+                'v' if name == "info" => "{a=\"b\"}",
+                'v' => "x",
+                'm' => "x[5m]",
+                's' => "1",
+                _ => "\"a\"",
+            };
+            let call = format!("{name}({})", arguments.chars().map(argument).collect::<Vec<_>>().join(", "));
+            match parse(&call) {
+                Ok(_) => {}
+                Err(QueryError::BadData(message)) => {
+                    assert_eq!(message, format!("1:1: parse error: function '{name}' is not supported: it is experimental in Prometheus"));
+                    refused.push(name);
+                }
+                Err(other) => panic!("{call}: {other}"),
+            }
+        }
+    }
+    assert_eq!(refused, ["integral"]);
+    for name in refused.iter().chain(&["anchored", "smoothed", "start_timestamp", "[5m + 1m]", "offset (1m * 2)", "200 levels"]) {
+        assert!(section.contains(name), "the README does not name {name}");
+    }
+}
+
+#[test]
 fn what_parses_is_read_and_typed_alike() {
     for text in [
         "up",
