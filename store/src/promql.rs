@@ -92,6 +92,15 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// What is wanted of an evaluation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// The value at the only step.
+    AsIs,
+    /// Series over the steps, in order of labels.
+    Matrix,
+}
+
 /// What an evaluation gives.
 enum Outcome {
     Value(Value),
@@ -220,8 +229,8 @@ impl PromQl {
         let mut left = vec![frame];
         while let Some(frame) = left.pop() {
             let options = QueryOptions { timeout: timeout.saturating_sub(stopwatch.elapsed()), ..options.clone() };
-            let part = match self.run(tenant, Arc::clone(&plan), query, frame, &options).await {
-                Ok(ran) => matrix_of(ran, &frame),
+            let part = match self.run(tenant, Arc::clone(&plan), query, frame, &options, Form::Matrix).await {
+                Ok(ran) => matrix_of(ran),
                 Err(error) => match slices::halves(&frame).filter(|_| is_too_many_samples(&error)) {
                     Some([first, second]) => {
                         left.extend([second, first]);
@@ -242,9 +251,17 @@ impl PromQl {
         answer.ok_or_else(|| QueryError::Execution("the query has no steps".to_owned()))
     }
 
-    async fn run(&self, tenant: &TenantId, plan: Arc<Plan>, query: Frame, frame: Frame, options: &QueryOptions) -> Result<Ran, QueryError> {
+    async fn run(
+        &self,
+        tenant: &TenantId,
+        plan: Arc<Plan>,
+        query: Frame,
+        frame: Frame,
+        options: &QueryOptions,
+        form: Form,
+    ) -> Result<Ran, QueryError> {
         let stopwatch = Stopwatch::start();
-        let outcome = tokio::time::timeout(options.timeout, self.load_and_evaluate(tenant, plan, query, frame, options))
+        let outcome = tokio::time::timeout(options.timeout, self.load_and_evaluate(tenant, plan, query, frame, options, form))
             .await
             .unwrap_or(Err(QueryError::Timeout(options.timeout)));
         if let Some(metrics) = &self.metrics {
@@ -260,6 +277,7 @@ impl PromQl {
         query: Frame,
         frame: Frame,
         options: &QueryOptions,
+        form: Form,
     ) -> Result<Ran, QueryError> {
         let _permit = self.permits.acquire().await.map_err(|_| stopping())?;
         let setting = self.setting(query, options);
@@ -275,7 +293,7 @@ impl PromQl {
         let samples: usize = data.iter().map(|loaded| loaded.read()).sum();
         let series = data.iter().map(|loaded| loaded.len()).sum::<usize>();
         if !plan.subqueries && plan.depth <= stack::SHALLOW && (samples + series).saturating_mul(frame.len().max(1)) < FEW {
-            let (outcome, notes, looked_at) = evaluate(&plan, &setting, &frame, &data, &AtomicBool::new(false), count.is_some())?;
+            let (outcome, notes, looked_at) = evaluate(&plan, &setting, &frame, &data, &AtomicBool::new(false), (form, count.is_some()))?;
             note_samples(count, &frame, &looked_at);
             return Ok(Ran { outcome, notes, matched, samples });
         }
@@ -284,7 +302,7 @@ impl PromQl {
         let (flag, counted) = (Arc::clone(&cancel.0), count.is_some());
         // The thread holds its turn itself: an evaluation that nobody waits for any more goes on for a moment.
         let evaluation = move || {
-            let evaluated = stack::with_room(plan.depth, || evaluate(&plan, &setting, &frame, &data, &flag, counted));
+            let evaluated = stack::with_room(plan.depth, || evaluate(&plan, &setting, &frame, &data, &flag, (form, counted)));
             drop(thread);
             evaluated
         };
@@ -321,11 +339,24 @@ fn note_samples(count: Option<&StepSamples>, frame: &Frame, looked_at: &[u64]) {
     }
 }
 
-fn evaluate(plan: &Plan, setting: &Setting, frame: &Frame, data: &[Arc<Loaded>], cancelled: &AtomicBool, counted: bool) -> Evaluated {
+fn evaluate(
+    plan: &Plan,
+    setting: &Setting,
+    frame: &Frame,
+    data: &[Arc<Loaded>],
+    cancelled: &AtomicBool,
+    (form, counted): (Form, bool),
+) -> Evaluated {
     let looked_at = if counted { vec![0; frame.len()] } else { Vec::new() };
     let mut evaluator = Evaluator { data, setting, cancelled, notes: notes::Notes::default(), looked_at, nested: 0 };
     let outcome = match &plan.root {
-        Root::Node(node) => Outcome::Value(evaluator.node(node, frame)?),
+        Root::Node(node) => {
+            let value = evaluator.node(node, frame)?;
+            match form {
+                Form::AsIs => Outcome::Value(value),
+                Form::Matrix => as_matrix(value, frame),
+            }
+        }
         Root::Range(range) => {
             let sample = |(at, value)| SeriesSample { at: Timestamp::from_millis(at), value };
             let (mut numbers, mut histograms) = (Vec::new(), Vec::new());
@@ -354,25 +385,31 @@ fn answer(value: QueryValue, histograms: Vec<HistogramSeries>, notes: notes::Not
     Answer { value, histograms, samples_read: ran.1, warnings, infos, matched_any_series: ran.0 }
 }
 
-/// The answer of a range query, in order of labels.
-fn matrix_of(ran: Ran, frame: &Frame) -> Answer {
+/// The answer of a range query.
+fn matrix_of(ran: Ran) -> Answer {
     let Ran { outcome, notes, matched, samples } = ran;
+    let (series, native) = match outcome {
+        Outcome::Matrix(series, native) => (series, native),
+        // It was asked for as a matrix.
+        Outcome::Value(_) => (Vec::new(), Vec::new()),
+    };
+    answer(QueryValue::Matrix(series), native, notes, (matched, samples))
+}
+
+/// A value over the steps of a frame as series, in order of labels.
+fn as_matrix(value: Value, frame: &Frame) -> Outcome {
     let mut native = Vec::new();
-    let mut series = match outcome {
-        Outcome::Matrix(series, histograms) => {
-            native = histograms;
-            series
-        }
-        Outcome::Value(Value::Text(_)) => Vec::new(),
-        Outcome::Value(Value::Scalar(numbers)) => vec![as_series(Column::new(model::labels::Labels::empty(), numbers), frame)],
-        Outcome::Value(Value::Vector(columns)) => {
+    let mut series = match value {
+        Value::Text(_) => Vec::new(),
+        Value::Scalar(numbers) => vec![as_series(Column::new(model::labels::Labels::empty(), numbers), frame)],
+        Value::Vector(columns) => {
             native = histograms(&columns, frame);
             columns.into_iter().map(|column| as_series(column, frame)).filter(|series| !series.samples.is_empty()).collect()
         }
     };
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
     native.sort_by(|a, b| a.labels.cmp(&b.labels));
-    answer(QueryValue::Matrix(series), native, notes, (matched, samples))
+    Outcome::Matrix(series, native)
 }
 
 /// The histograms of columns.
@@ -397,7 +434,7 @@ impl MetricQuery for PromQl {
     async fn instant(&self, tenant: &TenantId, expr: &str, at: Timestamp, options: &QueryOptions) -> Result<Answer, QueryError> {
         let plan = self.plans.of(expr)?;
         let frame = Frame { start: at.millis(), end: at.millis(), step: 1 };
-        let Ran { outcome, notes, matched, samples } = self.run(tenant, plan, frame, frame, options).await?;
+        let Ran { outcome, notes, matched, samples } = self.run(tenant, plan, frame, frame, options, Form::AsIs).await?;
         let mut native = Vec::new();
         let sample = |value: f64| SeriesSample { at: Timestamp::from_millis(frame.start), value };
         let value = match outcome {

@@ -44,7 +44,7 @@ pub(super) async fn instant(
     let stopwatch = Stopwatch::start();
     let answer = sources.metrics.instant(&principal.tenant, expr, at, &options).await.map_err(ApiError::of_parameter("query"))?;
     let stats = statistics(&parameters, &options, &answer, stopwatch.elapsed());
-    Ok(query_answer(answer, limit, stats))
+    Ok(query_answer(answer, limit, stats).await)
 }
 
 pub(super) async fn range(
@@ -69,7 +69,7 @@ pub(super) async fn range(
     let answer = sources.metrics.range(&principal.tenant, expr, start, end, step, &options).await;
     let answer = answer.map_err(ApiError::of_parameter("query"))?;
     let stats = statistics(&parameters, &options, &answer, stopwatch.elapsed());
-    Ok(query_answer(answer, limit, stats))
+    Ok(query_answer(answer, limit, stats).await)
 }
 
 pub(super) async fn exemplars(
