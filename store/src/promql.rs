@@ -37,7 +37,7 @@ use model::time::{Stopwatch, Timestamp};
 use tokio::sync::Semaphore;
 
 use cache::{Cache, Key, join};
-use eval::{Evaluator, Loaded, Setting, needs};
+use eval::{Evaluator, Loaded, Needs, Setting, needs};
 use load::{LoadLimits, load};
 use metrics::Metrics;
 use plan::{Node, Plan, Root};
@@ -185,10 +185,9 @@ impl PromQl {
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
         let setting = self.setting(frame, options);
-        let steady = || {
-            options.overlay.is_empty() && options.step_samples.is_none() && needs(&plan.root, plan.selectors.len(), &setting, &frame).steady
-        };
-        let Some(cache) = self.cache.as_ref().filter(|_| steady()) else { return self.computed(tenant, plan, frame, frame, options).await };
+        let plain = options.overlay.is_empty() && options.step_samples.is_none();
+        let steady = plain && self.cache.is_some() && needed(&plan, &setting, &frame)?.steady;
+        let Some(cache) = self.cache.as_ref().filter(|_| steady) else { return self.computed(tenant, plan, frame, frame, options).await };
         let key = Key {
             tenant: tenant.clone(),
             expr: expr.to_owned(),
@@ -281,7 +280,7 @@ impl PromQl {
     ) -> Result<Ran, QueryError> {
         let _permit = self.permits.acquire().await.map_err(|_| stopping())?;
         let setting = self.setting(query, options);
-        let mut spans = needs(&plan.root, plan.selectors.len(), &setting, &frame).extents;
+        let mut spans = needed(&plan, &setting, &frame)?.extents;
         let count = options.step_samples.as_deref();
         if count.is_some() {
             // What a store computes, nobody counts.
@@ -318,6 +317,10 @@ impl PromQl {
 
 fn one_per_core() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)))
+}
+
+fn needed(plan: &Plan, setting: &Setting, frame: &Frame) -> Result<Needs, QueryError> {
+    stack::with_room(plan.depth, || Ok(needs(&plan.root, plan.selectors.len(), setting, frame)))
 }
 
 /// A number as people write it: `11,000`.

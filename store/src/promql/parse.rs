@@ -32,7 +32,7 @@ const MAX_BYTES: usize = 128 << 10;
 /// More operators, brackets and words than this are refused before parsing: they bound how deep the tree can be.
 const MAX_OPERATORS: usize = 2_000;
 /// Deeper trees are refused.
-const MAX_DEPTH: usize = 200;
+const MAX_DEPTH: usize = MAX_OPERATORS;
 
 /// Parses and checks an expression.
 pub fn parse(text: &str) -> Result<Plan, QueryError> {

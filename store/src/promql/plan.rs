@@ -4,6 +4,7 @@ use model::labels::{Labels, Matcher};
 use regex::Regex;
 
 use super::functions::RangeFunction;
+use super::stack::{SHALLOW, with_room};
 
 /// A place in an expression's text: both from 1, columns in bytes. 0 where it is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,20 @@ pub struct Plan {
     pub subqueries: bool,
     /// How many levels it has.
     pub depth: usize,
+}
+
+impl Drop for Plan {
+    /// A deep tree is taken apart where there is room for it.
+    fn drop(&mut self) {
+        if self.depth > SHALLOW {
+            let root = std::mem::replace(&mut self.root, Root::Node(Node::Time));
+            // Without a thread it is taken apart here all the same.
+            let _ = with_room(self.depth, move || {
+                drop(root);
+                Ok(())
+            });
+        }
+    }
 }
 
 /// What stands at the top.

@@ -104,7 +104,9 @@ async fn distributions_sent_as_otlp_are_read_as_prometheus_prints_them() {
 }
 
 /// Path, parameters, whether a form POST may ask too.
-const ENDPOINTS: &[(&str, &[(&str, &str)], bool)] = &[
+type Endpoint = (&'static str, &'static [(&'static str, &'static str)], bool);
+
+const ENDPOINTS: &[Endpoint] = &[
     ("query", &[("query", "checkout_duration_seconds")], true),
     ("query_range", &[("query", "vector(1)"), ("start", "0"), ("end", "6000"), ("step", "1")], true),
     ("query_exemplars", &[("query", "checkout_duration_seconds")], true),

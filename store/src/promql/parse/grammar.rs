@@ -5,7 +5,7 @@
 use super::lexer::{Item, Kind, Lexer, Wrong, quoted};
 
 /// Deeper trees are given up.
-const DEEPEST: usize = 210;
+const DEEPEST: usize = 2_100;
 
 /// What a part is.
 #[derive(Clone, Debug, PartialEq)]

@@ -68,7 +68,7 @@ fn numbers_out_of_range_are_refused_without_a_panic() {
 
 #[test]
 fn trees_too_deep_are_refused() {
-    assert!(fails(&format!("{}x{}", "(-".repeat(400), ")".repeat(400))).contains("nested deeper"));
+    assert!(fails(&format!("{}x{}", "(-".repeat(1_001), ")".repeat(1_001))).contains("operators"));
     assert!(fails(&"1+".repeat(3_000)).contains("operators"));
     assert!(fails(&"x".repeat(200_000)).contains("bytes"));
     assert!(parse(&format!("{}x{}", "abs(".repeat(100), ")".repeat(100))).is_ok());
