@@ -1,15 +1,15 @@
 //! Prometheus's JSON envelopes: `{"status":"success","data":...}` and `{"status":"error","errorType":...,"error":...}`, and its
 //! way of writing values.
 
-use std::collections::BTreeMap;
+mod text;
 
 use axum::Json;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use model::access::Forbidden;
 use model::labels::Labels;
-use model::query::{Answer, HistogramSeries, HistogramValue, QueryError, QueryValue, SeriesSample};
-use model::units::Value;
+use model::query::{Answer, QueryError, QueryValue};
 use serde_json::{Map, Value as Json_, json};
 
 /// An error answer.
@@ -94,16 +94,25 @@ fn envelope(data: Json_, warnings: &[String], infos: &[String]) -> Response {
     Json(Json_::Object(envelope)).into_response()
 }
 
+/// Answers of more samples are written off the async threads.
+const MANY: usize = 10_000;
+
 /// A success envelope around a query's answer: at most `limit` series, with the statistics if they are given.
-pub fn query_answer(mut answer: Answer, limit: Option<usize>, stats: Option<Json_>) -> Response {
+pub async fn query_answer(mut answer: Answer, limit: Option<usize>, stats: Option<Json_>) -> Response {
     let was_cut = cut(&mut answer, limit.unwrap_or(usize::MAX));
-    let mut data = value_json(&answer.value, &answer.histograms);
-    if let (Some(stats), Some(fields)) = (stats, data.as_object_mut()) {
-        fields.insert("stats".into(), stats);
-    }
-    let mut warnings = first_notes(answer.warnings, "warning");
+    let mut warnings = first_notes(std::mem::take(&mut answer.warnings), "warning");
     warnings.extend(was_cut.then(|| TRUNCATED.to_owned()));
-    envelope(data, &warnings, &first_notes(answer.infos, "info"))
+    let infos = first_notes(std::mem::take(&mut answer.infos), "info");
+    let is_large = text::samples(&answer) > MANY;
+    let write = move || text::envelope(&answer, stats.as_ref(), &warnings, &infos);
+    let written = if is_large { tokio::task::spawn_blocking(write).await } else { Ok(write()) };
+    match written {
+        Ok(body) => ([(CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(error) => {
+            let message = format!("the answer could not be written: {error}");
+            ApiError { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "internal", message }.into_response()
+        }
+    }
 }
 
 /// As many annotations as Prometheus shows, and how many are left out.
@@ -138,99 +147,12 @@ fn cut(answer: &mut Answer, limit: usize) -> bool {
     numbers > limit || answer.histograms.len() < histograms
 }
 
-/// `{"resultType":...,"result":...}`
-pub fn value_json(value: &QueryValue, histograms: &[HistogramSeries]) -> Json_ {
-    match value {
-        QueryValue::Scalar(sample) => json!({"resultType": "scalar", "result": sample_json(sample)}),
-        QueryValue::Text(at, text) => json!({"resultType": "string", "result": [seconds(at.millis()), text]}),
-        QueryValue::Vector(samples) => {
-            let numbers = samples.iter().map(|(labels, sample)| json!({"metric": labels_json(labels), "value": sample_json(sample)}));
-            let histograms = histograms.iter().filter_map(|series| {
-                let (at, histogram) = series.samples.first()?;
-                Some(json!({"metric": labels_json(&series.labels), "histogram": [seconds(at.millis()), histogram_json(histogram)]}))
-            });
-            json!({"resultType": "vector", "result": numbers.chain(histograms).collect::<Vec<_>>()})
-        }
-        QueryValue::Matrix(series) => {
-            let mut all: BTreeMap<&Labels, Map<String, Json_>> = BTreeMap::new();
-            for one in series {
-                let values = one.samples.iter().map(sample_json).collect::<Vec<_>>();
-                entry(&mut all, &one.labels).insert("values".into(), values.into());
-            }
-            for one in histograms {
-                let values = one.samples.iter().map(|(at, value)| json!([seconds(at.millis()), histogram_json(value)])).collect::<Vec<_>>();
-                entry(&mut all, &one.labels).insert("histograms".into(), values.into());
-            }
-            json!({"resultType": "matrix", "result": all.into_values().map(Json_::Object).collect::<Vec<_>>()})
-        }
-    }
-}
-
-fn entry<'m, 'l>(all: &'m mut BTreeMap<&'l Labels, Map<String, Json_>>, labels: &'l Labels) -> &'m mut Map<String, Json_> {
-    all.entry(labels).or_insert_with(|| Map::from_iter([("metric".to_owned(), labels_json(labels))]))
-}
-
-/// A native histogram as Prometheus prints it: numbers as texts, a bucket as `[edges, lower, upper, count]`.
-fn histogram_json(histogram: &HistogramValue) -> Json_ {
-    let text = |number: f64| Value(number).to_string();
-    let mut fields = json!({"count": text(histogram.count), "sum": text(histogram.sum)});
-    if let (false, Some(object)) = (histogram.buckets.is_empty(), fields.as_object_mut()) {
-        let bucket = |b: &model::query::HistogramBucket| json!([b.edges as u8, text(b.lower), text(b.upper), text(b.count)]);
-        object.insert("buckets".into(), histogram.buckets.iter().map(bucket).collect());
-    }
-    fields
-}
-
 /// A label set as a JSON object.
 pub fn labels_json(labels: &Labels) -> Json_ {
     Json_::Object(labels.iter().map(|(name, value)| (name.to_owned(), value.into())).collect())
 }
 
-fn sample_json(sample: &SeriesSample) -> Json_ {
-    json!([seconds(sample.at.millis()), Value(sample.value).to_string()])
-}
-
 /// Seconds with three decimals at most, whole where they are whole.
 pub fn seconds(millis: i64) -> Json_ {
     if millis % 1000 == 0 { json!(millis / 1000) } else { json!(millis as f64 / 1000.0) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-
-    use model::query::{BucketEdges, HistogramBucket, Series};
-    use model::time::Timestamp;
-
-    #[test]
-    fn values_are_strings_and_times_are_seconds() {
-        let labels: Labels = [("job", "a")].into_iter().collect();
-        let value = QueryValue::Vector(vec![(labels, SeriesSample { at: Timestamp::from_millis(1_500), value: f64::NAN })]);
-        assert_eq!(value_json(&value, &[]), json!({"resultType": "vector", "result": [{"metric": {"job": "a"}, "value": [1.5, "NaN"]}]}));
-        let scalar = QueryValue::Scalar(SeriesSample { at: Timestamp::from_secs(2), value: 0.5 });
-        assert_eq!(value_json(&scalar, &[]), json!({"resultType": "scalar", "result": [2, "0.5"]}));
-    }
-
-    #[test]
-    fn numbers_and_histograms_of_one_series_stand_in_one_object() {
-        let labels: Labels = [("job", "a")].into_iter().collect();
-        let bucket = |edges, lower, upper, count| HistogramBucket { edges, lower, upper, count };
-        let value = Arc::new(HistogramValue {
-            count: 3.0,
-            sum: 1.5,
-            buckets: vec![bucket(BucketEdges::OpenRight, -2.0, -1.0, 1.0), bucket(BucketEdges::ClosedBoth, -0.001, 0.001, 2.0)],
-        });
-        let histograms = [HistogramSeries { labels: labels.clone(), samples: vec![(Timestamp::from_secs(2), value)] }];
-        let numbers = QueryValue::Matrix(vec![Series { labels, samples: vec![SeriesSample { at: Timestamp::from_secs(1), value: 4.0 }] }]);
-        let shown = json!({"count": "3", "sum": "1.5", "buckets": [[1, "-2", "-1", "1"], [3, "-0.001", "0.001", "2"]]});
-        assert_eq!(
-            value_json(&numbers, &histograms)["result"],
-            json!([{"metric": {"job": "a"}, "values": [[1, "4"]], "histograms": [[2, shown]]}])
-        );
-        assert_eq!(
-            value_json(&QueryValue::Vector(Vec::new()), &histograms)["result"],
-            json!([{"metric": {"job": "a"}, "histogram": [2, shown]}])
-        );
-    }
 }

@@ -1,5 +1,6 @@
 //! Request parameters, from the query string or a form body, as Prometheus's API takes them and with its words where they are wrong.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, RawForm, Request};
@@ -91,6 +92,7 @@ impl Parameters {
         if let Some(lookback) = self.duration("lookback_delta")?.filter(|lookback| !lookback.is_zero()) {
             options.lookback = lookback;
         }
+        options.step_samples = self.get("stats").map(|_| Arc::default());
         Ok(options)
     }
     /// `start` and `end` of the metadata routes: everything where they are absent.

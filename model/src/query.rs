@@ -1,7 +1,7 @@
 //! The ports that questions go through: PromQL over series, SQL over everything. `store` implements both.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -170,11 +170,33 @@ pub struct QueryOptions {
     pub lookback: Duration,
     /// Series that are not stored yet and yet count (results of earlier rules of the same group and cycle).
     pub overlay: Overlay,
+    /// Where to note how many samples each step looks at (Prometheus's `stats=all`); takes longer than without.
+    pub step_samples: Option<Arc<StepSamples>>,
 }
 
 impl Default for QueryOptions {
     fn default() -> Self {
-        QueryOptions { timeout: Duration::from_secs(30), lookback: Duration::from_secs(300), overlay: Overlay::default() }
+        QueryOptions {
+            timeout: Duration::from_secs(30),
+            lookback: Duration::from_secs(300),
+            overlay: Overlay::default(),
+            step_samples: None,
+        }
+    }
+}
+
+/// How many samples the steps of a query looked at, by their time. A sample in the windows of several steps counts for each of them.
+#[derive(Debug, Default)]
+pub struct StepSamples(Mutex<BTreeMap<Timestamp, u64>>);
+
+impl StepSamples {
+    /// Notes samples of a step.
+    pub fn add(&self, at: Timestamp, samples: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(at).or_default() += samples;
+    }
+    /// Each step with its samples, in order of time.
+    pub fn all(&self) -> Vec<(Timestamp, u64)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(at, samples)| (*at, *samples)).collect()
     }
 }
 

@@ -23,6 +23,7 @@ mod plans;
 pub mod range;
 mod slices;
 pub mod source;
+mod stack;
 pub mod value;
 
 use std::sync::Arc;
@@ -30,13 +31,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::query::{Answer, HistogramSeries, MetricQuery, QueryError, QueryOptions, QueryValue, Series, SeriesSample};
+use model::query::{Answer, HistogramSeries, MetricQuery, QueryError, QueryOptions, QueryValue, Series, SeriesSample, StepSamples};
 use model::tenant::TenantId;
 use model::time::{Stopwatch, Timestamp};
 use tokio::sync::Semaphore;
 
 use cache::{Cache, Key, join};
-use eval::{Evaluator, Loaded, Setting, needs};
+use eval::{Evaluator, Loaded, Needs, Setting, needs};
 use load::{LoadLimits, load};
 use metrics::Metrics;
 use plan::{Node, Plan, Root};
@@ -51,7 +52,7 @@ pub struct Limits {
     pub max_series: usize,
     /// Samples of all selectors together, and cells of one value in the evaluation.
     pub max_samples: usize,
-    /// Steps of a range query.
+    /// Steps of a range query after the first.
     pub max_steps: usize,
     /// Queries at the same time; more wait.
     pub concurrency: usize,
@@ -91,6 +92,15 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// What is wanted of an evaluation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// The value at the only step.
+    AsIs,
+    /// Series over the steps, in order of labels.
+    Matrix,
+}
+
 /// What an evaluation gives.
 enum Outcome {
     Value(Value),
@@ -105,7 +115,8 @@ struct Ran {
     samples: usize,
 }
 
-type Evaluated = Result<(Outcome, notes::Notes), QueryError>;
+/// What an evaluation gives, what there is to say about it, and how many samples each step looked at.
+type Evaluated = Result<(Outcome, notes::Notes, Vec<u64>), QueryError>;
 
 impl PromQl {
     /// Over a source, with the default limits and without metrics.
@@ -174,8 +185,9 @@ impl PromQl {
         options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
         let setting = self.setting(frame, options);
-        let steady = || options.overlay.is_empty() && needs(&plan.root, plan.selectors.len(), &setting, &frame).steady;
-        let Some(cache) = self.cache.as_ref().filter(|_| steady()) else { return self.computed(tenant, plan, frame, frame, options).await };
+        let plain = options.overlay.is_empty() && options.step_samples.is_none();
+        let steady = plain && self.cache.is_some() && needed(&plan, &setting, &frame)?.steady;
+        let Some(cache) = self.cache.as_ref().filter(|_| steady) else { return self.computed(tenant, plan, frame, frame, options).await };
         let key = Key {
             tenant: tenant.clone(),
             expr: expr.to_owned(),
@@ -216,8 +228,8 @@ impl PromQl {
         let mut left = vec![frame];
         while let Some(frame) = left.pop() {
             let options = QueryOptions { timeout: timeout.saturating_sub(stopwatch.elapsed()), ..options.clone() };
-            let part = match self.run(tenant, Arc::clone(&plan), query, frame, &options).await {
-                Ok(ran) => matrix_of(ran, &frame),
+            let part = match self.run(tenant, Arc::clone(&plan), query, frame, &options, Form::Matrix).await {
+                Ok(ran) => matrix_of(ran),
                 Err(error) => match slices::halves(&frame).filter(|_| is_too_many_samples(&error)) {
                     Some([first, second]) => {
                         left.extend([second, first]);
@@ -238,9 +250,17 @@ impl PromQl {
         answer.ok_or_else(|| QueryError::Execution("the query has no steps".to_owned()))
     }
 
-    async fn run(&self, tenant: &TenantId, plan: Arc<Plan>, query: Frame, frame: Frame, options: &QueryOptions) -> Result<Ran, QueryError> {
+    async fn run(
+        &self,
+        tenant: &TenantId,
+        plan: Arc<Plan>,
+        query: Frame,
+        frame: Frame,
+        options: &QueryOptions,
+        form: Form,
+    ) -> Result<Ran, QueryError> {
         let stopwatch = Stopwatch::start();
-        let outcome = tokio::time::timeout(options.timeout, self.load_and_evaluate(tenant, plan, query, frame, options))
+        let outcome = tokio::time::timeout(options.timeout, self.load_and_evaluate(tenant, plan, query, frame, options, form))
             .await
             .unwrap_or(Err(QueryError::Timeout(options.timeout)));
         if let Some(metrics) = &self.metrics {
@@ -256,25 +276,32 @@ impl PromQl {
         query: Frame,
         frame: Frame,
         options: &QueryOptions,
+        form: Form,
     ) -> Result<Ran, QueryError> {
         let _permit = self.permits.acquire().await.map_err(|_| stopping())?;
         let setting = self.setting(query, options);
-        let spans = needs(&plan.root, plan.selectors.len(), &setting, &frame).extents;
+        let mut spans = needed(&plan, &setting, &frame)?.extents;
+        let count = options.step_samples.as_deref();
+        if count.is_some() {
+            // What a store computes, nobody counts.
+            spans.iter_mut().flatten().for_each(|extent| extent.wish = None);
+        }
         let limits = LoadLimits { max_series: self.limits.max_series, max_samples: self.limits.max_samples, timeout: options.timeout };
         let data = load(self.source.as_ref(), tenant, &plan.selectors, &spans, &options.overlay, limits).await?;
         let matched = data.iter().any(|series| !series.is_empty());
         let samples: usize = data.iter().map(|loaded| loaded.read()).sum();
         let series = data.iter().map(|loaded| loaded.len()).sum::<usize>();
-        if !plan.subqueries && (samples + series).saturating_mul(frame.len().max(1)) < FEW {
-            let (outcome, notes) = evaluate(&plan, &setting, &frame, &data, &AtomicBool::new(false))?;
+        if !plan.subqueries && plan.depth <= stack::SHALLOW && (samples + series).saturating_mul(frame.len().max(1)) < FEW {
+            let (outcome, notes, looked_at) = evaluate(&plan, &setting, &frame, &data, &AtomicBool::new(false), (form, count.is_some()))?;
+            note_samples(count, &frame, &looked_at);
             return Ok(Ran { outcome, notes, matched, samples });
         }
         let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| stopping())?;
         let cancel = CancelOnDrop(Arc::new(AtomicBool::new(false)));
-        let flag = Arc::clone(&cancel.0);
+        let (flag, counted) = (Arc::clone(&cancel.0), count.is_some());
         // The thread holds its turn itself: an evaluation that nobody waits for any more goes on for a moment.
         let evaluation = move || {
-            let evaluated = evaluate(&plan, &setting, &frame, &data, &flag);
+            let evaluated = stack::with_room(plan.depth, || evaluate(&plan, &setting, &frame, &data, &flag, (form, counted)));
             drop(thread);
             evaluated
         };
@@ -282,7 +309,9 @@ impl PromQl {
             .await
             .map_err(|error| QueryError::Execution(format!("the evaluation died: {error}")))?;
         drop(cancel);
-        evaluated.map(|(outcome, notes)| Ran { outcome, notes, matched, samples })
+        let (outcome, notes, looked_at) = evaluated?;
+        note_samples(count, &frame, &looked_at);
+        Ok(Ran { outcome, notes, matched, samples })
     }
 }
 
@@ -290,14 +319,47 @@ fn one_per_core() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)))
 }
 
+fn needed(plan: &Plan, setting: &Setting, frame: &Frame) -> Result<Needs, QueryError> {
+    stack::with_room(plan.depth, || Ok(needs(&plan.root, plan.selectors.len(), setting, frame)))
+}
+
+/// A number as people write it: `11,000`.
+fn thousands(number: usize) -> String {
+    match number / 1_000 {
+        0 => number.to_string(),
+        more => format!("{},{:03}", thousands(more), number % 1_000),
+    }
+}
+
 fn stopping() -> QueryError {
     QueryError::Unavailable("the server is stopping".to_owned())
 }
 
-fn evaluate(plan: &Plan, setting: &Setting, frame: &Frame, data: &[Arc<Loaded>], cancelled: &AtomicBool) -> Evaluated {
-    let mut evaluator = Evaluator { data, setting, cancelled, notes: notes::Notes::default() };
+/// Notes how many samples the steps of a frame looked at, where somebody asks.
+fn note_samples(count: Option<&StepSamples>, frame: &Frame, looked_at: &[u64]) {
+    if let Some(count) = count {
+        frame.times().zip(looked_at).for_each(|(at, samples)| count.add(Timestamp::from_millis(at), *samples));
+    }
+}
+
+fn evaluate(
+    plan: &Plan,
+    setting: &Setting,
+    frame: &Frame,
+    data: &[Arc<Loaded>],
+    cancelled: &AtomicBool,
+    (form, counted): (Form, bool),
+) -> Evaluated {
+    let looked_at = if counted { vec![0; frame.len()] } else { Vec::new() };
+    let mut evaluator = Evaluator { data, setting, cancelled, notes: notes::Notes::default(), looked_at, nested: 0 };
     let outcome = match &plan.root {
-        Root::Node(node) => Outcome::Value(evaluator.node(node, frame)?),
+        Root::Node(node) => {
+            let value = evaluator.node(node, frame)?;
+            match form {
+                Form::AsIs => Outcome::Value(value),
+                Form::Matrix => as_matrix(value, frame),
+            }
+        }
         Root::Range(range) => {
             let sample = |(at, value)| SeriesSample { at: Timestamp::from_millis(at), value };
             let (mut numbers, mut histograms) = (Vec::new(), Vec::new());
@@ -314,7 +376,7 @@ fn evaluate(plan: &Plan, setting: &Setting, frame: &Frame, data: &[Arc<Loaded>],
             Outcome::Matrix(numbers, histograms)
         }
     };
-    Ok((outcome, evaluator.notes))
+    Ok((outcome, evaluator.notes, evaluator.looked_at))
 }
 
 fn as_millis(duration: Duration) -> i64 {
@@ -326,25 +388,31 @@ fn answer(value: QueryValue, histograms: Vec<HistogramSeries>, notes: notes::Not
     Answer { value, histograms, samples_read: ran.1, warnings, infos, matched_any_series: ran.0 }
 }
 
-/// The answer of a range query, in order of labels.
-fn matrix_of(ran: Ran, frame: &Frame) -> Answer {
+/// The answer of a range query.
+fn matrix_of(ran: Ran) -> Answer {
     let Ran { outcome, notes, matched, samples } = ran;
+    let (series, native) = match outcome {
+        Outcome::Matrix(series, native) => (series, native),
+        // It was asked for as a matrix.
+        Outcome::Value(_) => (Vec::new(), Vec::new()),
+    };
+    answer(QueryValue::Matrix(series), native, notes, (matched, samples))
+}
+
+/// A value over the steps of a frame as series, in order of labels.
+fn as_matrix(value: Value, frame: &Frame) -> Outcome {
     let mut native = Vec::new();
-    let mut series = match outcome {
-        Outcome::Matrix(series, histograms) => {
-            native = histograms;
-            series
-        }
-        Outcome::Value(Value::Text(_)) => Vec::new(),
-        Outcome::Value(Value::Scalar(numbers)) => vec![as_series(Column::new(model::labels::Labels::empty(), numbers), frame)],
-        Outcome::Value(Value::Vector(columns)) => {
+    let mut series = match value {
+        Value::Text(_) => Vec::new(),
+        Value::Scalar(numbers) => vec![as_series(Column::new(model::labels::Labels::empty(), numbers), frame)],
+        Value::Vector(columns) => {
             native = histograms(&columns, frame);
             columns.into_iter().map(|column| as_series(column, frame)).filter(|series| !series.samples.is_empty()).collect()
         }
     };
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
     native.sort_by(|a, b| a.labels.cmp(&b.labels));
-    answer(QueryValue::Matrix(series), native, notes, (matched, samples))
+    Outcome::Matrix(series, native)
 }
 
 /// The histograms of columns.
@@ -369,7 +437,7 @@ impl MetricQuery for PromQl {
     async fn instant(&self, tenant: &TenantId, expr: &str, at: Timestamp, options: &QueryOptions) -> Result<Answer, QueryError> {
         let plan = self.plans.of(expr)?;
         let frame = Frame { start: at.millis(), end: at.millis(), step: 1 };
-        let Ran { outcome, notes, matched, samples } = self.run(tenant, plan, frame, frame, options).await?;
+        let Ran { outcome, notes, matched, samples } = self.run(tenant, plan, frame, frame, options, Form::AsIs).await?;
         let mut native = Vec::new();
         let sample = |value: f64| SeriesSample { at: Timestamp::from_millis(frame.start), value };
         let value = match outcome {
@@ -417,11 +485,11 @@ impl MetricQuery for PromQl {
             return Err(QueryError::BadData(message.to_owned()));
         }
         let frame = Frame { start: start.millis(), end: end.millis(), step: as_millis(step) };
-        if frame.len() > self.limits.max_steps {
-            return Err(QueryError::BadData(format!(
-                "exceeded maximum resolution of {} points per timeseries. Try decreasing the query resolution (?step=XX)",
-                self.limits.max_steps
-            )));
+        // As Prometheus counts them: the first step is none of them.
+        if frame.len() > self.limits.max_steps.saturating_add(1) {
+            let most = thousands(self.limits.max_steps);
+            let message = "points per timeseries. Try decreasing the query resolution (?step=XX)";
+            return Err(QueryError::BadData(format!("exceeded maximum resolution of {most} {message}")));
         }
         self.matrix(tenant, expr, plan, frame, options).await
     }

@@ -33,6 +33,8 @@ mod console_routes;
 mod deliveries;
 #[path = "e2e/deploy.rs"]
 mod deploy;
+#[path = "e2e/heavy_queries.rs"]
+mod heavy_queries;
 #[path = "e2e/issues.rs"]
 mod issues;
 #[path = "e2e/limits.rs"]

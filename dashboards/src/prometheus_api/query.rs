@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::response::Response;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use model::access::{Permission, Principal};
-use model::query::Answer;
+use model::query::{Answer, QueryOptions};
 use model::time::Stopwatch;
 use serde_json::{Value, json};
 
@@ -18,16 +19,18 @@ use crate::parameters::Parameters;
 /// Prometheus refuses range queries of more points a series than this.
 const MAX_POINTS: u128 = 11_000;
 
-/// `stats`: what was read and how long it took, where it is asked for.
-fn statistics(parameters: &Parameters, answer: &Answer, took: Duration) -> Option<Value> {
-    parameters.get("stats").map(|_| {
-        let took = took.as_secs_f64();
-        json!({
-            "timings": {"evalTotalTime": took, "resultSortTime": 0, "queryPreparationTime": 0, "innerEvalTime": took, "execQueueTime": 0,
-                "execTotalTime": took},
-            "samples": {"totalQueryableSamples": answer.samples_read, "peakSamples": answer.samples_read},
-        })
-    })
+/// `stats`: what was looked at and how long it took, where it is asked for; with `all`, step by step.
+fn statistics(parameters: &Parameters, options: &QueryOptions, answer: &Answer, took: Duration) -> Option<Value> {
+    let (wanted, steps) = (parameters.get("stats")?, options.step_samples.as_ref()?.all());
+    let (took, total) = (took.as_secs_f64(), steps.iter().map(|(_, samples)| samples).sum::<u64>());
+    let mut samples = json!({"totalQueryableSamples": total, "peakSamples": answer.samples_read});
+    if let ("all", Some(fields)) = (wanted, samples.as_object_mut()) {
+        let steps: Vec<Value> = steps.iter().map(|(at, samples)| json!([seconds(at.millis()), samples])).collect();
+        fields.insert("totalQueryableSamplesPerStep".into(), steps.into());
+    }
+    let timings = json!({"evalTotalTime": took, "resultSortTime": 0, "queryPreparationTime": 0, "innerEvalTime": took, "execQueueTime": 0,
+        "execTotalTime": took});
+    Some(json!({"timings": timings, "samples": samples}))
 }
 
 pub(super) async fn instant(
@@ -41,8 +44,8 @@ pub(super) async fn instant(
     let (expr, options) = (parameters.query()?, parameters.options()?);
     let stopwatch = Stopwatch::start();
     let answer = sources.metrics.instant(&principal.tenant, expr, at, &options).await.map_err(ApiError::of_parameter("query"))?;
-    let stats = statistics(&parameters, &answer, stopwatch.elapsed());
-    Ok(query_answer(answer, limit, stats))
+    let stats = statistics(&parameters, &options, &answer, stopwatch.elapsed());
+    Ok(query_answer(answer, limit, stats).await)
 }
 
 pub(super) async fn range(
@@ -66,8 +69,8 @@ pub(super) async fn range(
     let stopwatch = Stopwatch::start();
     let answer = sources.metrics.range(&principal.tenant, expr, start, end, step, &options).await;
     let answer = answer.map_err(ApiError::of_parameter("query"))?;
-    let stats = statistics(&parameters, &answer, stopwatch.elapsed());
-    Ok(query_answer(answer, limit, stats))
+    let stats = statistics(&parameters, &options, &answer, stopwatch.elapsed());
+    Ok(query_answer(answer, limit, stats).await)
 }
 
 pub(super) async fn exemplars(
@@ -113,10 +116,6 @@ pub(super) async fn parse(
 ) -> Result<Response, ApiError> {
     principal.require(Permission::Read)?;
     let tree = sources.catalog.syntax_tree(parameters.query()?).map_err(ApiError::of_parameter("query"))?;
-    let tree = serde_json::from_str(&tree).map_err(|error| ApiError {
-        status: axum::http::StatusCode::INTERNAL_SERVER_ERROR,
-        kind: "internal",
-        message: format!("the syntax tree could not be written: {error}"),
-    })?;
-    Ok(success(tree))
+    // As it is: a deep tree is more than a reader of JSON takes by default.
+    Ok(([(CONTENT_TYPE, "application/json")], format!("{{\"status\":\"success\",\"data\":{tree}}}")).into_response())
 }

@@ -54,6 +54,7 @@ fn answer(value: QueryValue) -> Answer {
 impl MetricQuery for Echo {
     async fn instant(&self, _: &TenantId, expr: &str, at: Timestamp, options: &QueryOptions) -> Result<Answer, QueryError> {
         self.note(format!("{expr} at {} for {:?} back {:?}", at.millis(), options.timeout, options.lookback))?;
+        options.step_samples.iter().for_each(|steps| steps.add(at, 9));
         let sample = SeriesSample { at, value: 1.0 };
         Ok(answer(QueryValue::Vector((0..300).map(|n| (job(&n.to_string()), sample)).collect())))
     }
@@ -64,8 +65,12 @@ impl MetricQuery for Echo {
         start: Timestamp,
         end: Timestamp,
         step: Duration,
-        _: &QueryOptions,
+        options: &QueryOptions,
     ) -> Result<Answer, QueryError> {
+        if let Some(steps) = &options.step_samples {
+            steps.add(end, 2);
+            steps.add(start, 1);
+        }
         self.note(format!("{expr} from {} to {} every {step:?}", start.millis(), end.millis()))?;
         Ok(answer(QueryValue::Matrix(vec![Series { labels: job("a"), samples: vec![SeriesSample { at: start, value: 2.0 }] }])))
     }
@@ -195,7 +200,15 @@ async fn queries_take_their_parameters_from_url_and_form() {
     assert_eq!(body["data"]["result"].as_array().unwrap().len(), 2);
     assert_eq!(body["warnings"], json!(["w", "results truncated due to limit"]));
     assert_eq!(body["infos"], json!(["i"]));
-    assert_eq!(body["data"]["stats"]["samples"]["totalQueryableSamples"], 7);
+    let samples = json!({"totalQueryableSamples": 9, "totalQueryableSamplesPerStep": [[12.5, 9]], "peakSamples": 7});
+    assert_eq!(body["data"]["stats"]["samples"], samples);
+    assert!(body["data"]["stats"]["timings"]["evalTotalTime"].as_f64().is_some());
+    let (_, body) = api.get("/api/v1/query_range?query=up&start=10&end=70&step=60&stats=all").await;
+    let samples = json!({"totalQueryableSamples": 3, "totalQueryableSamplesPerStep": [[10, 1], [70, 2]], "peakSamples": 7});
+    assert_eq!(body["data"]["stats"]["samples"], samples);
+    let (_, body) = api.get("/api/v1/query_range?query=up&start=10&end=70&step=60&stats=true").await;
+    assert_eq!(body["data"]["stats"]["samples"], json!({"totalQueryableSamples": 3, "peakSamples": 7}));
+    api.asked();
     let form = Request::post("/api/v1/query_range?query=down")
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(Body::from("query=up&start=1970-01-01T00:00:10Z&end=70&step=1m"))

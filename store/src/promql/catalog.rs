@@ -149,7 +149,7 @@ impl MetricCatalog for PromQl {
     async fn exemplars(&self, tenant: &TenantId, expr: &str, start: Timestamp, end: Timestamp) -> Result<Vec<SeriesExemplars>, QueryError> {
         let mut found: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
         let (start, end) = (start.millis(), end.millis());
-        for selector in parse::parse(expr)?.selectors {
+        for selector in &parse::parse(expr)?.selectors {
             for shape in Shape::ALL.into_iter().filter(|shape| shape.may_match(&selector.matchers)) {
                 let stored = stored_matchers(&selector.matchers, shape);
                 let listing = Listing { tenant, matchers: &stored, shape, start, end, limit: MOST_EXEMPLARS };

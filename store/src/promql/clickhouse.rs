@@ -185,6 +185,8 @@ impl ClickHouseSource {
     fn query(&self, statement: Statement, timeout: Duration) -> ::clickhouse::query::Query {
         let seconds = timeout.as_secs_f64().ceil().max(1.0);
         let query = statement.bind(self.client.query(&statement.text)).with_setting("max_execution_time", seconds.to_string());
+        // A server ends what nobody waits for only where it is told to, and only what cannot write.
+        let query = query.with_setting("readonly", "2").with_setting("cancel_http_readonly_queries_on_client_close", "1");
         match self.memory {
             Some(bytes) => query.with_setting("max_memory_usage", bytes.to_string()),
             None => query,

@@ -141,6 +141,10 @@ pub struct Evaluator<'a> {
     pub cancelled: &'a AtomicBool,
     /// What there is to say.
     pub notes: Notes,
+    /// How many samples each step of the outermost frame looked at; empty where nobody asks.
+    pub looked_at: Vec<u64>,
+    /// How many subqueries are being evaluated.
+    pub nested: usize,
 }
 
 impl Evaluator<'_> {
@@ -148,6 +152,12 @@ impl Evaluator<'_> {
     pub fn node(&mut self, node: &Node, frame: &Frame) -> Result<Value, QueryError> {
         self.go_on()?;
         match node {
+            Node::Noting(places, of) => {
+                let before = self.notes.at(*places);
+                let value = self.node(of, frame);
+                self.notes.at(before);
+                value
+            }
             Node::Number(number) => Ok(Value::Scalar(vec![*number; frame.len()])),
             Node::Text(text) => Ok(Value::Text(text.clone())),
             Node::Select(selector, shift) => self.select(*selector, shift, frame).map(Value::Vector),
@@ -209,6 +219,15 @@ impl Evaluator<'_> {
                 }
                 Ok(Value::Vector(columns))
             }
+        }
+    }
+
+    /// Counts samples that a step looked at. What subqueries are made of counts for none.
+    fn look_at(&mut self, step: usize, samples: usize) {
+        if self.nested == 0
+            && let Some(count) = self.looked_at.get_mut(step)
+        {
+            *count += samples as u64;
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod chunk;
 pub mod fill;
 mod metric;
+mod postings;
 pub mod samples;
 pub mod source;
 
@@ -19,7 +20,7 @@ use model::labels::{METRIC_NAME, MatchOp};
 use model::query::QueryError;
 use model::tables::SERIES_KINDS;
 use model::tenant::TenantId;
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use self::metric::{Known, Metric, Points};
 use self::samples::Held;
@@ -50,6 +51,7 @@ pub struct Head {
     /// Whoever makes room.
     trimming: Mutex<()>,
     questions: IntCounterVec,
+    looked_at: IntCounter,
     held: IntGauge,
     since: IntGauge,
 }
@@ -66,10 +68,14 @@ impl std::fmt::Debug for Head {
 
 impl Head {
     /// An empty one of at most so many bytes, which answers nothing before it is filled. Registers `watchfire_promql_head_bytes`,
-    /// `watchfire_promql_head_since_timestamp_seconds` and `watchfire_promql_head_questions_total{from}`; fails if they are there.
+    /// `watchfire_promql_head_since_timestamp_seconds`, `watchfire_promql_head_questions_total{from}` and
+    /// `watchfire_promql_head_series_examined_total`; fails if they are there.
     pub fn new(limit: usize, registry: &Registry) -> Result<Self, prometheus::Error> {
         let help = "Selectors of plain numbers by who answered: the `head` in memory, or the `store`.";
         let questions = IntCounterVec::new(Opts::new("watchfire_promql_head_questions_total", help), &["from"])?;
+        let help = "Series that were looked at to answer selectors from memory.";
+        let looked_at = IntCounter::new("watchfire_promql_head_series_examined_total", help)?;
+        registry.register(Box::new(looked_at.clone()))?;
         let held = IntGauge::new("watchfire_promql_head_bytes", "Memory of the newest samples, which are kept for PromQL.")?;
         let help = "Samples after this moment are all in memory. 0: none are yet; before 1970: all there are.";
         let since = IntGauge::new("watchfire_promql_head_since_timestamp_seconds", help)?;
@@ -84,6 +90,7 @@ impl Head {
             tenants: RwLock::default(),
             trimming: Mutex::default(),
             questions,
+            looked_at,
             held,
             since,
         })
@@ -214,7 +221,9 @@ impl Head {
             return None;
         }
         let Some(metric) = tenant.known_metric(name) else { return Some(Ok(answer)) };
-        answer.held = metric.hold(selection.matchers, after, until, selection.max_series)?;
+        let found = metric.hold(selection.matchers, after, until, selection.max_series)?;
+        self.looked_at.inc_by(found.looked_at as u64);
+        answer.held = found.held;
         if answer.held.len() > selection.max_series {
             return Some(Err(too_many_series(selection.max_series)));
         }

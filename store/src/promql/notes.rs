@@ -1,6 +1,9 @@
-//! Annotations: what the evaluator has to say about an answer. Texts as Prometheus words them; each is kept once, and only so many.
+//! Annotations: what the evaluator has to say about an answer, and where in the expression. Texts as Prometheus words them; each is kept
+//! once, and only so many.
 
 use std::collections::BTreeSet;
+
+use super::plan::{NotePlaces, Place};
 
 /// At most so many of each kind are kept.
 const CAP: usize = 1_000;
@@ -10,16 +13,25 @@ const CAP: usize = 1_000;
 pub struct Notes {
     warnings: BTreeSet<String>,
     infos: BTreeSet<String>,
+    places: NotePlaces,
 }
 
 impl Notes {
+    /// What is said from now on is about these places. Returns those before.
+    pub fn at(&mut self, places: NotePlaces) -> NotePlaces {
+        std::mem::replace(&mut self.places, places)
+    }
     /// Something may be wrong with the answer.
     pub fn warn(&mut self, text: &str) {
-        add(&mut self.warnings, "PromQL warning: ", text);
+        add(&mut self.warnings, "PromQL warning: ", text, self.places.of);
+    }
+    /// Something may be wrong with the parameter.
+    pub fn warn_of_parameter(&mut self, text: &str) {
+        add(&mut self.warnings, "PromQL warning: ", text, self.places.parameter);
     }
     /// Something to know about the answer.
     pub fn inform(&mut self, text: &str) {
-        add(&mut self.infos, "PromQL info: ", text);
+        add(&mut self.infos, "PromQL info: ", text, self.places.of);
     }
     /// What a note about a metric ends in: nothing where the name is gone.
     pub fn of_metric(name: &str) -> String {
@@ -28,7 +40,7 @@ impl Notes {
     /// The `q` of a quantile lies outside 0..=1.
     pub fn quantile(&mut self, q: f64) {
         if q.is_nan() || !(0.0..=1.0).contains(&q) {
-            self.warn(&format!("quantile value should be between 0 and 1, got {}", model::units::Value(q)));
+            self.warn_of_parameter(&format!("quantile value should be between 0 and 1, got {}", model::units::Value(q)));
         }
     }
     /// The warnings and the infos, sorted.
@@ -37,8 +49,11 @@ impl Notes {
     }
 }
 
-fn add(texts: &mut BTreeSet<String>, prefix: &str, text: &str) {
+fn add(texts: &mut BTreeSet<String>, prefix: &str, text: &str, place: Place) {
     if texts.len() < CAP {
-        texts.insert(format!("{prefix}{text}"));
+        texts.insert(match place {
+            Place { line: 0, .. } => format!("{prefix}{text}"),
+            Place { line, column } => format!("{prefix}{text} ({line}:{column})"),
+        });
     }
 }

@@ -2,12 +2,17 @@
 //! unchecked. Every failure is a [`QueryError::BadData`] with the place, where the parser's message names something in the text.
 
 mod call;
+mod grammar;
+mod lexer;
+mod places;
+mod types;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
 use model::labels::{METRIC_NAME, MatchOp, Matcher};
 use model::query::QueryError;
+use places::Places;
 use promql_parser::label::{MatchOp as ParsedOp, Matcher as ParsedMatcher};
 use promql_parser::parser::token::TokenType;
 use promql_parser::parser::value::ValueType;
@@ -17,64 +22,94 @@ use promql_parser::parser::{
 use regex::Regex;
 
 use super::plan::{
-    Aggregate, Aggregator, Arithmetic, At, Binary, Bool, Cardinality, Comparison, Fill, Grouping, Matching, Node, Operator, Plan,
-    RangeNode, RangeOf, Root, Selector, SetOperator, Shift,
+    Aggregate, Aggregator, Arithmetic, At, Binary, Bool, Cardinality, Comparison, Fill, Grouping, Matching, Node, NotePlaces, Operator,
+    Place, Plan, RangeNode, RangeOf, Root, Selector, SetOperator, Shift,
 };
+use super::stack::with_room;
 
 /// Longer expressions are refused.
 const MAX_BYTES: usize = 128 << 10;
 /// More operators, brackets and words than this are refused before parsing: they bound how deep the tree can be.
 const MAX_OPERATORS: usize = 2_000;
 /// Deeper trees are refused.
-const MAX_DEPTH: usize = 200;
+const MAX_DEPTH: usize = MAX_OPERATORS;
 
 /// Parses and checks an expression.
 pub fn parse(text: &str) -> Result<Plan, QueryError> {
+    with_room(levels(text)?, || planned(text))
+}
+
+fn planned(text: &str) -> Result<Plan, QueryError> {
     let expr = syntax(text)?;
-    let mut planner = Planner { text, selectors: Vec::new(), subqueries: false, depth: 0 };
+    let tree = grammar::read(text).ok();
+    if let Some(wrong) = tree.as_ref().and_then(|tree| types::check(tree).err()) {
+        return Err(placed(text, Some(wrong.at), &wrong.message));
+    }
+    let places = tree.map(|tree| Places::new(text, &expr, &tree)).unwrap_or_default();
+    let mut planner = Planner { text, places, selectors: Vec::new(), subqueries: false, depth: 0, deepest: 0 };
     let root = match unwrap(&expr) {
-        Expr::MatrixSelector(_) | Expr::Subquery(_) => Root::Range(planner.range(&expr)?),
-        other => Root::Node(planner.node(other)?),
+        Expr::MatrixSelector(_) | Expr::Subquery(_) => planner.range(&expr).map(Root::Range),
+        other => planner.node(other).map(Root::Node),
     };
-    Ok(Plan { root, selectors: planner.selectors, subqueries: planner.subqueries })
+    Ok(Plan { root: root?, selectors: planner.selectors, subqueries: planner.subqueries, depth: planner.deepest })
+}
+
+/// What Prometheus says of a text, where it is known that it refuses it.
+fn in_prometheus_words(text: &str) -> Option<QueryError> {
+    let wrong = match grammar::read(text) {
+        Ok(tree) => types::check(&tree).err()?,
+        Err(grammar::Unread::Wrong(wrong)) => wrong,
+        Err(grammar::Unread::GivenUp) => return None,
+    };
+    Some(placed(text, Some(wrong.at), &wrong.message))
 }
 
 /// Parses one series selector (`up{job="api"}`) into its matchers.
 pub fn selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
-    match unwrap(&syntax(text)?) {
+    with_room(levels(text)?, || match unwrap(&syntax(text)?) {
         Expr::VectorSelector(selector) if selector.offset.is_none() && selector.at.is_none() => {
-            Planner { text, selectors: Vec::new(), subqueries: false, depth: 0 }.matchers(selector)
+            let places = Places::default();
+            Planner { text, places, selectors: Vec::new(), subqueries: false, depth: 0, deepest: 0 }.matchers(selector)
         }
         _ => Err(QueryError::BadData(format!("parse error: `{text}` is no series selector, such as up{{job=\"api\"}}"))),
-    }
+    })
 }
 
 /// The expression in Prometheus's standard layout.
 pub fn format(text: &str) -> Result<String, QueryError> {
     parse(text)?;
-    syntax(text).map(|expr| expr.prettify())
+    with_room(levels(text)?, || syntax(text).map(|expr| expr.prettify()))
 }
 
 /// The expression as a tree: JSON text in the form of Prometheus's `parse_query`.
 pub fn tree(text: &str) -> Result<String, QueryError> {
     parse(text)?;
-    let expr = syntax(text)?;
-    serde_json::to_string(&expr).map_err(|error| QueryError::Execution(format!("the syntax tree could not be written: {error}")))
+    let failed = |error| QueryError::Execution(format!("the syntax tree could not be written: {error}"));
+    with_room(levels(text)?, || serde_json::to_string(&syntax(text)?).map_err(failed))
 }
 
-fn syntax(text: &str) -> Result<Expr, QueryError> {
+/// An upper bound of the depth of an expression's tree. Fails where that, or the text, is more than is read.
+fn levels(text: &str) -> Result<usize, QueryError> {
     if text.len() > MAX_BYTES {
         return Err(QueryError::BadData(format!("the expression has {} bytes, more than the limit of {MAX_BYTES}", text.len())));
     }
-    if operators(text) > MAX_OPERATORS {
-        return Err(QueryError::BadData(format!("the expression has more than {MAX_OPERATORS} operators and brackets")));
+    match operators(text) {
+        levels if levels > MAX_OPERATORS => {
+            Err(QueryError::BadData(format!("the expression has more than {MAX_OPERATORS} operators and brackets")))
+        }
+        levels => Ok(levels),
     }
+}
+
+fn syntax(text: &str) -> Result<Expr, QueryError> {
     // The parser panics on some numbers where it expects a duration (`x[1e30]`).
     let parsed = catch_unwind(AssertUnwindSafe(|| promql_parser::parser::parse(text)))
         .map_err(|_| QueryError::BadData("parse error: a number or duration is out of range".to_owned()))?;
-    parsed.map_err(|message| match experimental(text) {
-        Some((at, what)) => placed(text, Some(at), &format!("{what} are experimental in Prometheus and not supported")),
-        None => at_place(text, &message),
+    parsed.map_err(|message| {
+        in_prometheus_words(text).unwrap_or_else(|| match experimental(text) {
+            Some((at, what)) => placed(text, Some(at), &format!("{what} are experimental in Prometheus and not supported")),
+            None => at_place(text, &message),
+        })
     })
 }
 
@@ -116,30 +151,22 @@ fn operators(text: &str) -> usize {
     count
 }
 
-/// Puts `line:column` before a message that quotes a part of the text, as Prometheus does.
+/// Puts `line:column` before one of the crate's messages, or of ours, that quotes a part of the text.
 fn at_place(text: &str, message: &str) -> QueryError {
     let quoted = message.split(['\'', '"', '`']).nth(1).filter(|quoted| !quoted.is_empty() && *quoted != text);
-    placed(text, quoted.and_then(|quoted| text.rfind(quoted)), message)
-}
-
-/// Puts `line:column` of a byte before a message.
-fn placed(text: &str, at: Option<usize>, message: &str) -> QueryError {
-    let place = at.map(|at| {
-        let before = &text[..at];
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        format!("{line}:{column}: ")
-    });
-    let message = match message {
-        "invalid promql query" => "unexpected token or end of input: the text is no PromQL expression",
-        other => other,
-    };
     // The types as Prometheus calls them.
     let message = ["expected type ", "got "].into_iter().fold(message.to_owned(), |message, before| {
         message
             .replace(&format!("{before}vector"), &format!("{before}instant vector"))
             .replace(&format!("{before}matrix"), &format!("{before}range vector"))
     });
+    let message = if message == "invalid promql query" { "the text is no PromQL expression".to_owned() } else { message };
+    placed(text, quoted.and_then(|quoted| text.rfind(quoted)), &message)
+}
+
+/// Puts `line:column` of a byte before a message.
+fn placed(text: &str, at: Option<usize>, message: &str) -> QueryError {
+    let place = at.map(|at| places::place(text, at)).map(|Place { line, column }| format!("{line}:{column}: "));
     QueryError::BadData(format!("{}parse error: {message}", place.unwrap_or_default()))
 }
 
@@ -162,9 +189,11 @@ fn millis(duration: Duration) -> Result<i64, QueryError> {
 
 struct Planner<'t> {
     text: &'t str,
+    places: Places,
     selectors: Vec<Selector>,
     subqueries: bool,
     depth: usize,
+    deepest: usize,
 }
 
 impl Planner<'_> {
@@ -177,15 +206,23 @@ impl Planner<'_> {
             return Err(QueryError::BadData(format!("the expression is nested deeper than {MAX_DEPTH} levels")));
         }
         self.depth += 1;
+        self.deepest = self.deepest.max(self.depth);
         let node = match expr {
             Expr::Paren(paren) => self.node(&paren.expr),
             Expr::NumberLiteral(number) => Ok(Node::Number(number.val)),
             Expr::StringLiteral(text) => Ok(Node::Text(text.val.clone())),
             Expr::Unary(unary) => self.node(&unary.expr).map(|node| Node::Negate(Box::new(node))),
             Expr::VectorSelector(selector) => self.select(selector),
-            Expr::Call(call) => self.call(call),
-            Expr::Aggregate(aggregate) => self.aggregate(aggregate),
-            Expr::Binary(binary) => self.binary(binary),
+            Expr::Call(call) => self.noting_call(expr, call),
+            Expr::Aggregate(aggregate) => {
+                let parameter = aggregate.param.as_ref().map(|param| self.places.of(param)).unwrap_or_default();
+                let places = NotePlaces { of: self.places.of(&aggregate.expr), parameter };
+                self.aggregate(aggregate).map(|node| Node::Noting(places, Box::new(node)))
+            }
+            Expr::Binary(binary) => {
+                let places = NotePlaces { of: self.places.of(expr), parameter: Place::default() };
+                self.binary(binary).map(|node| Node::Noting(places, Box::new(node)))
+            }
             Expr::MatrixSelector(_) | Expr::Subquery(_) => Err(self.bad("unexpected range vector: only functions such as rate() take one")),
             Expr::Extension(_) => Err(self.bad("unknown syntax")),
         };

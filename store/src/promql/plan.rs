@@ -4,6 +4,25 @@ use model::labels::{Labels, Matcher};
 use regex::Regex;
 
 use super::functions::RangeFunction;
+use super::stack::{SHALLOW, with_room};
+
+/// A place in an expression's text: both from 1, columns in bytes. 0 where it is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+/// The places that notes about a node name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NotePlaces {
+    /// What it works on.
+    pub of: Place,
+    /// Its parameter.
+    pub parameter: Place,
+}
 
 /// A parsed and checked expression.
 #[derive(Clone, Debug)]
@@ -14,6 +33,22 @@ pub struct Plan {
     pub selectors: Vec<Selector>,
     /// Whether there are subqueries in it: what it costs does not follow from its samples then.
     pub subqueries: bool,
+    /// How many levels it has.
+    pub depth: usize,
+}
+
+impl Drop for Plan {
+    /// A deep tree is taken apart where there is room for it.
+    fn drop(&mut self) {
+        if self.depth > SHALLOW {
+            let root = std::mem::replace(&mut self.root, Root::Node(Node::Time));
+            // Without a thread it is taken apart here all the same.
+            let _ = with_room(self.depth, move || {
+                drop(root);
+                Ok(())
+            });
+        }
+    }
 }
 
 /// What stands at the top.
@@ -250,6 +285,8 @@ pub enum Pick {
 /// An expression.
 #[derive(Clone, Debug)]
 pub enum Node {
+    /// A node about whose values there may be something to say, with where that stands.
+    Noting(NotePlaces, Box<Node>),
     /// A number.
     Number(f64),
     /// A text.

@@ -22,6 +22,8 @@ mod harness;
 mod head;
 #[path = "promql/limits.rs"]
 mod limits;
+#[path = "promql/notes.rs"]
+mod notes;
 #[path = "promql/properties.rs"]
 mod properties;
 #[path = "promql/scripts.rs"]

@@ -9,7 +9,8 @@ use tests::wait::wait_for;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, UnixStream};
 
-async fn bridge(socket: PathBuf) -> u16 {
+/// A TCP port behind which an engine's socket is.
+pub async fn bridge(socket: PathBuf) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {

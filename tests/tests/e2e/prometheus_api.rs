@@ -74,7 +74,8 @@ async fn distributions_sent_as_otlp_are_read_as_prometheus_prints_them() {
     assert_eq!(api.result("histogram_avg(checkout_duration_seconds) * 9").await[0]["value"][1], "20");
     let fraction = api.result("histogram_fraction(0, 2, checkout_duration_seconds) * 9").await;
     assert_eq!(fraction[0]["value"][1], "5");
-    let (end, start) = (SystemClock.now().secs_f64(), SystemClock.now().secs_f64() - 60.0);
+    let end = SystemClock.now().millis() / 1_000;
+    let start = end - 60;
     let range = [("query", "checkout_duration_seconds"), ("start", &start.to_string()), ("end", &end.to_string()), ("step", "30")];
     let matrix = api.get("/api/v1/query_range", &range).await;
     assert_eq!(matrix["data"]["result"][0]["histograms"].as_array().unwrap().len(), 3, "{matrix}");
@@ -96,6 +97,89 @@ async fn distributions_sent_as_otlp_are_read_as_prometheus_prints_them() {
     let text = federated.text().await.unwrap();
     assert!(text.starts_with("# TYPE rpc_duration_seconds_count untyped\nrpc_duration_seconds_count{") && text.contains("} 80 "), "{text}");
     tools(&api).await;
+    // A page of another origin may read where there are keys.
+    let key = world.make_key().await;
+    let headers = [(reqwest::header::AUTHORIZATION, format!("Bearer {key}").parse().unwrap())].into_iter().collect();
+    ways(&Api { client: reqwest::Client::builder().default_headers(headers).build().unwrap(), ..api }).await;
+}
+
+/// Path, parameters, whether a form POST may ask too.
+type Endpoint = (&'static str, &'static [(&'static str, &'static str)], bool);
+
+const ENDPOINTS: &[Endpoint] = &[
+    ("query", &[("query", "checkout_duration_seconds")], true),
+    ("query_range", &[("query", "vector(1)"), ("start", "0"), ("end", "6000"), ("step", "1")], true),
+    ("query_exemplars", &[("query", "checkout_duration_seconds")], true),
+    ("format_query", &[("query", "sum(rate(x[5m]))by(job)")], true),
+    ("parse_query", &[("query", "sum(rate(x[5m]))by(job)")], true),
+    ("series", &[("match[]", "checkout_duration_seconds"), ("match[]", "rpc_duration_seconds")], true),
+    ("labels", &[], true),
+    ("label/__name__/values", &[], false),
+    ("metadata", &[], false),
+    ("targets", &[], false),
+    ("targets/metadata", &[], false),
+    ("scrape_pools", &[], false),
+    ("rules", &[], false),
+    ("alerts", &[], false),
+    ("status/buildinfo", &[], false),
+    ("status/config", &[], false),
+    ("status/flags", &[], false),
+    ("status/runtimeinfo", &[], false),
+    ("status/tsdb", &[], false),
+];
+
+/// Every endpoint in every way that Grafana, scripts and browsers ask.
+async fn ways(api: &Api) {
+    for (path, parameters, form) in ENDPOINTS {
+        let url = format!("{}/api/v1/{path}", api.base);
+        let plain = api.client.get(&url).query(parameters).send().await.unwrap();
+        assert_eq!(plain.status(), 200, "{path}");
+        assert!(plain.headers().get("content-type").unwrap().to_str().unwrap().starts_with("application/json"), "{path}");
+        assert_eq!(plain.headers().get("access-control-allow-origin"), None, "{path}");
+        let plain = plain.bytes().await.unwrap();
+        let json: Value = serde_json::from_slice(&plain).unwrap();
+        assert_eq!(json["status"], "success", "{path}: {json}");
+
+        let packed = api.client.get(&url).query(parameters).header("accept-encoding", "gzip").header("origin", "http://grafana:3000");
+        let packed = packed.send().await.unwrap();
+        let header = |name: &str| packed.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(header("access-control-allow-origin").as_deref(), Some("*"), "{path}");
+        assert!(header("vary").is_some_and(|vary| vary.contains("Origin") && vary.contains("Accept-Encoding")), "{path}");
+        let is_packed = header("content-encoding").as_deref() == Some("gzip");
+        let mut body = packed.bytes().await.unwrap().to_vec();
+        if is_packed {
+            let mut whole = Vec::new();
+            std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&body[..]), &mut whole).unwrap();
+            body = whole;
+        }
+        assert_eq!(is_packed, body.len() >= 1_024, "{path}: what is large is packed");
+        let again: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(again["status"], "success", "{path}");
+
+        let asked = api.client.post(&url).form(parameters).send().await.unwrap();
+        assert_eq!(asked.status(), if *form { 200 } else { 405 }, "POST {path}");
+        if *form {
+            let asked: Value = asked.json().await.unwrap();
+            assert_eq!((&asked["status"], &asked["data"]["resultType"]), (&json["status"], &json["data"]["resultType"]), "POST {path}");
+        }
+        // A browser asks without the key whether it may send it.
+        let preflight = reqwest::Client::new().request(reqwest::Method::OPTIONS, &url).header("origin", "http://grafana:3000");
+        let preflight = preflight.header("access-control-request-method", "POST").send().await.unwrap();
+        let allowed = preflight.headers().get("access-control-allow-methods").unwrap().to_str().unwrap();
+        assert!(preflight.status() == 204 && allowed.contains("GET, POST"), "{path}: {allowed}");
+    }
+    // What the README says is not served says so.
+    for path in ["read", "admin/tsdb/snapshot", "alertmanagers", "notifications", "status/walreplay"] {
+        let answer = api.client.get(format!("{}/api/v1/{path}", api.base)).send().await.unwrap();
+        assert_eq!(answer.status(), 404, "{path}");
+        let said: Value = answer.json().await.unwrap();
+        assert_eq!(said["error"], format!("there is no route GET /api/v1/{path}"));
+    }
+    let many = api.get("/api/v1/query_range", ENDPOINTS[1].1).await;
+    assert_eq!(many["data"]["result"][0]["values"].as_array().unwrap().len(), 6_001);
+    let stats = [("query", "sum_over_time(rpc_duration_seconds_count[5m])"), ("stats", "all")];
+    let samples = &api.get("/api/v1/query", &stats).await["data"]["stats"]["samples"];
+    assert_eq!((&samples["totalQueryableSamples"], &samples["totalQueryableSamplesPerStep"][0][1]), (&json!(8), &json!(8)), "{samples}");
 }
 
 /// Format, parse, status: read by Grafana's editor and by people.
@@ -116,5 +200,5 @@ async fn tools(api: &Api) {
     assert!(tsdb["data"]["headStats"]["numSeries"].as_u64().unwrap() >= 2, "{tsdb}");
     let wrong = api.get("/api/v1/query", &[("query", "sum(foo(x))")]).await;
     assert_eq!((&wrong["status"], &wrong["errorType"]), (&json!("error"), &json!("bad_data")));
-    assert_eq!(wrong["error"], "invalid parameter \"query\": 1:5: parse error: unknown function with name 'foo'");
+    assert_eq!(wrong["error"], "invalid parameter \"query\": 1:5: parse error: unknown function with name \"foo\"");
 }

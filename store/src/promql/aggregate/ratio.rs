@@ -41,7 +41,7 @@ pub(super) fn limit(mut columns: Vec<Column>, ratios: &[f64], notes: &mut Notes)
     }
     for ratio in ratios.iter().filter(|ratio| ratio.abs() > 1.0) {
         let (given, capped) = (model::units::Value(*ratio), ratio.signum());
-        notes.warn(&format!("ratio value should be between -1 and 1, got {given}, capping to {capped}"));
+        notes.warn_of_parameter(&format!("ratio value should be between -1 and 1, got {given}, capping to {capped}"));
     }
     for column in &mut columns {
         let place = place(&column.labels);

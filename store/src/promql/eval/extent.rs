@@ -116,7 +116,9 @@ impl Walk<'_> {
                 Node::Select(selector, shift) => self.selector(*selector, shift, self.setting.lookback, frame, None),
                 other => self.node(other, frame),
             },
-            Node::Negate(of) | Node::Nothing(of) | Node::Scalar(of) | Node::Vector(of) | Node::Map(_, of) => self.node(of, frame),
+            Node::Noting(_, of) | Node::Negate(of) | Node::Nothing(of) | Node::Scalar(of) | Node::Vector(of) | Node::Map(_, of) => {
+                self.node(of, frame)
+            }
             Node::Date(_, Some(of)) | Node::Absent(of, _) | Node::LabelReplace(of, _) | Node::LabelJoin(of, _) => self.node(of, frame),
             Node::Sort(of, _, _) | Node::HistogramPart(_, of) => self.node(of, frame),
             Node::HistogramQuantiles(of, _, qs) => {

@@ -63,7 +63,10 @@ impl<'a> Evaluator<'a> {
                 if inner.len() > self.setting.max_samples {
                     return Err(crate::promql::source::too_many_samples(self.setting.max_samples));
                 }
-                let columns = self.vector(node, &inner)?;
+                self.nested += 1;
+                let columns = self.vector(node, &inner);
+                self.nested -= 1;
+                let columns = columns?;
                 let owned = |column: Column| {
                     let kept = |(_, cell): &(usize, &f64)| present(**cell);
                     let histograms: Histograms = if column.has_histograms() {
@@ -161,7 +164,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// One cell per step.
-    fn slide(&self, function: RangeFunction, series: &LoadedSeries, range: &RangeNode, params: &[Vec<f64>], frame: &Frame) -> Vec<f64> {
+    fn slide(&mut self, function: RangeFunction, series: &LoadedSeries, range: &RangeNode, params: &[Vec<f64>], frame: &Frame) -> Vec<f64> {
         let added_up = series.delta && function.on_delta() == OnDelta::AddUp;
         let mut bounds = Bounds::default();
         let mut scratch = Vec::new();
@@ -175,6 +178,7 @@ impl<'a> Evaluator<'a> {
             let end = self.setting.moment(&range.shift, step_time);
             bounds.advance(&series.times, end, range.range);
             let window = bounds.window(&series.times, &series.values, end, range.range, step_time);
+            self.look_at(cells.len(), window.times.len());
             let value = if window.times.is_empty() {
                 None
             } else if added_up {
@@ -207,6 +211,7 @@ impl<'a> Evaluator<'a> {
             let end = self.setting.moment(&range.shift, step_time);
             bounds.advance(&series.times, end, range.range);
             let window = bounds.window(&series.times, &series.values, end, range.range, step_time);
+            self.look_at(step, window.times.len());
             if window.times.is_empty() {
                 continue;
             }
@@ -252,10 +257,12 @@ impl<'a> Evaluator<'a> {
         for series in all.iter().map(Ranged::series) {
             self.go_on()?;
             let mut bounds = Bounds::default();
-            for (step_time, cell) in frame.times().zip(&mut cells) {
+            for (step, (step_time, cell)) in frame.times().zip(&mut cells).enumerate() {
                 let end = self.setting.moment(&range.shift, step_time);
                 bounds.advance(&series.times, end, range.range);
-                if !bounds.window(&series.times, &series.values, end, range.range, step_time).times.is_empty() {
+                let window = bounds.window(&series.times, &series.values, end, range.range, step_time);
+                self.look_at(step, window.times.len());
+                if !window.times.is_empty() {
                     *cell = ABSENT;
                 }
             }
@@ -272,6 +279,7 @@ impl<'a> Evaluator<'a> {
             let mut bounds = Bounds::default();
             bounds.advance(&series.times, end, range.range);
             let window = bounds.window(&series.times, &series.values, end, range.range, frame.start);
+            self.look_at(0, window.times.len());
             if !window.times.is_empty() {
                 let samples = || window.times.iter().copied().zip(window.values.iter().copied());
                 let beside = bounds.histograms(&series.histograms).iter().cloned();

@@ -54,7 +54,8 @@ impl Evaluator<'_> {
         frame: &Frame,
         cell: impl Fn(&LoadedSeries, usize) -> f64,
     ) -> Result<Vec<Column>, QueryError> {
-        let all = self.data[selector].samples();
+        let data = Arc::clone(&self.data[selector]);
+        let all = data.samples();
         self.room(all.len(), frame)?;
         let mut columns = Vec::with_capacity(all.len());
         for series in all.iter() {
@@ -68,6 +69,7 @@ impl Evaluator<'_> {
                 let to = bounds.to();
                 let fresh = to > 0 && series.times[to - 1] > end.saturating_sub(self.setting.lookback);
                 let value = if fresh && present(series.values[to - 1]) { cell(series, to) } else { ABSENT };
+                self.look_at(cells.len(), usize::from(present(value)));
                 if is_histogram(value) {
                     histograms[cells.len()].clone_from(&series.histograms[to - 1]);
                 }

@@ -4,16 +4,17 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use hashbrown::HashMap;
-use model::labels::{Labels, METRIC_NAME, Matcher};
+use model::labels::{Labels, METRIC_NAME, MatchOp, Matcher};
 use model::tables::TEMPORALITIES;
 
 use super::NO_VALUE;
+use super::postings::{Narrowed, Postings};
 use super::samples::{Held, Recent};
 use crate::promql::clickhouse::{kind_of, labels_of, named};
 use crate::promql::source::Shape;
 use crate::promql::value::ABSENT;
 
-/// What a series weighs without its labels and samples, about.
+/// What a series weighs without its labels, their index and its samples, about.
 const SERIES: isize = 200;
 
 /// What is known of a series beside its samples.
@@ -74,9 +75,13 @@ pub struct Points<'a> {
 struct AllSeries {
     index: HashMap<u64, u32>,
     all: Vec<One>,
-    /// The places in `all` in order of labels, as far as `sorted`.
+    /// The places in `all` in order of labels, without those in `fresh`.
     order: Vec<u32>,
-    sorted: bool,
+    /// Where each place stands in `order`.
+    rank: Vec<u32>,
+    /// Places whose labels became known since.
+    fresh: Vec<u32>,
+    postings: Postings,
     unknown: usize,
 }
 
@@ -96,14 +101,102 @@ impl AllSeries {
         (at, SERIES)
     }
 
-    fn sort(&mut self) {
-        let mut order: Vec<u32> = (0..self.all.len() as u32).filter(|at| self.all[*at as usize].known.is_some()).collect();
-        order.sort_by(|a, b| {
-            let labels = |at: &u32| self.all[*at as usize].known.as_ref().map(|known| &known.labels);
-            labels(a).cmp(&labels(b))
-        });
-        (self.order, self.sorted) = (order, true);
+    fn labels(&self, place: u32) -> Option<&Arc<Labels>> {
+        self.all[place as usize].known.as_ref().map(|known| &known.labels)
     }
+
+    /// Says what the series at a place is. Returns by how many bytes that grows.
+    fn describe(&mut self, at: usize, known: Known) -> isize {
+        let place = at as u32;
+        let before = self.all[at].known.take();
+        let changed = before.as_ref().is_none_or(|before| before.labels != known.labels);
+        let weight = (known.weight(), before.as_ref().map_or(0, Known::weight), self.postings.weight() as isize);
+        if changed {
+            if let Some(before) = &before {
+                self.postings.remove(place, &before.labels);
+                self.order.retain(|other| *other != place);
+                self.fresh.retain(|other| *other != place);
+            }
+            self.postings.add(place, &known.labels);
+            self.fresh.push(place);
+        }
+        self.unknown -= usize::from(before.is_none());
+        self.all[at].known = Some(known);
+        weight.0 - weight.1 + self.postings.weight() as isize - weight.2
+    }
+
+    /// Puts those that became known in their places in the order of labels.
+    fn settle(&mut self) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        fresh.sort_by(|a, b| self.labels(*a).cmp(&self.labels(*b)));
+        let mut order = Vec::with_capacity(self.order.len() + fresh.len());
+        let mut taken = 0;
+        for place in fresh {
+            let before = taken + self.order[taken..].partition_point(|other| self.labels(*other) <= self.labels(place));
+            order.extend_from_slice(&self.order[taken..before]);
+            order.push(place);
+            taken = before;
+        }
+        order.extend_from_slice(&self.order[taken..]);
+        self.rank = vec![u32::MAX; self.all.len()];
+        order.iter().enumerate().for_each(|(rank, place)| self.rank[*place as usize] = rank as u32);
+        self.order = order;
+    }
+
+    /// The places of the series that match, in order of labels, and how many were looked at. All are known and settled.
+    fn matching(&self, matchers: &[&Matcher]) -> (Vec<u32>, usize) {
+        let (mut places, by) = match self.postings.narrow(matchers) {
+            Some(Narrowed { places, by }) => (places, Some(by)),
+            None => (self.order.clone(), None),
+        };
+        let looked_at = places.len();
+        for (_, matcher) in matchers.iter().enumerate().filter(|(number, _)| Some(*number) != by) {
+            // A pattern is tried once on each value.
+            let mut known: HashMap<&str, bool> = HashMap::new();
+            let mut matches = |value| match matcher.op {
+                MatchOp::Equal | MatchOp::NotEqual => matcher.matches_value(value),
+                MatchOp::Regex | MatchOp::NotRegex => *known.entry(value).or_insert_with(|| matcher.matches_value(value)),
+            };
+            places.retain(|place| self.labels(*place).is_some_and(|labels| matches(labels.get(&matcher.name).unwrap_or(""))));
+        }
+        if by.is_some() {
+            places.sort_unstable_by_key(|place| self.rank[*place as usize]);
+        }
+        (places, looked_at)
+    }
+
+    /// Forgets the series without samples. Returns how many bytes that frees.
+    fn sweep(&mut self) -> usize {
+        let before = std::mem::take(self);
+        let mut freed = before.postings.weight();
+        let mut places = vec![u32::MAX; before.all.len()];
+        for (at, one) in before.all.into_iter().enumerate() {
+            if one.samples.is_empty() {
+                freed += one.weight().unsigned_abs();
+                continue;
+            }
+            let place = self.all.len() as u32;
+            places[at] = place;
+            self.index.insert(one.fingerprint, place);
+            match &one.known {
+                Some(known) => self.postings.add(place, &known.labels),
+                None => self.unknown += 1,
+            }
+            self.all.push(one);
+        }
+        let moved = |old: Vec<u32>| old.into_iter().map(|place| places[place as usize]).filter(|place| *place != u32::MAX).collect();
+        (self.order, self.fresh) = (moved(before.order), moved(before.fresh));
+        self.settle();
+        freed - self.postings.weight()
+    }
+}
+
+/// Series that match.
+pub struct Found {
+    /// What may have samples within the time span, in order of labels.
+    pub held: Vec<(Known, Held)>,
+    /// How many series were looked at.
+    pub looked_at: usize,
 }
 
 /// The series of one metric.
@@ -121,13 +214,7 @@ impl Metric {
     pub fn name(&self, fingerprint: u64, known: Known) -> isize {
         let mut series = self.write();
         let (at, new) = series.place(fingerprint, usize::MAX);
-        let before = series.all[at].known.as_ref().map_or(0, Known::weight);
-        let grown = new + known.weight() - before;
-        if series.all[at].known.replace(known).is_none() {
-            series.unknown -= 1;
-        }
-        series.sorted = false;
-        grown
+        new + series.describe(at, known)
     }
 
     /// Adds samples that are after `floor`. Returns by how many bytes that grows.
@@ -158,38 +245,34 @@ impl Metric {
         new + one.samples.fill(times, values, keeps_both)
     }
 
-    /// The series that match and may have samples within a time span, in order of labels, one more than `most` at most; nothing where the
-    /// labels of some are not known.
-    pub fn hold(&self, matchers: &[Matcher], after: i64, until: i64, most: usize) -> Option<Vec<(Known, Held)>> {
+    /// The series that match and may have samples within a time span, one more than `most` at most; nothing where the labels of some are
+    /// not known.
+    pub fn hold(&self, matchers: &[Matcher], after: i64, until: i64, most: usize) -> Option<Found> {
         let mut series = self.series.read().unwrap_or_else(PoisonError::into_inner);
-        if series.unknown > 0 {
-            return None;
-        }
-        if !series.sorted {
+        if series.unknown == 0 && !series.fresh.is_empty() {
             drop(series);
-            self.write().sort();
+            self.write().settle();
             series = self.series.read().unwrap_or_else(PoisonError::into_inner);
-            if !series.sorted {
-                return None; // new ones came in between: the store may answer this once
-            }
         }
-        let others: Vec<&Matcher> = matchers.iter().filter(|matcher| matcher.name != METRIC_NAME).collect();
-        let names: Vec<&Matcher> = matchers.iter().filter(|matcher| matcher.name == METRIC_NAME).collect();
-        let mut found = Vec::new();
-        for at in &series.order {
-            let one = &series.all[*at as usize];
+        if series.unknown > 0 || !series.fresh.is_empty() {
+            return None; // where new ones came in between, the store may answer this once
+        }
+        let (names, others): (Vec<&Matcher>, Vec<&Matcher>) = matchers.iter().partition(|matcher| matcher.name == METRIC_NAME);
+        let mut found = Found { held: Vec::new(), looked_at: 0 };
+        // All of them have the same name.
+        let Some(first) = series.order.first().and_then(|place| series.labels(*place)) else { return Some(found) };
+        if !names.iter().all(|matcher| matcher.matches(first)) {
+            return Some(found);
+        }
+        let (places, looked_at) = series.matching(&others);
+        found.looked_at = looked_at;
+        for one in places.iter().map(|place| &series.all[*place as usize]) {
             let Some(known) = &one.known else { continue };
-            if found.is_empty() && !names.iter().all(|matcher| matcher.matches(&known.labels)) {
-                return Some(found); // all of them have the same name
-            }
-            if !others.iter().all(|matcher| matcher.matches(&known.labels)) {
-                continue;
-            }
             let held = one.samples.hold(after, until);
             if held.count() > 0 {
-                found.push((known.clone(), held));
+                found.held.push((known.clone(), held));
             }
-            if found.len() > most {
+            if found.held.len() > most {
                 break;
             }
         }
@@ -213,11 +296,7 @@ impl Metric {
             freed += one.samples.forget(until);
         }
         if series.all.iter().any(|one| one.samples.is_empty()) {
-            let (left, gone): (Vec<One>, Vec<One>) = std::mem::take(&mut series.all).into_iter().partition(|one| !one.samples.is_empty());
-            freed += gone.iter().map(One::weight).sum::<isize>().unsigned_abs();
-            let index = left.iter().enumerate().map(|(at, one)| (one.fingerprint, at as u32)).collect();
-            let unknown = left.iter().filter(|one| one.known.is_none()).count();
-            *series = AllSeries { index, all: left, order: Vec::new(), sorted: false, unknown };
+            freed += series.sweep();
         }
         freed
     }
@@ -228,3 +307,6 @@ impl Metric {
         series.all.iter().for_each(|one| one.samples.weights(all));
     }
 }
+
+#[cfg(test)]
+mod tests;

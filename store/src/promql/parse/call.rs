@@ -7,10 +7,29 @@ use promql_parser::parser::{Call, Expr};
 
 use super::{Planner, unwrap};
 use crate::promql::functions::{self, RangeFunction};
-use crate::promql::plan::{Direction, HistogramPart, Info, LabelJoin, LabelReplace, Node, Pick, QueryTime, RangeOf, Selector, SortBy};
+use crate::promql::plan::{
+    Direction, HistogramPart, Info, LabelJoin, LabelReplace, Node, NotePlaces, Pick, Place, QueryTime, RangeOf, Selector, SortBy,
+};
 
 impl Planner<'_> {
-    pub(super) fn call(&mut self, call: &Call) -> Result<Node, QueryError> {
+    /// A call, with the places of what there may be to say about it.
+    pub(super) fn noting_call(&mut self, expr: &Expr, call: &Call) -> Result<Node, QueryError> {
+        let argument = |at: usize| call.args.args.get(at).map(|arg| self.places.of(arg)).unwrap_or_default();
+        let places = match call.func.name {
+            "histogram_quantile" => NotePlaces { of: argument(1), parameter: argument(0) },
+            "histogram_fraction" => NotePlaces { of: argument(2), parameter: argument(0) },
+            "histogram_quantiles" => NotePlaces { of: argument(0), parameter: argument(2) },
+            name if name.starts_with("sort") => NotePlaces { of: self.places.of(expr), parameter: Place::default() },
+            _ => NotePlaces { of: argument(0), parameter: argument(0) },
+        };
+        Ok(match self.call(call)? {
+            node @ (Node::Over(..) | Node::HistogramQuantile(..) | Node::HistogramFraction(..)) => Node::Noting(places, Box::new(node)),
+            node @ (Node::HistogramQuantiles(..) | Node::Sort(..)) => Node::Noting(places, Box::new(node)),
+            node => node,
+        })
+    }
+
+    fn call(&mut self, call: &Call) -> Result<Node, QueryError> {
         let name = call.func.name;
         let args: Vec<&Expr> = call.args.args.iter().map(|arg| unwrap(arg)).collect();
         if let Some(function) = functions::math::by_name(name) {

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod wording;
+
 fn fails(text: &str) -> String {
     match parse(text) {
         Err(QueryError::BadData(message)) => message,
@@ -14,9 +16,9 @@ fn fails(text: &str) -> String {
 #[test]
 fn messages_name_place_and_cause() {
     for (text, expected) in [
-        ("sum(foo(bar))", "1:5: parse error: unknown function with name 'foo'"),
-        ("a\n + nonsense(b)", "2:4: parse error: unknown function with name 'nonsense'"),
-        ("rate(x)", "expected type range vector in call to function 'rate', got instant vector"),
+        ("sum(foo(bar))", "1:5: parse error: unknown function with name \"foo\""),
+        ("a\n + nonsense(b)", "2:4: parse error: unknown function with name \"nonsense\""),
+        ("rate(x)", "expected type range vector in call to function \"rate\", got instant vector"),
         ("x[5m] + 1", "binary expression must contain only scalar and instant vector types"),
         ("1 > 2", "comparisons between scalars must use BOOL modifier"),
         ("integral(x[5m])", "1:1: parse error: function 'integral' is not supported"),
@@ -32,7 +34,7 @@ fn messages_name_place_and_cause() {
         ("{a=\"1\" or b=\"2\"}", "`or` between label matchers"),
         ("{a=~\".*\"}", "vector selector must contain at least one non-empty matcher"),
         ("x{a=~\"(\"}", "illegal regex"),
-        ("abs(1)", "expected type instant vector in call to function 'abs', got scalar"),
+        ("abs(1)", "expected type instant vector in call to function \"abs\", got scalar"),
         ("ln(0)", "expected type instant vector"),
         ("topk(x, y)", "expected type scalar"),
         ("count_values(\"\", y)", "invalid label name"),
@@ -43,12 +45,12 @@ fn messages_name_place_and_cause() {
         ("x offset 1000000y", "out of range"),
         ("", "no expression found"),
         ("sum(", "unclosed left parenthesis"),
-        ("a b", "no PromQL expression"),
+        ("a b", "unexpected identifier"),
         ("\"a\" + 1", "binary expression must contain only scalar and instant vector types"),
         ("-\"a\"", "unary expression only allowed on expressions of type scalar or"),
         ("x[5m][5m]", "ranges only allowed for vector selectors"),
         ("x[5m:0s]", "greater than 0"),
-        ("sum by (a) (x) by (b)", "no PromQL expression"),
+        ("sum by (a) (x) by (b)", "unexpected <by>"),
         ("vector(x)", "expected type scalar"),
         ("scalar(1)", "expected type instant vector"),
     ] {
@@ -66,7 +68,7 @@ fn numbers_out_of_range_are_refused_without_a_panic() {
 
 #[test]
 fn trees_too_deep_are_refused() {
-    assert!(fails(&format!("{}x{}", "(-".repeat(400), ")".repeat(400))).contains("nested deeper"));
+    assert!(fails(&format!("{}x{}", "(-".repeat(1_001), ")".repeat(1_001))).contains("operators"));
     assert!(fails(&"1+".repeat(3_000)).contains("operators"));
     assert!(fails(&"x".repeat(200_000)).contains("bytes"));
     assert!(parse(&format!("{}x{}", "abs(".repeat(100), ")".repeat(100))).is_ok());
@@ -108,5 +110,30 @@ proptest! {
         "group_left", "start()", "\"t\"", "topk", "1e30", "0x", "é", "{", "}",
     ]), 0..14)) {
         let _ = parse(&words.join(" "));
+    }
+}
+
+#[test]
+fn no_expression_needs_much_of_the_stack() {
+    let nested = |open: &str, depth: usize| format!("{}x{}", open.repeat(depth), ")".repeat(depth));
+    for (what, text) in [
+        ("signs", nested("(-", 400)),
+        ("parentheses", nested("(", 900)),
+        ("calls", nested("abs(", 600)),
+        ("aggregations", nested("sum(", 600)),
+        ("powers", format!("x{}", " ^ x".repeat(900))),
+        ("sums", format!("x{}", " + x".repeat(1_000))),
+        ("signs alone", format!("{}x", "-".repeat(1_500))),
+        ("subqueries", format!("x{}", "[5m:1m]".repeat(400))),
+        ("open", "(".repeat(1_500)),
+        ("deep", nested("abs(-", 99)),
+        ("deep sums", format!("x{}", " + x".repeat(198))),
+        ("deep powers", format!("x{}", " ^ x".repeat(198))),
+    ] {
+        eprintln!("{what}");
+        // Half of what a thread of the server has.
+        let thread = std::thread::Builder::new().stack_size(1 << 20);
+        let ended = thread.spawn(move || drop((parse(&text), tree(&text), format(&text)))).unwrap().join();
+        assert!(ended.is_ok(), "{what}");
     }
 }

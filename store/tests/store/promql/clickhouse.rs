@@ -511,3 +511,36 @@ async fn the_catalog_knows_summaries_native_histograms_and_exemplars() {
     let sample = SeriesSample { at: Timestamp::from_millis(ORIGIN + 30_000), value: 2.0 };
     assert_eq!(newest.unwrap(), [(labels("rpc_count{job=\"a\"}"), sample)]);
 }
+
+/// A server of its own looks after clients that hang up only where it is told to, and only for statements that cannot write.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_statement_may_be_ended_by_hanging_up() {
+    use tokio::io::AsyncReadExt;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = ::clickhouse::Client::default().with_url(format!("http://{}", listener.local_addr().unwrap()));
+    let promql = PromQl::new(Arc::new(ClickHouseSource::new(client)));
+    for expr in ["x", "{__name__=~\"x|y\"}", "rate(x[5m])", "absent(x{a=\"b\"})"] {
+        let promql = promql.clone();
+        let asking = tokio::spawn(async move {
+            let (start, end) = (Timestamp::from_millis(ORIGIN), Timestamp::from_millis(ORIGIN + 600_000));
+            promql.range(&TenantId::default(), expr, start, end, Duration::from_secs(15), &QueryOptions::default()).await
+        });
+        // Connections of the question before that came too late to ask anything end at once.
+        let (mut stream, head) = loop {
+            let ((mut stream, _), mut head) = (listener.accept().await.unwrap(), Vec::new());
+            while !head.windows(4).any(|end| end == b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|read| read > 0) {}
+            if !head.is_empty() {
+                break (stream, head);
+            }
+        };
+        let head = String::from_utf8_lossy(&head).into_owned();
+        for setting in ["cancel_http_readonly_queries_on_client_close=1", "readonly=2", "max_execution_time="] {
+            assert!(head.lines().next().unwrap().contains(setting), "{expr}: {setting} is not in {head}");
+        }
+        // Nobody waits for the answer any more: the server sees the end of the connection.
+        asking.abort();
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "{expr}: the connection stays open");
+    }
+}

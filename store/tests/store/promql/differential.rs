@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::labels::{Labels, METRIC_NAME};
-use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue};
+use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue, StepSamples};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use model::units::Value;
@@ -18,7 +18,7 @@ use store::promql::PromQl;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::generate::{Made, ON_EDGES, Spacing, expressions, fill, series};
+use super::generate::{Made, ON_EDGES, Spacing, expressions, fill, made_up, series};
 use super::harness::equal;
 
 /// 2026-11-01T00:00:00Z.
@@ -78,6 +78,7 @@ async fn start(all: &[Made], lookback: &str) -> Prometheus {
         .arg("--storage.tsdb.retention.time=100y")
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
         .arg(format!("--query.lookback-delta={lookback}"))
+        .arg("--enable-feature=promql-per-step-stats")
         .arg("--log.level=error")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -105,11 +106,16 @@ impl Prometheus {
         Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
     }
 
-    /// Series with their samples, or the error's text.
-    async fn ask(&self, path: &str, parameters: &[(&str, String)]) -> Result<Found, String> {
+    /// An answer as it is.
+    async fn json(&self, path: &str, parameters: &[(&str, String)]) -> Json {
         let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
         let (_, body) = self.get(&format!("/api/v1/{path}?{query}")).await.expect("prometheus does not answer");
-        let json: Json = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
+    }
+
+    /// Series with their samples, or the error's text.
+    async fn ask(&self, path: &str, parameters: &[(&str, String)]) -> Result<Found, String> {
+        let json = self.json(path, parameters).await;
         if json["status"] != "success" {
             return Err(json["error"].to_string());
         }
@@ -254,7 +260,7 @@ async fn answers_are_those_of_prometheus() {
 
 /// The expression with ranges one millisecond shorter: Prometheus 2 counts the left edge in, 3 and we do not.
 fn shortened(expr: &str) -> String {
-    let range = regex::Regex::new(r"\[(\d+)m").unwrap();
+    let range = regex::Regex::new(r"\[(\d+)m\b").unwrap();
     let shorter = |found: &regex::Captures<'_>| format!("[{}ms", found[1].parse::<i64>().unwrap() * 60_000 - 1);
     range.replace_all(expr, shorter).into_owned()
 }
@@ -279,6 +285,62 @@ async fn windows_are_left_open_on_the_grid_too() {
         }
         comparison.finish(seed, 5_000);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_expressions_are_answered_as_prometheus_answers_them() {
+    if !installed() {
+        return;
+    }
+    for seed in [4, 9] {
+        let mut comparison = Comparison::new(seed, Spacing::Dense, "299999ms", 1e-5).await;
+        for expr in made_up(seed, 400, ORIGIN) {
+            let other = shortened(&expr);
+            comparison.instant(&expr, &other, 1_500_000).await;
+            // No window reaches past the last samples: there a millisecond is more of what extrapolation adds.
+            comparison.range(&expr, &other, (1_050_000, 1_650_000, 30_000)).await;
+        }
+        comparison.finish(seed, 20_000);
+    }
+}
+
+/// Expressions whose steps look at different numbers of samples.
+const COUNTED: &[&str] = &[
+    "requests_total",
+    "temperature{job=\"api\"} offset 3m",
+    "sum by (job) (rate(requests_total[5m]))",
+    "temperature > 20 and on (job) limit",
+    "max_over_time(temperature[7m]) / max_over_time(temperature[2m])",
+    "max_over_time(rate(requests_total[1m])[5m:37s])",
+    "quantile_over_time(0.5, temperature[4m])",
+    "timestamp(limit)",
+    "absent_over_time(temperature{instance=\"1\"}[5m])",
+    "histogram_quantile(0.9, rate(latency_seconds_bucket[5m]))",
+    "time() + scalar(nothing)",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_samples_of_each_step_are_counted_as_prometheus_counts_them() {
+    if !installed() {
+        return;
+    }
+    let comparison = Comparison::new(3, Spacing::Jittered, "5m", 1e-6).await;
+    let (start, end, step) = (ORIGIN + 50, ORIGIN + 2_400_050, 60_000);
+    let mut counted = 0;
+    for expr in COUNTED {
+        let parameters = [("query", *expr), ("start", &seconds(start)), ("end", &seconds(end)), ("step", "60"), ("stats", "all")];
+        let there = comparison.prometheus.json("query_range", &parameters.map(|(name, value)| (name, value.to_owned()))).await;
+        let there = &there["data"]["stats"]["samples"]["totalQueryableSamplesPerStep"];
+        let there: Vec<u64> = there.as_array().unwrap().iter().map(|pair| pair[1].as_u64().unwrap()).collect();
+        let steps = Arc::new(StepSamples::default());
+        let options = QueryOptions { step_samples: Some(steps.clone()), ..QueryOptions::default() };
+        let (from, to) = (Timestamp::from_millis(start), Timestamp::from_millis(end));
+        comparison.promql.range(&TenantId::default(), expr, from, to, Duration::from_millis(step), &options).await.unwrap();
+        let here: Vec<u64> = steps.all().into_iter().map(|(_, samples)| samples).collect();
+        assert_eq!(here, there, "{expr}");
+        counted += here.iter().sum::<u64>();
+    }
+    assert!(counted > 10_000, "{counted}");
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub enum Spacing {
     Jittered,
     /// Every 15 s sharp, so that windows of queries on the minute have samples on their edges.
     Sharp,
+    /// The same from the first moment on and without gaps, and gauges are above zero and finite.
+    Dense,
 }
 
 /// Half an hour of counters with resets, gauges with NaN and gaps, and classic histograms.
@@ -46,6 +48,7 @@ pub fn series(seed: u64, origin: i64, spacing: Spacing) -> Vec<Made> {
             let counter = Samples { values: counter.collect(), times: times.clone() };
             all.push(Made { labels: labels.clone().with("__name__", "requests_total"), kind: SeriesKind::Counter, samples: counter });
             let gauge = times.iter().map(|_| match rng.random_range(0..60) {
+                _ if spacing == Spacing::Dense => (rng.random_range(10.0f64..150.0) * 16.0).round() / 16.0,
                 0 => f64::NAN,
                 1 => f64::INFINITY,
                 _ => (rng.random_range(-50.0f64..150.0) * 16.0).round() / 16.0,
@@ -79,17 +82,18 @@ pub fn series(seed: u64, origin: i64, spacing: Spacing) -> Vec<Made> {
 /// With a gap of up to ten minutes now and then, not all from the start.
 fn times(rng: &mut StdRng, origin: i64, spacing: Spacing) -> Vec<i64> {
     let late = if rng.random_range(0..3) == 0 { rng.random_range(0..600_000) } else { rng.random_range(0..15_000) };
-    let (mut at, mut times) = (1_000 + late, Vec::new());
+    let dense = spacing == Spacing::Dense;
+    let (mut at, mut times) = (if dense { 0 } else { 1_000 + late }, Vec::new());
     while at < 1_800_000 {
         times.push(match spacing {
             Spacing::Jittered => origin + at / 10 * 10 + 3,
-            Spacing::Sharp => origin + at / 15_000 * 15_000,
+            Spacing::Sharp | Spacing::Dense => origin + at / 15_000 * 15_000,
         });
-        let gap = times.len() > 15 && rng.random_range(0..50) == 0;
+        let gap = !dense && times.len() > 15 && rng.random_range(0..50) == 0;
         at += match (gap, spacing) {
             (true, _) => rng.random_range(20_000..600_000),
             (false, Spacing::Jittered) => 15_000 + rng.random_range(-700..700),
-            (false, Spacing::Sharp) => 15_000,
+            (false, Spacing::Sharp | Spacing::Dense) => 15_000,
         };
     }
     times
@@ -248,3 +252,193 @@ pub const ON_EDGES: &[&str] = &[
     "avg_over_time(sum(temperature)[5m:15s])",
     "timestamp(temperature)",
 ];
+
+/// What labels a made-up aggregation has.
+#[derive(Clone, Copy, PartialEq)]
+enum Shape {
+    /// `job`.
+    Job,
+    /// None.
+    Total,
+}
+
+/// How alike two answers can be.
+#[derive(Clone, Copy, PartialEq)]
+enum Likeness {
+    /// To the last bit: sums of sixteenths, choices, counts. What decides (`>`, `floor`, `topk`) is made of these.
+    Same,
+    /// Up to rounding and what extrapolation makes of a millisecond; always positive, so that nothing cancels.
+    Close,
+}
+
+/// Makes up expressions over the series of [`Spacing::Dense`] that Prometheus 2.42 and 3 answer alike.
+struct Maker {
+    rng: StdRng,
+}
+
+impl Maker {
+    fn of<'a>(&mut self, all: &[&'a str]) -> &'a str {
+        all[self.rng.random_range(0..all.len())]
+    }
+
+    fn is(&mut self, one_in: u32) -> bool {
+        self.rng.random_range(0..one_in) == 0
+    }
+
+    fn modifiers(&mut self) -> &'static str {
+        self.of(&["", "", "", "", "", " offset 1m", " offset 5m", " offset -90s", " @ 300", " @ end()", " @ start() offset 30s"])
+    }
+
+    fn selector(&mut self) -> String {
+        let name = self.of(&["requests_total", "temperature", "limit"]);
+        let matchers = self.of(&["", "", "", "{job=\"api\"}", "{instance!=\"1\"}", "{instance=~\"0|2\"}", "{job!~\"w.*\"}"]);
+        format!("{name}{matchers}")
+    }
+
+    fn range(&mut self) -> &'static str {
+        self.of(&["2m", "3m", "5m", "7m", "10m"])
+    }
+
+    /// A vector with labels `job` and `instance`.
+    fn full(&mut self, likeness: Likeness, depth: u32) -> String {
+        if depth == 0 {
+            return self.leaf(likeness);
+        }
+        match (self.rng.random_range(0..9), likeness) {
+            (0, Likeness::Same) => {
+                let function = self.of(&["abs", "ceil", "floor", "sgn"]);
+                format!("{function}({} / 4)", self.full(likeness, depth - 1))
+            }
+            (0, Likeness::Close) => {
+                let (open, close) =
+                    [("sqrt(", ")"), ("abs(", ")"), ("exp(0.000001 * ", ")"), ("ln(1 + ", ")")][self.rng.random_range(0..4)];
+                format!("{open}{}{close}", self.full(likeness, depth - 1))
+            }
+            (1, Likeness::Same) => format!("clamp({}, 20, 90.5)", self.full(likeness, depth - 1)),
+            (2, Likeness::Same) => {
+                let (compare, bool) = (self.of(&[">", "<", ">=", "<=", "==", "!="]), self.of(&["", "bool "]));
+                format!("({} {compare} {bool}{})", self.full(likeness, depth - 1), self.full(likeness, depth - 1))
+            }
+            (3, Likeness::Same) => {
+                let set = self.of(&["and", "or", "unless", "and on (job)", "unless ignoring (instance)"]);
+                format!("({} {set} {})", self.full(likeness, depth - 1), self.full(likeness, depth - 1))
+            }
+            (4, Likeness::Same) => format!("(-{} + 2 * {})", self.full(likeness, depth - 1), self.full(likeness, depth - 1)),
+            (5, _) => {
+                let matching = self.of(&["", "ignoring ()", "on (job, instance)"]);
+                let operator = if likeness == Likeness::Same { self.of(&["+", "-"]) } else { self.of(&["+", "/", "*"]) };
+                format!("({} {operator} {matching} {})", self.full(likeness, depth - 1), self.full(likeness, depth - 1))
+            }
+            (6, _) => {
+                let operator = if likeness == Likeness::Same { self.of(&["+", "-"]) } else { self.of(&["+", "/", "*"]) };
+                let (left, right) = (self.full(likeness, depth - 1), self.grouped(Shape::Job, likeness, depth - 1));
+                if self.is(2) {
+                    format!("({left} {operator} on (job) group_left () {right})")
+                } else {
+                    format!("({right} {operator} on (job) group_right () {left})")
+                }
+            }
+            (7, _) => {
+                let functions: &[&str] = match likeness {
+                    Likeness::Same => &["max_over_time", "min_over_time", "last_over_time", "count_over_time", "changes", "resets"],
+                    Likeness::Close => &["max_over_time", "avg_over_time", "sum_over_time", "last_over_time"],
+                };
+                let (function, of) = (self.of(functions), self.full(likeness, depth - 1));
+                let (range, step) = (self.range(), self.of(&["", "30s", "1m", "15s", "40s"]));
+                format!("{function}(({of})[{range}:{step}]{})", self.of(&["", "", " offset 1m", " @ end()"]))
+            }
+            (_, Likeness::Same) => self.leaf(likeness),
+            (_, Likeness::Close) => {
+                let likeness = if self.is(2) { Likeness::Close } else { Likeness::Same };
+                if likeness == Likeness::Same { format!("(1e6 + abs({}))", self.full(likeness, depth - 1)) } else { self.leaf(likeness) }
+            }
+        }
+    }
+
+    fn leaf(&mut self, likeness: Likeness) -> String {
+        let (selector, modifiers, range) = (self.selector(), self.modifiers(), self.range());
+        if likeness == Likeness::Close {
+            return match self.rng.random_range(0..6) {
+                0 | 1 => format!("{}(requests_total[{range}]{modifiers})", self.of(&["rate", "increase"])),
+                2 => format!("avg_over_time({selector}[{range}]{modifiers})"),
+                3 => format!("quantile_over_time({}, {selector}[{range}]{modifiers})", self.of(&["0", "0.3", "0.9", "1"])),
+                4 => format!("(1 + {}(requests_total[{range}]{modifiers}))", self.of(&["stddev_over_time", "irate"])),
+                _ => format!("({selector}{modifiers} / 7)"),
+            };
+        }
+        match self.rng.random_range(0..5) {
+            0..=2 => format!("{selector}{modifiers}"),
+            3 => {
+                let functions = [
+                    "min_over_time",
+                    "max_over_time",
+                    "count_over_time",
+                    "sum_over_time",
+                    "last_over_time",
+                    "present_over_time",
+                    "changes",
+                ];
+                format!("{}({selector}[{range}]{modifiers})", self.of(&functions))
+            }
+            _ => format!("{}({selector}[{range}]{modifiers})", self.of(&["resets", "idelta", "count_over_time"])),
+        }
+    }
+
+    /// An aggregation.
+    fn grouped(&mut self, shape: Shape, likeness: Likeness, depth: u32) -> String {
+        let by = match shape {
+            Shape::Job => self.of(&["by (job)", "without (instance)"]),
+            Shape::Total => self.of(&["", "by ()"]),
+        };
+        let function = match likeness {
+            Likeness::Same => self.of(&["sum", "min", "max", "count", "group"]),
+            Likeness::Close => self.of(&["sum", "avg", "min", "max", "quantile(0.4,"]),
+        };
+        let of = self.full(likeness, depth.saturating_sub(1));
+        match function.strip_suffix(',').and_then(|function| function.split_once('(')) {
+            Some((name, parameter)) => format!("{name} {by} ({parameter}, {of})"),
+            None => format!("{function} {by} ({of})"),
+        }
+    }
+
+    fn expression(&mut self) -> String {
+        let depth = self.rng.random_range(0..4);
+        let likeness = if self.is(2) { Likeness::Same } else { Likeness::Close };
+        match self.rng.random_range(0..12) {
+            0..=4 => self.full(likeness, depth),
+            5 => self.grouped(Shape::Job, likeness, depth),
+            6 => self.grouped(Shape::Total, likeness, depth),
+            7 => {
+                let (function, by) = (self.of(&["topk", "bottomk"]), self.of(&["", "by (job)", "without (job)"]));
+                // Which of two that are equal is taken is nobody's contract.
+                let of = format!("({} + 0.001 * requests_total)", self.full(Likeness::Same, depth.min(1)));
+                format!("{function} {by} ({}, {of})", self.of(&["1", "2", "10"]))
+            }
+            8 => {
+                let range = self.range();
+                let buckets = format!("rate(latency_seconds_bucket[{range}])");
+                let by = self.of(&["sum by (le, job)", "sum by (le)", "sum by (le, instance)"]);
+                format!("histogram_quantile({}, {by} ({buckets}))", self.of(&["0", "0.5", "0.9", "0.99", "1"]))
+            }
+            9 => {
+                let of = self.full(Likeness::Same, depth.min(2));
+                match self.rng.random_range(0..6) {
+                    0 => format!("absent({of})"),
+                    1 => format!("count_values(\"v\", {of})"),
+                    2 => format!("timestamp({of})"),
+                    3 => format!("vector(scalar({of}))"),
+                    4 => format!("label_replace({of}, \"host\", \"h-$1\", \"instance\", \"(.)\")"),
+                    _ => format!("label_join({of}, \"both\", \"/\", \"job\", \"instance\")"),
+                }
+            }
+            10 => format!("{} + on (job) {}", self.grouped(Shape::Job, likeness, depth), self.grouped(Shape::Job, likeness, depth)),
+            _ => format!("{} {} time()", self.grouped(Shape::Total, likeness, depth), self.of(&["+", "*"])),
+        }
+    }
+}
+
+/// So many made-up expressions for the series of [`Spacing::Dense`] that start at `origin` (milliseconds).
+pub fn made_up(seed: u64, count: usize, origin: i64) -> Vec<String> {
+    let mut maker = Maker { rng: StdRng::seed_from_u64(seed) };
+    (0..count).map(|_| maker.expression().replace("@ 300", &format!("@ {}", origin / 1_000 + 300))).collect()
+}

@@ -74,6 +74,12 @@ impl World {
         self.way.append(batch(blocks(source))).await.unwrap();
     }
 
+    fn looked_at(&self) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == "watchfire_promql_head_series_examined_total").unwrap();
+        family.get_metric()[0].get_counter().get_value()
+    }
+
     fn answered(&self, from: &str) -> f64 {
         let families = self.registry.gather();
         let family = families.iter().find(|family| family.name() == "watchfire_promql_head_questions_total").unwrap();
@@ -119,6 +125,10 @@ async fn what_came_through_the_log_is_answered_from_memory() {
     let samples = compare(&memory, &world.promql(), &by_name).await;
     assert!(samples > 8_000, "only {samples} samples compared");
     assert_eq!(world.answered("store"), 0.0, "ClickHouse has none of them");
+    let before = world.looked_at();
+    compare(&memory, &world.promql(), &["temperature{job=\"api\",instance=\"1\"}".to_owned()]).await;
+    let questions = world.looked_at() - before;
+    assert!(questions > 0.0 && questions <= 3.0 * 8.0, "{questions} of the six series were looked at");
     // An answer that nobody waits for any more, a request that came twice, and a tenant without series.
     let twice = piece(&made, ORIGIN, ORIGIN + 15_000);
     let duplicate = Batch { request: Some(model::sink::RequestHash(1)), ..batch(blocks(&twice)) };

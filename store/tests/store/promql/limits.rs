@@ -195,3 +195,22 @@ async fn an_evaluation_stops_when_its_time_is_over() {
     let error = promql.range(&TenantId::default(), expr, start, end, Duration::from_secs(1), &options).await.unwrap_err();
     assert!(matches!(error, QueryError::Timeout(_)), "{error}");
 }
+
+#[tokio::test]
+async fn deep_expressions_are_evaluated_on_any_thread() {
+    let promql = PromQl::new(source());
+    let chain = format!("x{}", " + x".repeat(990));
+    let calls = format!("{}x{}", "abs(-".repeat(650), ")".repeat(650));
+    let subqueries = format!("{}x{}", "max_over_time(".repeat(30), "[1s:1s])".repeat(30));
+    for (expr, expected) in [(chain, 9.0 * 991.0), (calls, 9.0), (subqueries, 9.0)] {
+        // A quarter of what a thread of the server has; a full stack ends the process.
+        let (promql, expr) = (promql.clone(), format!("max({expr})"));
+        let thread = std::thread::Builder::new().stack_size(512 << 10).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_stack_size(512 << 10).build().unwrap();
+            runtime.block_on(async { instant(&promql, &expr, &QueryOptions::default()).await })
+        });
+        let answer = thread.unwrap().join().unwrap().unwrap();
+        let QueryValue::Vector(all) = &answer.value else { panic!("{answer:?}") };
+        assert_eq!(all[0].1.value, expected);
+    }
+}
