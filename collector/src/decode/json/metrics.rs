@@ -200,7 +200,11 @@ fn points<T: Into<record::Point<'static>>>(
     data: Points<T>,
     to: &mut Builder<'_, '_>,
 ) -> Result<(), DecodeError> {
-    (metric.kind, metric.temporality) = (kind, data.aggregation_temporality.0);
+    metric.kind = kind;
+    // In protobuf the others have no such field; here it may stand anywhere, with any number.
+    if matches!(kind, Kind::Sum | Kind::Histogram | Kind::ExponentialHistogram) {
+        metric.temporality = data.aggregation_temporality.0;
+    }
     to.enter_metric(metric);
     for point in data.data_points.0 {
         let mut point = point.into();

@@ -52,7 +52,8 @@ INNER JOIN (SELECT trace_id, min(start) AS start, max(end) AS end, sum(spans) AS
             {found.data && <span className="muted nums">{found.data.traces.length === 100 ? 'the first 100' : found.data.traces.length} traces · {Math.round(found.data.elapsed * 1_000)} ms</span>}
           </div>
         </form>
-        {(found.data === undefined || found.data.traces.length > 1) && <Panel title="When, and how long"><div style={{ height: 110 }}>{found.data && <Dots traces={found.data.traces} />}</div></Panel>}
+        {/* Its place is kept whatever is found: a plot that goes away would move the list under the reader's hand. */}
+        <Panel title="When, and how long"><div style={{ height: 110 }}>{found.data && (found.data.traces.length > 0 ? <Dots traces={found.data.traces} /> : <span className="muted small">Nothing to draw in this time.</span>)}</div></Panel>
         <Panel flush>
           <Answer of={found} height={400}>
             {({ traces }) => traces.length === 0

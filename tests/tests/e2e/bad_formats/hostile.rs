@@ -48,6 +48,8 @@ async fn hostile_strings_are_stored_as_they_are() {
         statsd.write_all(format!("hostile.statsd:1|c|#text:{string},end:1\n").as_bytes()).await.unwrap();
     }
     world.until("SELECT toUInt64(sum(value)) FROM points WHERE metric = 'hostile_statsd_total'", tagged.len() as u64).await;
+    // Points and series are two tables, and either may be written first.
+    world.until("SELECT uniqExact(labels['text']) FROM series WHERE metric = 'hostile_statsd_total'", tagged.len() as u64).await;
     let mut found: Vec<String> = Vec::new();
     for row in world.rows("SELECT DISTINCT labels['text'] FROM series WHERE metric = 'hostile_statsd_total'").await {
         found.push(row[0].as_str().unwrap().to_owned());
