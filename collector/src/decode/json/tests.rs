@@ -58,8 +58,7 @@ fn the_data_of_a_metric_is_told_by_its_field() {
     assert_eq!(cells("exp_histograms", &columns), ["e 1 4 1 -2 [1,2] []"]);
     assert_eq!(cells("summaries", &["metric", "count", "sum", "quantiles", "values"]), ["q 2 3 [0.5] [1]"]);
     // What a gauge or a summary has no field for is nothing, whatever it says; a block with a number beyond the known ones could not be stored.
-    let series =
-        ["g gauge unspecified false", "h histogram cumulative false", "e exp_histogram cumulative false", "q summary unspecified false"];
+    let series = ["g gauge unspecified 0", "h histogram cumulative 0", "e exp_histogram cumulative 0", "q summary unspecified 0"];
     assert_eq!(cells("series", &["metric", "kind", "temporality", "monotonic"]), series);
 }
 
