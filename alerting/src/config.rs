@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channels::config::http_url;
 use crate::machine::Flapping;
+use crate::on_call::{self, Schedule, Team, User};
 use crate::routing::config::{Known, check_intervals, check_tree};
 use crate::routing::{MaintenanceConfig, NamedIntervals, Route, RouteConfig};
 use crate::rules::Ladder;
@@ -39,6 +40,12 @@ pub struct Config {
     pub route: Option<RouteConfig>,
     /// Named times, for routes and maintenance windows.
     pub time_intervals: Vec<NamedIntervals>,
+    /// People, and how each is reached.
+    pub users: Vec<User>,
+    /// People who are told together.
+    pub teams: Vec<Team>,
+    /// Whose turn it is.
+    pub schedules: Vec<Schedule>,
     /// Recurring maintenance windows.
     pub maintenance: Vec<MaintenanceConfig>,
     /// How long an alert of others fires that is sent without an end and not sent again.
@@ -81,6 +88,9 @@ impl Default for Config {
             default_receivers: Vec::new(),
             route: None,
             time_intervals: Vec::new(),
+            users: Vec::new(),
+            teams: Vec::new(),
+            schedules: Vec::new(),
             maintenance: Vec::new(),
             resolve_timeout: Span::secs(300),
             inhibit_rules: Vec::new(),
@@ -98,16 +108,19 @@ impl Default for Config {
     }
 }
 
-/// What is wrong with ladders, one sentence each.
-pub fn check_ladders<'a>(ladders: impl Iterator<Item = &'a Ladder>, receivers: &BTreeSet<String>) -> Vec<String> {
+/// What is wrong with ladders, one sentence each. `known` is who can be told ([`Config::told`]).
+pub fn check_ladders<'a>(ladders: impl Iterator<Item = &'a Ladder>, known: &BTreeSet<String>) -> Vec<String> {
     let (mut problems, mut names) = (Vec::new(), BTreeSet::new());
     for ladder in ladders {
         problems.extend(ladder.problems());
         if !names.insert(ladder.name.as_str()) {
             problems.push(format!("escalation `{}` exists twice: rename one of them", ladder.name));
         }
-        for receiver in ladder.steps.iter().flat_map(|step| &step.notify).filter(|name| !receivers.contains(*name)) {
-            problems.push(format!("escalation `{}` notifies `{receiver}`, which is not configured under `receivers`", ladder.name));
+        for receiver in ladder.steps.iter().flat_map(|step| &step.notify).filter(|name| !known.contains(*name)) {
+            problems.push(format!(
+                "escalation `{}` notifies `{receiver}`, which is not configured under `receivers` (nor under alerting.users, teams or schedules)",
+                ladder.name
+            ));
         }
     }
     problems
@@ -116,7 +129,7 @@ pub fn check_ladders<'a>(ladders: impl Iterator<Item = &'a Ladder>, receivers: &
 impl Config {
     /// What is wrong with the settings, one sentence each; empty where all is well.
     pub fn check(&self, receiver_names: &BTreeSet<String>) -> Vec<String> {
-        let mut problems: Vec<String> = check_ladders(self.escalations.iter(), receiver_names)
+        let mut problems: Vec<String> = check_ladders(self.escalations.iter(), &self.told(receiver_names))
             .into_iter()
             .map(|problem| format!("alerting.escalations: {problem}"))
             .collect();
@@ -124,6 +137,7 @@ impl Config {
             problems.push(format!("alerting.default_receivers names `{name}`, which is not configured under `receivers`"));
         }
         problems.extend(self.check_routing(receiver_names));
+        problems.extend(on_call::config::check(self, receiver_names));
         if self.evaluation_interval.0.is_zero() {
             problems.push("alerting.evaluation_interval is 0: write a duration such as 15s".to_owned());
         }
@@ -159,6 +173,14 @@ impl Config {
 }
 
 impl Config {
+    /// Whom the steps of ladders may name: receivers, users, teams and schedules.
+    pub fn told(&self, receivers: &BTreeSet<String>) -> BTreeSet<String> {
+        let users = self.users.iter().map(|user| &user.name);
+        let teams = self.teams.iter().map(|team| &team.name);
+        let schedules = self.schedules.iter().map(|schedule| &schedule.name);
+        receivers.iter().chain(users).chain(teams).chain(schedules).cloned().collect()
+    }
+
     /// What is wrong with the tree and what belongs to it. Ladders of rule files are checked with the rules.
     fn check_routing(&self, receivers: &BTreeSet<String>) -> Vec<String> {
         let mut problems = check_intervals(&self.time_intervals);
@@ -240,6 +262,21 @@ mod tests {
             ("route: { receivers: [pd], group_by: ['...', a] }", "either `...` or labels"),
             ("route: { receivers: [pd], group_interval: 0s }", "group_interval must be at least 1s"),
             ("time_intervals: [{ name: n, time_intervals: [{ weekdays: [freitag] }] }]", "not a weekday"),
+            ("users: [{ name: ada, receivers: [] }]", "user `ada` has no receivers"),
+            ("users: [{ name: ada, receivers: [x] }]", "user `ada` names the receiver `x`"),
+            ("users: [{ name: pd, receivers: [pd] }]", "`pd` names two things"),
+            ("teams: [{ name: t, members: [ada] }]", "team `t` names `ada`"),
+            ("teams: [{ name: t, members: [] }]", "team `t` has no members"),
+            ("schedules: [{ name: s, layers: [] }]", "schedule `s`: it has no layers"),
+            ("schedules: [{ name: s, layers: [{ users: [], from: '2026-01-05 09:00', turn: 7d }] }]", "layer 1 has no users"),
+            ("schedules: [{ name: s, layers: [{ users: [eve], from: '2026-01-05 09:00', turn: 7d }] }]", "names `eve`"),
+            ("schedules: [{ name: s, layers: [{ users: [eve], from: 'monday', turn: 7d }] }]", "`monday` is not a local time"),
+            ("schedules: [{ name: s, layers: [{ users: [eve], from: '2026-01-05 09:00', turn: 1m }] }]", "from 1h to 365d"),
+            (
+                "schedules: [{ name: s, time_zone: Mars, layers: [{ users: [eve], from: '2026-01-05 09:00', turn: 7d }] }]",
+                "`Mars` is not a time zone",
+            ),
+            ("schedules: [{ name: s, layers: [{ users: [eve], from: '2026-01-05 09:00', turn: 7d, within: [n] }] }]", "`n` is not under"),
             ("maintenance: [{ name: m, matchers: [], time_intervals: [] }]", "would mute everything"),
             ("maintenance: [{ name: m, matchers: [a=b], time_intervals: [n] }]", "maintenance `m`: `n`"),
         ] {

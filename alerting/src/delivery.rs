@@ -25,7 +25,6 @@ pub(crate) mod testing;
 mod tests;
 pub mod voice;
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -274,14 +273,10 @@ impl DeliveryWorker {
         for work in rows {
             let place = Place::of(&work);
             let line = place.as_ref().map(|place| &place.line);
-            let next = jobs.len();
-            let found = line.and_then(|line| match met.entry(line.clone()) {
-                Entry::Occupied(at) => Some(*at.get()),
-                Entry::Vacant(free) => {
-                    free.insert(next);
-                    None
-                }
-            });
+            let found = line.and_then(|line| met.get(line).copied());
+            if let (Some(line), None) = (line, found) {
+                met.insert(line.clone(), jobs.len());
+            }
             let destination = line.and_then(|line| self.destinations().get(&line.receiver).map(|(_, destination)| destination.clone()));
             let row = Claimed { work, place, waits_for: None };
             match found {

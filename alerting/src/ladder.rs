@@ -173,8 +173,6 @@ pub struct TakenStep {
     pub step: u32,
     /// From 0.
     pub round: u32,
-    /// Whom.
-    pub notify: Vec<String>,
     /// How long after the start of the round.
     pub after: Duration,
 }
@@ -199,17 +197,18 @@ impl LadderRun {
         self.next_at = self.after(0).map(|after| now.plus(after));
     }
 
-    /// Takes the step that is next, and says when the following one is due. `None` where no step is left: the run is exhausted.
-    fn take(&mut self, now: Timestamp) -> Option<TakenStep> {
+    /// Takes the step that is next, of which these receivers hear, and says when the following one is due. `None` where no step is
+    /// left: the run is exhausted.
+    fn take(&mut self, now: Timestamp, reached: &[String]) -> Option<TakenStep> {
         let Some(step) = self.ladder.steps.get(self.step as usize).cloned() else {
             self.status = LadderStatus::Exhausted;
             self.next_at = None;
             return None;
         };
-        let taken = TakenStep { step: self.step, round: self.round, notify: step.notify.clone(), after: step.after.0 };
-        for receiver in step.notify {
-            if !self.notified.contains(&receiver) {
-                self.notified.push(receiver);
+        let taken = TakenStep { step: self.step, round: self.round, after: step.after.0 };
+        for receiver in reached {
+            if !self.notified.contains(receiver) {
+                self.notified.push(receiver.clone());
             }
         }
         self.step += 1;
@@ -229,6 +228,21 @@ impl LadderRun {
             None => Some(now.plus(self.last_pause())),
         };
         Some(taken)
+    }
+
+    /// The step that is next is due now; those after it come as much earlier. After the last step the ladder begins again.
+    fn hurry(&mut self, now: Timestamp) {
+        let over = matches!(self.status, LadderStatus::Exhausted);
+        self.status = LadderStatus::Running;
+        self.generation += 1;
+        match self.after(self.step) {
+            Some(after) if !over => self.round_started = now.minus(after),
+            Some(_) | None => {
+                (self.round, self.step) = (0, 0);
+                self.round_started = now.minus(self.after(0).unwrap_or_default());
+            }
+        }
+        self.next_at = Some(now);
     }
 
     /// The steps that are left come later, each by the same time.

@@ -15,6 +15,7 @@ pub mod links;
 pub mod machine;
 pub mod matchers;
 pub mod meters;
+pub mod on_call;
 pub mod probe;
 pub mod router;
 pub mod routing;
@@ -128,7 +129,7 @@ impl Alerting {
     }
     /// The routes.
     pub fn router(&self) -> axum::Router {
-        router::router(Arc::new(router::Api { shared: self.shared.clone(), evaluator: self.evaluator.clone() }))
+        router::router(Arc::new(router::Api::new(self.shared.clone(), self.evaluator.clone())))
     }
     /// Goes on with other rules (checked before). Open alerts keep their state where their rule is still there, by source, group
     /// and name; the alerts of rules that are gone resolve at the next evaluation.

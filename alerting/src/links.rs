@@ -48,7 +48,7 @@ impl Follower for AlertLinks {
                     .await?;
                 }
             }
-            (EventKind::IncidentUnacknowledged, _) => {
+            (EventKind::IncidentUnacknowledged | EventKind::IncidentEscalated { .. }, _) => {
                 for alert in incident().await?.map(|found| found.entity.alerts).unwrap_or_default() {
                     change(&mut commit, state, tenant, alert, |instance| instance.alert.acknowledged = None).await?;
                 }

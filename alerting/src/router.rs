@@ -3,14 +3,17 @@
 
 mod alertmanager;
 mod error;
+mod on_call;
 mod own;
 mod pagerduty;
 mod prometheus;
+mod values;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{delete, get, post};
+use tokio::sync::Semaphore;
 
 use crate::evaluate::Evaluator;
 use crate::shared::Shared;
@@ -22,6 +25,14 @@ pub use pagerduty::KeyLookup;
 pub(crate) struct Api {
     pub shared: Arc<Shared>,
     pub evaluator: Arc<Evaluator>,
+    /// Who may ask for the values of a rule at present.
+    pub values: Semaphore,
+}
+
+impl Api {
+    pub(crate) fn new(shared: Arc<Shared>, evaluator: Arc<Evaluator>) -> Self {
+        Api { shared, evaluator, values: Semaphore::new(1) }
+    }
 }
 
 /// The routes.
@@ -38,7 +49,11 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/api/watchfire/v1/silences/{id}", delete(own::end_silence))
         .route("/api/watchfire/v1/maintenance", get(own::maintenance).post(own::create_maintenance))
         .route("/api/watchfire/v1/maintenance/{id}", delete(own::end_silence))
+        .route("/api/watchfire/v1/rules/values", get(values::values))
         .route("/api/watchfire/v1/ladders", get(own::ladders))
+        .route("/api/watchfire/v1/on-call", get(on_call::show))
+        .route("/api/watchfire/v1/on-call/overrides", post(on_call::create))
+        .route("/api/watchfire/v1/on-call/overrides/{id}", delete(on_call::end))
         .route("/v2/enqueue", post(pagerduty::enqueue))
         .merge(alertmanager::router())
         .with_state(api)

@@ -19,6 +19,7 @@ use model::labels::Labels;
 use model::time::{Span, Timestamp};
 
 use crate::config::Config;
+use crate::on_call::Roster;
 use crate::silence::{InhibitRule, Mute};
 
 pub use config::{MaintenanceConfig, RouteConfig};
@@ -32,12 +33,16 @@ pub use tree::{Calendar, Closed, Hours, Route};
 pub struct Routing {
     /// The tree; none: rules name ladders, and the default receivers hear of the rest.
     pub root: Option<Route>,
-    /// Named time intervals.
+    /// Named time intervals, as configured.
+    pub time_intervals: Vec<NamedIntervals>,
+    /// The same, read.
     pub calendar: Calendar,
     /// Recurring maintenance windows.
     pub maintenance: Vec<MaintenanceConfig>,
     /// Which alerts mute which others.
     pub inhibit_rules: Vec<InhibitRule>,
+    /// People, and whose turn it is.
+    pub roster: Roster,
     /// After so long without news an alert that somebody sent without an end is over.
     pub resolve_timeout: Span,
 }
@@ -56,11 +61,20 @@ impl Routing {
     pub fn of(config: &Config) -> Self {
         Routing {
             root: config.route.as_ref().map(Route::root),
+            time_intervals: config.time_intervals.clone(),
             calendar: Calendar::of(&config.time_intervals),
             maintenance: config.maintenance.clone(),
             inhibit_rules: config.inhibit_rules.clone(),
+            roster: Roster::of(config),
             resolve_timeout: config.resolve_timeout,
         }
+    }
+
+    /// The same, which knows the receivers too ([`Roster::knowing`]).
+    #[must_use]
+    pub fn knowing(mut self, receivers: impl IntoIterator<Item = String>) -> Self {
+        self.roster = self.roster.knowing(receivers);
+        self
     }
 
     /// The routes that take an alert; none where its rule names a ladder, or where there is no tree.

@@ -1,13 +1,15 @@
 //! The columns of each table as typed fields, so that a row is filled by name. Out: a [`TableBlock`] in the order of
 //! `model::tables`; a test compares names and types with it.
 
-use model::columns::{Column, Dictionary, StringMaps, Strings, TableBlock};
+use model::columns::{Column, Dictionary, StringMaps, Strings, TableBlock, spare};
 use model::tables::{ERROR_EVENTS, EXEMPLARS, EXP_HISTOGRAMS, HISTOGRAMS, LOGS, PATTERNS, POINTS, SERIES, SPANS, SUMMARIES};
 
 /// What can become a [`Column`].
-pub(crate) trait IntoColumn {
+pub(crate) trait IntoColumn: Default {
     /// The column.
     fn into_column(self) -> Column;
+    /// What became this column; without its room where it is another type.
+    fn from_column(column: Column) -> Self;
     /// About how many bytes it takes.
     fn bytes(&self) -> usize;
 }
@@ -17,6 +19,9 @@ macro_rules! plain {
         $(impl IntoColumn for $rows {
             fn into_column(self) -> Column {
                 Column::$variant(self)
+            }
+            fn from_column(column: Column) -> Self {
+                if let Column::$variant(rows) = column { rows } else { Self::default() }
             }
             fn bytes(&self) -> usize {
                 let bytes: fn(&Self) -> usize = $bytes;
@@ -58,6 +63,9 @@ impl<const N: usize> IntoColumn for Fixed<N> {
     fn into_column(self) -> Column {
         Column::Fixed { width: N, bytes: self.0 }
     }
+    fn from_column(column: Column) -> Self {
+        if let Column::Fixed { bytes, .. } = column { Fixed(bytes) } else { Self::default() }
+    }
     fn bytes(&self) -> usize {
         self.0.len()
     }
@@ -82,6 +90,9 @@ impl<T: IntoColumn> IntoColumn for Lists<T> {
     fn into_column(self) -> Column {
         Column::Array { ends: self.ends, items: Box::new(self.items.into_column()) }
     }
+    fn from_column(column: Column) -> Self {
+        if let Column::Array { ends, items } = column { Lists { ends, items: T::from_column(*items) } } else { Self::default() }
+    }
     fn bytes(&self) -> usize {
         self.ends.len() * 8 + self.items.bytes()
     }
@@ -99,6 +110,12 @@ macro_rules! table {
             /// The field names, in order.
             #[cfg(test)]
             const NAMES: &[&str] = &[$(stringify!($field)),*];
+
+            /// No rows, in columns that an earlier request needed, where there are any.
+            pub(crate) fn reused() -> Self {
+                let mut columns = spare::take(&$spec).unwrap_or_default().into_iter();
+                $name { $($field: columns.next().map(IntoColumn::from_column).unwrap_or_default()),* }
+            }
 
             /// About how many bytes they take.
             pub(crate) fn bytes(&self) -> usize {

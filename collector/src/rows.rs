@@ -12,7 +12,7 @@ pub(crate) mod red;
 pub(crate) mod tally;
 pub(crate) mod traces;
 
-use model::columns::TableBlock;
+use model::columns::{TableBlock, spare};
 use model::tables::UNDECIDED_SPANS;
 use model::tenant::TenantId;
 use model::time::Timestamp;
@@ -90,9 +90,7 @@ pub(crate) struct Built {
 impl Built {
     /// Adds a block, if it has rows.
     fn push(&mut self, block: TableBlock) {
-        if block.rows() > 0 {
-            self.blocks.push(block);
-        }
+        if block.rows() > 0 { self.blocks.push(block) } else { spare::give(block) }
     }
 }
 
@@ -204,19 +202,19 @@ impl<'a, 'r> Builder<'a, 'r> {
             resource: ResourceView { service: UNKNOWN_SERVICE.to_owned(), ..ResourceView::default() },
             scope: ScopeView::default(),
             metric: MetricView::default(),
-            spans: SpanColumns::default(),
+            spans: SpanColumns::reused(),
             span_of: (u64::MAX, u64::MAX),
-            logs: LogColumns::default(),
+            logs: LogColumns::reused(),
             log_of: (u64::MAX, u64::MAX),
             errors: ErrorRows::new(arrival),
             patterns: PatternRows::new(arrival),
             red: Red::new(arrival),
             series: SeriesBatch::new(arrival.series, arrival.tenant),
-            points: PointColumns::default(),
-            histograms: HistogramColumns::default(),
-            exponentials: ExponentialColumns::default(),
-            summaries: SummaryColumns::default(),
-            exemplars: ExemplarColumns::default(),
+            points: PointColumns::reused(),
+            histograms: HistogramColumns::reused(),
+            exponentials: ExponentialColumns::reused(),
+            summaries: SummaryColumns::reused(),
+            exemplars: ExemplarColumns::reused(),
             targets: Vec::new(),
             overflowed: Vec::new(),
             overflowed_points: 0,

@@ -240,7 +240,7 @@ pub(crate) struct SeriesBatch<'r> {
 impl<'r> SeriesBatch<'r> {
     /// No series yet.
     pub(crate) fn new(cache: &'r SeriesCache, tenant: &'r TenantId) -> Self {
-        SeriesBatch { cache, tenant, here: HashMap::default(), columns: SeriesColumns::default() }
+        SeriesBatch { cache, tenant, here: HashMap::default(), columns: SeriesColumns::reused() }
     }
     /// The fingerprint of a series with a sample at `at` (milliseconds); `None` if it must be described.
     pub(crate) fn find(&mut self, key: SeriesKey, at: i64) -> Option<u64> {

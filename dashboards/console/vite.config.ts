@@ -23,11 +23,11 @@ export default defineConfig({
     reportCompressedSize: false,
     chunkSizeWarningLimit: 800,
   },
-  server: { proxy: { '/api': proxy, '^/metrics$': proxy, '/-': proxy } },
+  server: { proxy: { '^/api/': proxy, '^/metrics$': proxy, '/-': proxy } },
   preview: {
     // As the server sends it, so that what it would refuse shows here.
     headers: { 'content-security-policy': "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'" },
-    proxy: { '/api': proxy, '^/metrics$': proxy, '/-': proxy, '/v1': proxy },
+    proxy: { '^/api/': proxy, '^/metrics$': proxy, '/-': proxy, '/v1': proxy },
   },
   test: { include: ['src/**/*.test.ts'], environment: 'node' },
 });

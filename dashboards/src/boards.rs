@@ -102,6 +102,8 @@ pub enum PanelKind {
     Bars,
     /// The newest value, large.
     Stat,
+    /// How many values fell into which bucket (label `le`), over time.
+    Heatmap,
     /// The newest values as rows.
     Table,
     /// Markdown.
@@ -206,10 +208,12 @@ impl Board {
             match panel.kind {
                 PanelKind::Text if panel.text.is_empty() => return Some(format!("panel `{title}` is a text without `text`")),
                 PanelKind::Text => {}
-                PanelKind::Lines | PanelKind::Bars | PanelKind::Stat | PanelKind::Table if panel.queries.is_empty() => {
+                PanelKind::Lines | PanelKind::Bars | PanelKind::Stat | PanelKind::Heatmap | PanelKind::Table
+                    if panel.queries.is_empty() =>
+                {
                     return Some(format!("panel `{title}` asks nothing: add `queries: [{{ expr: up }}]`"));
                 }
-                PanelKind::Lines | PanelKind::Bars | PanelKind::Stat | PanelKind::Table => {}
+                PanelKind::Lines | PanelKind::Bars | PanelKind::Stat | PanelKind::Heatmap | PanelKind::Table => {}
             }
         }
         None

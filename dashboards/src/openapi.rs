@@ -7,9 +7,11 @@
 mod alerting;
 mod basics;
 mod boards;
+mod deliveries;
 mod editing;
 mod errors;
 mod incidents;
+mod on_call;
 mod prometheus;
 mod remediation;
 mod system;
@@ -45,8 +47,8 @@ use utoipa::{Modify, OpenApi};
         incidents::command, incidents::deployments, incidents::record_deployment,
         alerting::alerts, alerting::alert, alerting::unacknowledge, alerting::snooze, alerting::maintenance, alerting::create_maintenance, alerting::end_maintenance,
         alerting::acknowledge, alerting::silences, alerting::create_silence, alerting::end_silence,
-        alerting::ladders, alerting::deliveries, alerting::replay, alerting::rules, alerting::open_alerts,
-        remediation::list, remediation::show, remediation::stop,
+        alerting::ladders, on_call::show, on_call::create, on_call::end, deliveries::deliveries, deliveries::delivery, deliveries::replay, alerting::values, incidents::alert_timeline, alerting::rules, alerting::open_alerts,
+        remediation::list, remediation::plans, remediation::start, remediation::show, remediation::approve, remediation::stop,
         errors::list, errors::show, errors::command,
         prometheus::query, prometheus::query_range, prometheus::series, prometheus::labels, prometheus::label_values, prometheus::metadata,
         prometheus::targets, prometheus::sql,

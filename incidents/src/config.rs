@@ -26,6 +26,8 @@ pub struct Config {
     pub chat_invite: Vec<String>,
     /// Whether acknowledgements, ladder steps, changes of severity and repairs are posted into the channel.
     pub chat_updates: bool,
+    /// Receivers that get every status update.
+    pub update_receivers: Vec<String>,
     /// A folder with `postmortem.md.hbs`, a Handlebars template that replaces the built-in one; none: the built-in one.
     pub templates_dir: Option<PathBuf>,
     /// How often the telemetry is asked for evidence before the postmortem is drafted without it.
@@ -54,6 +56,7 @@ impl Default for Config {
             chat_receiver: None,
             chat_invite: Vec::new(),
             chat_updates: true,
+            update_receivers: Vec::new(),
             templates_dir: None,
             evidence_attempts: 5,
             evidence_items: 5,

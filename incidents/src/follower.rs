@@ -110,6 +110,9 @@ impl Follower for IncidentFollower {
             }
             EventKind::LadderStepTaken { .. }
             | EventKind::LadderExhausted { .. }
+            | EventKind::RepairRequested { .. }
+            | EventKind::RepairAwaitsApproval { .. }
+            | EventKind::RepairApproved { .. }
             | EventKind::RepairActed { .. }
             | EventKind::RepairChecked { .. }
             | EventKind::RepairUndone { .. } => self.tell(&scene).await,
@@ -133,6 +136,10 @@ impl Follower for IncidentFollower {
             | EventKind::IncidentUnacknowledged
             | EventKind::IncidentMitigated { .. }
             | EventKind::IncidentNoted { .. }
+            | EventKind::IncidentEscalated { .. }
+            | EventKind::IncidentUpdated { .. }
+            | EventKind::OnCallOverridden { .. }
+            | EventKind::OnCallRestored { .. }
             | EventKind::LadderStarted { .. }
             | EventKind::LadderStopped { .. }
             | EventKind::NotificationSent { .. }
@@ -254,6 +261,7 @@ impl IncidentFollower {
             resolved_by: None,
             chat: None,
             repair: None,
+            last_update: None,
         };
         let mut events = vec![EventKind::IncidentOpened { number, title: incident.title.clone(), severity: incident.severity }];
         events.extend(self.just_deployed(scene, &incident, &arrival.labels).await?);

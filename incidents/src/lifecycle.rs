@@ -8,8 +8,8 @@
 //! There is no way back from resolved: an outage that returns is a new incident with its own clocks.
 
 use model::alert::Acknowledgement;
-use model::event::{Actor, EventKind};
-use model::incident::{Incident, IncidentStatus};
+use model::event::{Actor, EventKind, UpdatePhase};
+use model::incident::{Incident, IncidentStatus, StatusUpdate};
 use model::time::Timestamp;
 
 /// What somebody wants to do with an incident.
@@ -19,6 +19,18 @@ pub enum Command {
     Acknowledge,
     /// "I give it back."
     Unacknowledge,
+    /// "I cannot cope": whoever comes next on its ladders is told now, and nobody has it until one of them takes it.
+    Escalate {
+        /// Why.
+        reason: String,
+    },
+    /// Tell those who wait how it stands.
+    Update {
+        /// How it stands.
+        phase: UpdatePhase,
+        /// The text.
+        text: String,
+    },
     /// The harm is contained.
     Mitigate {
         /// How.
@@ -48,6 +60,8 @@ impl Command {
         match self {
             Command::Acknowledge => "acknowledged",
             Command::Unacknowledge => "unacknowledged",
+            Command::Escalate { .. } => "escalated",
+            Command::Update { .. } => "updated",
             Command::Mitigate { .. } => "marked as mitigated",
             Command::Resolve { .. } => "resolved",
             Command::Close => "closed",
@@ -95,10 +109,18 @@ pub fn decide(incident: &Incident, command: &Command, now: Timestamp, actor: &Ac
         }
         Command::Unacknowledge => {
             may_unacknowledge(incident).map_err(refuse)?;
-            next.status = IncidentStatus::Open;
-            next.acknowledged = None;
-            next.clocks.acknowledged = None;
+            give_back(&mut next);
             EventKind::IncidentUnacknowledged
+        }
+        Command::Escalate { reason } => {
+            asks_for_somebody(incident).map_err(refuse)?;
+            give_back(&mut next);
+            EventKind::IncidentEscalated { reason: reason.clone() }
+        }
+        Command::Update { phase, text } => {
+            may_update(incident, *phase, text).map_err(refuse)?;
+            next.last_update = Some(StatusUpdate { at: now, by: actor.clone(), phase: *phase, text: text.clone() });
+            EventKind::IncidentUpdated { phase: *phase, text: text.clone() }
         }
         Command::Mitigate { how } => {
             may_mitigate(incident).map_err(refuse)?;
@@ -136,6 +158,13 @@ pub fn decide(incident: &Incident, command: &Command, now: Timestamp, actor: &Ac
     Ok(Decision { incident: next, events: vec![event], message })
 }
 
+/// Nobody has it any more.
+fn give_back(incident: &mut Incident) {
+    incident.status = IncidentStatus::Open;
+    incident.acknowledged = None;
+    incident.clocks.acknowledged = None;
+}
+
 fn may_acknowledge(incident: &Incident) -> Result<(), String> {
     match (incident.status, &incident.acknowledged) {
         (IncidentStatus::Open, _) => Ok(()),
@@ -150,6 +179,18 @@ fn may_unacknowledge(incident: &Incident) -> Result<(), String> {
         IncidentStatus::Acknowledged => Ok(()),
         IncidentStatus::Open => Err("nobody has acknowledged it".into()),
         IncidentStatus::Resolved | IncidentStatus::Closed | IncidentStatus::Cancelled => Err(ended(incident)),
+    }
+}
+
+fn may_update(incident: &Incident, phase: UpdatePhase, text: &str) -> Result<(), String> {
+    if text.trim().is_empty() {
+        return Err("the update is empty: send its text".into());
+    }
+    match (incident.status, phase) {
+        (IncidentStatus::Open | IncidentStatus::Acknowledged, UpdatePhase::Resolved) => Err("it is still open; resolve it first".into()),
+        (IncidentStatus::Open | IncidentStatus::Acknowledged, _) | (IncidentStatus::Resolved, UpdatePhase::Resolved) => Ok(()),
+        (IncidentStatus::Resolved, _) => Err("it is resolved: use the phase `resolved` for a last word".into()),
+        (IncidentStatus::Closed | IncidentStatus::Cancelled, _) => Err(ended(incident)),
     }
 }
 

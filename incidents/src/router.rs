@@ -16,7 +16,8 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use model::access::{Permission, Principal};
 use model::alert::Alert;
-use model::ids::IncidentId;
+use model::event::UpdatePhase;
+use model::ids::{AlertId, IncidentId};
 use model::incident::Incident;
 use model::state::{Commit, Expect, RecordQuery, StateStore, TRIES, Versioned, by_key, decode, load};
 use model::tenant::TenantId;
@@ -45,6 +46,7 @@ pub struct Desk {
 pub fn router(desk: Arc<Desk>) -> Router {
     Router::new()
         .route("/api/watchfire/v1/deployments", get(deployments::list).post(deployments::post))
+        .route("/api/watchfire/v1/alerts/{id}/timeline", get(alert_timeline))
         .route("/api/watchfire/v1/incidents", get(list))
         .route("/api/watchfire/v1/incidents/{incident}", get(show))
         .route("/api/watchfire/v1/incidents/{incident}/timeline", get(show_timeline))
@@ -149,6 +151,21 @@ async fn show_timeline(
     Ok(Json(json!({"incident": incident.id, "number": incident.number, "timeline": timeline})).into_response())
 }
 
+/// What the journal tells of one alert.
+async fn alert_timeline(
+    State(desk): State<Arc<Desk>>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    principal.require(Permission::Read)?;
+    let id: AlertId = id.parse().map_err(|error: model::ids::IdError| ApiError::bad_request(error.to_string()))?;
+    if load::<Alert>(&*desk.state, &principal.tenant, &id.to_string()).await?.is_none() {
+        return Err(ApiError::not_found(format!("there is no alert {id}")));
+    }
+    let timeline = timeline::lines(&timeline::about_alert(&*desk.state, &principal.tenant, id).await?);
+    Ok(Json(json!({"alert": id, "timeline": timeline})).into_response())
+}
+
 async fn show_postmortem(
     State(desk): State<Arc<Desk>>,
     Extension(principal): Extension<Principal>,
@@ -191,6 +208,7 @@ struct Said {
     reason: Option<String>,
     how: Option<String>,
     text: Option<String>,
+    phase: Option<String>,
 }
 
 fn parse(word: &str, body: &[u8]) -> Result<Command, ApiError> {
@@ -200,20 +218,34 @@ fn parse(word: &str, body: &[u8]) -> Result<Command, ApiError> {
     let blank = body.iter().all(u8::is_ascii_whitespace);
     let said: Said = if blank { Ok(Said::default()) } else { serde_json::from_slice(body) }
         .map_err(|error| ApiError::bad_request(format!("the body is not JSON such as {{\"reason\": \"...\"}}: {error}")))?;
+    if said.phase.is_some() && word != "update" {
+        return Err(ApiError::bad_request("`phase` belongs to `update`: leave it out"));
+    }
     let words = said.reason.or(said.how).or(said.text);
     let or = |default: &str| words.clone().unwrap_or_else(|| default.to_owned());
     match word {
         "acknowledge" | "ack" => Ok(Command::Acknowledge),
         "unacknowledge" | "unack" => Ok(Command::Unacknowledge),
+        "escalate" => Ok(Command::Escalate { reason: or("escalated by hand") }),
+        "update" => Ok(Command::Update { phase: phase(said.phase.as_deref())?, text: or("") }),
         "mitigate" => Ok(Command::Mitigate { how: or("by hand") }),
         "resolve" => Ok(Command::Resolve { reason: or("resolved by hand") }),
         "close" => Ok(Command::Close),
         "cancel" => Ok(Command::Cancel { reason: or("cancelled by hand") }),
         "note" => Ok(Command::Note { text: or("") }),
         other => Err(ApiError::not_found(format!(
-            "`{other}` is no command for an incident: use acknowledge, unacknowledge, mitigate, resolve, close, cancel or note"
+            "`{other}` is no command for an incident: use acknowledge, unacknowledge, escalate, update, mitigate, resolve, close, cancel or note"
         ))),
     }
+}
+
+/// How it stands: `investigating` where nothing is said.
+fn phase(word: Option<&str>) -> Result<UpdatePhase, ApiError> {
+    let Some(word) = word else { return Ok(UpdatePhase::Investigating) };
+    UpdatePhase::parse(word).ok_or_else(|| {
+        let known = UpdatePhase::ALL.map(UpdatePhase::as_str).join(", ");
+        ApiError::bad_request(format!("phase `{word}` is unknown: use one of {known}"))
+    })
 }
 
 async fn command(

@@ -42,7 +42,9 @@ async fn outage(world: &World) -> Result<(), StateError> {
     let subject = Subject::alert(first.id, None);
     let run = LadderRunId::derived(first.state.active_at(), "run");
     let notify = vec!["sms".to_owned()];
-    world.say(subject.clone(), EventKind::LadderStepTaken { run, ladder: "critical".into(), step: 1, round: 0, notify }).await?;
+    world
+        .say(subject.clone(), EventKind::LadderStepTaken { run, ladder: "critical".into(), step: 1, round: 0, notify, people: Vec::new() })
+        .await?;
     let run = RemediationId::derived(first.state.active_at(), "run");
     let rungs = vec!["restart".to_owned(), "scale".to_owned()];
     world.say(subject.clone(), EventKind::RepairStarted { run, remediation: "scale-checkout".into(), rungs }).await?;

@@ -9,6 +9,7 @@ use model::ids::AlertId;
 use model::incident::Incident;
 use model::repair::RepairOutcome;
 use model::state::{Journal, JournalQuery, StateError};
+use model::tenant::TenantId;
 use model::time::{Span, Timestamp};
 use serde::Serialize;
 
@@ -42,8 +43,18 @@ pub async fn collect(journal: &(impl Journal + ?Sized), incident: &Incident) -> 
         limit: PAGE,
         ..JournalQuery::default()
     });
+    read(journal, std::iter::once(about_it).chain(about_alerts)).await
+}
+
+/// All events of one alert, in order.
+pub async fn about_alert(journal: &(impl Journal + ?Sized), tenant: &TenantId, alert: AlertId) -> Result<Vec<Recorded>, StateError> {
+    let query = JournalQuery { tenant: Some(tenant.clone()), alert: Some(alert), limit: PAGE, ..JournalQuery::default() };
+    read(journal, std::iter::once(query)).await
+}
+
+async fn read(journal: &(impl Journal + ?Sized), queries: impl Iterator<Item = JournalQuery>) -> Result<Vec<Recorded>, StateError> {
     let mut events = BTreeMap::new();
-    for mut query in std::iter::once(about_it).chain(about_alerts) {
+    for mut query in queries {
         loop {
             let page = journal.events(&query).await?;
             let (full, last) = (page.len() >= PAGE, page.last().map_or(query.after, |event| event.seq));
@@ -132,13 +143,15 @@ pub fn sentence(kind: &EventKind) -> String {
         EventKind::IncidentResolved { reason } => format!("the incident is resolved: {reason}"),
         EventKind::IncidentClosed => "the incident is closed".to_owned(),
         EventKind::IncidentCancelled { reason } => format!("the incident was cancelled: {reason}"),
+        EventKind::IncidentEscalated { reason } => format!("the incident was escalated: {reason}"),
+        EventKind::IncidentUpdated { phase, text } => format!("status update, {}: {text}", phase.as_str()),
         EventKind::IncidentNoted { text } => format!("note: {text}"),
         EventKind::ChatChannelOpened { name, .. } => format!("chat channel {name} opened"),
         EventKind::ChatChannelArchived { channel } => format!("chat channel {channel} archived"),
         EventKind::LadderStarted { ladder, .. } => format!("ladder {ladder} started"),
-        EventKind::LadderStepTaken { ladder, step, round, notify, .. } => {
+        EventKind::LadderStepTaken { ladder, step, round, notify, people, .. } => {
             let again = if *round > 0 { format!(", round {}", round + 1) } else { String::new() };
-            format!("ladder {ladder}, step {}{again}: notifies {}", step + 1, notify.join(", "))
+            format!("ladder {ladder}, step {}{again}: notifies {}", step + 1, notified(people, notify))
         }
         EventKind::LadderExhausted { ladder, .. } => format!("ladder {ladder} came to its end and nobody acknowledged"),
         EventKind::LadderStopped { ladder, reason, .. } => format!("ladder {ladder} stopped: {reason}"),
@@ -152,6 +165,15 @@ pub fn sentence(kind: &EventKind) -> String {
         EventKind::NotificationDead { receiver, attempts, error, .. } => {
             format!("{receiver} was given up after {attempts} attempts: {error}")
         }
+        EventKind::OnCallOverridden { schedule, user, starts_at, ends_at, .. } => {
+            format!("{user} is on call on {schedule} from {starts_at} to {ends_at}")
+        }
+        EventKind::OnCallRestored { schedule, user, .. } => format!("{user} no longer takes a turn on {schedule}"),
+        EventKind::RepairRequested { remediation, .. } => format!("remediation {remediation} was asked for"),
+        EventKind::RepairAwaitsApproval { remediation, would, until, .. } => {
+            format!("remediation {remediation} waits for a yes until {until}; it would: {}", would.join("; "))
+        }
+        EventKind::RepairApproved { remediation, .. } => format!("remediation {remediation} was approved"),
         EventKind::RepairStarted { remediation, rungs, .. } => format!("remediation {remediation} started: {}", rungs.join(", then ")),
         EventKind::RepairActed { rung, result, ok, .. } => {
             format!("remediation acted, rung {rung}{}: {result}", if *ok { "" } else { ", without success" })
@@ -178,6 +200,12 @@ pub fn sentence(kind: &EventKind) -> String {
         }
         EventKind::Noted { text, .. } => text.clone(),
     }
+}
+
+/// Whom a step of a ladder told: the people and why them, where it named people, and the receivers.
+pub fn notified(people: &[String], notify: &[String]) -> String {
+    let who = if people.is_empty() { String::new() } else { format!("{}: ", people.join(", ")) };
+    format!("{who}{}", notify.join(", "))
 }
 
 /// How a remediation run ended, as half a sentence.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use model::event::{Actor, Event, EventKind, Subject};
+use model::event::{Actor, Event, EventKind, Subject, UpdatePhase};
 use model::ids::{AlertId, EventId, IdSource, NotificationId};
 use model::incident::Incident;
 use model::message::{Delivery, Message};
@@ -101,7 +101,12 @@ impl Writer {
                 self.job(commit, incident, Job::Postmortem { incident: incident.id }, now)
             }
             EventKind::IncidentCancelled { .. } => self.leave_channel(commit, change, kind),
+            EventKind::IncidentUpdated { phase, text } => {
+                self.update(commit, change, kind)?;
+                self.tell_those_who_wait(commit, change, *phase, text)
+            }
             EventKind::IncidentUnacknowledged
+            | EventKind::IncidentEscalated { .. }
             | EventKind::IncidentAlertAttached { .. }
             | EventKind::IncidentNoted { .. }
             | EventKind::DeploymentMarked { .. } => self.update(commit, change, kind),
@@ -128,6 +133,11 @@ impl Writer {
             | EventKind::NotificationSent { .. }
             | EventKind::NotificationRetried { .. }
             | EventKind::NotificationDead { .. }
+            | EventKind::OnCallOverridden { .. }
+            | EventKind::OnCallRestored { .. }
+            | EventKind::RepairRequested { .. }
+            | EventKind::RepairAwaitsApproval { .. }
+            | EventKind::RepairApproved { .. }
             | EventKind::RepairStarted { .. }
             | EventKind::RepairActed { .. }
             | EventKind::RepairChecked { .. }
@@ -149,6 +159,27 @@ impl Writer {
             return Ok(());
         }
         self.post(commit, change.incident, chat::update(change.actor, kind), change.now)
+    }
+
+    /// A status update goes to the configured receivers, as a document.
+    fn tell_those_who_wait(
+        &self,
+        commit: &mut Commit,
+        change: &Change<'_>,
+        phase: UpdatePhase,
+        text: &str,
+    ) -> Result<(), serde_json::Error> {
+        let Change { incident, actor, now, .. } = *change;
+        let link = self.url(incident).map(|url| format!("\n\n{url}")).unwrap_or_default();
+        for receiver in &self.config.update_receivers {
+            let message = Message::Document {
+                title: format!("Incident {}, {}: {}", incident.number, phase.as_str(), incident.title),
+                text: format!("{text}\n\n{actor}, {now}{link}"),
+                attachments: Vec::new(),
+            };
+            self.deliver_to(commit, incident, receiver, message, now)?;
+        }
+        Ok(())
     }
 
     fn open_channel(&self, commit: &mut Commit, incident: &Incident, now: Timestamp) -> Result<(), serde_json::Error> {

@@ -2,6 +2,7 @@
 //! ClickHouse's Native format, so that encoding is little more than copying.
 
 mod select;
+pub mod spare;
 
 use std::fmt;
 use std::hash::BuildHasher;
@@ -105,17 +106,25 @@ impl Strings {
         self.encoded.extend_from_slice(value);
         self.rows += 1;
     }
-    /// Appends what `value` displays as, without a string of its own; it must be shorter than 128 bytes, as numbers are: what is
-    /// longer is cut there.
-    pub fn push_short(&mut self, value: impl fmt::Display) {
+    /// Appends what `value` displays as, without a string of its own.
+    pub fn push_display(&mut self, value: impl fmt::Display) {
         let at = self.encoded.len();
         self.encoded.push(0);
         // Writing to a vector cannot fail; a failing `Display` leaves what it wrote.
         let _ = write!(self.encoded, "{value}");
-        let length = (self.encoded.len() - at - 1).min(0x7F);
-        self.encoded.truncate(at + 1 + length);
-        self.encoded[at] = length as u8;
-        self.rows += 1;
+        let length = self.encoded.len() - at - 1;
+        if length < 0x80 {
+            self.encoded[at] = length as u8;
+            self.rows += 1;
+        } else {
+            let long = self.encoded.split_off(at);
+            self.push(&long[1..]);
+        }
+    }
+    /// Forgets the strings; the room for them stays.
+    fn clear(&mut self) {
+        self.encoded.clear();
+        self.rows = 0;
     }
     /// The encoded bytes.
     pub fn encoded(&self) -> &[u8] {
@@ -215,6 +224,16 @@ impl Dictionary {
         self.index.insert_unique(hasher.hash_one(value), at, hash);
         at
     }
+    /// Forgets rows and keys; the room for them stays.
+    fn clear(&mut self) {
+        self.keys.clear();
+        self.places.clear();
+        self.index.clear();
+        self.rows.clear();
+    }
+    fn room(&self) -> usize {
+        self.keys.encoded.capacity() + self.places.capacity() * 8 + self.index.capacity() * 5 + self.rows.capacity() * 4
+    }
     /// The distinct strings; entry 0 is empty. None at all while there is no row.
     pub fn keys(&self) -> &Strings {
         &self.keys
@@ -286,6 +305,18 @@ impl StringMaps {
         }
         self.scratch = entries;
         self.end_row();
+    }
+    /// Forgets the rows; the room for them stays.
+    fn clear(&mut self) {
+        self.ends.clear();
+        self.keys.clear();
+        self.values.clear();
+        self.last = (0, 0);
+        self.order.0.clear();
+        self.order.1.clear();
+    }
+    fn room(&self) -> usize {
+        self.ends.capacity() * 8 + self.keys.room() + self.values.encoded.capacity()
     }
     /// Appends the last row once more; an empty one where there is none.
     pub fn repeat_row(&mut self) {
@@ -373,6 +404,46 @@ impl Column {
             Column::Fixed { width, bytes } => bytes.len() / (*width).max(1),
             Column::StringMap(rows) => rows.ends.len(),
             Column::Array { ends, .. } => ends.len(),
+        }
+    }
+}
+
+impl Column {
+    /// Forgets the rows; the room for them stays.
+    fn clear(&mut self) {
+        match self {
+            Column::UInt8(rows) => rows.clear(),
+            Column::UInt16(rows) => rows.clear(),
+            Column::UInt32(rows) => rows.clear(),
+            Column::UInt64(rows) => rows.clear(),
+            Column::Int32(rows) => rows.clear(),
+            Column::Int64(rows) => rows.clear(),
+            Column::Float64(rows) => rows.clear(),
+            Column::String(rows) => rows.clear(),
+            Column::LowCardinality(rows) => rows.clear(),
+            Column::Fixed { bytes, .. } => bytes.clear(),
+            Column::StringMap(rows) => rows.clear(),
+            Column::Array { ends, items } => {
+                ends.clear();
+                items.clear();
+            }
+        }
+    }
+    /// About how many bytes it has room for.
+    fn room(&self) -> usize {
+        match self {
+            Column::UInt8(rows) => rows.capacity(),
+            Column::UInt16(rows) => rows.capacity() * 2,
+            Column::UInt32(rows) => rows.capacity() * 4,
+            Column::UInt64(rows) => rows.capacity() * 8,
+            Column::Int32(rows) => rows.capacity() * 4,
+            Column::Int64(rows) => rows.capacity() * 8,
+            Column::Float64(rows) => rows.capacity() * 8,
+            Column::String(rows) => rows.encoded.capacity(),
+            Column::LowCardinality(rows) => rows.room(),
+            Column::Fixed { bytes, .. } => bytes.capacity(),
+            Column::StringMap(rows) => rows.room(),
+            Column::Array { ends, items } => ends.capacity() * 8 + items.room(),
         }
     }
 }
@@ -472,9 +543,14 @@ mod tests {
     proptest! {
         #[test]
         fn unsorted_rows_are_stored_sorted_and_each_key_once(
-            given in prop::collection::vec((prop::collection::vec(("[a-c]{0,2}", "[x-z]{0,3}"), 0..5), any::<bool>(), any::<bool>()), 0..12)
+            given in prop::collection::vec((prop::collection::vec(("[a-c]{0,2}", "[x-z]{0,3}"), 0..5), any::<bool>(), any::<bool>()), 0..12),
+            used in 0usize..12,
         ) {
             let (mut maps, mut wanted) = (StringMaps::default(), Vec::new());
+            for (pairs, _, _) in given.iter().take(used) {
+                maps.push_unsorted(pairs.len(), |at| pairs[at].0.as_bytes(), |at, to| to.push(pairs[at].1.as_bytes()));
+            }
+            maps.clear();
             for (pairs, repeat, sorted) in &given {
                 let mut row: Vec<(String, String)> = pairs.clone();
                 row.sort_by(|a, b| a.0.cmp(&b.0));
@@ -495,8 +571,10 @@ mod tests {
         }
 
         #[test]
-        fn a_dictionary_gives_back_what_was_pushed(values in prop::collection::vec("[a-b]{0,3}", 0..50)) {
+        fn a_dictionary_gives_back_what_was_pushed(values in prop::collection::vec("[a-b]{0,3}", 0..50), used in 0usize..50) {
             let mut dictionary = Dictionary::default();
+            values.iter().rev().take(used).for_each(|value| dictionary.push(value.as_bytes()));
+            dictionary.clear();
             for (at, value) in values.iter().enumerate() {
                 if at > 0 && values[at - 1] == *value { dictionary.repeat() } else { dictionary.push(value.as_bytes()) }
             }
@@ -509,11 +587,14 @@ mod tests {
     }
 
     #[test]
-    fn short_values_are_written_as_they_are_shown() {
-        let mut strings = Strings::default();
-        strings.push_short(i64::MIN);
-        strings.push_short("x".repeat(300));
+    fn values_are_written_as_they_are_shown() {
+        let (mut strings, wanted) = (Strings::default(), [i64::MIN.to_string(), "x".repeat(127), "y".repeat(128), f64::MAX.to_string()]);
+        strings.push_display(i64::MIN);
+        strings.push_display("x".repeat(127));
+        strings.push_display("y".repeat(128));
+        strings.push_display(f64::MAX);
         let found: Vec<&[u8]> = strings.iter().collect();
-        assert_eq!(found, [i64::MIN.to_string().as_bytes(), "x".repeat(127).as_bytes()]);
+        assert_eq!(found, wanted.each_ref().map(|text| text.as_bytes()));
+        assert_eq!(strings.len(), 4);
     }
 }

@@ -79,9 +79,8 @@ impl Nudge {
     }
     /// A listener to a queue that misses no nudge between two waits.
     pub fn listener_for(&self, queue: Queue) -> NudgeListener {
-        let bells = QUEUES.iter().zip(&self.0.queues);
-        let bell = bells.filter(|(of, _)| **of == queue).map(|(_, bell)| bell).next().unwrap_or(&self.0.journal);
-        NudgeListener(bell.subscribe())
+        let mut bells = QUEUES.into_iter().zip(&self.0.queues);
+        NudgeListener(bells.find(|(of, _)| *of == queue).map_or(&self.0.journal, |(_, bell)| bell).subscribe())
     }
 }
 

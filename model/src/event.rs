@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::RuleKey;
 use crate::ids::{
-    AlertId, DeploymentId, EventId, IncidentId, IssueId, KeyId, LadderRunId, NotificationId, PostmortemId, RemediationId, SilenceId,
+    AlertId, DeploymentId, EventId, IncidentId, IssueId, KeyId, LadderRunId, NotificationId, OverrideId, PostmortemId, RemediationId,
+    SilenceId,
 };
 use crate::issue::IssueChange;
 use crate::labels::Labels;
@@ -242,6 +243,18 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+    /// Whoever looks at it cannot cope: its ladders take their next step at once.
+    IncidentEscalated {
+        /// Why.
+        reason: String,
+    },
+    /// Somebody told those who wait how it stands.
+    IncidentUpdated {
+        /// How it stands, in their words.
+        phase: UpdatePhase,
+        /// The text.
+        text: String,
+    },
     /// Somebody wrote something down.
     IncidentNoted {
         /// The text.
@@ -280,6 +293,9 @@ pub enum EventKind {
         round: u32,
         /// Whom.
         notify: Vec<String>,
+        /// Which people that reached, and why them: `ada (on call on primary)`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        people: Vec<String>,
     },
     /// Nobody answered to the end.
     LadderExhausted {
@@ -335,6 +351,53 @@ pub enum EventKind {
         attempts: u32,
         /// Why.
         error: String,
+    },
+    /// Somebody takes the place of whoever is on call.
+    OnCallOverridden {
+        /// Which change.
+        id: OverrideId,
+        /// On which schedule.
+        schedule: String,
+        /// Who.
+        user: String,
+        /// From, included.
+        starts_at: Timestamp,
+        /// To, not included.
+        ends_at: Timestamp,
+    },
+    /// Such a change was taken back.
+    OnCallRestored {
+        /// Which change.
+        id: OverrideId,
+        /// On which schedule.
+        schedule: String,
+        /// Who it had named.
+        user: String,
+    },
+    /// Somebody asked for a remediation by hand.
+    RepairRequested {
+        /// The run.
+        run: RemediationId,
+        /// The remediation's name.
+        remediation: String,
+    },
+    /// A remediation run waits for somebody's yes.
+    RepairAwaitsApproval {
+        /// The run.
+        run: RemediationId,
+        /// The remediation's name.
+        remediation: String,
+        /// What each rung would do.
+        would: Vec<String>,
+        /// Without a yes by then it is refused.
+        until: Timestamp,
+    },
+    /// Somebody said yes.
+    RepairApproved {
+        /// The run.
+        run: RemediationId,
+        /// The remediation's name.
+        remediation: String,
     },
     /// A remediation run began.
     RepairStarted {
@@ -468,6 +531,38 @@ impl EventKind {
             Ok(serde_json::Value::Object(map)) => map.get("kind").and_then(|tag| tag.as_str()).unwrap_or("unknown").to_owned(),
             Ok(_) | Err(_) => "unknown".to_owned(),
         }
+    }
+}
+
+/// How an incident stands, in the words of status pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpdatePhase {
+    /// What it is, is not known yet.
+    Investigating,
+    /// The cause is known.
+    Identified,
+    /// It looks repaired and is watched.
+    Monitoring,
+    /// It is over.
+    Resolved,
+}
+
+impl UpdatePhase {
+    /// All of them, in the order in which they come.
+    pub const ALL: [UpdatePhase; 4] = [UpdatePhase::Investigating, UpdatePhase::Identified, UpdatePhase::Monitoring, UpdatePhase::Resolved];
+    /// The word in APIs and on screens.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UpdatePhase::Investigating => "investigating",
+            UpdatePhase::Identified => "identified",
+            UpdatePhase::Monitoring => "monitoring",
+            UpdatePhase::Resolved => "resolved",
+        }
+    }
+    /// From the word.
+    pub fn parse(word: &str) -> Option<Self> {
+        UpdatePhase::ALL.into_iter().find(|phase| phase.as_str() == word)
     }
 }
 

@@ -68,6 +68,15 @@ macro_rules! id {
             pub fn derived(at: Timestamp, cause: &str) -> Self {
                 $name(uuid_v7(at, xxhash_rust::xxh3::xxh3_128(cause.as_bytes())))
             }
+            /// The lowest id of a moment: all that are made then or later come after it.
+            pub fn lowest(at: Timestamp) -> Self {
+                $name(uuid_v7(at, 0))
+            }
+            /// When it was made, in whole milliseconds.
+            pub fn made_at(&self) -> Timestamp {
+                let millis = self.0.as_u128() >> 80;
+                Timestamp::from_micros(i64::try_from(millis * 1_000).unwrap_or(i64::MAX))
+            }
             /// The bare UUID.
             pub fn uuid(&self) -> Uuid {
                 self.0
@@ -140,6 +149,11 @@ id!(
     /// A silence.
     SilenceId,
     "sil"
+);
+id!(
+    /// A change of who is on call.
+    OverrideId,
+    "ovr"
 );
 id!(
     /// A journal event.

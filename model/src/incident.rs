@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Acknowledgement;
-use crate::event::Actor;
+use crate::event::{Actor, UpdatePhase};
 use crate::ids::{AlertId, IncidentId, RemediationId};
 use crate::labels::Labels;
 use crate::severity::Severity;
@@ -78,6 +78,19 @@ pub struct ChatChannel {
     pub archived: bool,
 }
 
+/// What those who wait were told last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusUpdate {
+    /// When.
+    pub at: Timestamp,
+    /// By whom.
+    pub by: Actor,
+    /// How it stands.
+    pub phase: UpdatePhase,
+    /// The text.
+    pub text: String,
+}
+
 /// An incident. State kind `incident`, key = its number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
@@ -109,6 +122,9 @@ pub struct Incident {
     pub chat: Option<ChatChannel>,
     /// The remediation run that is at work: the incident does not resolve by itself before it ends.
     pub repair: Option<RemediationId>,
+    /// The newest status update.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_update: Option<StatusUpdate>,
 }
 
 impl Incident {

@@ -340,6 +340,10 @@ impl WorkRows for Memory {
                 && query.queue.is_none_or(|queue| row.queue == queue)
                 && query.state.is_none_or(|state| row.state == state)
                 && (query.ids.is_empty() || query.ids.contains(&row.id))
+                && (query.alert.is_none() || query.alert == row.subject.alert)
+                && (query.incident.is_none() || query.incident == row.subject.incident)
+                && query.since.is_none_or(|since| row.id >= WorkId::lowest(since))
+                && query.before.is_none_or(|before| row.id < before)
         };
         let limit = if query.limit == 0 { 100 } else { query.limit };
         Ok(data.work.iter().rev().map(|(row, _)| row).filter(fits).take(limit).cloned().collect())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Subject;
-use crate::ids::WorkId;
+use crate::ids::{AlertId, IncidentId, WorkId};
 use crate::tenant::TenantId;
 use crate::time::Timestamp;
 
@@ -243,6 +243,14 @@ pub struct WorkQuery {
     pub state: Option<WorkState>,
     /// These rows; none means any. At most 1,000.
     pub ids: Vec<WorkId>,
+    /// About this alert.
+    pub alert: Option<AlertId>,
+    /// About this incident.
+    pub incident: Option<IncidentId>,
+    /// Made at this moment or later.
+    pub since: Option<Timestamp>,
+    /// With ids below this one (they are time-ordered): the next page.
+    pub before: Option<WorkId>,
     /// At most so many, newest first; 0 means 100.
     pub limit: usize,
 }

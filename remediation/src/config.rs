@@ -61,12 +61,22 @@ pub struct Plan {
     /// Whether it is only planned and written down.
     #[serde(default)]
     pub dry_run: bool,
+    /// Whether a person must say yes before the first act. Whoever starts it by hand has said so.
+    #[serde(default)]
+    pub approval: bool,
+    /// How long it waits for that; then it is refused.
+    #[serde(default = "half_an_hour")]
+    pub approval_timeout: Span,
     /// The rungs, mildest first.
     pub rungs: Vec<Rung>,
 }
 
 fn ten_minutes() -> Span {
     Span::secs(600)
+}
+
+fn half_an_hour() -> Span {
+    Span::secs(1800)
 }
 
 /// At most `count` runs per `per`.
@@ -245,6 +255,10 @@ impl Config {
         };
         say(plan.name.trim().is_empty(), "it needs a name");
         say(plan.rungs.is_empty(), "it has no rungs: give it at least one");
+        say(
+            plan.approval && plan.approval_timeout.0.is_zero(),
+            "approval_timeout is 0, so it could never be approved: use for example 30m",
+        );
         say(
             plan.max_runs.count == 0 || plan.max_runs.per.0.is_zero(),
             "max_runs allows no run at all: use for example { count: 3, per: 1h }",

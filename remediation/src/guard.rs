@@ -15,6 +15,11 @@ use crate::run::RepairRun;
 pub enum Ruling {
     /// It may act.
     Pass,
+    /// It may act once a person has said yes: what each rung would do.
+    Ask {
+        /// One sentence a rung.
+        would: Vec<String>,
+    },
     /// It is only written down: what each rung would do.
     DryRun {
         /// One sentence a rung.
@@ -54,7 +59,7 @@ pub struct Scene<'a> {
 /// Rules on a planned run.
 pub fn rule(run: &RepairRun, scene: &Scene<'_>) -> Ruling {
     let refuse = |reason: String| Ruling::Refuse { reason };
-    let age = scene.now.since(run.created_at);
+    let age = scene.now.since(run.guarded_since());
     let Some(alert) = scene.alert else { return unknown(run, scene, "the alert's record cannot be found") };
     match alert.state {
         AlertState::Resolved { .. } => return Ruling::NotNeeded,
@@ -83,7 +88,7 @@ pub fn rule(run: &RepairRun, scene: &Scene<'_>) -> Ruling {
 }
 
 fn unknown(run: &RepairRun, scene: &Scene<'_>, why: &str) -> Ruling {
-    if scene.now.since(run.created_at) < scene.config.patience.0 {
+    if scene.now.since(run.guarded_since()) < scene.config.patience.0 {
         Ruling::Wait { reason: why.to_owned() }
     } else {
         Ruling::Refuse { reason: format!("{why} (waited {})", scene.config.patience) }
@@ -151,11 +156,17 @@ fn planned(run: &RepairRun) -> Ruling {
             }
         }
         match describe(&rung.action, &run.facts) {
-            Ok(what) => would.push(format!("dry run: rung {} would do {what}", rung.name)),
+            Ok(what) => would.push(format!("rung {} would do {what}", rung.name)),
             Err(error) => return Ruling::Refuse { reason: format!("rung {}: {error}", rung.name) },
         }
     }
-    if run.plan.dry_run { Ruling::DryRun { would } } else { Ruling::Pass }
+    if run.plan.dry_run {
+        Ruling::DryRun { would: would.into_iter().map(|text| format!("dry run: {text}")).collect() }
+    } else if run.plan.approval && run.approved.is_none() {
+        Ruling::Ask { would }
+    } else {
+        Ruling::Pass
+    }
 }
 
 /// What is asked again right before each act, once the guards said yes.

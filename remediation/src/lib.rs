@@ -8,6 +8,7 @@ pub mod guard;
 pub mod machine;
 pub mod meters;
 pub mod perform;
+pub mod planning;
 pub mod router;
 pub mod run;
 #[cfg(test)]
@@ -82,7 +83,7 @@ impl Remediation {
         let parallel = config.get().max_concurrent.clamp(1, 16) as usize;
         let follower = RepairFollower { config: config.clone(), writer: writer.clone(), meters: meters.clone() };
         let worker = RepairWorker { config: config.clone(), writer: writer.clone(), meters, probe, hands, keyless };
-        let desk = Desk { state, writer };
+        let desk = Desk { state, writer, config: config.clone() };
         Ok(Remediation { config, follower: Arc::new(follower), worker: Arc::new(worker), desk: Arc::new(desk), parallel })
     }
 

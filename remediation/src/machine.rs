@@ -8,9 +8,11 @@
 //! refused, dry run,   (failed) ----> undoing(r) --> acting(r+1) ... handed over
 //! not needed
 //! ```
+//! Where a plan wants approval: planned --guards--> awaiting approval --yes--> planned --guards, asked again--> acting. Nobody says yes:
+//! refused.
 
-use model::alert::Verdict;
-use model::event::EventKind;
+use model::alert::{Acknowledgement, Verdict};
+use model::event::{Actor, EventKind};
 use model::repair::RepairOutcome;
 use model::time::{Span, Timestamp};
 
@@ -23,7 +25,14 @@ use crate::run::{RepairRun, RunState, Seen, Then};
 pub enum Input {
     /// The guards ruled.
     Guarded(Ruling),
-    /// Right before the act, the alert turned out to be over.
+    /// A person says yes.
+    Approved {
+        /// Who.
+        by: Actor,
+    },
+    /// Nobody said yes in time.
+    Expired,
+    /// The alert is over: seen right before an act, or while it waits for a yes.
     AlertOver,
     /// Right before the act, something forbade it.
     Blocked {
@@ -47,6 +56,8 @@ impl Input {
     fn word(&self) -> &'static str {
         match self {
             Input::Guarded(_) => "a ruling of the guards",
+            Input::Approved { .. } => "an approval",
+            Input::Expired => "the end of its wait for approval",
             Input::AlertOver => "the end of its alert",
             Input::Blocked { .. } => "a veto",
             Input::Acted(_) => "the end of an act",
@@ -83,6 +94,13 @@ pub fn decide(run: &RepairRun, input: &Input, now: Timestamp) -> Result<Decision
     match (&run.state, input) {
         (RunState::Planned, Input::Guarded(ruling)) => Ok(stepper.guarded(ruling)),
         (RunState::Planned, Input::Stop { reason }) => Ok(stepper.hand_over(format!("{reason}; nothing was done"))),
+        (RunState::Awaiting { .. }, Input::Approved { by }) => Ok(stepper.approved(by)),
+        (RunState::Awaiting { .. }, Input::Expired) => {
+            let reason = format!("approval: nobody said yes within {}", run.plan.approval_timeout);
+            Ok(stepper.finish(RepairOutcome::Refused { reason }))
+        }
+        (RunState::Awaiting { .. }, Input::AlertOver) => Ok(stepper.finish(RepairOutcome::NotNeeded)),
+        (RunState::Awaiting { .. }, Input::Stop { reason }) => Ok(stepper.hand_over(format!("{reason}; nothing was done"))),
         (RunState::Acting { rung }, Input::AlertOver) => Ok(stepper.alert_over(*rung)),
         (RunState::Acting { .. }, Input::Blocked { reason }) => Ok(stepper.hand_over(reason.clone())),
         (RunState::Acting { rung }, Input::Acted(performed)) => Ok(stepper.acted(*rung, performed)),
@@ -95,7 +113,9 @@ pub fn decide(run: &RepairRun, input: &Input, now: Timestamp) -> Result<Decision
         }
         (RunState::Undoing { rung, then }, Input::Undone(performed)) => Ok(stepper.undone(*rung, then, performed)),
         (RunState::Acting { .. } | RunState::Undoing { .. }, Input::Stop { reason }) => Ok(stepper.stop_later(reason)),
-        (RunState::Planned, Input::AlertOver | Input::Blocked { .. } | Input::Acted(_) | Input::Checked(_) | Input::Undone(_))
+        (_, Input::Approved { .. } | Input::Expired)
+        | (RunState::Planned, Input::AlertOver | Input::Blocked { .. } | Input::Acted(_) | Input::Checked(_) | Input::Undone(_))
+        | (RunState::Awaiting { .. }, Input::Guarded(_) | Input::Blocked { .. } | Input::Acted(_) | Input::Checked(_) | Input::Undone(_))
         | (RunState::Acting { .. }, Input::Guarded(_) | Input::Checked(_) | Input::Undone(_))
         | (RunState::Settling { .. }, Input::Guarded(_) | Input::AlertOver | Input::Blocked { .. } | Input::Acted(_) | Input::Undone(_))
         | (RunState::Undoing { .. }, Input::Guarded(_) | Input::AlertOver | Input::Blocked { .. } | Input::Acted(_) | Input::Checked(_))
@@ -145,6 +165,13 @@ impl Stepper {
                 self.run.state = RunState::Acting { rung: 0 };
                 self.done()
             }
+            Ruling::Ask { would } => {
+                let until = self.now.plus(self.run.plan.approval_timeout.0);
+                let (run, remediation) = (self.run.id, self.run.plan.name.clone());
+                self.events.push(EventKind::RepairAwaitsApproval { run, remediation, would: would.clone(), until });
+                self.run.state = RunState::Awaiting { until };
+                self.done()
+            }
             Ruling::DryRun { would } => {
                 self.start();
                 self.events.extend(would.iter().map(|text| EventKind::Noted { text: text.clone(), details: Default::default() }));
@@ -154,6 +181,13 @@ impl Stepper {
             Ruling::NotNeeded => self.finish(RepairOutcome::NotNeeded),
             Ruling::Wait { .. } => self.done(),
         }
+    }
+
+    /// The guards are asked once more: what they look at may be another now.
+    fn approved(mut self, by: &Actor) -> Decision {
+        self.run.approved = Some(Acknowledgement { at: self.now, by: by.clone() });
+        self.run.state = RunState::Planned;
+        self.done()
     }
 
     fn alert_over(self, rung: usize) -> Decision {

@@ -1,6 +1,8 @@
 //! The HTTP API of remediation runs under `/api/watchfire/v1/remediations`. In: requests with a `Principal` in their extensions. Out:
 //! JSON without any body, header or environment of an action; errors are one sentence.
 
+mod asking;
+
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -10,17 +12,21 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use model::access::{Forbidden, Permission, Principal};
-use model::ids::RemediationId;
+use model::ids::{AlertId, IncidentId, RemediationId};
 use model::state::{Commit, Entity, Expect, RecordQuery, StateError, StateStore, TRIES, Versioned, decode, load};
 use model::tenant::TenantId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::config::Live;
 use crate::machine::{Input, decide};
 use crate::perform::{describe, one_line};
 use crate::run::{LIVE, RepairRun};
 use crate::writer::Writer;
 
+/// How many runs are read at a time, and looked at for one answer.
+const PAGE: usize = 200;
+const LOOKED_AT: usize = 10_000;
 /// The longest reason, in bytes.
 const LONGEST_BODY: usize = 4 * 1024;
 
@@ -28,13 +34,16 @@ const LONGEST_BODY: usize = 4 * 1024;
 pub struct Desk {
     pub(crate) state: Arc<dyn StateStore>,
     pub(crate) writer: Writer,
+    pub(crate) config: Live,
 }
 
 /// The routes.
 pub fn router(desk: Arc<Desk>) -> Router {
     Router::new()
-        .route("/api/watchfire/v1/remediations", get(list))
+        .route("/api/watchfire/v1/remediations", get(list).post(asking::start))
+        .route("/api/watchfire/v1/remediations/plans", get(asking::plans))
         .route("/api/watchfire/v1/remediations/{run}", get(show))
+        .route("/api/watchfire/v1/remediations/{run}/approve", post(asking::approve))
         .route("/api/watchfire/v1/remediations/{run}/stop", post(stop))
         .with_state(desk)
 }
@@ -46,6 +55,9 @@ pub struct ApiError(StatusCode, &'static str, String);
 impl ApiError {
     fn bad_request(message: String) -> Self {
         ApiError(StatusCode::BAD_REQUEST, "bad_data", message)
+    }
+    fn not_found(message: String) -> Self {
+        ApiError(StatusCode::NOT_FOUND, "not_found", message)
     }
     fn conflict(message: String) -> Self {
         ApiError(StatusCode::CONFLICT, "conflict", message)
@@ -79,6 +91,8 @@ impl IntoResponse for ApiError {
 #[serde(deny_unknown_fields)]
 struct Wanted {
     status: Option<String>,
+    alert: Option<AlertId>,
+    incident: Option<IncidentId>,
     limit: Option<usize>,
     before: Option<String>,
 }
@@ -92,23 +106,33 @@ async fn list(
     let statuses = match wanted.status.as_deref() {
         None | Some("all") => Vec::new(),
         Some("live") => LIVE.iter().map(|word| (*word).to_owned()).collect(),
-        Some(word @ ("verified" | "handed_over" | "refused" | "dry_run" | "not_needed")) => vec![word.to_owned()],
+        Some(word @ ("awaiting_approval" | "verified" | "handed_over" | "refused" | "dry_run" | "not_needed")) => vec![word.to_owned()],
         Some(other) => {
-            let known = "live, verified, handed_over, refused, dry_run, not_needed or all";
+            let known = "live, awaiting_approval, verified, handed_over, refused, dry_run, not_needed or all";
             return Err(ApiError::bad_request(format!("status `{other}` is unknown: use {known}")));
         }
     };
     let limit = wanted.limit.unwrap_or(100).clamp(1, 1_000);
-    let query = RecordQuery {
+    let fits = |run: &RepairRun| {
+        (wanted.alert.is_none() || wanted.alert == Some(run.alert)) && (wanted.incident.is_none() || wanted.incident == run.incident)
+    };
+    let mut query = RecordQuery {
         tenant: Some(principal.tenant),
         kind: RepairRun::KIND,
         statuses,
         before: wanted.before,
-        limit,
+        limit: PAGE,
         ..RecordQuery::default()
     };
-    let found: Result<Vec<Versioned<RepairRun>>, _> = desk.state.find(&query).await?.into_iter().map(decode).collect();
-    let runs: Vec<Value> = found?.iter().map(|one| view(&one.entity)).collect();
+    let mut runs: Vec<Value> = Vec::new();
+    for _ in 0..LOOKED_AT / PAGE {
+        let found: Vec<Versioned<RepairRun>> = desk.state.find(&query).await?.into_iter().map(decode).collect::<Result<_, _>>()?;
+        runs.extend(found.iter().filter(|one| fits(&one.entity)).take(limit - runs.len()).map(|one| view(&one.entity)));
+        match found.last().filter(|_| found.len() == PAGE && runs.len() < limit) {
+            Some(last) => query.before = Some(last.entity.id.to_string()),
+            None => break,
+        }
+    }
     Ok(Json(json!({"runs": runs})).into_response())
 }
 
@@ -130,6 +154,8 @@ fn view(run: &RepairRun) -> Value {
         "incident": run.incident,
         "target": run.target,
         "dry_run": run.plan.dry_run,
+        "approval": run.plan.approval,
+        "approved_by": run.approved.as_ref().map(|approved| &approved.by),
         "stop": run.stop,
         "created_at": run.created_at,
         "rungs": rungs,
@@ -140,7 +166,7 @@ fn view(run: &RepairRun) -> Value {
 async fn find(desk: &Desk, tenant: &TenantId, id: &str) -> Result<Versioned<RepairRun>, ApiError> {
     let id: RemediationId = id.parse().map_err(|error| ApiError::bad_request(format!("{error}")))?;
     let found = load(&*desk.state, tenant, &id.to_string()).await?;
-    found.ok_or_else(|| ApiError(StatusCode::NOT_FOUND, "not_found", format!("there is no remediation run {id}")))
+    found.ok_or_else(|| ApiError::not_found(format!("there is no remediation run {id}")))
 }
 
 async fn show(

@@ -1,7 +1,7 @@
 //! A remediation run as it is kept: plan, facts, state, history. In: a fired alert and a plan. Out: a record from which everything that
 //! must still happen can be read. A run is stepped by `machine` only.
 
-use model::alert::Alert;
+use model::alert::{Acknowledgement, Alert};
 use model::event::{Event, EventKind};
 use model::ids::{AlertId, IncidentId, RemediationId};
 use model::labels::Labels;
@@ -20,6 +20,11 @@ use crate::template::Facts;
 pub enum RunState {
     /// The guards have not been asked yet.
     Planned,
+    /// The guards have nothing against it; a person must say yes.
+    Awaiting {
+        /// Without a yes by then it is refused.
+        until: Timestamp,
+    },
     /// A rung is to act, or acts.
     Acting {
         /// From 0.
@@ -82,7 +87,13 @@ pub enum Then {
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Step {
     /// Ask the guards.
-    Guard,
+    Guard {
+        /// Whether somebody has said yes meanwhile, so that they are asked a second time.
+        #[serde(default)]
+        approved: bool,
+    },
+    /// Nobody has said yes.
+    Expire,
     /// Carry out the rung's action.
     Act {
         /// From 0.
@@ -106,7 +117,9 @@ impl Step {
     /// The part of keys that says which step.
     pub fn key(self) -> String {
         match self {
-            Step::Guard => "guard".to_owned(),
+            Step::Guard { approved: false } => "guard".to_owned(),
+            Step::Guard { approved: true } => "guard/approved".to_owned(),
+            Step::Expire => "expire".to_owned(),
             Step::Act { rung } => format!("{rung}/act"),
             Step::Check { rung, check } => format!("{rung}/check/{check}"),
             Step::Undo { rung } => format!("{rung}/undo"),
@@ -144,6 +157,9 @@ pub struct RepairRun {
     pub facts: Facts,
     /// Where it stands.
     pub state: RunState,
+    /// Who said yes to it, and when: the guards' patience begins anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Acknowledgement>,
     /// Somebody wants it to stop after the present act: who and why.
     pub stop: Option<String>,
     /// When it was planned.
@@ -158,7 +174,8 @@ impl RepairRun {
     /// The step that must happen next, and not before when; none where it is over.
     pub fn next(&self, now: Timestamp) -> Option<(Step, Timestamp)> {
         match &self.state {
-            RunState::Planned => Some((Step::Guard, now)),
+            RunState::Planned => Some((Step::Guard { approved: self.approved.is_some() }, now)),
+            RunState::Awaiting { until } => Some((Step::Expire, *until)),
             RunState::Acting { rung } => Some((Step::Act { rung: *rung }, now)),
             RunState::Settling { rung, check, check_at, .. } => Some((Step::Check { rung: *rung, check: *check }, *check_at)),
             RunState::Undoing { rung, .. } => Some((Step::Undo { rung: *rung }, now)),
@@ -169,8 +186,12 @@ impl RepairRun {
     pub fn is_at_work(&self) -> bool {
         match self.state {
             RunState::Acting { .. } | RunState::Settling { .. } | RunState::Undoing { .. } => true,
-            RunState::Planned | RunState::Finished { .. } => false,
+            RunState::Planned | RunState::Awaiting { .. } | RunState::Finished { .. } => false,
         }
+    }
+    /// Since when the guards are asked.
+    pub fn guarded_since(&self) -> Timestamp {
+        self.approved.as_ref().map_or(self.created_at, |approved| approved.at)
     }
     /// Whether it is over.
     pub fn is_over(&self) -> bool {
@@ -191,7 +212,7 @@ impl RepairRun {
 }
 
 /// The statuses of runs that are not over.
-pub const LIVE: [&str; 4] = ["planned", "acting", "settling", "undoing"];
+pub const LIVE: [&str; 5] = ["planned", "awaiting_approval", "acting", "settling", "undoing"];
 
 impl Entity for RepairRun {
     const KIND: &'static str = "repair_run";
@@ -204,6 +225,7 @@ impl Entity for RepairRun {
     fn status(&self) -> &'static str {
         match &self.state {
             RunState::Planned => "planned",
+            RunState::Awaiting { .. } => "awaiting_approval",
             RunState::Acting { .. } => "acting",
             RunState::Settling { .. } => "settling",
             RunState::Undoing { .. } => "undoing",

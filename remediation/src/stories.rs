@@ -1,6 +1,7 @@
 //! Stories on a simulated world: a repair that helps, one that does not, every guard, a person who stops it, a crash after each commit.
 
 mod api;
+mod approval;
 mod random;
 mod world;
 

@@ -114,7 +114,7 @@ impl Worker for RepairWorker {
         let job: Job = match serde_json::from_value(work.body.clone()) {
             Ok(job) => job,
             Err(error) => {
-                let task = Task { row: &work, step: Step::Guard, state, fence, now };
+                let task = Task { row: &work, step: Step::Expire, state, fence, now };
                 return task.change(dead(format!("the row's body is no step of a run: {error}"))).await;
             }
         };
@@ -126,7 +126,8 @@ impl Worker for RepairWorker {
             return task.drop_row().await; // the run went another way: somebody stopped it
         }
         match job.step {
-            Step::Guard => self.guard(&task, found).await,
+            Step::Guard { .. } => self.guard(&task, found).await,
+            Step::Expire => self.step(&task, found.entity, &Input::Expired, now).await,
             Step::Act { rung } => self.act(&task, found.entity, rung).await,
             Step::Check { .. } => self.check(&task, found.entity).await,
             Step::Undo { rung } => self.undo(&task, found.entity, rung).await,
@@ -255,7 +256,7 @@ impl RepairWorker {
         match step {
             Step::Act { rung } => named(rung).map(|rung| rung.action.clone()),
             Step::Undo { rung } => named(rung)?.undo.clone(),
-            Step::Guard | Step::Check { .. } => None,
+            Step::Guard { .. } | Step::Expire | Step::Check { .. } => None,
         }
     }
 

@@ -69,7 +69,7 @@ async fn list(State(about): State<Arc<About>>, Extension(principal): Extension<P
         kind: "unavailable",
         message: error.to_string(),
     })?;
-    let view = |key: &keys::ApiKey| json!({"id": key.id, "name": key.name, "permissions": key.permissions, "created_at": key.created_at, "revoked_at": key.revoked_at});
+    let view = |key: &keys::ApiKey| json!({"id": key.id, "name": key.name, "permissions": key.permissions, "user": key.user, "created_at": key.created_at, "revoked_at": key.revoked_at});
     let keys: Vec<Value> = found.iter().filter(|key| key.tenant == principal.tenant).map(view).collect();
     Ok(Json(json!({"keys": keys, "keyless": principal.keyless})))
 }

@@ -130,7 +130,8 @@ impl Access {
 }
 
 fn of_key(key: &ApiKey) -> Principal {
-    Principal { tenant: key.tenant.clone(), permissions: key.permissions.clone(), actor: Actor::Key { id: key.id }, keyless: false }
+    let actor = key.user.clone().map_or(Actor::Key { id: key.id }, |id| Actor::User { id });
+    Principal { tenant: key.tenant.clone(), permissions: key.permissions.clone(), actor, keyless: false }
 }
 
 /// The same one, who may at most send.

@@ -348,9 +348,14 @@ impl Config {
             let kept = self.storage.finished_work;
             problems.push(format!("storage.finished_work is {kept}: use at least 1d, or what was done could be done once more"));
         }
-        let named = self.incidents.chat_receiver.iter().chain(&self.incidents.review_receivers);
+        let named = self.incidents.chat_receiver.iter().chain(&self.incidents.review_receivers).chain(&self.incidents.update_receivers);
         for name in named.filter(|name| !receivers.contains(*name)) {
             problems.push(format!("incidents: `{name}` is not configured under `receivers`"));
+        }
+        let deaf = |name: &&String| self.receivers.iter().any(|one| one.name() == name.as_str() && !one.takes_documents());
+        for name in self.incidents.update_receivers.iter().filter(deaf) {
+            let said = "takes pages only, no letters: use mail, slack, slack_webhook, msteams, discord, telegram or ntfy";
+            problems.push(format!("incidents.update_receivers: the receiver `{name}` {said}"));
         }
         problems
     }
@@ -408,6 +413,18 @@ mod tests {
             assert!(problems.iter().any(|problem| problem.contains(said)), "{said} in {problems:?}");
         }
         assert!(!format!("{problems:?}").contains("hunter22"));
+    }
+
+    #[test]
+    fn letters_go_only_where_letters_are_taken() {
+        let text = "receivers:\n- { name: pd, type: pagerduty, routing_key: x }\n- { name: ops, type: slack_webhook, url: \"https://example.com/x\" }\n\
+                    incidents: { update_receivers: [ops, pd], review_receivers: [gone] }\n";
+        let problems = parse(text).unwrap().problems();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(
+            problems[0].contains("`gone` is not configured")
+                && problems[1].contains("update_receivers: the receiver `pd` takes pages only")
+        );
     }
 
     #[test]

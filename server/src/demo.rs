@@ -60,7 +60,12 @@ alerting:
     - name: critical
       steps:
         - {{ after: 0s, notify: [pagerduty, slack] }}
-        - {{ after: 10s, notify: [sms] }}
+        - {{ after: 10s, notify: [primary] }}
+  users:
+    - {{ name: ada, receivers: [sms] }}
+    - {{ name: bob, receivers: [sms] }}
+  schedules:
+    - {{ name: primary, layers: [{{ users: [ada, bob], from: "2026-01-05 09:00", turn: 7d }}] }}
 receivers:
   - {{ name: pagerduty, type: pagerduty, routing_key: demo, url: "http://{catchers}" }}
   - {{ name: slack, type: slack, token: demo, channel: "#alerts", api_url: "http://{catchers}/slack" }}

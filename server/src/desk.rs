@@ -26,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::Config;
 use crate::pipeline::{beside, judged};
 use crate::replay::{Replay, replay};
-use crate::ruletest;
+use crate::ruletest::{self, EnginePlace};
 
 use folder::Folder;
 
@@ -34,7 +34,10 @@ use folder::Folder;
 const LONGEST: usize = 1024 * 1024;
 /// The most evaluations of one replay, and ticks of one test: they keep a core busy.
 const MOST_TICKS: u128 = 20_000;
-/// How long a replay may wait for the store.
+/// The most tests of one file, and rows of all of them together.
+const MOST_TESTS: usize = 100;
+const MOST_ROWS: u64 = 200_000;
+/// How long a replay may wait for the store, and tests may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the routes need.
@@ -47,6 +50,8 @@ pub struct Desk {
     pub metrics: Arc<dyn MetricQuery>,
     /// The same for SQL.
     pub rows: Arc<dyn RowQuery>,
+    /// For tests over logs, spans and errors; none: such tests fail and say so.
+    pub engine: Option<EnginePlace>,
     /// One at a time computes.
     pub turn: Arc<Semaphore>,
 }
@@ -242,12 +247,17 @@ async fn test(
     fits(&draft.test)?;
     let config = desk.config();
     let rules = desk.only(&config, &draft.name, &draft.text)?;
-    let turn = desk.take_turn()?;
+    let (turn, engine) = (desk.take_turn()?, desk.engine.clone());
     let report = compute(turn, move || async move {
-        let options = ruletest::Options { most_ticks: Some(MOST_TICKS), ..ruletest::Options::default() };
-        ruletest::run_text("the test", &draft.test, &rules, &config, &options).await
+        let (most_ticks, most_tests, most_rows) = (Some(MOST_TICKS), Some(MOST_TESTS), Some(MOST_ROWS));
+        let options = ruletest::Options { most_ticks, most_tests, most_rows, engine, ..ruletest::Options::default() };
+        // Where the time is over, what was started goes with the future that holds it.
+        tokio::time::timeout(PATIENCE, ruletest::run_text("the test", &draft.test, &rules, &config, &options)).await
     });
-    let report = report.await?;
+    let Ok(report) = report.await? else {
+        let said = "the tests take longer than a minute: split them, or use `watchfire rules test`, which may take longer";
+        return Err(ApiError::bad_data(said));
+    };
     Ok(Json(json!({"success": report.passed(), "errors": report.errors, "warnings": report.warnings, "cases": report.cases})))
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alerting::delivery::DeliveryWorker;
+use alerting::routing::Routing;
 use alerting::{Alerting, AlertingDeps, RuleSet};
 use anyhow::Context;
 use collector::checks::Checker;
@@ -64,6 +65,7 @@ use crate::listen::{self, Addresses};
 use crate::maintenance::{self, Maintenance};
 use crate::observe::queries::Traced;
 use crate::reload::{Parts, Reloading};
+use crate::ruletest::EnginePlace;
 use crate::runtime::nudging::Nudging;
 use crate::runtime::{self, Loop};
 use crate::usage::Processes;
@@ -140,7 +142,7 @@ pub(crate) fn judged(config: &Config, files: Vec<(String, String)>) -> Result<Ru
     }
     problems.extend(config.alerting.check_routed_ladders(&rules.escalations));
     let receivers: BTreeSet<String> = config.receivers.iter().map(|receiver| receiver.name().to_owned()).collect();
-    for problem in alerting::config::check_ladders(rules.escalations.iter(), &receivers) {
+    for problem in alerting::config::check_ladders(rules.escalations.iter(), &config.alerting.told(&receivers)) {
         if !problems.contains(&problem) {
             problems.push(problem);
         }
@@ -279,7 +281,7 @@ async fn first_key(config: &Config, state: &dyn StateStore, ids: &dyn IdSource) 
     let text = text.trim().to_owned();
     anyhow::ensure!(text.len() >= 16, "server.first_key_file: the key in {} is shorter than 16 characters", path.display());
     let permissions = vec![model::access::Permission::Admin];
-    let new = NewKey { tenant: TenantId::default(), name: "first".to_owned(), permissions, text: Some(text) };
+    let new = NewKey { tenant: TenantId::default(), name: "first".to_owned(), permissions, user: None, text: Some(text) };
     keys::create(state, ids, model::event::Actor::system("server"), new).await?;
     Ok(())
 }
@@ -328,6 +330,9 @@ pub async fn start(
     if let Some(file) = &visitors {
         file.keep(&ring.snapshot()).with_context(|| format!("{} cannot be written", file.path.display()))?;
     }
+    // Tests of rules over logs, spans and errors run on an engine of their own, where there is one at all.
+    let spare =
+        library.clone().map(|library| EnginePlace { executable: executable.clone(), library: Some(library), cache: PathBuf::new() });
     let (clickhouse, engine) =
         open_clickhouse(&config, &data_dir, executable, library, visitors.as_ref(), clock.clone(), &registry).await?;
     addresses.sql = engine.as_ref().and_then(|engine| engine.status().tcp);
@@ -372,6 +377,7 @@ pub async fn start(
         registry: registry.clone(),
         tenant: tenant.clone(),
     })?);
+    alerting.reroute(Routing::of(&config.alerting).knowing(config.receivers.iter().map(|one| one.name().to_owned())));
     let delivery = Arc::new(DeliveryWorker::new(&config.receivers, config.delivery.clone(), ids.clone(), &registry)?);
     let incidents = Incidents::new(
         incidents::Deps {
@@ -444,6 +450,7 @@ pub async fn start(
         config_file: config_file.clone(),
         metrics: metrics.clone(),
         rows,
+        engine: spare,
         turn: Arc::new(Semaphore::new(1)),
     };
     let about = About { running: running.clone(), state: state.clone(), wal: wal.clone(), engine: engine.clone() };

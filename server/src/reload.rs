@@ -111,7 +111,9 @@ impl Reloading {
         self.parts.collector.set_pipeline(Arc::new(pipeline));
         self.parts.remediation.reload(next.remediation.remediations.clone());
         self.parts.alerting.reload(rules);
-        self.parts.alerting.reroute(alerting::routing::Routing::of(&next.alerting));
+        self.parts
+            .alerting
+            .reroute(alerting::routing::Routing::of(&next.alerting).knowing(next.receivers.iter().map(|one| one.name().to_owned())));
         self.parts.collector.set_error_rules(grouping);
         self.parts.scraper.take_up(scrape);
         self.parts.checker.take_up(checks);

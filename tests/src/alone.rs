@@ -90,7 +90,8 @@ pub async fn prepare(signal: Signal, batches: u64, requests: u64) -> Inserts {
     Inserts(ready)
 }
 
-fn engine(world: &Watchfire) -> ClickHouse {
+/// Straight to the engine, past the server.
+pub fn engine(world: &Watchfire) -> ClickHouse {
     ClickHouse::unix(&world.data().join("engine.sock")).database("watchfire")
 }
 

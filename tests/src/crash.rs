@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,10 +12,11 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use self::requests::{KINDS, Kind};
 use crate::clock::SetClock;
-use crate::process::Watchfire;
+use crate::process::{Watchfire, free_port};
 use crate::wait::wait_for;
 
 pub mod requests;
@@ -50,9 +52,45 @@ impl fmt::Display for Told {
     }
 }
 
+/// Where requests go.
+#[derive(Clone)]
+struct Addresses {
+    http: SocketAddr,
+    fluent: SocketAddr,
+}
+
+/// How long a sender waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Sends a request once: its status, as HTTP has them; none where there was no answer.
+async fn attempt(client: &reqwest::Client, kind: Kind, to: &Addresses, body: &[u8]) -> Option<u16> {
+    match kind.path() {
+        Some(path) => {
+            let request = client.post(format!("http://{}{path}", to.http)).body(body.to_vec());
+            let request = kind.headers().iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            request.send().await.ok().map(|answer| answer.status().as_u16())
+        }
+        None => tokio::time::timeout(PATIENCE, forward(to.fluent, body)).await.ok()?.ok(),
+    }
+}
+
+/// One acknowledged chunk over a connection of its own.
+async fn forward(to: SocketAddr, body: &[u8]) -> std::io::Result<u16> {
+    let mut stream = tokio::net::TcpStream::connect(to).await?;
+    stream.write_all(body).await?;
+    let mut answer = Vec::new();
+    while stream.read_buf(&mut answer).await? > 0 {
+        if answer.starts_with(b"\x81\xa3ack") && answer.ends_with(requests::chunk_of(body)) {
+            return Ok(200);
+        }
+        assert!(answer.len() < 64, "this acknowledges another chunk: {answer:?}");
+    }
+    Err(std::io::ErrorKind::UnexpectedEof.into())
+}
+
 /// Sends until told to stop.
-async fn sender(kind: Kind, service: String, base: String, seed: u64, stop: Arc<AtomicBool>, refused: Arc<AtomicU64>) -> Sent {
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+async fn sender(kind: Kind, service: String, to: Addresses, seed: u64, stop: Arc<AtomicBool>, refused: Arc<AtomicU64>) -> Sent {
+    let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
     let (mut rng, mut sent, mut next) = (StdRng::seed_from_u64(seed), Sent::default(), 0);
     while !stop.load(Ordering::SeqCst) {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
@@ -60,9 +98,7 @@ async fn sender(kind: Kind, service: String, base: String, seed: u64, stop: Arc<
         next += kind.records();
         // The same bytes again until there is an answer: a lost answer must not store them twice.
         let acknowledged = loop {
-            let request = client.post(format!("{base}{}", kind.path())).body(body.clone());
-            let request = kind.headers().iter().fold(request, |request, (name, value)| request.header(*name, *value));
-            match request.send().await.ok().map(|answer| answer.status().as_u16()) {
+            match attempt(&client, kind, &to, &body).await {
                 Some(200..300) => break true,
                 Some(status) if status != 429 && status < 500 => panic!("{service}, {kind:?}: refused with {status}"),
                 Some(_) => {
@@ -90,7 +126,8 @@ fn engine_of(server: u32) -> Option<u32> {
     String::from_utf8(output.stdout).ok()?.split_whitespace().next()?.parse().ok()
 }
 
-fn signal(pid: u32, name: &str) {
+/// `kill` with a signal: `-9`, `-STOP`, `-CONT`.
+pub fn signal(pid: u32, name: &str) {
     Command::new("kill").args([name, &pid.to_string()]).status().unwrap();
 }
 
@@ -110,16 +147,19 @@ fn tear(world: &Watchfire, rng: &mut StdRng) -> bool {
 /// Runs `rounds` random faults and checks the sums. Panics where anything acknowledged is missing or anything is stored twice.
 pub async fn rounds(executable: &str, rounds: usize, seed: u64) -> Told {
     // A small log with small segments: they are written over one another often, and a hung engine fills it within seconds.
-    let config = "storage:\n  wal: { max_bytes: 2MiB, segment_bytes: 256KiB, batch_linger: 200ms }\n";
-    let mut world = Watchfire::prepare(executable, config, &[]);
+    let fluent = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let config = format!(
+        "storage:\n  wal: {{ max_bytes: 2MiB, segment_bytes: 256KiB, batch_linger: 200ms }}\ncollector: {{ fluent: {{ listen: \"{fluent}\" }} }}\n"
+    );
+    let mut world = Watchfire::prepare(executable, &config, &[]);
     let clock = SetClock::new();
     world.environment = clock.as_ref().map(SetClock::environment).unwrap_or_default();
     world.start().await;
     let (stop, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let base = format!("http://{}", world.http);
+    let to = Addresses { http: world.http, fluent };
     let named: Vec<(Kind, String)> = KINDS.into_iter().enumerate().map(|(at, kind)| (kind, format!("s{at}"))).collect();
     let start = |(at, (kind, service)): (usize, &(Kind, String))| {
-        tokio::spawn(sender(*kind, service.clone(), base.clone(), seed + at as u64, stop.clone(), refused.clone()))
+        tokio::spawn(sender(*kind, service.clone(), to.clone(), seed + at as u64, stop.clone(), refused.clone()))
     };
     let senders: Vec<_> = named.iter().enumerate().map(start).collect();
     let (mut rng, mut told) = (StdRng::seed_from_u64(seed), Told::default());

@@ -4,6 +4,9 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use crate::intake::Load;
 use crate::process::Watchfire;
 use crate::promql::{Prometheus, now_millis};
 use crate::remote_write::{Label, Sample, TimeSeries, WriteRequest};
@@ -134,5 +137,53 @@ pub async fn compare(executable: &str, kind: Kind, count: u64, time: Duration) {
         rates.push(evaluations / seconds);
     }
     println!("{kind:?}: {:.2}x", rates[1] / rates[0]);
+    world.stop().await;
+}
+
+/// So many rules, half of each kind, every five seconds, while rows come in at a rate (half spans, half log lines): how many ticks were
+/// missed, how late an evaluation was at most, and what it took.
+pub async fn under_load(executable: &str, count: u64, rows: u64, time: Duration) {
+    let (simple, histogram) = (Kind::Simple.rules(count / 2), Kind::Histogram.rules(count / 2).replace("name: g", "name: h"));
+    let files = [("simple.yaml", simple.as_str()), ("histogram.yaml", histogram.as_str())];
+    let mut world = Watchfire::prepare(executable, "alerting: { rules: rules }\n", &files);
+    world.start().await;
+    let (base, client) = (format!("http://{}", world.http), reqwest::Client::new());
+    let bases = [base.clone()];
+    let now = now_millis();
+    for back in (1..72).rev() {
+        send(&client, &bases, now - back * INTERVAL.as_millis() as i64).await;
+    }
+    let rate = (rows / 2).to_string();
+    let loads: Vec<Load> = ["spans", "logs"].map(|signal| Load::start(&world, signal, time + INTERVAL * 2, &["--rate", &rate])).into();
+    tokio::time::sleep(INTERVAL * 2).await;
+    let names =
+        ["evaluations_total", "group_iterations_missed_total", "evaluation_failures_total"].map(|name| format!("watchfire_rule_{name}"));
+    let cpu = |pid: u32| process(pid).1;
+    let (mut before, pids) = (Vec::new(), [world.pid(), child_of(world.pid())]);
+    for name in &names {
+        before.push(total(&client, &base, name).await);
+    }
+    let (begun, used) = (Instant::now(), pids.map(cpu));
+    while begun.elapsed() < time {
+        send(&client, &bases, now_millis()).await;
+        tokio::time::sleep(INTERVAL).await;
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let mut since = Vec::new();
+    for (name, before) in names.iter().zip(&before) {
+        since.push(total(&client, &base, name).await - before);
+    }
+    let used: Vec<f64> = pids.iter().zip(used).map(|(pid, before)| (cpu(*pid) - before) / seconds).collect();
+    let stored: f64 = loads.into_iter().map(|load| load.succeeded().pointer("/stored").and_then(Value::as_f64).unwrap_or(0.0)).sum();
+    println!(
+        "{count} rules every 5 s while {rows} rows/s come in, {seconds:.0} s: {} evaluations ({:.0}/s), {} ticks missed, {} failed; {stored} rows stored; \
+         CPU server {:.2}, engine {:.2}",
+        since[0],
+        since[0] / seconds,
+        since[1],
+        since[2],
+        used[0],
+        used[1]
+    );
     world.stop().await;
 }

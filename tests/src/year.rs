@@ -21,6 +21,7 @@ pub struct Told {
     arrivals: u64,
     events: u64,
     acts: u64,
+    escalations: u64,
     silences: u64,
     restarts: u64,
     deaths: u64,
@@ -38,6 +39,7 @@ impl Told {
         self.arrivals += other.arrivals;
         self.events += other.events;
         self.acts += other.acts;
+        self.escalations += other.escalations;
         self.silences += other.silences;
         self.restarts += other.restarts;
         self.deaths += other.deaths;
@@ -58,6 +60,7 @@ impl Told {
             ("notices", self.arrivals),
             ("pages overtaken by people", self.overtaken),
             ("acts of people", self.acts),
+            ("calls for help", self.escalations),
             ("silences", self.silences),
             ("restarts", self.restarts),
             ("deaths", self.deaths),
@@ -72,7 +75,7 @@ impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} days, {} steps, {} alerts, {} ladder steps, {} notices, {} pages overtaken by people, {} events, {} acts of people, {} silences and windows, {} restarts, \
+            "{} days, {} steps, {} alerts, {} ladder steps, {} notices, {} pages overtaken by people, {} events, {} acts of people, {} calls for help, {} silences and windows, {} restarts, \
              {} deaths at a commit, {} races past the lease, {} clock jumps",
             self.days,
             self.steps,
@@ -82,6 +85,7 @@ impl fmt::Display for Told {
             self.overtaken,
             self.events,
             self.acts,
+            self.escalations,
             self.silences,
             self.restarts,
             self.deaths,
@@ -140,6 +144,6 @@ mod tests {
     #[test]
     fn a_long_run_in_which_something_never_happened_shows_nothing() {
         assert!(Told::default().missing().is_empty(), "there was no time for it");
-        assert_eq!(Told { days: LONG, alerts: 1, overtaken: 1, ..Told::default() }.missing().len(), 8);
+        assert_eq!(Told { days: LONG, alerts: 1, overtaken: 1, ..Told::default() }.missing().len(), 9);
     }
 }

@@ -45,6 +45,8 @@ mod otlp_examples;
 mod otlp_senders;
 #[path = "e2e/own_spans.rs"]
 mod own_spans;
+#[path = "e2e/people.rs"]
+mod people;
 #[path = "e2e/processing.rs"]
 mod processing;
 #[path = "e2e/prometheus_api.rs"]

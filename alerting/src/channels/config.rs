@@ -336,6 +336,24 @@ fn opsgenie_rate() -> RateLimit {
 }
 
 impl ReceiverConfig {
+    /// Whether it can carry a letter: an invitation, a status update.
+    pub fn takes_documents(&self) -> bool {
+        match self {
+            ReceiverConfig::Slack(_)
+            | ReceiverConfig::SlackWebhook(_)
+            | ReceiverConfig::Mail(_)
+            | ReceiverConfig::MsTeams(_)
+            | ReceiverConfig::Discord(_)
+            | ReceiverConfig::Telegram(_)
+            | ReceiverConfig::Ntfy(_) => true,
+            ReceiverConfig::Pagerduty(_)
+            | ReceiverConfig::Webhook(_)
+            | ReceiverConfig::TwilioSms(_)
+            | ReceiverConfig::TwilioVoice(_)
+            | ReceiverConfig::Opsgenie(_) => false,
+        }
+    }
+
     /// What ladders and rules call it.
     pub fn name(&self) -> &str {
         match self {

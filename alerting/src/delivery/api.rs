@@ -2,6 +2,7 @@
 //! what a delivery is about and why it failed, never a receiver's settings or secrets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -10,10 +11,10 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use model::access::{Permission, Principal};
 use model::drive::Nudge;
-use model::event::{Event, EventKind};
-use model::ids::{EventId, IdSource, WorkId};
+use model::event::{Event, EventKind, Recorded};
+use model::ids::{AlertId, EventId, IdSource, IncidentId, NotificationId, WorkId};
 use model::message::{Delivery, Message, PageAction};
-use model::state::{Commit, StateStore};
+use model::state::{Commit, JournalQuery, StateStore};
 use model::time::Timestamp;
 use model::work::{Queue, Work, WorkChange, WorkQuery, WorkState};
 use serde::{Deserialize, Serialize};
@@ -35,12 +36,13 @@ struct Api {
     nudge: Nudge,
 }
 
-/// `GET /api/watchfire/v1/deliveries?state=pending|done|dead|cancelled&limit=` and
-/// `POST /api/watchfire/v1/deliveries/{work id}/replay?force=`. The server's access layer puts the [`Principal`] into the request's
+/// `GET /api/watchfire/v1/deliveries?state=pending|done|dead|cancelled&alert=&incident=&before=&limit=`,
+/// `GET /api/watchfire/v1/deliveries/{work id}` with its attempts, and `POST /api/watchfire/v1/deliveries/{work id}/replay?force=`. The server's access layer puts the [`Principal`] into the request's
 /// extensions; without it every request fails. `nudge` is told of a replay.
 pub fn router(state: Arc<dyn StateStore>, ids: Arc<dyn IdSource>, nudge: Nudge) -> Router {
     Router::new()
         .route("/api/watchfire/v1/deliveries", get(list))
+        .route("/api/watchfire/v1/deliveries/{id}", get(show))
         .route("/api/watchfire/v1/deliveries/{id}/replay", post(replay))
         .with_state(Arc::new(Api { state, ids, nudge }))
 }
@@ -110,6 +112,9 @@ fn title(message: &Message) -> String {
 #[derive(Debug, Deserialize)]
 struct ListQuery {
     state: Option<String>,
+    alert: Option<AlertId>,
+    incident: Option<IncidentId>,
+    before: Option<WorkId>,
     limit: Option<usize>,
 }
 
@@ -127,12 +132,82 @@ async fn list(
         ),
     };
     let limit = query.limit.unwrap_or(USUAL).clamp(1, MOST);
-    let rows = api
-        .state
-        .list(&WorkQuery { tenant: Some(principal.tenant), queue: Some(Queue::Delivery), state, limit, ..WorkQuery::default() })
-        .await?;
+    let ListQuery { alert, incident, before, .. } = query;
+    let (tenant, queue) = (Some(principal.tenant), Some(Queue::Delivery));
+    // Nothing is told of what is not there yet: older rows need not be looked at. Clocks of two nodes may differ a little.
+    let began = alert.map(|alert| alert.made_at()).into_iter().chain(incident.map(|incident| incident.made_at())).min();
+    let since = began.map(|began| began.minus(Duration::from_secs(600)));
+    let wanted = WorkQuery { tenant, queue, state, alert, incident, since, before, limit, ..WorkQuery::default() };
+    let rows = api.state.list(&wanted).await?;
     let deliveries: Vec<Shown> = rows.iter().map(Shown::of).collect();
     Ok(Json(json!({"deliveries": deliveries})).into_response())
+}
+
+/// One attempt, or what ended them.
+#[derive(Debug, Serialize)]
+struct Attempt {
+    at: Timestamp,
+    /// sent, failed, dead or unsent
+    outcome: &'static str,
+    /// From 1; none: nothing was tried.
+    attempt: Option<u32>,
+    error: Option<String>,
+    /// When it was to be tried again.
+    next_at: Option<Timestamp>,
+}
+
+impl Attempt {
+    fn of(recorded: &Recorded, wanted: &str) -> Option<Self> {
+        let at = recorded.event.at;
+        let none = Attempt { at, outcome: "sent", attempt: None, error: None, next_at: None };
+        let is = |notification: &NotificationId| notification.to_string() == wanted;
+        match &recorded.event.kind {
+            EventKind::NotificationSent { notification, attempt, .. } if is(notification) => {
+                Some(Attempt { attempt: Some(*attempt), ..none })
+            }
+            EventKind::NotificationRetried { notification, attempt, error, next_at, .. } if is(notification) => {
+                Some(Attempt { outcome: "failed", attempt: Some(*attempt), error: Some(error.clone()), next_at: Some(*next_at), ..none })
+            }
+            EventKind::NotificationDead { notification, attempts, error, .. } if is(notification) => {
+                Some(Attempt { outcome: "dead", attempt: Some(*attempts), error: Some(error.clone()), ..none })
+            }
+            EventKind::Noted { text, details } if details.get("notification").is_some_and(|one| one == wanted) => {
+                Some(Attempt { outcome: "unsent", error: Some(text.clone()), ..none })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// One delivery with its attempts, as the journal has them.
+async fn show(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    principal.require(Permission::Respond)?;
+    let id: WorkId = id.parse().map_err(|error: model::ids::IdError| ApiError::bad_data(error.to_string()))?;
+    let one = WorkQuery { tenant: Some(principal.tenant.clone()), queue: Some(Queue::Delivery), ids: vec![id], ..WorkQuery::default() };
+    let rows = api.state.list(&one).await?;
+    let Some(row) = rows.first() else { return Err(ApiError::not_found(format!("there is no delivery {id}"))) };
+    let shown = Shown::of(row);
+    let about = JournalQuery { tenant: Some(principal.tenant), limit: MOST, ..JournalQuery::default() };
+    // Its events are told of the same subject as it is.
+    let mut about = match (row.subject.alert, row.subject.incident) {
+        (Some(alert), _) => Some(JournalQuery { alert: Some(alert), ..about }),
+        (None, Some(incident)) => Some(JournalQuery { incident: Some(incident), ..about }),
+        (None, None) => None,
+    };
+    let mut attempts = Vec::new();
+    while let Some(query) = about.as_mut() {
+        let page = api.state.events(query).await?;
+        attempts.extend(page.iter().filter_map(|recorded| Attempt::of(recorded, &shown.notification)));
+        match page.last().filter(|_| page.len() >= MOST) {
+            Some(last) => query.after = last.seq,
+            None => break,
+        }
+    }
+    Ok(Json(json!({"delivery": shown, "attempts": attempts})).into_response())
 }
 
 #[derive(Debug, Deserialize)]

@@ -167,6 +167,7 @@ fn incident() -> Incident {
         resolved_by: None,
         chat: None,
         repair: None,
+        last_update: None,
     }
 }
 

@@ -79,7 +79,8 @@ async fn ask(shared: &Shared, question: &Question, expr: &str, moment: Moment<'_
     match question {
         Question::PromQl => match instant(shared, expr, moment).await {
             Ok(answer) => {
-                let matched = answer.matched_any_series;
+                // `vector(1)` selects nothing and is no less there.
+                let matched = answer.matched_any_series || matches!(&answer.value, QueryValue::Vector(samples) if !samples.is_empty());
                 let element = |(labels, sample): (Labels, SeriesSample)| Element { labels, value: sample.value, ..Element::default() };
                 Asked::new(vector(answer).map(|samples| samples.into_iter().map(element).collect()), matched)
             }
@@ -207,6 +208,23 @@ pub(crate) async fn alert(shared: &Shared, rule: &AlertRule, moment: Moment<'_>)
         Ok(active)
     };
     Asked { outcome: outcome.await, matched, reason, foreseen }
+}
+
+/// What an alerting rule's question says, whether or not it is active: each label set as its alert would have it, by its identity.
+pub(crate) async fn values(shared: &Shared, rule: &AlertRule, moment: Moment<'_>) -> Result<BTreeMap<u64, (Labels, f64)>, String> {
+    let asked = ask(shared, &rule.question, &rule.expr, moment, rule.thresholds.is_some()).await;
+    let (mut cache, mut values) = (Answers::new(), BTreeMap::new());
+    let found = asked.outcome?;
+    if moment.limit > 0 && found.len() > moment.limit {
+        return Err(format!("{} label sets are more than {}", found.len(), moment.limit));
+    }
+    for found in found {
+        // With thresholds the severity is no part of the identity, whichever it is.
+        let level = rule.thresholds.as_ref().map(|_| Severity::Info);
+        let one = element(shared, rule, moment, &found, level, &mut cache).await;
+        values.insert(fingerprint(&rule.key, &one.labels), (one.labels, found.value));
+    }
+    Ok(values)
 }
 
 impl Asked<BTreeMap<u64, Active>> {

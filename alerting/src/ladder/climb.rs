@@ -1,5 +1,7 @@
 //! Starting, climbing, stopping, closing: each adds to a commit what it means. Reads state, writes nothing itself.
 
+mod steps;
+
 use model::alert::Alert;
 use model::event::{EventKind, Subject};
 use model::ids::{AlertId, LadderRunId};
@@ -12,7 +14,7 @@ use model::time::{Span, Timestamp};
 use model::work::{Lane, NewWork, Queue, WorkChange};
 use serde::{Deserialize, Serialize};
 
-use super::notice::{Scene, Telling, step_reason, tell};
+use super::notice::{Scene, Telling, tell};
 use super::{LadderRun, LadderStatus, LadderSubject, StopReason, run_key};
 use crate::evaluate::everything;
 use crate::routing::{Hours, RoutedLadder};
@@ -56,6 +58,8 @@ pub(super) struct Climb<'a> {
     pub commit: Commit,
     /// It is about an alert that has just begun: nothing climbs for it yet.
     pub is_new: bool,
+    /// A person wants it, whatever the hour: what they said.
+    pub asked: Option<String>,
 }
 
 /// A ladder that an alert wants, whether it is the default receivers' one, and when it may climb.
@@ -67,7 +71,7 @@ pub(super) struct Wanted {
 
 impl<'a> Climb<'a> {
     pub(super) fn new(shared: &'a Shared, state: &'a dyn StateStore, now: Timestamp) -> Self {
-        Climb { shared, state, now, commit: Commit::at(now), is_new: false }
+        Climb { shared, state, now, commit: Commit::at(now), is_new: false, asked: None }
     }
 
     /// Which ladders: the one the rule names; without one, those of the routing tree, or where there is no tree, the default receivers. A
@@ -342,46 +346,9 @@ impl<'a> Climb<'a> {
             let kind = EventKind::LadderStarted { run: run.id, ladder: run.ladder.name.clone() };
             self.tell_journal(&run, kind);
             run.begin(self.now);
-            self.climb(&mut run, &scene)?;
+            self.climb(&mut run, &scene).await?;
         }
         self.commit.put(&run, Expect::New)
-    }
-
-    /// Takes the steps that are due and schedules the next one.
-    pub(super) fn climb(&mut self, run: &mut LadderRun, scene: &Scene) -> Result<(), StateError> {
-        if run.next_at.is_some_and(|next| next <= self.now)
-            && let Some(closed) = self.shared.routing().calendar.closed(&run.hours, self.now)
-        {
-            run.wait_until(closed.until);
-            let text = format!("ladder {} waits: {}", run.ladder.name, closed.words());
-            let details = [("suppressed_by".to_owned(), closed.by), ("until".to_owned(), closed.until.to_string())];
-            self.tell_journal(run, EventKind::Noted { text, details: details.into() });
-        }
-        if run.next_at.is_some_and(|next| next <= self.now) {
-            match run.take(self.now) {
-                Some(taken) => {
-                    let kind = EventKind::LadderStepTaken {
-                        run: run.id,
-                        ladder: run.ladder.name.clone(),
-                        step: taken.step,
-                        round: taken.round,
-                        notify: taken.notify.clone(),
-                    };
-                    self.tell_journal(run, kind);
-                    let telling = Telling {
-                        action: PageAction::Trigger,
-                        receivers: &taken.notify,
-                        reason: step_reason(run, &taken),
-                        key: format!("{}/{}/{}/{}", run.id, run.generation, taken.round, taken.step),
-                    };
-                    tell(self.shared, &mut self.commit, run, scene, telling, self.now)?;
-                }
-                None => self.tell_journal(run, EventKind::LadderExhausted { run: run.id, ladder: run.ladder.name.clone() }),
-            }
-        }
-        let Some(next) = run.next_at else { return Ok(()) };
-        let job = Job::Step { run: run.id, generation: run.generation, round: run.round, step: run.step };
-        self.schedule(run.work_key(), run.subject.subject(), next, &job)
     }
 
     fn tell_journal(&mut self, run: &LadderRun, kind: EventKind) {
@@ -449,7 +416,7 @@ impl<'a> Climb<'a> {
             run.begin(self.now);
         }
         self.tell_journal(&run, EventKind::LadderStarted { run: run.id, ladder: run.ladder.name.clone() });
-        self.climb(&mut run, &scene)?;
+        self.climb(&mut run, &scene).await?;
         self.commit.put(&run, Expect::Version(version))
     }
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use model::alert::Alert;
 use model::drive::Follower;
-use model::event::{EventKind, Recorded};
+use model::event::{EventKind, Recorded, Subject};
 use model::ids::{AlertId, IncidentId};
-use model::incident::Incident;
-use model::state::{Commit, StateError, StateStore, load};
+use model::incident::{Incident, IncidentStatus};
+use model::state::{Commit, StateError, StateStore, Versioned, load};
 use model::time::Timestamp;
 
 use super::climb::{Climb, about_alert, about_incident};
-use super::{LadderStatus, LadderSubject, StopReason};
+use super::{LadderRun, LadderStatus, LadderSubject, StopReason};
 use crate::shared::Shared;
 
 /// Starts, stops and pauses ladders.
@@ -75,6 +75,10 @@ impl Follower for LadderFollower {
                 }
             }
             (EventKind::IncidentUnacknowledged, _, Some(incident)) => given_back(&mut climb, incident).await?,
+            (EventKind::IncidentEscalated { reason }, _, Some(incident)) => {
+                climb.asked = Some(format!("{} calls for help: {reason}", event.actor));
+                escalated(&mut climb, incident).await?;
+            }
             (EventKind::IncidentResolved { reason }, _, Some(incident)) => {
                 over(&mut climb, incident, &format!("resolved: {reason}")).await?
             }
@@ -89,23 +93,21 @@ impl Follower for LadderFollower {
     }
 }
 
-async fn runs_of(climb: &Climb<'_>, incident: IncidentId) -> Result<Vec<model::state::Versioned<super::LadderRun>>, StateError> {
+async fn runs_of(climb: &Climb<'_>, incident: IncidentId) -> Result<Vec<Versioned<LadderRun>>, StateError> {
     let Some(found) = load::<Incident>(climb.state, &climb.shared.tenant, &incident.to_string()).await? else { return Ok(Vec::new()) };
-    Ok(climb.runs().await?.into_iter().filter(|run| about_incident(&run.entity, &found.entity)).collect())
+    runs_about(climb, &found.entity).await
+}
+
+async fn runs_about(climb: &Climb<'_>, incident: &Incident) -> Result<Vec<Versioned<LadderRun>>, StateError> {
+    Ok(climb.runs().await?.into_iter().filter(|run| about_incident(&run.entity, incident)).collect())
 }
 
 /// Nobody has the incident any more: its ladders climb again from the first step, and where it got worse than all of them while somebody
 /// had it, the ladder of its worst alert begins.
 async fn given_back(climb: &mut Climb<'_>, id: IncidentId) -> Result<(), StateError> {
     let Some(found) = load::<Incident>(climb.state, &climb.shared.tenant, &id.to_string()).await? else { return Ok(()) };
-    let runs: Vec<_> = climb.runs().await?.into_iter().filter(|run| about_incident(&run.entity, &found.entity)).collect();
-    let highest = runs.iter().map(|run| run.entity.severity).max();
-    let mut worst: Option<Alert> = None;
-    for alert in &found.entity.firing {
-        let alert = climb.alert(*alert).await?.filter(|alert| alert.is_firing() && !alert.muted);
-        worst = worst.into_iter().chain(alert).reduce(|one, other| if other.severity > one.severity { other } else { one });
-    }
-    let worse = worst.filter(|alert| highest.is_none_or(|highest| alert.severity > highest));
+    let runs = runs_about(climb, &found.entity).await?;
+    let worse = worse(climb, &found.entity, &runs).await?;
     for run in runs {
         // Those of its alerts become the incident's own, or give way, where one begins.
         let kept = worse.is_none() || run.entity.subject == LadderSubject::Incident { id };
@@ -117,6 +119,46 @@ async fn given_back(climb: &mut Climb<'_>, id: IncidentId) -> Result<(), StateEr
         Some(alert) => climb.start(&alert, alert.severity, alert.escalation.as_deref(), true).await,
         None => Ok(()),
     }
+}
+
+/// The worst alert of an incident that fires unmuted, where it is worse than every ladder that ever climbed for it.
+async fn worse(climb: &Climb<'_>, incident: &Incident, runs: &[Versioned<LadderRun>]) -> Result<Option<Alert>, StateError> {
+    let highest = runs.iter().map(|run| run.entity.severity).max();
+    let mut worst: Option<Alert> = None;
+    for alert in &incident.firing {
+        let alert = climb.alert(*alert).await?.filter(|alert| alert.is_firing() && !alert.muted);
+        worst = worst.into_iter().chain(alert).reduce(|one, other| if other.severity > one.severity { other } else { one });
+    }
+    Ok(worst.filter(|alert| highest.is_none_or(|highest| alert.severity > highest)))
+}
+
+/// Somebody called for help: every ladder of the incident goes one step further now, and on from there; where it got worse than all of
+/// them while somebody had it, the ladder of its worst alert begins. Where none can climb, that is told.
+async fn escalated(climb: &mut Climb<'_>, incident: IncidentId) -> Result<(), StateError> {
+    let Some(found) = load::<Incident>(climb.state, &climb.shared.tenant, &incident.to_string()).await? else { return Ok(()) };
+    if found.entity.status != IncidentStatus::Open {
+        return Ok(()); // somebody took or ended it meanwhile
+    }
+    let runs = runs_about(climb, &found.entity).await?;
+    let worse = worse(climb, &found.entity, &runs).await?;
+    let mut reached = worse.is_some();
+    for run in runs {
+        // Those of its alerts become the incident's own, or give way, where one begins.
+        if worse.is_none() || run.entity.subject == (LadderSubject::Incident { id: incident }) {
+            reached |= climb.further(run).await?;
+        }
+    }
+    if let Some(alert) = worse {
+        // It may have been taken with its incident; its record says so a moment longer.
+        let alert = Alert { acknowledged: None, ..alert };
+        climb.start(&alert, alert.severity, alert.escalation.as_deref(), false).await?;
+    }
+    if !reached {
+        let text = "nobody further can be told: no ladder of this incident can climb (see alerting.escalations and silences)".to_owned();
+        let kind = EventKind::Noted { text, details: Default::default() };
+        climb.commit.event(climb.shared.event(climb.now, Subject::incident(incident), kind));
+    }
+    Ok(())
 }
 
 /// An incident opened with this alert, or this alert joined it.

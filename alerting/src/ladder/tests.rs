@@ -1,5 +1,7 @@
 //! Stories of ladders on a simulated world.
 
+mod on_call;
+
 use std::collections::BTreeSet;
 
 use model::event::EventKind;
@@ -390,7 +392,7 @@ proptest! {
             prop_assert!(keys.insert(run.work_key()), "a step's work key is used once");
             let now = next.plus(Duration::from_secs(late.next().unwrap_or(0)));
             let round_started = run.round_started;
-            if let Some(step) = run.take(now) {
+            if let Some(step) = run.take(now, &[]) {
                 prop_assert!(now >= round_started.plus(step.after));
                 prop_assert!(run.next_at.is_some_and(|after| after >= now));
                 taken.push((step.round, step.step));

@@ -83,7 +83,7 @@ async fn decide(climb: &mut Climb<'_>, job: &Job) -> Result<(), StateError> {
             else {
                 return Ok(());
             };
-            climb.climb(&mut run, &scene)?;
+            climb.climb(&mut run, &scene).await?;
             climb.commit.put(&run, Expect::Version(found.version))
         }
     }

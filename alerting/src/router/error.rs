@@ -24,6 +24,10 @@ impl ApiError {
     pub fn not_found(message: impl Into<String>) -> Self {
         ApiError { status: StatusCode::NOT_FOUND, kind: "not_found", message: message.into() }
     }
+    /// What it needs does not answer.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        ApiError { status: StatusCode::SERVICE_UNAVAILABLE, kind: "unavailable", message: message.into() }
+    }
     /// It cannot be done in the present state.
     pub fn conflict(message: impl Into<String>) -> Self {
         ApiError { status: StatusCode::CONFLICT, kind: "conflict", message: message.into() }

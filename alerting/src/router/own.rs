@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use super::{Api, ApiError};
 use crate::ladder::{LadderRun, wake_row};
 use crate::machine::Instance;
+use crate::rules::Question;
 use crate::silence::{MatcherText, Silence};
 
 /// The longest comment, in bytes.
@@ -36,6 +37,17 @@ const MOST_MATCHERS: usize = 64;
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     state: Option<String>,
+    before: Option<String>,
+    limit: Option<usize>,
+}
+
+/// The same for alerts, which have an identity.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WantedAlerts {
+    state: Option<String>,
+    /// In hex.
+    fingerprint: Option<String>,
     before: Option<String>,
     limit: Option<usize>,
 }
@@ -60,6 +72,8 @@ fn alert_view(instance: &Instance, newest: &BTreeMap<AlertId, SampleValue>) -> V
         fields.insert("fingerprint".to_owned(), json!(alert.fingerprint_hex()));
         fields.insert("summary".to_owned(), json!(alert.summary()));
         fields.insert("flapping".to_owned(), json!(instance.memory.flapping));
+        let question = instance.memory.question.as_ref().unwrap_or(&Question::PromQl);
+        fields.insert("question".to_owned(), json!(question.word()));
         if let Some(value) = newest.get(&alert.id) {
             fields.insert("value".to_owned(), json!(value));
         }
@@ -75,10 +89,10 @@ fn newest(api: &Api) -> BTreeMap<AlertId, SampleValue> {
 pub(super) async fn alerts(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
-    Query(wanted): Query<Wanted>,
+    Query(WantedAlerts { state, fingerprint, before, limit }): Query<WantedAlerts>,
 ) -> Result<Json<Value>, ApiError> {
     principal.require(Permission::Read)?;
-    let statuses: &[&str] = match wanted.state.as_deref() {
+    let statuses: &[&str] = match state.as_deref() {
         None | Some("open") => &["pending", "firing"],
         Some("pending") => &["pending"],
         Some("firing") => &["firing"],
@@ -89,9 +103,36 @@ pub(super) async fn alerts(
         }
     };
     let newest = newest(&api);
-    let found = records::<Instance>(&api, &principal, statuses, &wanted).await?;
+    let wanted = Wanted { state, before, limit };
+    let found = match fingerprint {
+        None => records::<Instance>(&api, &principal, statuses, &wanted).await?,
+        Some(fingerprint) => same(&api, &principal, statuses, wanted, &fingerprint).await?,
+    };
     let alerts: Vec<Value> = found.iter().map(|one| alert_view(&one.entity, &newest)).collect();
     Ok(Json(json!({"alerts": alerts})))
+}
+
+/// The episodes of one alert, newest first, among the newest 10,000 records.
+async fn same(
+    api: &Api,
+    principal: &Principal,
+    statuses: &[&str],
+    wanted: Wanted,
+    fingerprint: &str,
+) -> Result<Vec<Versioned<Instance>>, StateError> {
+    let limit = wanted.limit.unwrap_or(100).clamp(1, 1_000);
+    let (mut page, mut found) = (Wanted { limit: Some(1_000), ..wanted }, Vec::new());
+    for _ in 0..10 {
+        let some = records::<Instance>(api, principal, statuses, &page).await?;
+        let last = some.last().filter(|_| some.len() == 1_000).map(|last| last.entity.alert.id.to_string());
+        found.extend(some.into_iter().filter(|one| one.entity.alert.fingerprint_hex() == fingerprint));
+        if last.is_none() || found.len() >= limit {
+            break;
+        }
+        page.before = last;
+    }
+    found.truncate(limit);
+    Ok(found)
 }
 
 async fn find_alert(api: &Api, principal: &Principal, id: &str) -> Result<Versioned<Instance>, ApiError> {
@@ -110,7 +151,7 @@ pub(super) async fn alert(
     Ok(Json(json!({"alert": alert_view(&found.entity, &newest(&api))})))
 }
 
-fn event(api: &Api, principal: &Principal, at: Timestamp, subject: Subject, kind: EventKind) -> Event {
+pub(super) fn event(api: &Api, principal: &Principal, at: Timestamp, subject: Subject, kind: EventKind) -> Event {
     let id = EventId::new(at, &*api.shared.ids);
     Event { id, tenant: principal.tenant.clone(), at, actor: principal.actor.clone(), subject, kind }
 }
@@ -276,17 +317,30 @@ pub(super) struct NewMaintenance {
     comment: String,
 }
 
+/// When something ends that somebody asks for with an end or a length.
+pub(super) fn end_of(
+    what: &str,
+    starts_at: Timestamp,
+    ends_at: Option<Timestamp>,
+    duration: Option<Span>,
+    now: Timestamp,
+) -> Result<Timestamp, ApiError> {
+    let ends_at = match (ends_at, duration) {
+        (Some(ends_at), None) => ends_at,
+        (None, Some(duration)) => starts_at.plus(duration.0),
+        (Some(_), Some(_)) | (None, None) => return Err(ApiError::bad_data("give either `ends_at` or `duration`")),
+    };
+    if ends_at <= starts_at || ends_at <= now {
+        let said = format!("{what} must end after it starts, and in the future: correct `ends_at` or `duration`");
+        return Err(ApiError::bad_data(said));
+    }
+    Ok(ends_at)
+}
+
 impl NewSilence {
     fn into_silence(self, api: &Api, principal: &Principal, now: Timestamp) -> Result<Silence, ApiError> {
         let starts_at = self.starts_at.unwrap_or(now);
-        let ends_at = match (self.ends_at, self.duration) {
-            (Some(ends_at), None) => ends_at,
-            (None, Some(duration)) => starts_at.plus(duration.0),
-            (Some(_), Some(_)) | (None, None) => return Err(ApiError::bad_data("give either `ends_at` or `duration`")),
-        };
-        if ends_at <= starts_at || ends_at <= now {
-            return Err(ApiError::bad_data("a silence must end after it starts, and in the future: correct `ends_at` or `duration`"));
-        }
+        let ends_at = end_of("a silence", starts_at, self.ends_at, self.duration, now)?;
         if self.comment.len() > LONGEST_COMMENT || self.matchers.len() > MOST_MATCHERS {
             return Err(ApiError::bad_data(format!(
                 "at most {MOST_MATCHERS} matchers and {LONGEST_COMMENT} bytes of `comment` are allowed"

@@ -226,6 +226,9 @@ fn alert_rule(fields: &mut Map<String, Value>, rule: &AlertRule, view: &RuleView
         ("annotations", json!(texts(&rule.annotations))),
         ("alerts", json!(alerts)),
         ("type", json!("alerting")),
+        // Ours: what asks, and where that stands.
+        ("question", json!(rule.question.word())),
+        ("source", json!(rule.key.source)),
     ] {
         fields.insert(name.to_owned(), value);
     }

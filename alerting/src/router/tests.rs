@@ -110,6 +110,42 @@ async fn prometheus_shapes() {
 }
 
 #[tokio::test]
+async fn episodes_of_an_alert_and_the_values_of_any_question() {
+    let world = firing().await;
+    for value in [&[][..], &[(&[("job", "api")][..], 3.5)][..]] {
+        world.set("small", value);
+        world.pass(120).await;
+    }
+    let open = get(&world, "/api/watchfire/v1/alerts?state=firing").await["alerts"][0].clone();
+    assert_eq!(open["question"], "promql");
+    let fingerprint = open["fingerprint"].as_str().unwrap();
+    let episodes = get(&world, &format!("/api/watchfire/v1/alerts?state=all&fingerprint={fingerprint}")).await;
+    let states: Vec<_> = episodes["alerts"].as_array().unwrap().iter().map(|one| one["state"]["state"].clone()).collect();
+    assert_eq!(states, ["firing", "resolved"]);
+    let none = get(&world, "/api/watchfire/v1/alerts?state=all&fingerprint=00").await;
+    assert_eq!(none["alerts"], json!([]));
+    let rule = get(&world, "/api/v1/rules").await["data"]["groups"][0]["rules"][1].clone();
+    assert_eq!((rule["question"].as_str(), rule["source"].as_str()), (Some("promql"), Some("file:a.yaml")));
+
+    // A moment that the rule is asked at shows what it says, without its `for` and whether or not it is active.
+    let path = |more: &str| format!("/api/watchfire/v1/rules/values?source=file:a.yaml&group=g&name=Small&{more}");
+    let values = get(&world, &path("from=2027-01-15T08:00:00Z&to=2027-01-15T08:04:00Z&points=5")).await;
+    assert_eq!((&values["question"], &values["complete"], &values["step"]), (&json!("promql"), &json!(true), &json!(60.0)), "{values}");
+    let series = &values["series"][0];
+    assert_eq!((&series["fingerprint"], series["values"].as_array().unwrap().len()), (&open["fingerprint"], 5));
+    assert_eq!(series["values"][0], json!([1_800_000_000.0, "3.5"]), "the oldest first");
+    world.fail("small");
+    for (more, status) in
+        [("from=2027-01-15T08:00:00Z&to=2027-01-15T08:00:00Z", 400), ("from=2027-01-15T08:00:00Z&to=2027-01-15T09:00:00Z", 503)]
+    {
+        let (got, body) = respond(&world, "GET", &path(more), None).await;
+        assert_eq!(got.as_u16(), status, "{more}: {body}");
+    }
+    let (status, _) = respond(&world, "GET", &path("from=2027-01-15T08:00:00Z&to=2027-01-15T09:00:00Z").replace("Small", "x"), None).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn groups_come_page_by_page() {
     let group = |name: &str| format!("- name: {name}\n  rules: [{{ record: r, expr: raw }}]\n");
     let text = format!("groups:\n{}{}{}", group("one"), group("two"), group("three"));

@@ -70,7 +70,7 @@ impl Follower for RouteFollower {
                 let alerts = placing.alerts_of(event.subject.incident).await?;
                 placing.taken(&alerts, event).await?;
             }
-            (EventKind::IncidentUnacknowledged, _) => {
+            (EventKind::IncidentUnacknowledged | EventKind::IncidentEscalated { .. }, _) => {
                 let alerts = placing.alerts_of(event.subject.incident).await?;
                 placing.given_back(&alerts).await?;
             }
@@ -97,6 +97,18 @@ struct Held {
     before: Option<AlertGroup>,
     expect: Expect,
     group: AlertGroup,
+}
+
+impl Held {
+    /// As it was read.
+    fn read(found: Versioned<AlertGroup>) -> Self {
+        Held { before: Some(found.entity.clone()), expect: Expect::Version(found.version), group: found.entity }
+    }
+
+    /// There is none yet.
+    fn new(shared: &Shared, route: &Route, labels: Labels) -> Self {
+        Held { before: None, expect: Expect::New, group: AlertGroup::new(&shared.tenant, route, labels) }
+    }
 }
 
 /// The members of a group that somebody took.
@@ -145,17 +157,12 @@ impl<'a> Placing<'a> {
     /// The group, read or new.
     async fn group(&mut self, route: &Route, labels: Labels) -> Result<&mut AlertGroup, StateError> {
         let id = AlertGroup::id_of(route, &labels);
-        if !self.groups.contains_key(&id) {
-            let held = match load::<AlertGroup>(self.state, &self.shared.tenant, &id).await? {
-                Some(Versioned { entity, version }) => {
-                    Held { before: Some(entity.clone()), expect: Expect::Version(version), group: entity }
-                }
-                None => Held { before: None, expect: Expect::New, group: AlertGroup::new(&self.shared.tenant, route, labels.clone()) },
-            };
-            self.groups.insert(id.clone(), held);
+        if !self.groups.contains_key(&id)
+            && let Some(found) = load::<AlertGroup>(self.state, &self.shared.tenant, &id).await?
+        {
+            self.groups.insert(id.clone(), Held::read(found));
         }
-        let fresh = || Held { before: None, expect: Expect::New, group: AlertGroup::new(&self.shared.tenant, route, labels) };
-        Ok(&mut self.groups.entry(id).or_insert_with(fresh).group)
+        Ok(&mut self.groups.entry(id).or_insert_with(|| Held::new(self.shared, route, labels)).group)
     }
 
     /// Reads the groups that these alerts join, all at once.
@@ -169,13 +176,12 @@ impl<'a> Placing<'a> {
             }
         }
         let ids: Vec<String> = wanted.keys().cloned().collect();
-        for Versioned { entity, version } in by_ids::<AlertGroup>(self.state, &self.shared.tenant, &ids).await? {
-            wanted.remove(&entity.id);
-            let held = Held { before: Some(entity.clone()), expect: Expect::Version(version), group: entity };
-            self.groups.insert(held.group.id.clone(), held);
+        for found in by_ids::<AlertGroup>(self.state, &self.shared.tenant, &ids).await? {
+            wanted.remove(&found.entity.id);
+            self.groups.insert(found.entity.id.clone(), Held::read(found));
         }
         for (id, (route, labels)) in wanted {
-            self.groups.insert(id, Held { before: None, expect: Expect::New, group: AlertGroup::new(&self.shared.tenant, route, labels) });
+            self.groups.insert(id, Held::new(self.shared, route, labels));
         }
         Ok(())
     }

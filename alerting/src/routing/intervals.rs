@@ -104,15 +104,16 @@ fn weekday(text: &str) -> Result<u32, String> {
     named.ok_or_else(|| format!("`{text}` is not a weekday: write its English name"))
 }
 
+/// A zone by its IANA name; none: UTC. The error is one sentence.
+pub fn zone(name: Option<&str>) -> Result<Tz, String> {
+    let Some(name) = name else { return Ok(Tz::UTC) };
+    name.parse().map_err(|_| format!("`{name}` is not a time zone: write its IANA name, such as Europe/Berlin"))
+}
+
 impl IntervalConfig {
     /// Reads it.
     pub fn read(&self) -> Result<Interval, String> {
-        let zone = match self.location.as_deref() {
-            None => Tz::UTC,
-            Some(name) => {
-                name.parse::<Tz>().map_err(|_| format!("`{name}` is not a time zone: write its IANA name, such as Europe/Berlin"))?
-            }
-        };
+        let zone = zone(self.location.as_deref())?;
         let mut times = Vec::new();
         for TimesConfig { start_time, end_time } in &self.times {
             let (start, end) = (minutes(start_time)?, minutes(end_time)?);

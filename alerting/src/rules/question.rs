@@ -24,6 +24,18 @@ pub enum Question {
     Anomaly(Anomaly),
 }
 
+impl Question {
+    /// The word in APIs: what a rule's `expr` is.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Question::PromQl => "promql",
+            Question::Sql(_) => "sql",
+            Question::Regressed(_) => "issues",
+            Question::Anomaly(_) => "anomaly",
+        }
+    }
+}
+
 /// One SELECT: each row is a series. Text columns are labels, `value` is the value, columns that begin with `example_` go into the
 /// annotations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -55,6 +55,7 @@ async fn arrive(commit: &mut Commit, state: &dyn StateStore, alert: AlertId, sev
                 resolved_by: None,
                 chat: None,
                 repair: None,
+                last_update: None,
             };
             commit.put(&incident, Expect::New)?;
             let kind = EventKind::IncidentOpened { number, title: incident.title.clone(), severity };
@@ -75,6 +76,10 @@ pub(crate) async fn act(state: &dyn StateStore, now: Timestamp, kind: EventKind)
             incident.acknowledged = Some(Acknowledgement { at: now, by: by.clone() });
         }
         EventKind::IncidentUnacknowledged => {
+            incident.status = IncidentStatus::Open;
+            incident.acknowledged = None;
+        }
+        EventKind::IncidentEscalated { .. } => {
             incident.status = IncidentStatus::Open;
             incident.acknowledged = None;
         }

@@ -147,7 +147,7 @@ impl<'a> ErrorRows<'a> {
     /// No events yet.
     pub(crate) fn new(arrival: Arrival<'a>) -> Self {
         let window = arrival.window(arrival.limits.retention.errors);
-        let (rows, redacted) = (ErrorColumns::default(), Counts::default());
+        let (rows, redacted) = (ErrorColumns::reused(), Counts::default());
         ErrorRows { arrival, window, rows, redacted, rules: arrival.limits.rules(), seen: HashMap::new() }
     }
 

@@ -56,9 +56,8 @@ pub(crate) fn push_row(to: &mut StringMaps, attributes: &[Attribute<'_>]) {
     let value = |at: usize, to: &mut Strings| match &attributes[at].value {
         Value::Text(text) => to.push(text.as_bytes()),
         Value::Bool(flag) => to.push(if *flag { b"true" } else { b"false" }),
-        Value::Int(number) => to.push_short(number),
-        // A float may have 300 digits before its point.
-        Value::Double(number) => to.push(number.to_string().as_bytes()),
+        Value::Int(number) => to.push(itoa::Buffer::new().format(*number).as_bytes()),
+        Value::Double(number) => to.push_display(number),
     };
     to.push_unsorted(attributes.len(), |at| attributes[at].key.as_bytes(), value);
 }

@@ -27,7 +27,7 @@ pub(crate) struct PatternRows<'r> {
 impl<'r> PatternRows<'r> {
     /// No rows yet.
     pub(crate) fn new(arrival: Arrival<'r>) -> Self {
-        PatternRows { arrival, tree: None, service: String::new(), rows: HashMap::new(), columns: PatternColumns::default() }
+        PatternRows { arrival, tree: None, service: String::new(), rows: HashMap::new(), columns: PatternColumns::reused() }
     }
 
     /// The records that follow come from this service.

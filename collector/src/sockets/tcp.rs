@@ -34,6 +34,8 @@ where
         match accepted {
             Ok(_) if tasks.len() >= most => meters.fault(protocol, "tcp", Fault::TooManyConnections, 1),
             Ok((stream, peer)) => {
+                // Acknowledgements (Fluent) are small and must not wait for those before them.
+                let _ = stream.set_nodelay(true);
                 if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE)) {
                     tracing::debug!(protocol, %peer, %error, "a connection whose other end vanishes may stay open");
                 }

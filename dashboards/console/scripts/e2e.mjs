@@ -79,7 +79,10 @@ const screens = [
   ['silences', '/silences', 'h1'],
   ['paging', '/paging', 'h1'],
   ['paging-ladders', '/paging?tab=ladders', 'h1'],
+  ['on-call', '/on-call', 'h1'],
+  ['on-call-take', '/on-call?take=1', 'h1'],
   ['remediations', '/remediations', 'h1'],
+  ['remediations-waiting', '/remediations?status=awaiting_approval', 'h1'],
   ['services', '/services?from=now-15m', 'table'],
   ['service', `/services/${enc(`evil ${EVIL}`)}?from=now-15m`, '.plot, .empty'],
   ['metrics', `/metrics-explorer?from=now-15m&q=${enc('sum by (service_name) (rate(traces_span_metrics_calls_total[1m]))')}`, '.plot canvas'],
@@ -94,7 +97,8 @@ const screens = [
   ['logs-patterns', '/logs?from=now-15m&view=patterns', '.list'],
   ['logs-none', '/logs?q=nothing-has-this-word-42', '.empty'],
   ['traces', '/traces?from=now-15m', '.item'],
-  ['trace', `/traces/${trace}?span=0000000000000003`, '.span-row'],
+  ['traces-search', `/traces?from=now-15m&q=${enc('status=error name~GET service~evil')}`, '.item'],
+  ['trace', `/traces/${trace}?span=0000000000000003`, '[aria-label="Errors of the span"] a'],
   ['trace-flame', `/traces/${trace}?view=flame`, '.flame-box'],
   ['trace-compare', `/traces/${trace}?with=${other}`, 'table'],
   ['trace-compare-none', `/traces/${trace}?with=nonsense`, '.empty'],
@@ -108,6 +112,18 @@ const screens = [
   ['nowhere', '/no/such/page', '.empty'],
 ].filter(([name]) => !process.env.ONLY || process.env.ONLY.split(',').some((one) => name.startsWith(one)));
 
+/** What axe finds serious on a page as it stands. axe is put in by the browser's own means: the page's policy takes no script from elsewhere. */
+async function judge(page, trouble) {
+  if (page.url() === 'about:blank') return; // a step that had a page of its own
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'] }));
+  for (const one of violations.filter((found) => found.impact === 'serious' || found.impact === 'critical')) trouble(`axe ${one.id} (${one.impact}): ${one.nodes.slice(0, 3).map((node) => `${node.target.join(' ')} ${node.html.slice(0, 140)}${node.any[0]?.data?.contrastRatio ? ` contrast ${node.any[0].data.contrastRatio} ${node.any[0].data.fgColor} on ${node.any[0].data.bgColor}` : ''}`).join(' | ')}`);
+}
+
+const watchShift = () => {
+  window.__shift = 0;
+  new PerformanceObserver((list) => { for (const one of list.getEntries()) if (!one.hadRecentInput) window.__shift += one.value; }).observe({ type: 'layout-shift', buffered: true });
+};
 const troubles = [];
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
 const looks = [['wide-light', 1440, 900, 'light'], ['wide-dark', 1440, 900, 'dark'], ['small-light', 390, 844, 'light'], ['small-dark', 390, 844, 'dark']].filter(([name]) => !process.env.LOOKS || process.env.LOOKS.split(',').includes(name));
@@ -115,10 +131,7 @@ const looks = [['wide-light', 1440, 900, 'light'], ['wide-dark', 1440, 900, 'dar
 for (const [look, width, height, colorScheme] of looks) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme, reducedMotion: 'reduce', timezoneId: 'Europe/Berlin', bypassCSP: false });
   if (key) await context.addInitScript((value) => sessionStorage.setItem('watchfire-key', value), key);
-  await context.addInitScript(() => {
-    window.__shift = 0;
-    new PerformanceObserver((list) => { for (const one of list.getEntries()) if (!one.hadRecentInput) window.__shift += one.value; }).observe({ type: 'layout-shift', buffered: true });
-  });
+  await context.addInitScript(watchShift);
   const page = await context.newPage();
   let name = '';
   const trouble = (what) => { troubles.push(`${look} ${name}: ${what}`); };
@@ -148,10 +161,7 @@ for (const [look, width, height, colorScheme] of looks) {
     if (state.wide > 0) trouble(`${state.wide} px wider than the screen`);
     if (state.shift > 0.1) trouble(`layout shift ${state.shift.toFixed(3)}`);
     if (screen.startsWith('nowhere') === false && !state.title.includes('Watchfire')) trouble(`title ${state.title}`);
-    // axe is put in by the browser's own means: the page's policy takes no script from elsewhere.
-    await page.evaluate(axe);
-    const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice'] }));
-    for (const one of violations.filter((found) => found.impact === 'serious' || found.impact === 'critical')) trouble(`axe ${one.id} (${one.impact}): ${one.nodes.slice(0, 3).map((node) => `${node.target.join(' ')} ${node.html.slice(0, 140)}${node.any[0]?.data?.contrastRatio ? ` contrast ${node.any[0].data.contrastRatio} ${node.any[0].data.fgColor} on ${node.any[0].data.bgColor}` : ''}`).join(' | ')}`);
+    await judge(page, trouble);
   }
   await context.close();
 }
@@ -160,12 +170,20 @@ if (!process.env.ONLY || process.env.ONLY.split(',').includes('hands')) {
   // What hands do: the palette, the editor's completion, a jump from a log line to its trace.
   const context = await browser.newContext({ viewport: { width: 1280, height: 850 }, colorScheme: 'light', reducedMotion: 'reduce' });
   if (key) await context.addInitScript((value) => sessionStorage.setItem('watchfire-key', value), key);
+  await context.addInitScript(watchShift);
   const page = await context.newPage();
   page.on('pageerror', (error) => troubles.push(`hands: script error: ${error.message}`));
   const step = async (what, act) => {
     try {
       await act();
-      console.log(`ok   ${what}`);
+      // What comes and goes is neither there nor away.
+      await page.waitForTimeout(300);
+      const found = [];
+      await judge(page, (trouble) => found.push(`hands: ${what}: ${trouble}`));
+      const shift = await page.evaluate(() => window.__shift ?? 0);
+      if (shift > 0.1) found.push(`hands: ${what}: layout shift ${shift.toFixed(3)}`);
+      troubles.push(...found);
+      console.log(`${found.length === 0 ? 'ok  ' : 'BAD '} ${what}`);
     } catch (error) {
       troubles.push(`hands: ${what}: ${String(error).split('\n')[0]}`);
       await page.screenshot({ path: join(shots, `failed-${what.replace(/\W+/g, '-')}.png`) });
@@ -179,6 +197,7 @@ if (!process.env.ONLY || process.env.ONLY.split(',').includes('hands')) {
     await stranger.getByRole('button', { name: 'Open the console' }).click();
     await stranger.getByRole('alert').waitFor();
     await stranger.screenshot({ path: join(shots, 'key.png') });
+    await judge(stranger, (what) => troubles.push(`hands: the door: ${what}`));
     await field.fill(key);
     await stranger.getByRole('button', { name: 'Open the console' }).click();
     await stranger.getByRole('heading', { name: 'Incidents' }).waitFor();
@@ -192,6 +211,8 @@ if (!process.env.ONLY || process.env.ONLY.split(',').includes('hands')) {
     await page.keyboard.press('Control+k');
     await page.getByRole('combobox', { name: 'Find anything' }).fill('promql');
     await page.screenshot({ path: join(shots, 'palette.png') });
+    await page.waitForTimeout(300);
+    await judge(page, (what) => troubles.push(`hands: the palette: ${what}`));
     await page.keyboard.press('Enter');
     await page.waitForURL(/metrics-explorer/);
   });
@@ -217,6 +238,22 @@ if (!process.env.ONLY || process.env.ONLY.split(',').includes('hands')) {
     await page.getByRole('link', { name: 'Its trace' }).click();
     await page.waitForURL(new RegExp(trace));
     await page.waitForSelector('.span-row');
+  });
+  await step('a log line has an address of its own, and so have those around it', async () => {
+    await page.goto(`${site}/logs?q=${enc(`trace=${trace}`)}`);
+    await page.locator('.log').nth(1).click();
+    await page.waitForURL(/line=\d+-/);
+    const dialog = page.getByRole('dialog');
+    const said = await dialog.locator('pre.code').first().innerText();
+    const link = new URL(page.url());
+    link.searchParams.set('q', 'nothing-has-this-word-42');
+    await page.goto(String(link));
+    await dialog.getByText(said.split('\n')[0]).first().waitFor();
+    await page.screenshot({ path: join(shots, 'log-line.png') });
+    await dialog.getByRole('list', { name: /Lines around it/ }).locator('[data-item]:not([aria-current])').first().click();
+    await page.waitForURL((url) => url.searchParams.get('line') !== link.searchParams.get('line'));
+    await page.keyboard.press('Escape');
+    await page.waitForURL((url) => !url.searchParams.has('line'));
   });
   await step('a trace is compared with another of its operation, found from the trace itself', async () => {
     await page.goto(`${site}/traces/${trace}`);
@@ -297,6 +334,9 @@ if (!process.env.ONLY || process.env.ONLY.split(',').includes('hands')) {
     await page.getByText('its kind nodeGraph').waitFor();
     await page.getByRole('button', { name: 'Look at it' }).click();
     await page.locator('.board .plot canvas').first().waitFor();
+    await page.reload();
+    await page.getByText('Not taken over from Grafana').waitFor();
+    await page.locator('.board .plot canvas').first().waitFor();
     await page.goto(`${page.url().replace('/imported', '/services')}&kiosk=1`);
     await page.getByRole('button', { name: 'Leave kiosk' }).waitFor();
     if (await page.getByRole('navigation').count()) throw new Error('the kiosk shows the navigation');
@@ -311,11 +351,54 @@ if (!process.env.ONLY || process.env.ONLY.split(',').includes('hands')) {
     await page.keyboard.press('Enter');
     await page.waitForURL(/errors\/\d+/);
   });
+  await step('`j` on the page goes to its first item, and not while something is written', async () => {
+    await page.goto(`${site}/errors`);
+    await page.locator('[data-item]').first().waitFor();
+    await page.keyboard.press('j');
+    if (!(await page.evaluate(() => document.activeElement?.matches('[data-item]')))) throw new Error('nothing has the focus');
+    await page.getByLabel('Words in title').fill('');
+    await page.keyboard.press('j');
+    if ((await page.getByLabel('Words in title').inputValue()) !== 'j') throw new Error('the letter was lost');
+  });
+  await step('a time that has the focus says date, zone and UTC; the zone is chosen on every screen', async () => {
+    await page.goto(`${site}/system`);
+    const time = page.locator('main time[tabindex]').first();
+    await time.focus();
+    await page.getByRole('tooltip').getByText(/ UTC$/).waitFor();
+    await page.screenshot({ path: join(shots, 'moment.png') });
+    await judge(page, (what) => troubles.push(`hands: the moment: ${what}`));
+    await page.keyboard.press('Escape');
+    await page.getByRole('tooltip').waitFor({ state: 'hidden' });
+    await page.getByRole('button', { name: /^Settings/ }).click();
+    await page.getByRole('menuitem', { name: 'Another zone…' }).waitFor();
+    await judge(page, (what) => troubles.push(`hands: the settings: ${what}`));
+    await page.getByRole('menuitem', { name: 'Another zone…' }).click();
+    const zone = page.getByRole('dialog').getByRole('combobox');
+    await zone.fill('Tokyo');
+    await page.getByRole('option', { name: 'Asia/Tokyo' }).click();
+    await page.getByRole('dialog').waitFor({ state: 'hidden' });
+    await page.waitForFunction(() => document.querySelector('main time[tabindex]')?.title.includes('GMT+9'));
+    await page.evaluate(() => localStorage.removeItem('watchfire-prefs'));
+  });
+  await step('the palette finds an error by its title and does commands', async () => {
+    await page.goto(`${site}/`);
+    await page.waitForSelector('h1');
+    await page.keyboard.press('Control+k');
+    const find = page.getByRole('combobox', { name: 'Find anything' });
+    await find.fill('Err<img');
+    await page.getByRole('option', { name: /Err<img.*error/ }).first().waitFor();
+    await find.fill('pause live');
+    await page.getByRole('option', { name: /Pause live/ }).waitFor();
+    await page.keyboard.press('Enter');
+    await page.getByRole('button', { name: /^Paused/ }).waitFor();
+    await page.evaluate(() => localStorage.removeItem('watchfire-prefs'));
+  });
   await step('a silence is made from an alert, shown and ended', async () => {
     if (!alert) return;
     await page.goto(`${site}/alerts/${alert.id}`);
     await page.getByRole('button', { name: 'Silence…' }).click();
     await page.screenshot({ path: join(shots, 'silencer.png') });
+    await judge(page, (what) => troubles.push(`hands: the silencer: ${what}`));
     await page.getByLabel('Why').fill(`a try ${EVIL}`);
     await page.getByRole('button', { name: /Silence for/ }).click();
     await page.getByRole('dialog').waitFor({ state: 'hidden' });

@@ -122,3 +122,19 @@ export function useListKeys(): { onKeyDown: (event: React.KeyboardEvent<HTMLElem
     },
   };
 }
+
+/** `j` where nothing has the focus goes to the first item of the page's lists; from there `useListKeys` moves on. */
+export function useBodyKeys(): void {
+  useEffect(() => {
+    const key = (event: KeyboardEvent): void => {
+      const at = document.activeElement;
+      if (event.key !== 'j' || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || (at !== document.body && at?.id !== 'main') || document.querySelector('[aria-modal=true], [role=menu]')) return;
+      const first = [...document.querySelectorAll<HTMLElement>('#main [data-item]')].find((one) => one.offsetParent !== null);
+      if (!first) return;
+      event.preventDefault();
+      first.focus();
+    };
+    addEventListener('keydown', key);
+    return () => removeEventListener('keydown', key);
+  }, []);
+}

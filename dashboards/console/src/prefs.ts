@@ -1,4 +1,4 @@
-/* What a person prefers on this machine: the zone of times, and how often screens ask again. Kept in localStorage, shared between tabs. */
+/* What a person prefers on this machine: the zone of times, how often screens ask again, and who they are where no key says so. Kept in localStorage, shared between tabs. */
 import { useSyncExternalStore } from 'react';
 
 interface Prefs {
@@ -6,10 +6,12 @@ interface Prefs {
   zone: string;
   /** Milliseconds between looks; 0: only when asked. */
   every: number;
+  /** A user of the configuration; empty: nobody was picked. */
+  me: string;
 }
 
 const KEY = 'watchfire-prefs';
-const usual: Prefs = { zone: 'local', every: 5_000 };
+const usual: Prefs = { zone: 'local', every: 5_000, me: '' };
 const listeners = new Set<() => void>();
 let current = read();
 
@@ -19,6 +21,7 @@ function read(): Prefs {
     return {
       zone: typeof stored.zone === 'string' && isZone(stored.zone) ? stored.zone : usual.zone,
       every: typeof stored.every === 'number' && stored.every >= 0 ? stored.every : usual.every,
+      me: typeof stored.me === 'string' ? stored.me : usual.me,
     };
   } catch {
     return usual;

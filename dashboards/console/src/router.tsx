@@ -39,6 +39,7 @@ const tree = root.addChildren([
   createRoute({ ...parent, path: '/rules/edit', component: lazyRouteComponent(() => import('./screens/RuleEditor'), 'RuleEditor') }),
   createRoute({ ...parent, path: '/silences', component: lazyRouteComponent(() => import('./screens/Silences'), 'Silences') }),
   createRoute({ ...parent, path: '/paging', component: lazyRouteComponent(() => import('./screens/Paging'), 'Paging') }),
+  createRoute({ ...parent, path: '/on-call', component: lazyRouteComponent(() => import('./screens/OnCall'), 'OnCallPage') }),
   createRoute({ ...parent, path: '/remediations', component: lazyRouteComponent(() => import('./screens/Remediations'), 'Remediations') }),
   createRoute({ ...parent, path: '/metrics-explorer', component: lazyRouteComponent(() => import('./screens/Metrics'), 'Metrics') }),
   createRoute({ ...parent, path: '/logs', component: lazyRouteComponent(() => import('./screens/Logs'), 'Logs') }),

@@ -18,7 +18,10 @@ export const theme = createTheme({
   components: {
     Tooltip: { defaultProps: { openDelay: 300, withinPortal: true } },
     Modal: { defaultProps: { centered: true, closeButtonProps: { 'aria-label': 'Close' } } },
-    Skeleton: { defaultProps: { radius: 'sm' } },
+    // The first entry has the focus, as menus do it; the empty element before it is nothing that a menu may hold.
+    Menu: { defaultProps: { withInitialFocusPlaceholder: false } },
+    // A name needs a role.
+    Skeleton: { defaultProps: { radius: 'sm', role: 'progressbar', 'aria-label': 'Loading' } },
   },
 });
 

@@ -68,6 +68,19 @@ pub(super) struct Alert {
     summary: Option<String>,
     #[schema(nullable = false)]
     flapping: Option<bool>,
+    /// What its expression is, where the alerts' own routes tell it.
+    #[schema(nullable = false)]
+    question: Option<QuestionWord>,
+}
+
+/// What a rule's expression is: PromQL, SQL over logs, spans or errors, the list of issues, or PromQL beside its forecast.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum QuestionWord {
+    PromQl,
+    Sql,
+    Issues,
+    Anomaly,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -268,55 +281,6 @@ pub(super) struct LadderList {
     runs: Vec<LadderRun>,
 }
 
-#[derive(Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum DeliveryState {
-    Pending,
-    Done,
-    Dead,
-    Cancelled,
-}
-
-/// A notification on its way.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Delivery {
-    id: String,
-    notification: String,
-    receiver: String,
-    #[schema(example = "trigger")]
-    action: String,
-    title: String,
-    state: DeliveryState,
-    attempts: u32,
-    #[schema(format = DateTime)]
-    due_at: String,
-    #[schema(format = DateTime)]
-    queued_at: String,
-    #[schema(required)]
-    error: Option<String>,
-    /// Why it was done without a send.
-    #[schema(required)]
-    unneeded: Option<String>,
-    /// The notification of the digest that told it.
-    #[schema(nullable = false)]
-    digest: Option<String>,
-    #[schema(required)]
-    alert: Option<String>,
-    #[schema(required)]
-    incident: Option<String>,
-}
-
-#[derive(Serialize, ToSchema)]
-pub(super) struct DeliveryList {
-    deliveries: Vec<Delivery>,
-}
-
-#[derive(Serialize, ToSchema)]
-pub(super) struct Replayed {
-    id: String,
-    state: DeliveryState,
-}
-
 /// An alert as Prometheus shows it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -401,6 +365,11 @@ pub(super) struct PromRule {
     alerts: Option<Vec<PromAlert>>,
     #[schema(nullable = false)]
     thresholds: Option<Thresholds>,
+    #[schema(nullable = false)]
+    question: Option<QuestionWord>,
+    /// Where the rule stands, as alerts name it.
+    #[schema(nullable = false)]
+    source: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -479,6 +448,8 @@ pub(super) enum LadderFilter {
 pub(super) struct AlertQuery {
     #[param(inline)]
     state: Option<AlertFilter>,
+    /// Only the episodes of the alert with this identity, among the newest 10,000.
+    fingerprint: Option<String>,
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// An id: only those that are older.
@@ -505,15 +476,6 @@ pub(super) struct LadderQuery {
     limit: Option<u32>,
     /// An id: only those that are older.
     before: Option<String>,
-}
-
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct DeliveryQuery {
-    #[param(inline)]
-    state: Option<DeliveryState>,
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -567,17 +529,6 @@ pub(super) fn end_silence() {}
     (status = 200, body = LadderList), (status = 400, body = Problem), (status = 403, body = Problem)))]
 pub(super) fn ladders() {}
 
-/// Notifications, newest first
-#[utoipa::path(get, path = "/api/watchfire/v1/deliveries", tag = "alerts", params(DeliveryQuery), description = "Needs `respond`.", responses(
-    (status = 200, body = DeliveryList), (status = 400, body = Problem), (status = 403, body = Problem)))]
-pub(super) fn deliveries() {}
-
-/// Send a dead letter again
-#[utoipa::path(post, path = "/api/watchfire/v1/deliveries/{id}/replay", tag = "alerts", description = "Needs `admin`.",
-    params(("id" = String, Path), ("force" = Option<bool>, Query, description = "Even where that would open something again at the receiver")), responses(
-    (status = 202, body = Replayed), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(super) fn replay() {}
-
 /// Rules with their state
 #[utoipa::path(get, path = "/api/v1/rules", tag = "alerts", params(RuleQuery), description = "As Prometheus. Needs `read`.", responses(
     (status = 200, body = RulesAnswer), (status = 400, body = Problem), (status = 403, body = Problem)))]
@@ -619,3 +570,49 @@ pub(super) fn create_maintenance() {}
     delete, path = "/api/watchfire/v1/maintenance/{id}", tag = "alerts", description = "Needs `respond`.", params(("id" = String, Path)),
     responses((status = 200, body = SilenceOne), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) fn end_maintenance() {}
+
+/// A label set with its values, as its alert would have it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ValueSeries {
+    /// The identity of its alert, in hex.
+    fingerprint: String,
+    labels: Labels,
+    /// Seconds since 1970 and the value as a text.
+    values: Vec<(f64, String)>,
+}
+
+/// What a rule's question said over a span.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RuleValues {
+    question: QuestionWord,
+    /// Seconds between two moments.
+    step: f64,
+    /// False where time ran out: the oldest are missing.
+    complete: bool,
+    /// How many moments could not be asked about.
+    failures: u32,
+    /// Why the last of them could not.
+    #[schema(required)]
+    error: Option<String>,
+    series: Vec<ValueSeries>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ValuesQuery {
+    /// The rule's source, as `/api/v1/rules` and alerts name it.
+    source: String,
+    group: String,
+    name: String,
+    #[param(format = DateTime)]
+    from: String,
+    #[param(format = DateTime)]
+    to: String,
+    #[param(minimum = 2, maximum = 60)]
+    points: Option<u32>,
+}
+
+/// The values of an alerting rule's question
+#[utoipa::path(get, path = "/api/watchfire/v1/rules/values", tag = "alerts", params(ValuesQuery), description = "The rule is asked at up to 60 moments of a span, whatever its question is: for plots. One at a time. Needs `read`.", responses(
+    (status = 200, body = RuleValues), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 503, body = Problem)))]
+pub(super) fn values() {}

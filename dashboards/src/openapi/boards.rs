@@ -45,6 +45,7 @@ pub(super) enum BoardPanelKind {
     Lines,
     Bars,
     Stat,
+    Heatmap,
     Table,
     Text,
 }

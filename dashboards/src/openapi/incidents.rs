@@ -43,6 +43,26 @@ pub(super) struct ChatChannel {
     archived: bool,
 }
 
+/// How an incident stands, in the words of status pages.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum UpdatePhase {
+    Investigating,
+    Identified,
+    Monitoring,
+    Resolved,
+}
+
+/// What those who wait were told last.
+#[derive(Serialize, ToSchema)]
+pub(super) struct StatusUpdate {
+    #[schema(format = DateTime)]
+    at: String,
+    by: Actor,
+    phase: UpdatePhase,
+    text: String,
+}
+
 /// One outage.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Incident {
@@ -69,6 +89,9 @@ pub(super) struct Incident {
     /// The id of the remediation run that is at work.
     #[schema(required)]
     repair: Option<String>,
+    /// The newest status update.
+    #[schema(nullable = false)]
+    last_update: Option<StatusUpdate>,
     #[schema(required)]
     seconds_to_detect: Option<f64>,
     #[schema(required)]
@@ -102,6 +125,14 @@ pub(super) struct IncidentList {
 pub(super) struct IncidentDetail {
     incident: Incident,
     alerts: Vec<Alert>,
+    timeline: Vec<TimelineLine>,
+}
+
+/// What the journal tells of one alert.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AlertTimeline {
+    /// The alert's id.
+    alert: String,
     timeline: Vec<TimelineLine>,
 }
 
@@ -165,7 +196,8 @@ pub(super) struct PostmortemEdit {
     version: u64,
 }
 
-/// What a person says with a command: `resolve` and `cancel` take a `reason`, `mitigate` takes `how`, `note` takes `text`.
+/// What a person says with a command: `resolve`, `cancel` and `escalate` take a `reason`, `mitigate` takes `how`, `note` takes `text`,
+/// `update` takes `text` and `phase`.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Said {
     #[schema(nullable = false)]
@@ -174,6 +206,8 @@ pub(super) struct Said {
     how: Option<String>,
     #[schema(nullable = false)]
     text: Option<String>,
+    #[schema(nullable = false)]
+    phase: Option<UpdatePhase>,
 }
 
 /// A version of a service that went out.
@@ -313,3 +347,8 @@ pub(super) fn deployments() {}
 #[utoipa::path(post, path = "/api/watchfire/v1/deployments", tag = "incidents", request_body = NewDeployment, description = "Needs `respond`.", responses(
     (status = 200, body = DeploymentRecorded), (status = 201, body = DeploymentRecorded), (status = 400, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem)))]
 pub(super) fn record_deployment() {}
+
+/// The timeline of an alert
+#[utoipa::path(get, path = "/api/watchfire/v1/alerts/{id}/timeline", tag = "alerts", description = "Needs `read`.", params(("id" = String, Path)), responses(
+    (status = 200, body = AlertTimeline), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub(super) fn alert_timeline() {}

@@ -180,6 +180,9 @@ pub(super) struct Key {
     id: String,
     name: String,
     permissions: Vec<String>,
+    /// The person whose key it is.
+    #[schema(required)]
+    user: Option<String>,
     #[schema(format = DateTime)]
     created_at: String,
     #[schema(required, format = DateTime)]

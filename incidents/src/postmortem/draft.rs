@@ -268,6 +268,7 @@ fn changes_during(events: &[Recorded]) -> Vec<Line> {
                 | EventKind::SilenceCreated { .. }
                 | EventKind::SilenceExpired { .. }
                 | EventKind::IncidentNoted { .. }
+                | EventKind::IncidentUpdated { .. }
                 | EventKind::Noted { .. }
         )
     };

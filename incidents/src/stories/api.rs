@@ -6,6 +6,7 @@ use model::access::{Permission, Principal};
 use model::event::Actor;
 use model::severity::Severity;
 use model::tenant::TenantId;
+use model::work::Queue;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -13,8 +14,11 @@ use super::world::World;
 use crate::Config;
 
 async fn ask(world: &World, method: &str, path: &str, body: &str, permissions: &[Permission], tenant: &str) -> (StatusCode, String) {
-    let mut request =
-        Request::builder().method(method).uri(format!("/api/watchfire/v1/incidents{path}")).body(Body::from(body.to_owned())).unwrap();
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("/api/watchfire/v1/incidents{path}").replace("incidents/../", ""))
+        .body(Body::from(body.to_owned()))
+        .unwrap();
     request.extensions_mut().insert(Principal {
         tenant: TenantId::new(tenant).unwrap(),
         permissions: permissions.to_vec(),
@@ -127,4 +131,66 @@ async fn people_finish_the_postmortem(world: &World, folder: &std::path::Path) {
     let (_, shown) = json_of(world, "GET", "/1", "").await;
     let last = shown["timeline"].as_array().unwrap().last().unwrap().clone();
     assert_eq!((last["actor"].as_str(), last["text"].as_str()), (Some("ana"), Some("note: edited the postmortem")));
+}
+
+#[tokio::test]
+async fn an_alert_has_a_timeline_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(Config::default(), folder.path());
+    world.fire("Down", "cart", Severity::Critical).await;
+    world.fire("Slow", "cart", Severity::High).await;
+    world.pass(30).await.unwrap();
+    let (_, shown) = json_of(&world, "GET", "/1", "").await;
+    let alert = shown["alerts"][1]["id"].as_str().unwrap();
+    let (status, told) = json_of(&world, "GET", &format!("/../alerts/{alert}/timeline"), "").await;
+    let texts: Vec<&str> = told["timeline"].as_array().unwrap().iter().map(|line| line["text"].as_str().unwrap()).collect();
+    assert_eq!((status, &told["alert"]), (StatusCode::OK, &json!(alert)));
+    assert!(texts[0].starts_with("alert Slow fired") && !texts.iter().any(|text| text.contains("Down")), "{texts:?}");
+    assert_eq!(json_of(&world, "GET", "/../alerts/alr_019c936c63407f86afc3b56278c6744e/timeline", "").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(json_of(&world, "GET", "/../alerts/x/timeline", "").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn those_who_wait_are_told_and_help_is_called() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { update_receivers: vec!["customers".into()], chat_receiver: Some("slack".into()), ..Config::default() };
+    let world = World::new(config, folder.path());
+    world.fire("Down", "cart", Severity::Critical).await;
+    world.pass(30).await.unwrap();
+    let body = r#"{"phase": "identified", "text": "A disk is full."}"#;
+    let (status, answer) = json_of(&world, "POST", "/1/update", body).await;
+    assert_eq!((status, answer["incident"]["last_update"]["phase"].as_str()), (StatusCode::OK, Some("identified")), "{answer}");
+    let told = |receiver: &'static str| {
+        let rows = world.state.rows().into_iter().filter(|row| row.queue == Queue::Delivery);
+        rows.filter_map(move |row| (row.body["receiver"] == receiver).then_some(row.body["message"].clone())).collect::<Vec<_>>()
+    };
+    let letters = told("customers");
+    assert_eq!(letters.len(), 1);
+    assert!(letters[0]["title"].as_str().unwrap().starts_with("Incident 1, identified: "), "{letters:?}");
+    assert!(letters[0]["text"].as_str().unwrap().starts_with("A disk is full.\n\nana, "), "{letters:?}");
+    let posts = told("slack");
+    assert!(posts.iter().any(|post| post["text"] == "status update, identified: A disk is full. (by ana)"), "{posts:?}");
+
+    json_of(&world, "POST", "/1/acknowledge", "").await;
+    let (status, answer) = json_of(&world, "POST", "/1/escalate", r#"{"reason": "the database too"}"#).await;
+    assert_eq!((status, answer["incident"]["status"].as_str()), (StatusCode::OK, Some("open")), "nobody has it now: {answer}");
+    assert_eq!(json_of(&world, "POST", "/1/escalate", "").await.0, StatusCode::OK, "and once more");
+    for (path, body, status, word) in [
+        ("/1/update", r#"{"phase": "resolved", "text": "over"}"#, 409, "still open; resolve it first"),
+        ("/1/update", r#"{"phase": "odd", "text": "x"}"#, 400, "use one of investigating, identified, monitoring, resolved"),
+        ("/1/update", r#"{"phase": "identified", "text": " "}"#, 409, "the update is empty"),
+        ("/1/note", r#"{"phase": "identified", "text": "x"}"#, 400, "`phase` belongs to `update`"),
+    ] {
+        let (got, answer) = json_of(&world, "POST", path, body).await;
+        assert!(got.as_u16() == status && answer["error"].as_str().unwrap().contains(word), "{path} {body}: {got} {answer}");
+    }
+    json_of(&world, "POST", "/1/resolve", "").await;
+    for (path, body, status) in [
+        ("/1/escalate", "", 409),
+        ("/1/update", r#"{"phase": "monitoring", "text": "x"}"#, 409),
+        ("/1/update", r#"{"phase": "resolved", "text": "All is well."}"#, 200),
+    ] {
+        assert_eq!(json_of(&world, "POST", path, body).await.0.as_u16(), status, "{path} {body}");
+    }
+    assert_eq!(told("customers").len(), 2);
 }

@@ -1,6 +1,6 @@
 //! Random histories under named invariants.
 
-use model::event::{Actor, EventKind, Subject};
+use model::event::{Actor, EventKind, Subject, UpdatePhase};
 use model::ids::{AlertId, RemediationId};
 use model::incident::{Incident, IncidentStatus};
 use model::repair::RepairOutcome;
@@ -34,6 +34,8 @@ fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         Just(Command::Acknowledge),
         Just(Command::Unacknowledge),
+        Just(Command::Escalate { reason: "x".into() }),
+        Just(Command::Update { phase: UpdatePhase::Monitoring, text: "x".into() }),
         Just(Command::Mitigate { how: "x".into() }),
         Just(Command::Resolve { reason: "x".into() }),
         Just(Command::Close),

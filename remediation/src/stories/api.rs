@@ -11,7 +11,7 @@ use tower::ServiceExt;
 
 use super::world::{World, two_rungs};
 
-async fn ask(world: &World, method: &str, path: &str, body: &str, permission: Permission, tenant: &str) -> (u16, Value) {
+pub(super) async fn ask(world: &World, method: &str, path: &str, body: &str, permission: Permission, tenant: &str) -> (u16, Value) {
     let uri = format!("/api/watchfire/v1/remediations{path}");
     let mut request = Request::builder().method(method).uri(uri).body(Body::from(body.to_owned())).unwrap();
     request.extensions_mut().insert(Principal {
@@ -35,6 +35,15 @@ async fn people_see_runs_and_stop_them() {
     let (status, listed) = ask(&world, "GET", "?status=live", "", Permission::Read, "default").await;
     assert_eq!((status, listed["runs"][0]["status"].as_str()), (200, Some("settling")));
     assert_eq!(listed["runs"][0]["rungs"][0]["action"], "POST http://svc/restart/checkout");
+    let run = &listed["runs"][0];
+    for (wanted, count) in [
+        (format!("?alert={}", run["alert"].as_str().unwrap()), 1),
+        (format!("?incident={}&status=live", run["incident"].as_str().unwrap()), 1),
+        ("?alert=alr_019c936c63407f86afc3b56278c6744e".to_owned(), 0),
+    ] {
+        let (status, found) = ask(&world, "GET", &wanted, "", Permission::Read, "default").await;
+        assert_eq!((status, found["runs"].as_array().unwrap().len()), (200, count), "{wanted}: {found}");
+    }
     let path = format!("/{}", listed["runs"][0]["id"].as_str().unwrap());
     assert_eq!(ask(&world, "GET", &path, "", Permission::Read, "other").await.0, 404);
     assert_eq!(ask(&world, "POST", &format!("{path}/stop"), "", Permission::Read, "default").await.0, 403);

@@ -237,7 +237,16 @@ impl World {
             resolved_by: None,
             chat: None,
             repair: None,
+            last_update: None,
         }
+    }
+
+    /// `alerting` says something.
+    pub(crate) async fn say(&self, subject: Subject, kind: EventKind) -> Result<(), StateError> {
+        let mut commit = Commit::at(self.now());
+        commit.event(self.event(subject, kind));
+        self.state.commit(commit).await?;
+        self.settle().await
     }
 
     /// Somebody resolves the incident.

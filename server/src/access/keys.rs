@@ -29,6 +29,9 @@ pub struct ApiKey {
     pub hash: String,
     /// What it may do.
     pub permissions: Vec<Permission>,
+    /// The person whose key it is: the journal then names them, not the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was revoked.
@@ -57,6 +60,8 @@ pub struct NewKey {
     pub name: String,
     /// What it may do.
     pub permissions: Vec<Permission>,
+    /// The person whose key it is.
+    pub user: Option<String>,
     /// A text that the operator brings along (a container's key file); else one is made.
     pub text: Option<String>,
 }
@@ -81,6 +86,7 @@ pub async fn create(state: &dyn StateStore, ids: &dyn IdSource, actor: Actor, ne
         name: new.name,
         hash: digest(&text),
         permissions: new.permissions,
+        user: new.user,
         created_at: now,
         revoked_at: None,
     };
@@ -196,7 +202,8 @@ mod tests {
     async fn a_key_counts_at_once_when_it_is_asked_for() {
         let state = store::state::memory::MemoryState::new(Arc::new(SystemClock));
         let ring = KeyRing::default();
-        let new = || NewKey { tenant: TenantId::default(), name: "k".to_owned(), permissions: vec![Permission::Read], text: None };
+        let new =
+            || NewKey { tenant: TenantId::default(), name: "k".to_owned(), permissions: vec![Permission::Read], user: None, text: None };
         for _ in 0..3 {
             let (_, text) = create(&state, &RandomIds, Actor::system("test"), new()).await.unwrap();
             assert!(ring.snapshot().check(&text).is_none());

@@ -102,7 +102,7 @@ mod tests {
             ("sends", vec![Permission::Ingest, Permission::Respond]),
             ("rules", vec![Permission::Admin]),
         ] {
-            let new = NewKey { tenant: TenantId::new("acme").unwrap(), name: name.to_owned(), permissions, text: None };
+            let new = NewKey { tenant: TenantId::new("acme").unwrap(), name: name.to_owned(), permissions, user: None, text: None };
             keys.push(create(&state, &RandomIds, actor(), new).await.unwrap());
         }
         let kept = async || {

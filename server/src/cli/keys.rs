@@ -49,14 +49,20 @@ pub async fn run(common: &Common, command: KeysCommand) -> anyhow::Result<ExitCo
     let state = open_state(&config, &serve::data_dir(common, &config)?, "command line").await?;
     let actor = Actor::User { id: "local".to_owned() };
     match command {
-        KeysCommand::Create { name, tenant, permissions, dsn } => {
+        KeysCommand::Create { name, tenant, permissions, dsn, user } => {
+            if let Some(user) = user.as_ref().filter(|user| !config.alerting.users.iter().any(|known| known.name == **user)) {
+                bail!("there is no user `{user}` under alerting.users: write them there first, or leave --user out");
+            }
             let permissions = permissions_of(permissions, dsn.is_some())?;
             let base = dsn.map(|project| public_url(&config).map(|url| (url, project))).transpose()?;
-            let new = NewKey { tenant: TenantId::new(&tenant)?, name, permissions, text: None };
+            let new = NewKey { tenant: TenantId::new(&tenant)?, name, permissions, user, text: None };
             let (key, text) = create(&*state, &RandomIds, actor, new).await?;
             let dsn = base.map(|(url, project)| dsn_of(url, &text, project)).transpose()?;
             if common.json {
-                println!("{}", json!({"id": key.id, "key": text, "dsn": dsn, "tenant": key.tenant, "permissions": key.permissions}));
+                println!(
+                    "{}",
+                    json!({"id": key.id, "key": text, "dsn": dsn, "tenant": key.tenant, "user": key.user, "permissions": key.permissions})
+                );
             } else {
                 println!("{}", dsn.as_deref().unwrap_or(&text));
                 eprintln!("This is {} ({}). It is shown only now. From now on every request needs a key.", key.id, key.name);
@@ -68,7 +74,7 @@ pub async fn run(common: &Common, command: KeysCommand) -> anyhow::Result<ExitCo
                 let rows: Vec<_> = keys
                     .iter()
                     .map(|key| {
-                        json!({"id": key.id, "name": key.name, "tenant": key.tenant, "permissions": key.permissions,
+                        json!({"id": key.id, "name": key.name, "tenant": key.tenant, "user": key.user, "permissions": key.permissions,
                                "created_at": key.created_at, "revoked_at": key.revoked_at})
                     })
                     .collect();
@@ -79,10 +85,19 @@ pub async fn run(common: &Common, command: KeysCommand) -> anyhow::Result<ExitCo
                     .map(|key| {
                         let permissions: Vec<String> = key.permissions.iter().map(ToString::to_string).collect();
                         let state = key.revoked_at.map_or("live".to_owned(), |at| format!("revoked {at}"));
-                        vec![key.id.to_string(), key.name, key.tenant.to_string(), permissions.join(","), key.created_at.to_string(), state]
+                        let user = key.user.unwrap_or_default();
+                        vec![
+                            key.id.to_string(),
+                            key.name,
+                            user,
+                            key.tenant.to_string(),
+                            permissions.join(","),
+                            key.created_at.to_string(),
+                            state,
+                        ]
                     })
                     .collect();
-                table::print(&["ID", "NAME", "TENANT", "MAY", "CREATED", "STATE"], rows, "No keys: only this machine may connect.");
+                table::print(&["ID", "NAME", "USER", "TENANT", "MAY", "CREATED", "STATE"], rows, "No keys: only this machine may connect.");
             }
         }
         KeysCommand::Revoke { id } => {

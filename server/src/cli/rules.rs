@@ -70,7 +70,8 @@ pub async fn run(common: &Common, command: RulesCommand) -> anyhow::Result<ExitC
 async fn test(common: &Common, files: Vec<PathBuf>, run: Option<String>) -> anyhow::Result<ExitCode> {
     let only = run.map(|text| Matcher::new("name", MatchOp::Regex, &format!(".*(?:{text}).*")).with_context(|| format!("--run {text}")));
     let engine = serve::engine_place(common).ok();
-    let options = Options { only: only.transpose()?, config: common.config.clone(), engine, most_ticks: None };
+    let options =
+        Options { only: only.transpose()?, config: common.config.clone(), engine, most_ticks: None, most_tests: None, most_rows: None };
     let mut reports = Vec::new();
     for file in &files {
         let report = ruletest::run_file(file, &options).await;

@@ -28,6 +28,8 @@ pub async fn run(common: &Common, command: Command) -> anyhow::Result<ExitCode> 
         Command::Alerts { state } => alerts(&client, json, state).await?,
         Command::Silence(command) => silence(&client, json, command).await?,
         Command::Maintenance(command) => maintenance(&client, json, command).await?,
+        Command::OnCall { command } => super::on_call::run(&client, json, command).await?,
+        Command::Remediation(command) => super::remediation::run(&client, json, command).await?,
         Command::Postmortem { incident } => {
             print!("{}", client.get_text(&format!("{API}/incidents/{incident}/postmortem"), "text/markdown").await?);
         }
@@ -141,6 +143,12 @@ async fn incident(client: &Client, json: bool, command: IncidentCommand) -> anyh
     match command {
         IncidentCommand::Ack { incident } => act(&incident, "acknowledge", json!({}), "is yours: its ladders have stopped").await,
         IncidentCommand::Unack { incident } => act(&incident, "unacknowledge", json!({}), "is nobody's: its ladders climb again").await,
+        IncidentCommand::Escalate { incident, reason } => {
+            act(&incident, "escalate", json!({"reason": reason}), "is escalated: whoever comes next on its ladders is told now").await
+        }
+        IncidentCommand::Update { incident, text, phase } => {
+            act(&incident, "update", json!({"text": text, "phase": phase}), "has a new status update").await
+        }
         IncidentCommand::Snooze { incident, duration } => snooze(client, json, &incident, duration).await,
         IncidentCommand::Resolve { incident, reason } => act(&incident, "resolve", json!({"reason": reason}), "is resolved").await,
         IncidentCommand::Note { incident, text } => act(&incident, "note", json!({"text": text}), "has a note more").await,
@@ -352,9 +360,10 @@ async fn deliveries(client: &Client, json: bool, command: DeliveriesCommand) -> 
             let rows = list(&answer, "deliveries").iter().map(|row| {
                 let at = time(row, "/queued_at").map(|at| ago(at, now)).unwrap_or_default();
                 let words = ["/id", "/receiver", "/action", "/title", "/state", "/attempts"].map(|place| word(row, place));
-                words.into_iter().chain([at, word(row, "/error")]).collect()
+                let why = [word(row, "/unneeded"), word(row, "/error")].into_iter().find(|why| !why.is_empty()).unwrap_or_default();
+                words.into_iter().chain([at, why]).collect()
             });
-            let heads = ["ID", "RECEIVER", "ACTION", "ABOUT", "STATE", "ATTEMPTS", "WRITTEN", "LAST ERROR"];
+            let heads = ["ID", "RECEIVER", "ACTION", "ABOUT", "STATE", "ATTEMPTS", "WRITTEN", "WHY"];
             print(&heads, rows.collect(), "No deliveries.");
         }
         DeliveriesCommand::Replay { id, force } => {

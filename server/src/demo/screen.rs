@@ -103,8 +103,9 @@ fn words(kind: &EventKind) -> Option<(&'static str, String)> {
         EventKind::AlertResolved { .. } => Some(("alert", "cleared".to_owned())),
         EventKind::IncidentOpened { number, title, .. } => Some(("incident", format!("#{number} opened: {title}"))),
         EventKind::IncidentResolved { reason } => Some(("incident", format!("resolved: {reason}"))),
-        EventKind::LadderStepTaken { ladder, step, notify, .. } => {
-            Some(("ladder", format!("{ladder}, step {}: {} (nobody has acknowledged)", step + 1, notify.join(", "))))
+        EventKind::LadderStepTaken { ladder, step, notify, people, .. } => {
+            let whom = if people.is_empty() { notify.join(", ") } else { format!("{} by {}", people.join(", "), notify.join(", ")) };
+            Some(("ladder", format!("{ladder}, step {}: {whom} (nobody has acknowledged)", step + 1)))
         }
         EventKind::RepairActed { rung, result, ok, .. } => {
             Some(("repair", format!("{rung}: {} ({})", if *ok { "done" } else { "failed" }, result.lines().next().unwrap_or(""))))

@@ -31,6 +31,7 @@ fn world(editable: bool) -> World {
         config_file: Some(place.path().join("watchfire.yaml")),
         metrics: Arc::new(PromQl::new(Arc::new(MemorySource::new()))),
         rows: Arc::new(NoRows),
+        engine: None,
         turn: Arc::new(Semaphore::new(1)),
     };
     World { router: router(Arc::new(desk)), place }

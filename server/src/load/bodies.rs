@@ -44,6 +44,9 @@ const WORDS: [&str; 10] = ["order", "accepted", "for", "customer", "after", "ret
 /// Different requests that are sent in turn.
 const VARIETY: usize = 16;
 
+/// Nanoseconds between two records of a request.
+const BETWEEN: u64 = 7_000;
+
 /// Requests ready to be sent.
 pub struct Bodies {
     list: Vec<Body>,
@@ -113,13 +116,14 @@ impl Bodies {
         for place in &body.spans {
             bytes[*place..place + 8].copy_from_slice(&numbers.next().max(1).to_be_bytes());
         }
-        // Records of a request are some microseconds apart and end now.
-        let start = now - body.times.len() as u64 * 7_000;
+        // Records of a request are some microseconds apart and end now. Log lines without a trace have nothing but their time: no two
+        // requests of the same moment share one.
+        let start = (now / BETWEEN - body.times.len() as u64) * BETWEEN + at % BETWEEN;
         for (index, place) in body.times.iter().enumerate() {
-            bytes[*place..place + 8].copy_from_slice(&(start + index as u64 * 7_000).to_le_bytes());
+            bytes[*place..place + 8].copy_from_slice(&(start + index as u64 * BETWEEN).to_le_bytes());
         }
         for (index, place) in body.laters.iter().enumerate() {
-            let later = start + index as u64 * 7_000 + 50_000 + numbers.next() % 200_000_000;
+            let later = start + index as u64 * BETWEEN + 50_000 + numbers.next() % 200_000_000;
             bytes[*place..place + 8].copy_from_slice(&later.to_le_bytes());
         }
         Bytes::from(bytes)
@@ -316,6 +320,19 @@ mod tests {
         assert_eq!(seen.len(), 40 * 50);
         let traces: HashSet<_> = seen.iter().map(|(trace, _)| trace).collect();
         assert_eq!(traces.len(), 40 * 50usize.div_ceil(TRACE_LENGTH), "traces of several spans, none shared by two requests");
+    }
+
+    #[test]
+    fn no_two_log_lines_of_a_moment_share_a_time() {
+        let bodies = Bodies::encode(Signal::Logs, 50, 10, "r");
+        let mut seen = HashSet::new();
+        for (at, now) in (0..200).map(|at| (at, 1_772_323_200_000_000_000 + at * 31_500)) {
+            let request = ExportLogsServiceRequest::decode(bodies.request(at, now)).unwrap();
+            for line in &request.resource_logs[0].scope_logs[0].log_records {
+                assert!(seen.insert(line.time_unix_nano) && line.time_unix_nano < now);
+            }
+        }
+        assert_eq!(seen.len(), 200 * 50);
     }
 
     #[test]

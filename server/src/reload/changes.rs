@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::config::Config;
 
 /// What is taken up without a restart.
-const RELOADABLE: [&str; 13] = [
+const RELOADABLE: [&str; 16] = [
     "alerting.rules",
     "alerting.escalations",
     "alerting.inhibit_rules",
@@ -13,6 +13,9 @@ const RELOADABLE: [&str; 13] = [
     "alerting.route",
     "alerting.time_intervals",
     "alerting.maintenance",
+    "alerting.users",
+    "alerting.teams",
+    "alerting.schedules",
     "checks",
     "errors.rules",
     "pipeline",
@@ -29,6 +32,9 @@ pub fn with_reloadable(running: &Config, fresh: &Config) -> Config {
     next.alerting.route.clone_from(&fresh.alerting.route);
     next.alerting.time_intervals.clone_from(&fresh.alerting.time_intervals);
     next.alerting.maintenance.clone_from(&fresh.alerting.maintenance);
+    next.alerting.users.clone_from(&fresh.alerting.users);
+    next.alerting.teams.clone_from(&fresh.alerting.teams);
+    next.alerting.schedules.clone_from(&fresh.alerting.schedules);
     next.alerting.inhibit_rules.clone_from(&fresh.alerting.inhibit_rules);
     next.alerting.resolve_timeout = fresh.alerting.resolve_timeout;
     next.pipeline.clone_from(&fresh.pipeline);

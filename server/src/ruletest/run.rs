@@ -40,6 +40,10 @@ pub struct Options {
     pub engine: Option<EnginePlace>,
     /// How many ticks a test may have; none: as many as anybody can wait for.
     pub most_ticks: Option<u128>,
+    /// How many tests a file may have, and rows all of them together; none: as many as anybody can wait for.
+    pub most_tests: Option<usize>,
+    /// See `most_tests`.
+    pub most_rows: Option<u64>,
 }
 
 /// Runs a file.
@@ -116,6 +120,10 @@ pub(super) fn in_order(rules: &mut RuleSet, yaml: &FileYaml) {
 async fn run_all(mut report: Report, yaml: &FileYaml, under: &Under<'_>, options: &Options) -> Report {
     let Under { config, configured, rules } = *under;
     report.warnings.extend(unreadable(rules));
+    if let Some(reason) = too_much(yaml, options) {
+        report.errors.push(format!("{reason}: use `watchfire rules test`, which may take longer"));
+        return report;
+    }
     let signals = match signals(yaml, rules, options).await {
         Ok(signals) => signals,
         Err(error) => {
@@ -140,6 +148,14 @@ async fn run_all(mut report: Report, yaml: &FileYaml, under: &Under<'_>, options
         signals.stop().await;
     }
     report
+}
+
+/// Why a file is not run here at all.
+fn too_much(yaml: &FileYaml, options: &Options) -> Option<String> {
+    let tests = yaml.tests.as_ref().map_or(0, Vec::len);
+    let rows = yaml.tests.iter().flatten().map(|test| signals::count(&test.value)).fold(0, u64::saturating_add);
+    let many = options.most_tests.filter(|most| tests > *most).map(|most| format!("{tests} tests are more than {most}"));
+    many.or_else(|| options.most_rows.filter(|most| rows > *most).map(|most| format!("{rows} rows are more than {most}")))
 }
 
 /// Rules that never fire here.

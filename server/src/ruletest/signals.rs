@@ -10,6 +10,7 @@ use anyhow::Context;
 use model::fingerprint::Fingerprint;
 use model::query::RowQuery;
 use model::time::{Span, SystemClock, Timestamp};
+use model::units::ByteCount;
 use prometheus::Registry;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -25,6 +26,8 @@ use crate::pipeline;
 const RETENTION_DAYS: u16 = 36_500;
 /// More rows than this are a typing error.
 const MOST_ROWS: u64 = 1_000_000;
+/// What the engine of a test may use.
+const MEMORY: ByteCount = ByteCount(1 << 30);
 /// When tests begin that read these tables and do not say when: their time begins later than PromQL's.
 pub(super) const START: Timestamp = Timestamp::from_secs(946_684_800);
 
@@ -214,6 +217,14 @@ fn inserts(yaml: &TestYaml, start: Timestamp) -> Result<Vec<String>, (&'static s
     Ok(all)
 }
 
+/// How many rows a test makes.
+pub(super) fn count(yaml: &TestYaml) -> u64 {
+    let logs = yaml.input_logs.iter().flatten().map(|one| one.value.count);
+    let spans = yaml.input_spans.iter().flatten().map(|one| one.value.count);
+    let errors = yaml.input_errors.iter().flatten().map(|one| one.value.count);
+    logs.chain(spans).chain(errors).map(|count| count.unwrap_or(1)).fold(0, u64::saturating_add)
+}
+
 /// When the last of them comes, counted from the start.
 pub(super) fn length(yaml: &TestYaml) -> Duration {
     let end = |at: Span, count: Option<u64>, every: Span| {
@@ -238,7 +249,8 @@ impl Signals {
                 tokio::task::spawn_blocking(move || store::engine::fetch::ensure(&cache)).await??
             }
         };
-        let config = Config::default();
+        let mut config = Config::default();
+        config.storage.clickhouse.engine_memory = MEMORY;
         let (clickhouse, supervisor) = pipeline::open_clickhouse(
             &config,
             folder.path(),

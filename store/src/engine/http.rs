@@ -122,7 +122,11 @@ pub async fn serve_tcp(listener: TcpListener, desk: Arc<Desk>, access: Arc<Acces
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(connection(stream, desk.clone(), Some(access.clone()), place))),
+            Ok((stream, _)) => {
+                // Answers come in several writes: the last one must not wait until the client has confirmed the one before it.
+                let _ = stream.set_nodelay(true);
+                drop(tokio::spawn(connection(stream, desk.clone(), Some(access.clone()), place)));
+            }
             Err(error) => not_accepted(&error).await,
         }
     }

@@ -1,7 +1,10 @@
 //! ClickHouse's compressed blocks (`compress=1`, `decompress=1`): a checksum (CityHash 1.0.2, 128 bits), a method, two lengths, and the
 //! compressed bytes, one block after the other. See "Frame format" in ClickHouse's documentation of the Native format.
 
+use std::fmt;
 use std::io::{Error, ErrorKind, Read, Write};
+
+use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 
 const CHECKSUM: usize = 16;
 const HEADER: usize = 9;
@@ -99,29 +102,58 @@ impl<R: Read> Read for BlockReader<R> {
 pub struct BlockWriter<W> {
     inner: W,
     pending: Vec<u8>,
+    packer: Packer,
 }
 
 impl<W: Write> BlockWriter<W> {
     /// Into `inner`.
     pub fn new(inner: W) -> Self {
-        BlockWriter { inner, pending: Vec::new() }
+        BlockWriter { inner, pending: Vec::new(), packer: Packer::default() }
     }
 
     fn put_block(&mut self, plain: &[u8]) -> std::io::Result<()> {
         let mut packed = Vec::new();
-        pack(plain, &mut packed)?;
+        self.packer.pack(plain, &mut packed)?;
         self.inner.write_all(&packed)
+    }
+}
+
+/// Packs, and keeps for the next time what that needs besides its input: the compressor's table, and room for the longest that a block can
+/// become, which is a little over a MiB.
+#[derive(Default)]
+pub struct Packer {
+    table: CompressTable,
+    room: Vec<u8>,
+}
+
+impl fmt::Debug for Packer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Packer").field("room", &self.room.len()).finish_non_exhaustive()
     }
 }
 
 /// Appends bytes as LZ4 blocks.
 pub fn pack(plain: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
-    for part in plain.chunks(WRITTEN_BLOCK) {
+    Packer::default().pack(plain, out)
+}
+
+impl Packer {
+    /// Appends bytes as LZ4 blocks.
+    pub fn pack(&mut self, plain: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
+        plain.chunks(WRITTEN_BLOCK).try_for_each(|part| self.block(part, out))
+    }
+
+    fn block(&mut self, part: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
+        let most = get_maximum_output_size(part.len());
+        if self.room.len() < most {
+            self.room.resize(most, 0);
+        }
+        let length = compress_into_with_table(part, &mut self.room[..most], &mut self.table).map_err(|error| broken(error.to_string()))?;
         let start = out.len();
         let data = start + CHECKSUM + HEADER;
-        out.resize(data + lz4_flex::block::get_maximum_output_size(part.len()), 0);
-        let length = lz4_flex::block::compress_into(part, &mut out[data..]).map_err(|error| broken(error.to_string()))?;
-        out.truncate(data + length);
+        out.reserve(CHECKSUM + HEADER + length);
+        out.resize(data, 0);
+        out.extend_from_slice(&self.room[..length]);
         let too_long = |_| broken("too long");
         let head = start + CHECKSUM;
         out[head] = LZ4;
@@ -129,8 +161,8 @@ pub fn pack(plain: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
         out[head + 5..data].copy_from_slice(&u32::try_from(part.len()).map_err(too_long)?.to_le_bytes());
         let sum = checksum(&out[head..]);
         out[start..head].copy_from_slice(&sum);
+        Ok(())
     }
-    Ok(())
 }
 
 /// The bytes inside of blocks.

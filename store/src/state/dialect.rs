@@ -5,7 +5,6 @@
 use std::error::Error;
 use std::future::Future;
 use std::ops::DerefMut;
-use std::sync::atomic::AtomicBool;
 
 use model::state::StateError;
 
@@ -51,12 +50,12 @@ macro_rules! args {
 pub(crate) use args;
 
 /// Whether a write waits for the disk.
-#[derive(Clone, Copy, Debug)]
-pub enum Synced<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Synced {
     /// It does: what is confirmed outlives the machine.
-    Yes(&'a AtomicBool),
+    Yes,
     /// It does not; the next one that does makes it lasting too, because both databases write one log in order.
-    WithTheNext(&'a AtomicBool),
+    WithTheNext,
 }
 
 /// What a failure of a statement means.
@@ -85,7 +84,7 @@ pub trait Dialect: Send + Sync + Sized + 'static {
     /// One row of an answer.
     type Row: Send + Sync;
     /// Begins a write: the transaction has its turn, no other write of any node happens before it ends.
-    fn begin(writer: &Self::Pool, synced: Synced<'_>) -> impl Future<Output = Result<Self::Transaction, Self::Error>> + Send;
+    fn begin(writer: &Self::Pool, synced: Synced) -> impl Future<Output = Result<Self::Transaction, Self::Error>> + Send;
     /// Ends a write: it is so.
     fn commit(write: Self::Transaction) -> impl Future<Output = Result<(), Self::Error>> + Send;
     /// Asks on a reading connection. `many`: the answer may be long.

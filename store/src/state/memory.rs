@@ -131,7 +131,11 @@ impl WorkRows for MemoryState {
             .filter(|work| query.tenant.as_ref().is_none_or(|tenant| *tenant == work.tenant))
             .filter(|work| query.queue.is_none_or(|queue| queue == work.queue))
             .filter(|work| query.state.is_none_or(|state| state == work.state))
-            .filter(|work| query.ids.is_empty() || query.ids.contains(&work.id));
+            .filter(|work| query.ids.is_empty() || query.ids.contains(&work.id))
+            .filter(|work| query.alert.is_none() || query.alert == work.subject.alert)
+            .filter(|work| query.incident.is_none() || query.incident == work.subject.incident)
+            .filter(|work| query.since.is_none_or(|since| work.id >= model::ids::WorkId::lowest(since)))
+            .filter(|work| query.before.is_none_or(|before| work.id < before));
         Ok(found.take(limit(query.limit, USUAL_WORK)).cloned().collect())
     }
 

@@ -1,8 +1,6 @@
 //! State migrations: numbered files, applied in one transaction that holds the writers' turn, so that one node migrates. A database
 //! that a newer binary has migrated is refused.
 
-use std::sync::atomic::AtomicBool;
-
 use super::OpenError;
 use super::dialect::{Dialect, Synced, args};
 
@@ -13,7 +11,7 @@ const MIGRATIONS: &[(i64, &str)] =
 /// Brings the schema up to date. `place` names the database in errors.
 pub async fn migrate<D: Dialect>(writer: &D::Pool, place: &str) -> Result<(), OpenError> {
     let database = |source| OpenError::database::<D>(place, source);
-    let mut write = D::begin(writer, Synced::Yes(&AtomicBool::new(false))).await.map_err(database)?;
+    let mut write = D::begin(writer, Synced::Yes).await.map_err(database)?;
     let list = "CREATE TABLE IF NOT EXISTS schema_migration (number BIGINT NOT NULL PRIMARY KEY)";
     D::script(&mut write, list).await.map_err(database)?;
     let newest = "SELECT COALESCE(MAX(number), 0) FROM schema_migration";

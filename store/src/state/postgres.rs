@@ -53,12 +53,12 @@ impl Dialect for Postgres {
     type Transaction = Transaction<'static, Postgres>;
     type Row = PgRow;
 
-    async fn begin(writer: &PgPool, synced: Synced<'_>) -> Result<Self::Transaction, sqlx::Error> {
+    async fn begin(writer: &PgPool, synced: Synced) -> Result<Self::Transaction, sqlx::Error> {
         // Each statement must see what was committed before it got its turn, whatever the server's default isolation is.
         let mut write = writer.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
         let turn = match synced {
-            Synced::Yes(_) => "SELECT pg_advisory_xact_lock($1)",
-            Synced::WithTheNext(_) => "SELECT pg_advisory_xact_lock($1), set_config('synchronous_commit', 'off', true)",
+            Synced::Yes => "SELECT pg_advisory_xact_lock($1)",
+            Synced::WithTheNext => "SELECT pg_advisory_xact_lock($1), set_config('synchronous_commit', 'off', true)",
         };
         sqlx::query(turn).bind(TURN).execute(&mut *write).await?;
         Ok(write)

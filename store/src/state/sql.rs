@@ -16,7 +16,7 @@ use model::tenant::TenantId;
 use model::time::{Clock, Timestamp};
 use model::work::{Claim, Queue, Work, WorkQuery};
 
-use super::dialect::{Arg, Dialect, args, failed};
+use super::dialect::{Arg, Dialect, Synced, args, failed};
 use super::rows;
 use super::text::{USUAL_RECORDS, limit, storable};
 use writer::Writer;
@@ -171,9 +171,9 @@ impl<D: Dialect> WorkRows for SqlState<D> {
         if self.read("looking for due work", work::ANY_DUE, args![queue, now]).await?.is_empty() {
             return Ok(Vec::new());
         }
-        let mut write = self.writer.begin("claiming work", true).await?;
+        let mut write = self.writer.begin("claiming work", Synced::WithTheNext).await?;
         let claimed = work::claim::<D>(&mut write, claim, self.node.as_deref()).await?;
-        write.commit("claiming work").await?;
+        D::commit(write).await.map_err(failed::<D>("claiming work"))?;
         Ok(claimed)
     }
 
@@ -190,6 +190,18 @@ impl<D: Dialect> WorkRows for SqlState<D> {
         }
         let ids: Vec<String> = query.ids.iter().map(ToString::to_string).collect();
         wanted.among("id", &ids);
+        if let Some(alert) = query.alert {
+            wanted.with("subject_alert =", alert.to_string());
+        }
+        if let Some(incident) = query.incident {
+            wanted.with("subject_incident =", incident.to_string());
+        }
+        if let Some(since) = query.since {
+            wanted.with("id >=", WorkId::lowest(since).to_string());
+        }
+        if let Some(before) = query.before {
+            wanted.with("id <", before.to_string());
+        }
         wanted.args.push(rows::int(limit(query.limit, super::text::USUAL_WORK)).into());
         let Conditions { text, args } = wanted;
         let sql = format!("SELECT {} FROM work{text} ORDER BY id DESC LIMIT ${}", rows::WORK, args.len());
@@ -224,9 +236,9 @@ impl<D: Dialect> WorkRows for SqlState<D> {
     async fn prune_work(&self, before: Timestamp) -> Result<u64, StateError> {
         let mut pruned = 0;
         loop {
-            let mut write = self.writer.begin("pruning work", false).await?;
+            let mut write = self.writer.begin("pruning work", Synced::Yes).await?;
             let gone = work::prune::<D>(&mut write, before.micros()).await?;
-            write.commit("pruning work").await?;
+            D::commit(write).await.map_err(failed::<D>("pruning work"))?;
             pruned += gone;
             if gone < work::PRUNED_AT_ONCE {
                 return Ok(pruned);
@@ -238,24 +250,24 @@ impl<D: Dialect> WorkRows for SqlState<D> {
 #[async_trait]
 impl<D: Dialect> Leases for SqlState<D> {
     async fn acquire(&self, lease: &str, holder: &str, now: Timestamp, ttl: Duration) -> Result<Option<Fence>, StateError> {
-        let mut write = self.writer.begin("taking a lease", false).await?;
+        let mut write = self.writer.begin("taking a lease", Synced::Yes).await?;
         let token = commit::acquire::<D>(&mut write, lease, holder, now, ttl).await?;
-        write.commit("taking a lease").await?;
+        D::commit(write).await.map_err(failed::<D>("taking a lease"))?;
         Ok(token.map(|token| Fence { lease: lease.to_owned(), token }))
     }
 
     async fn release(&self, fence: &Fence, holder: &str) -> Result<(), StateError> {
-        let mut write = self.writer.begin("giving a lease back", false).await?;
+        let mut write = self.writer.begin("giving a lease back", Synced::Yes).await?;
         let sql = "UPDATE lease SET holder = NULL WHERE name = $1 AND holder = $2 AND token = $3";
         D::run(&mut write, sql, args![&*fence.lease, holder, rows::int(fence.token)]).await.map_err(failed::<D>("giving a lease back"))?;
-        write.commit("giving a lease back").await
+        D::commit(write).await.map_err(failed::<D>("giving a lease back"))
     }
 
     async fn take_back(&self, node: &str) -> Result<u64, StateError> {
-        let mut write = self.writer.begin("taking back what this node held", false).await?;
+        let mut write = self.writer.begin("taking back what this node held", Synced::Yes).await?;
         commit::give_back_all::<D>(&mut write, node).await?;
         let freed = work::free::<D>(&mut write, node).await?;
-        write.commit("taking back what this node held").await?;
+        D::commit(write).await.map_err(failed::<D>("taking back what this node held"))?;
         Ok(freed)
     }
 

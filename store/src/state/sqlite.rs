@@ -2,14 +2,15 @@
 //! derived. One connection writes, the others read beside it (write-ahead journal).
 //!
 //! Statements run on the thread that asks: most take microseconds, and handing each to another thread and back takes ten times as long.
-//! Where one takes longer (a sync, many rows), the runtime is told so that other tasks go on elsewhere.
+//! Where one takes longer (a sync, many rows), the runtime is told so that other tasks go on elsewhere. SQLite's log of writes is carried
+//! over into the file beside the commits, not in them: a commit that did it took two syncs and a thousand pages more.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use model::time::{Clock, Stopwatch};
@@ -31,6 +32,10 @@ const OPENING: Duration = Duration::from_secs(5);
 const READERS: usize = 8;
 /// Statements that are kept prepared on each connection.
 const PREPARED: usize = 200;
+/// The log of writes is carried over into the file beside the writes, each time about so many of them were committed.
+const CARRIED_AFTER: u32 = 64;
+/// Where that does not keep up, a commit does it itself at so many pages of 4 KiB: the log stays bounded.
+const LARGEST_LOG: u32 = 16_384;
 /// From so many arguments on, a statement takes longer than other tasks should wait.
 const LONG: usize = 100;
 
@@ -40,19 +45,34 @@ pub enum Sqlite {}
 
 /// Connections to one file.
 #[derive(Debug)]
-pub struct Connections(Vec<Arc<Mutex<Slot>>>);
+pub struct Connections {
+    slots: Vec<Arc<Mutex<Slot>>>,
+    /// Where there are writes: the connection that carries them over.
+    carrier: Option<Arc<Carrier>>,
+}
+
+/// Carries the log over into the file, so that no commit has to: it takes two syncs and up to a thousand pages.
+#[derive(Debug)]
+struct Carrier {
+    connection: Mutex<Slot>,
+    commits: AtomicU32,
+    busy: AtomicBool,
+}
 
 /// A connection until it is closed.
 #[derive(Debug)]
-pub struct Slot(Option<Connection>);
+pub struct Slot {
+    connection: Option<Connection>,
+    /// What its commits do at present; it opens with [`Synced::Yes`].
+    synced: Synced,
+}
 
 /// A write that has its turn.
 #[derive(Debug)]
 pub struct Turn {
     slot: OwnedMutexGuard<Slot>,
-    /// Whether it waits for the disk at its end.
-    synced: bool,
     open: bool,
+    carrier: Option<Arc<Carrier>>,
 }
 
 /// One row.
@@ -87,21 +107,61 @@ impl Connections {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "query_only", if reads { "ON" } else { "OFF" })?;
+            connection.pragma_update(None, "wal_autocheckpoint", LARGEST_LOG)?;
             connection.busy_timeout(if reads { OPENING } else { Duration::ZERO })?;
             connection.set_prepared_statement_cache_capacity(PREPARED);
-            Ok(Arc::new(Mutex::new(Slot(Some(connection)))))
+            Ok(Arc::new(Mutex::new(Slot { connection: Some(connection), synced: Synced::Yes })))
         };
-        (0..count).map(open).collect::<rusqlite::Result<_>>().map(Connections)
+        let slots: Vec<Arc<Mutex<Slot>>> = (0..count).map(open).collect::<rusqlite::Result<_>>()?;
+        let carrier = if reads { None } else { Some(Arc::new(Carrier::open(path)?)) };
+        Ok(Connections { slots, carrier })
     }
 
     /// A connection that nobody uses, or one that somebody is about to be done with.
     async fn take(&self) -> rusqlite::Result<OwnedMutexGuard<Slot>> {
-        let free = self.0.iter().find_map(|slot| slot.clone().try_lock_owned().ok());
-        match (free, self.0.first()) {
+        let free = self.slots.iter().find_map(|slot| slot.clone().try_lock_owned().ok());
+        match (free, self.slots.first()) {
             (Some(free), _) => Ok(free),
             (None, Some(first)) => Ok(first.clone().lock_owned().await),
             (None, None) => Err(closed()),
         }
+    }
+}
+
+impl Carrier {
+    fn open(path: &Path) -> rusqlite::Result<Self> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(Duration::ZERO)?;
+        Ok(Carrier {
+            connection: Mutex::new(Slot { connection: Some(connection), synced: Synced::Yes }),
+            commits: AtomicU32::new(0),
+            busy: AtomicBool::new(false),
+        })
+    }
+
+    /// Another commit was made. Every so many of them the log is carried over on a thread that may wait, while writes and reads go on.
+    fn committed(self: &Arc<Self>) {
+        if self.commits.fetch_add(1, Ordering::Relaxed) < CARRIED_AFTER || self.busy.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.commits.store(0, Ordering::Relaxed);
+        let carrier = Arc::clone(self);
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || carrier.carry())),
+            Err(_) => self.busy.store(false, Ordering::Release),
+        }
+    }
+
+    fn carry(&self) {
+        let carried = match self.connection.blocking_lock().connection() {
+            // What readers still need, and what is written meanwhile, is left for the next time.
+            Ok(connection) => connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())),
+            Err(_) => Ok(()), // closed: whoever closes last carries over what is left
+        };
+        if let Err(error) = carried {
+            tracing::warn!(%error, "the state's log could not be carried over; a later commit tries again");
+        }
+        self.busy.store(false, Ordering::Release);
     }
 }
 
@@ -111,7 +171,22 @@ fn closed() -> rusqlite::Error {
 
 impl Slot {
     fn connection(&mut self) -> rusqlite::Result<&mut Connection> {
-        self.0.as_mut().ok_or_else(closed)
+        self.connection.as_mut().ok_or_else(closed)
+    }
+
+    /// Lets its next commits wait for the disk, or not.
+    fn set(&mut self, synced: Synced) -> rusqlite::Result<()> {
+        if self.synced != synced {
+            let word = match synced {
+                Synced::Yes => "FULL",
+                Synced::WithTheNext => "NORMAL",
+            };
+            // Until it is certain, it counts as one that does not wait.
+            self.synced = Synced::WithTheNext;
+            self.connection()?.pragma_update(None, "synchronous", word)?;
+            self.synced = synced;
+        }
+        Ok(())
     }
 }
 
@@ -186,28 +261,13 @@ impl Dialect for Sqlite {
     type Row = Values;
 
     /// The turn is SQLite's write lock; within this process, the one connection.
-    async fn begin(writer: &Connections, synced: Synced<'_>) -> rusqlite::Result<Turn> {
+    async fn begin(writer: &Connections, synced: Synced) -> rusqlite::Result<Turn> {
         let mut slot = writer.take().await?;
-        // The connection opens with FULL. The flag says NORMAL for as long as the connection might.
-        let waits = match synced {
-            Synced::Yes(relaxed) => {
-                if relaxed.load(Ordering::Acquire) {
-                    slot.connection()?.execute_batch("PRAGMA synchronous = FULL")?;
-                    relaxed.store(false, Ordering::Release);
-                }
-                true
-            }
-            Synced::WithTheNext(relaxed) => {
-                if !relaxed.swap(true, Ordering::AcqRel) {
-                    slot.connection()?.execute_batch("PRAGMA synchronous = NORMAL")?;
-                }
-                false
-            }
-        };
+        slot.set(synced)?;
         let waiting = Stopwatch::start();
         loop {
             match slot.connection()?.execute_batch("BEGIN IMMEDIATE") {
-                Ok(()) => return Ok(Turn { slot, synced: waits, open: true }),
+                Ok(()) => return Ok(Turn { slot, open: true, carrier: writer.carrier.clone() }),
                 Err(error) if is_busy(&error) && waiting.elapsed() < BUSY => tokio::time::sleep(AGAIN).await,
                 Err(error) => return Err(error),
             }
@@ -215,9 +275,11 @@ impl Dialect for Sqlite {
     }
 
     async fn commit(mut write: Turn) -> rusqlite::Result<()> {
-        let synced = write.synced;
-        aside(synced, || write.slot.connection()?.execute_batch("COMMIT"))?;
+        aside(write.slot.synced == Synced::Yes, || write.slot.connection()?.execute_batch("COMMIT"))?;
         write.open = false;
+        if let Some(carrier) = &write.carrier {
+            carrier.committed();
+        }
         Ok(())
     }
 
@@ -242,8 +304,11 @@ impl Dialect for Sqlite {
     }
 
     async fn close(pool: &Connections) {
-        for slot in &pool.0 {
-            drop(slot.lock().await.0.take());
+        for slot in &pool.slots {
+            drop(slot.lock().await.connection.take());
+        }
+        if let Some(carrier) = &pool.carrier {
+            drop(carrier.connection.lock().await.connection.take());
         }
     }
 

@@ -265,8 +265,9 @@ impl BatchLog {
         }
         for (segment, offsets) in offsets {
             self.append(&blocks_payload(BLOCKS_DONE, segment, &offsets))?;
+            // At once: the next segment's may begin a new file, which holds what is known here.
+            self.state.done.entry(segment).or_default().extend(offsets);
         }
-        self.state.mark_done(blocks);
         Ok(())
     }
 
@@ -327,6 +328,20 @@ mod tests {
             std::fs::write(path(dir.path(), 2), &second[..cut]).unwrap();
             assert_eq!(load(dir.path()).unwrap().0, state, "{cut}");
         }
+    }
+
+    #[test]
+    fn a_rewrite_between_the_segments_of_one_note_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = BatchLog::begin(dir.path(), State::default()).unwrap();
+        let block = |segment| BlockRef { segment, ..planned("a", &[40]).blocks[0] };
+        // The first note makes the file too long, so the second begins another.
+        log.rewrite_at = log.file.len();
+        log.blocks_done(&[block(3), block(4), block(5)]).unwrap();
+        let (state, _) = load(dir.path()).unwrap();
+        assert!(log.number > 1);
+        assert_eq!(state.done.keys().copied().collect::<Vec<_>>(), [3, 4, 5]);
+        assert_eq!(state.done, log.state.done);
     }
 
     #[test]

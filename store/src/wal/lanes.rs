@@ -76,6 +76,11 @@ impl Lanes {
         !self.backlog.blocks.is_empty() || self.fresh.holds(limits, 1)
     }
 
+    /// Whether there is enough for an insert as large as they may be.
+    pub fn has_whole(&self, limits: &BatchLimits) -> bool {
+        [&self.backlog, &self.fresh].into_iter().any(|lane| !lane.blocks.is_empty() && lane.holds(limits, 1))
+    }
+
     /// The arrival of the oldest block that waits.
     pub fn oldest(&self) -> Option<Timestamp> {
         let fronts = [self.fresh.blocks.front(), self.backlog.blocks.front()];

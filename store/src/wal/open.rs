@@ -12,13 +12,12 @@ use model::ids::IdSource;
 use model::tables;
 use model::time::Clock;
 use prometheus::Registry;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::batchlog::{self, BatchLog};
 use super::caps::Caps;
 use super::file::sync_folder;
-use super::lanes::Lanes;
 use super::metrics::Metrics;
 use super::replay::{self, ReplayError};
 use super::requests::Requests;
@@ -130,6 +129,7 @@ impl Wal {
             },
             waiting: Arc::new(Semaphore::new(permits(config.waiting_bytes) as usize)),
             encoders: Semaphore::new(config.encoders.max(1)),
+            scratch: Mutex::default(),
             epoch: millis << 80 | (ids.random() & ((1 << 80) - 1)),
             metrics,
             segments,
@@ -183,9 +183,8 @@ fn prepare(dir: &Path) -> Result<File, OpenError> {
 /// Reads all segments; what the batch log does not know goes into the queues as backlog.
 fn read_segments(segments: &Segments, state: &batchlog::State, dir: &Path, now: Duration) -> Result<Found, OpenError> {
     let io = |source| OpenError::Io { dir: dir.to_owned(), source };
-    let queue = |table| TableQueue { table, lanes: Mutex::new(Lanes::default()), wake: Notify::new(), in_flight: Mutex::new(None) };
     let queues: BTreeMap<u16, TableQueue> =
-        tables::ALL.iter().chain(&tables::LOG_ONLY).map(|table| (table.number, queue(*table))).collect();
+        tables::ALL.iter().chain(&tables::LOG_ONLY).map(|table| (table.number, TableQueue::new(table))).collect();
     let next_segment = state.next_segment;
     let mut found = Found { queues, requests: Vec::new(), next_segment, report: OpenReport::default(), settled: Settled::new() };
     let mut planned: BTreeMap<u64, HashSet<u64>> = BTreeMap::new();

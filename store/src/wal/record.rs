@@ -89,63 +89,88 @@ pub struct EncodedRecord {
     pub meta: RecordMeta,
 }
 
-thread_local! {
-    /// Where blocks are encoded before they are packed: kept by each thread, because fresh memory costs as much as the encoding.
-    static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+/// Where blocks are encoded and then packed: memory that is used again, because fresh memory costs as much as the encoding.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    plain: Vec<u8>,
+    packed: Vec<u8>,
+    packer: native::packed::Packer,
 }
 
-/// Most bytes of scratch memory that a thread keeps.
+/// Most bytes that a scratch memory keeps of either.
 const MAX_SCRATCH: usize = 4 << 20;
+/// What stands in a record before its blocks' heads, where a tenant's name is of usual length.
+const BEFORE_BLOCKS: usize = 128;
+/// What stands in it of each block before the blocks' bytes.
+const BLOCK_HEAD: usize = 22;
 
 /// Encodes a batch; blocks without rows are left out.
 pub fn encode(batch: &Batch) -> Result<EncodedRecord, Refusal> {
-    SCRATCH.with_borrow_mut(|plain| encode_with(batch, plain))
+    Scratch::default().encode(batch)
 }
 
-fn encode_with(batch: &Batch, plain: &mut Vec<u8>) -> Result<EncodedRecord, Refusal> {
-    let mut bytes = Vec::new();
-    let mut blocks = Vec::with_capacity(batch.blocks.len());
-    for block in batch.blocks.iter().filter(|block| block.rows() > 0) {
-        let start = bytes.len();
-        plain.clear();
-        native::encode(block, plain).map_err(|error| match error {
-            native::EncodeError::Block(error) => Refusal::Block(error),
-            shape @ native::EncodeError::Shape { .. } => Refusal::Io(std::io::Error::new(std::io::ErrorKind::InvalidInput, shape)),
-        })?;
-        native::packed::pack(plain, &mut bytes)?;
-        blocks.push(BlockMeta {
-            table: block.table.number,
-            layout: layout_of(block.table),
-            rows: narrow(block.rows())?,
-            length: narrow(bytes.len() - start)?,
-            checksum: crc32c::crc32c(&bytes[start..]),
-            offset: start as u64,
-        });
-    }
-    let mut frame = vec![0; frame::HEADER];
-    put_text(batch.tenant.as_str(), &mut frame);
-    frame.push(u8::from(batch.request.is_some()));
-    frame.extend_from_slice(&batch.request.map_or(0, |hash| hash.0).to_le_bytes());
-    frame.extend_from_slice(&batch.arrived.nanos().to_le_bytes());
-    let count = u16::try_from(blocks.len()).map_err(|_| too_large())?;
-    frame.extend_from_slice(&count.to_le_bytes());
-    for block in &blocks {
-        frame.extend_from_slice(&block.table.to_le_bytes());
-        frame.extend_from_slice(&block.layout.to_le_bytes());
-        for word in [block.rows, block.length, block.checksum] {
-            frame.extend_from_slice(&word.to_le_bytes());
+impl Scratch {
+    /// Encodes a batch; blocks without rows are left out.
+    pub fn encode(&mut self, batch: &Batch) -> Result<EncodedRecord, Refusal> {
+        self.packed.clear();
+        let record = self.record(batch);
+        for part in [&mut self.plain, &mut self.packed] {
+            part.clear();
+            part.shrink_to(MAX_SCRATCH);
         }
+        record
     }
-    let head = (frame.len() - frame::HEADER) as u64;
-    for block in &mut blocks {
-        block.offset += head;
+
+    /// Packs the blocks one after the other, and says where each stands.
+    fn blocks(&mut self, batch: &Batch) -> Result<Vec<BlockMeta>, Refusal> {
+        let Scratch { plain, packed: bytes, packer } = self;
+        let mut blocks = Vec::with_capacity(batch.blocks.len());
+        for block in batch.blocks.iter().filter(|block| block.rows() > 0) {
+            let start = bytes.len();
+            plain.clear();
+            native::encode(block, plain).map_err(|error| match error {
+                native::EncodeError::Block(error) => Refusal::Block(error),
+                shape @ native::EncodeError::Shape { .. } => Refusal::Io(std::io::Error::new(std::io::ErrorKind::InvalidInput, shape)),
+            })?;
+            packer.pack(plain, bytes)?;
+            blocks.push(BlockMeta {
+                table: block.table.number,
+                layout: layout_of(block.table),
+                rows: narrow(block.rows())?,
+                length: narrow(bytes.len() - start)?,
+                checksum: crc32c::crc32c(&bytes[start..]),
+                offset: start as u64,
+            });
+        }
+        Ok(blocks)
     }
-    frame.extend_from_slice(&bytes);
-    plain.clear();
-    plain.shrink_to(MAX_SCRATCH);
-    frame::seal(&mut frame)?;
-    let meta = RecordMeta { tenant: batch.tenant.clone(), request: batch.request.map(|hash| hash.0), arrived: batch.arrived, blocks };
-    Ok(EncodedRecord { frame, meta })
+
+    fn record(&mut self, batch: &Batch) -> Result<EncodedRecord, Refusal> {
+        let mut blocks = self.blocks(batch)?;
+        let mut frame = Vec::with_capacity(frame::HEADER + BEFORE_BLOCKS + blocks.len() * BLOCK_HEAD + self.packed.len());
+        frame.resize(frame::HEADER, 0);
+        put_text(batch.tenant.as_str(), &mut frame);
+        frame.push(u8::from(batch.request.is_some()));
+        frame.extend_from_slice(&batch.request.map_or(0, |hash| hash.0).to_le_bytes());
+        frame.extend_from_slice(&batch.arrived.nanos().to_le_bytes());
+        let count = u16::try_from(blocks.len()).map_err(|_| too_large())?;
+        frame.extend_from_slice(&count.to_le_bytes());
+        for block in &blocks {
+            frame.extend_from_slice(&block.table.to_le_bytes());
+            frame.extend_from_slice(&block.layout.to_le_bytes());
+            for word in [block.rows, block.length, block.checksum] {
+                frame.extend_from_slice(&word.to_le_bytes());
+            }
+        }
+        let head = (frame.len() - frame::HEADER) as u64;
+        for block in &mut blocks {
+            block.offset += head;
+        }
+        frame.extend_from_slice(&self.packed);
+        frame::seal(&mut frame)?;
+        let meta = RecordMeta { tenant: batch.tenant.clone(), request: batch.request.map(|hash| hash.0), arrived: batch.arrived, blocks };
+        Ok(EncodedRecord { frame, meta })
+    }
 }
 
 fn narrow(value: usize) -> Result<u32, Refusal> {

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::columns::TableSpec;
+use model::columns::{TableSpec, spare};
 use model::query::{Freshness, QueryError};
 use model::sink::{Appended, Batch, Refusal, TelemetrySink};
 use model::tables;
@@ -22,9 +22,10 @@ use super::batchlog::{BatchLog, Planned};
 use super::caps::{Caps, Usage};
 use super::lanes::Lanes;
 use super::metrics::Metrics;
-use super::record::{self, BlockRef};
+use super::record::{BlockRef, EncodedRecord, Scratch};
 use super::requests::{Admission, Claim, Requests};
 use super::segments::Segments;
+use super::writer::{AHEAD, INSERTS};
 use super::{WalConfig, lock, tail, writer};
 use crate::native;
 
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     pub requests: Arc<Requests>,
     pub waiting: Arc<Semaphore>,
     pub encoders: Semaphore,
+    /// As many as there are encoders at most.
+    pub scratch: Mutex<Vec<Scratch>>,
     pub unfinished: Mutex<Vec<Planned>>,
     pub next_batch: AtomicU64,
     pub newest: Mutex<BTreeMap<u16, Timestamp>>,
@@ -80,16 +83,65 @@ pub(crate) struct Shared {
 pub(crate) struct TableQueue {
     pub table: &'static TableSpec,
     pub lanes: Mutex<Lanes>,
+    /// A block came: whoever makes inserts of whatever there is.
     pub wake: Notify,
-    /// Arrival of the oldest block of the insert that is under way.
-    pub in_flight: Mutex<Option<Timestamp>>,
+    /// There is a whole insert: whoever makes whole inserts only.
+    pub whole: Notify,
+    /// The inserts that are under way.
+    pub under_way: Mutex<UnderWay>,
+}
+
+/// The inserts of a table that are under way, by their place.
+#[derive(Debug, Default)]
+pub(crate) struct UnderWay {
+    places: [Option<Begun>; INSERTS],
+    /// How many were begun.
+    begun: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    /// Which one it is.
+    number: u64,
+    /// Arrival of the oldest block that was not stored when it began.
+    oldest: Option<Timestamp>,
+}
+
+impl UnderWay {
+    /// Whether another one may begin. ClickHouse knows the tokens of the last thousand inserts only: past one that may have to be sent
+    /// again there are few, so that its token is known then.
+    pub fn may_begin(&self) -> bool {
+        self.places.iter().flatten().all(|one| self.begun - one.number < AHEAD)
+    }
+    /// One began, with rows as old as this.
+    pub fn begin(&mut self, place: usize, oldest: Option<Timestamp>) {
+        self.begun += 1;
+        self.places[place] = Some(Begun { number: self.begun, oldest });
+    }
+    /// It is stored, or set aside.
+    pub fn end(&mut self, place: usize) {
+        self.places[place] = None;
+    }
+    /// Arrival of the oldest block in them.
+    fn oldest(&self) -> Option<Timestamp> {
+        self.places.iter().flatten().filter_map(|one| one.oldest).min()
+    }
+}
+
+impl TableQueue {
+    /// Nothing waits.
+    pub fn new(table: &'static TableSpec) -> Self {
+        let (lanes, under_way) = (Mutex::new(Lanes::default()), Mutex::default());
+        TableQueue { table, lanes, wake: Notify::new(), whole: Notify::new(), under_way }
+    }
 }
 
 /// What is wrong right now.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trouble {
     pub disk: Option<String>,
-    pub inserts: BTreeMap<&'static str, String>,
+    /// Of a table, and of which of its inserts that may be under way.
+    pub inserts: BTreeMap<(&'static str, usize), String>,
     pub quarantined: u64,
     pub damaged: u64,
 }
@@ -132,14 +184,27 @@ impl Wal {
     /// tokio runtime, when ClickHouse's tables exist.
     pub fn start_writer(&self, insert: Arc<dyn super::BlockInsert>) {
         let mut unfinished: BTreeMap<u16, Vec<Planned>> = BTreeMap::new();
-        for planned in lock(&self.shared.unfinished).drain(..) {
-            unfinished.entry(planned.table).or_default().push(planned);
+        {
+            let mut planned = lock(&self.shared.unfinished);
+            for planned in planned.iter() {
+                unfinished.entry(planned.table).or_default().push(planned.clone());
+            }
+            // They are under way before they are no longer unfinished: the lag never misses one.
+            for (table, list) in &unfinished {
+                if let Some(queue) = self.shared.queues.get(table) {
+                    lock(&queue.under_way).begin(0, list.iter().filter_map(Planned::oldest).min());
+                }
+            }
+            planned.clear();
         }
         let mut writers = lock(&self.running.writers);
         let to_send = self.shared.queues.keys().filter(|number| !tables::LOG_ONLY.iter().any(|table| table.number == **number));
         for number in to_send {
             let (shared, insert) = (Arc::clone(&self.shared), Arc::clone(&insert));
-            writers.spawn(writer::run(shared, *number, insert, unfinished.remove(number).unwrap_or_default()));
+            for place in 1..INSERTS {
+                writers.spawn(writer::run(Arc::clone(&shared), *number, Arc::clone(&insert), place, Vec::new()));
+            }
+            writers.spawn(writer::run(shared, *number, insert, 0, unfinished.remove(number).unwrap_or_default()));
         }
         writers.spawn(writer::housekeeping(Arc::clone(&self.shared)));
         if let Some(queue) = lock(&self.running.queue).as_ref() {
@@ -158,7 +223,7 @@ impl Wal {
             quarantined: trouble.quarantined,
             damaged: trouble.damaged,
             disk_error: trouble.disk,
-            insert_errors: trouble.inserts,
+            insert_errors: trouble.inserts.into_iter().map(|((table, _), error)| (table, error)).collect(),
         }
     }
 
@@ -217,9 +282,8 @@ impl Wal {
         let permit = Arc::clone(&shared.waiting).try_acquire_many_owned(kib).map_err(|_| Refusal::Busy { retry_after })?;
         let record = {
             let _turn = shared.encoders.acquire().await.map_err(|_| Refusal::Stopping)?;
-            tokio::task::spawn_blocking(move || record::encode(&batch))
-                .await
-                .map_err(|error| Refusal::Io(std::io::Error::other(error)))??
+            let own = Arc::clone(shared);
+            tokio::task::spawn_blocking(move || own.encode(batch)).await.map_err(|error| Refusal::Io(std::io::Error::other(error)))??
         };
         let queue = lock(&self.running.queue).clone().ok_or(Refusal::Stopping)?;
         let (reply, answer) = oneshot::channel();
@@ -272,11 +336,30 @@ impl Freshness for Wal {
 }
 
 impl Shared {
+    /// The record of a batch. Its columns serve the next request.
+    fn encode(&self, batch: Batch) -> Result<EncodedRecord, Refusal> {
+        let mut scratch = lock(&self.scratch).pop().unwrap_or_default();
+        let record = scratch.encode(&batch);
+        batch.blocks.into_iter().for_each(spare::give);
+        let mut kept = lock(&self.scratch);
+        if kept.len() < self.config.encoders {
+            kept.push(scratch);
+        }
+        record
+    }
+
     /// A block became durable.
     pub fn enqueue(&self, table: u16, block: BlockRef) {
         if let Some(queue) = self.queues.get(&table) {
-            lock(&queue.lanes).push_fresh(block);
+            let whole = {
+                let mut lanes = lock(&queue.lanes);
+                lanes.push_fresh(block);
+                lanes.has_whole(&self.config.batch)
+            };
             queue.wake.notify_one();
+            if whole {
+                queue.whole.notify_one();
+            }
         }
     }
 
@@ -291,8 +374,8 @@ impl Shared {
     pub fn lag(&self) -> Option<Duration> {
         let oldest = self.queues.values().filter_map(|queue| {
             let waiting = lock(&queue.lanes).oldest();
-            let in_flight = *lock(&queue.in_flight);
-            [waiting, in_flight].into_iter().flatten().min()
+            let under_way = lock(&queue.under_way).oldest();
+            [waiting, under_way].into_iter().flatten().min()
         });
         let unfinished = lock(&self.unfinished).iter().filter_map(Planned::oldest).min();
         oldest.chain(unfinished).min().map(|oldest| self.clock.now().since(oldest))

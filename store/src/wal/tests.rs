@@ -5,11 +5,16 @@ pub(crate) mod fake;
 mod refusals;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::columns::TableSpec;
 use model::query::Freshness;
 use model::sink::{Appended, TelemetrySink};
 use model::time::{Clock, SimulatedClock, Timestamp};
+use tokio::sync::Notify;
 
 use fake::{ClickHouse, World, batch, ids};
 
@@ -118,6 +123,84 @@ async fn an_outage_delays_and_is_said_and_loses_nothing() {
     world.wait_for(|| wal.health().lag.is_none()).await;
     assert!(wal.health().is_ok());
     clickhouse.assert_stored("points", &(0..50).flat_map(|n| ids(n, 4)).collect::<Vec<_>>());
+}
+
+/// Confirms no insert of `points`, or only not the first, before it is told to; counts them.
+#[derive(Default)]
+struct Held {
+    clickhouse: ClickHouse,
+    first_only: bool,
+    began: AtomicUsize,
+    under_way: AtomicUsize,
+    free: Notify,
+}
+
+impl Held {
+    fn began(&self) -> usize {
+        self.began.load(Ordering::SeqCst)
+    }
+    fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl BlockInsert for Held {
+    async fn insert(&self, table: &'static TableSpec, token: &str, bytes: Bytes) -> Result<(), InsertError> {
+        if table.name == "points" {
+            let number = self.began.fetch_add(1, Ordering::SeqCst);
+            self.under_way.fetch_add(1, Ordering::SeqCst);
+            if number == 0 || !self.first_only {
+                self.free.notified().await;
+                self.free.notify_one();
+            }
+            self.under_way.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.clickhouse.insert(table, token, bytes).await
+    }
+}
+
+async fn append(wal: &Wal, numbers: std::ops::Range<u64>) {
+    for n in numbers {
+        wal.append(batch(&ids(n, 5), None)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whole_inserts_go_side_by_side_and_smaller_ones_wait_for_each_other() {
+    let (world, held) = (World::new(), Arc::new(Held::default()));
+    let wal = world.open();
+    wal.start_writer(held.clone());
+    append(&wal, 0..1).await;
+    world.wait_for(|| held.under_way() == 1).await;
+    // Less than the 20 rows of a whole insert: they wait for the one that is under way.
+    append(&wal, 1..2).await;
+    tokio::time::sleep(world.config.batch.linger * 10).await;
+    assert_eq!(held.began(), 1);
+    append(&wal, 2..20).await;
+    world.wait_for(|| held.under_way() == writer::INSERTS).await;
+    assert_eq!(wal.health().lag, Some(Duration::ZERO));
+    held.free.notify_one();
+    world.wait_for(|| wal.health().lag.is_none()).await;
+    held.clickhouse.assert_stored("points", &(0..20).flat_map(|n| ids(n, 5)).collect::<Vec<_>>());
+    assert_eq!(wal.stop(Duration::from_secs(20)).await, StopReport { unwritten_blocks: 0 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_inserts_go_past_one_that_is_not_confirmed() {
+    let (world, held) = (World::new(), Arc::new(Held { first_only: true, ..Held::default() }));
+    let wal = world.open();
+    wal.start_writer(held.clone());
+    append(&wal, 0..1).await;
+    world.wait_for(|| held.under_way() == 1).await;
+    append(&wal, 1..101).await;
+    let past = 1 + writer::AHEAD as usize;
+    world.wait_for(|| held.began() == past && held.under_way() == 1).await;
+    tokio::time::sleep(world.config.batch.linger * 10).await;
+    assert_eq!(held.began(), past, "25 whole inserts wait");
+    held.free.notify_one();
+    world.wait_for(|| wal.health().lag.is_none()).await;
+    held.clickhouse.assert_stored("points", &(0..101).flat_map(|n| ids(n, 5)).collect::<Vec<_>>());
 }
 
 #[test]

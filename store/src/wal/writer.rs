@@ -1,4 +1,4 @@
-//! From durable blocks to stored rows: one task per table joins blocks into inserts, logs each before it is sent, and sends it until
+//! From durable blocks to stored rows: tasks per table join blocks into inserts, logs each before it is sent, and sends it until
 //! ClickHouse has it. The same list and bytes go out under the same token every time. An insert that can never succeed is kept in
 //! quarantine; nothing is dropped.
 
@@ -13,6 +13,7 @@ use model::time::Stopwatch;
 use tokio::sync::watch;
 
 use super::batchlog::Planned;
+use super::lanes::Lanes;
 use super::record::BlockRef;
 use super::sink::{Shared, TableQueue};
 use super::{lock, quarantine};
@@ -35,19 +36,199 @@ pub struct InsertError {
     pub message: String,
 }
 
-/// The task of one table. Ends when the log is draining and nothing waits.
-pub(crate) async fn run(shared: Arc<Shared>, table: u16, insert: Arc<dyn BlockInsert>, unfinished: Vec<Planned>) {
+/// Inserts of one table that may be under way at the same time: ClickHouse takes each with one core. The first is made of whatever there
+/// is when it is time, the others only where a whole one waits, so that a table with few rows gets no more parts than it needs.
+pub(crate) const INSERTS: usize = 2;
+/// How many inserts of a table may begin past one that is not confirmed. Each may be of several partitions (days), and each of those
+/// takes one of the thousand tokens that ClickHouse remembers of a table (`non_replicated_deduplication_window`).
+pub(crate) const AHEAD: u64 = 8;
+
+/// A task of one table; `place` is below [`INSERTS`]. Ends when the log is draining and nothing waits. What is `unfinished` is under way
+/// already.
+pub(crate) async fn run(shared: Arc<Shared>, table: u16, insert: Arc<dyn BlockInsert>, place: usize, unfinished: Vec<Planned>) {
     let Some(queue) = shared.queues.get(&table) else { return };
-    for planned in unfinished {
-        *lock(&queue.in_flight) = planned.oldest();
-        resume(&shared, queue, insert.as_ref(), planned).await;
+    let writer = Writer { shared: &shared, queue, insert: insert.as_ref(), place };
+    if !unfinished.is_empty() {
+        for planned in unfinished {
+            writer.resume(planned).await;
+        }
+        writer.ended();
     }
     let mut draining = shared.draining.subscribe();
-    while let Some(blocks) = next(&shared, queue, &mut draining).await {
+    loop {
+        let blocks = if place == 0 { writer.next(&mut draining).await } else { writer.whole(&mut draining).await };
+        let Some(blocks) = blocks else { return };
         if let Some((planned, bytes)) = plan(&shared, queue, blocks).await {
-            deliver(&shared, queue, insert.as_ref(), planned, bytes).await;
+            writer.deliver(planned, bytes).await;
         }
-        *lock(&queue.in_flight) = None;
+        writer.ended();
+    }
+}
+
+/// One place of a table.
+struct Writer<'w> {
+    shared: &'w Arc<Shared>,
+    queue: &'w TableQueue,
+    insert: &'w dyn BlockInsert,
+    place: usize,
+}
+
+impl Writer<'_> {
+    /// Waits until an insert is due: enough rows, a backlog, a second after the first block, or the end.
+    async fn next(&self, draining: &mut watch::Receiver<bool>) -> Option<Vec<BlockRef>> {
+        let limits = &self.shared.config.batch;
+        let mut linger = None;
+        loop {
+            let expired = linger.as_ref().is_some_and(|pause: &std::pin::Pin<Box<tokio::time::Sleep>>| pause.is_elapsed());
+            let ending = *draining.borrow();
+            {
+                let mut lanes = lock(&self.queue.lanes);
+                let waits = !lanes.is_empty();
+                if waits
+                    && (ending || expired || lanes.is_due(limits))
+                    && let Some(blocks) = self.take(&mut lanes)
+                {
+                    return Some(blocks);
+                }
+                if ending && !waits {
+                    return None;
+                }
+                match (waits, expired) {
+                    // Others took what it was for, or it is over and another insert has to end first: that one wakes this.
+                    (false, _) | (true, true) => linger = None,
+                    (true, false) => linger = linger.or_else(|| Some(Box::pin(tokio::time::sleep(limits.linger)))),
+                }
+            }
+            tokio::select! {
+                () = self.queue.wake.notified() => {}
+                _ = draining.changed() => {}
+                () = async { match linger.as_mut() { Some(pause) => pause.await, None => std::future::pending().await } } => {}
+            }
+        }
+    }
+
+    /// Waits until there is a whole insert; none once the log is draining and there is no whole one left.
+    async fn whole(&self, draining: &mut watch::Receiver<bool>) -> Option<Vec<BlockRef>> {
+        loop {
+            let ending = *draining.borrow();
+            {
+                let mut lanes = lock(&self.queue.lanes);
+                let whole = lanes.has_whole(&self.shared.config.batch);
+                if whole && let Some(blocks) = self.take(&mut lanes) {
+                    return Some(blocks);
+                }
+                if ending && !whole {
+                    return None;
+                }
+            }
+            tokio::select! {
+                () = self.queue.whole.notified() => {}
+                _ = draining.changed() => {}
+            }
+        }
+    }
+
+    /// Takes the blocks of the next insert and lets another place know where there are enough for one more. None where it may not begin yet.
+    fn take(&self, lanes: &mut Lanes) -> Option<Vec<BlockRef>> {
+        let limits = &self.shared.config.batch;
+        {
+            let mut under_way = lock(&self.queue.under_way);
+            if !under_way.may_begin() {
+                return None;
+            }
+            under_way.begin(self.place, lanes.oldest());
+        }
+        let blocks = lanes.take(limits);
+        if lanes.has_whole(limits) {
+            self.queue.whole.notify_one();
+        }
+        Some(blocks)
+    }
+
+    /// Its insert is over; whoever waited for that goes on.
+    fn ended(&self) {
+        lock(&self.queue.under_way).end(self.place);
+        self.queue.wake.notify_one();
+        self.queue.whole.notify_one();
+    }
+
+    /// Sends a batch of an earlier run again: the very same bytes, or none.
+    async fn resume(&self, planned: Planned) {
+        let wanted = planned.clone();
+        let (bytes, same) = persist(self.shared, "reading a batch again", move |shared| {
+            let mut bytes = Vec::with_capacity(wanted.bytes());
+            for block in &wanted.blocks {
+                if !shared.segments.read(block, &mut bytes)? {
+                    shared.segments.damaged(block.segment);
+                }
+            }
+            let same = crc32c::crc32c(&bytes) == wanted.checksum;
+            Ok((Bytes::from(bytes), same))
+        })
+        .await;
+        if same {
+            self.deliver(planned, bytes).await;
+        } else {
+            let reason = "the segment was damaged after the insert was first sent: it may be stored whole or not at all, and sending what \
+                          is left could store rows twice. Look whether rows of this time are there";
+            self.set_aside(planned, bytes, reason.to_owned()).await;
+        }
+    }
+
+    /// Sends until ClickHouse has it, or refuses it for good.
+    async fn deliver(&self, planned: Planned, bytes: Bytes) {
+        let (shared, name) = (self.shared, self.queue.table.name);
+        let (mut pause, longest) = shared.config.retry;
+        let mut refusals = 0;
+        loop {
+            let error = match self.attempt(&planned, bytes.clone()).await {
+                Ok(()) => {
+                    lock(&shared.trouble).inserts.remove(&(name, self.place));
+                    shared.metrics.rows.with_label_values(&[name]).inc_by(planned.rows());
+                    return finish(shared, self.queue, planned, true).await;
+                }
+                Err(error) => error,
+            };
+            refusals = if error.retryable { 0 } else { refusals + 1 };
+            if refusals >= FINAL_AFTER {
+                return self.set_aside(planned, bytes, error.message).await;
+            }
+            tracing::warn!(table = name, token = planned.token, rows = planned.rows(), %error, "insert failed; sending it again");
+            lock(&shared.trouble).inserts.insert((name, self.place), error.message);
+            shared.metrics.retries.with_label_values(&[name]).inc();
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    async fn attempt(&self, planned: &Planned, bytes: Bytes) -> Result<(), InsertError> {
+        let (shared, queue, watch) = (self.shared, self.queue, Stopwatch::start());
+        let limit = shared.config.insert_timeout;
+        let outcome = tokio::time::timeout(limit, self.insert.insert(queue.table, &planned.token, bytes)).await;
+        shared.metrics.insert.with_label_values(&[queue.table.name]).observe(watch.elapsed().as_secs_f64());
+        outcome.unwrap_or_else(|_| Err(InsertError { retryable: true, message: format!("no answer within {limit:?}") }))
+    }
+
+    /// Keeps a batch that cannot be stored.
+    async fn set_aside(&self, planned: Planned, bytes: Bytes, reason: String) {
+        let (shared, name) = (self.shared, self.queue.table.name);
+        tracing::error!(
+            table = name,
+            token = planned.token,
+            rows = planned.rows(),
+            reason,
+            "an insert was refused for good; its rows are in quarantine"
+        );
+        let kept = planned.clone();
+        persist(shared, "keeping a batch in quarantine", move |shared| quarantine::keep(&shared.quarantine, &kept, name, &bytes, &reason))
+            .await;
+        shared.metrics.quarantined.with_label_values(&[name]).inc();
+        {
+            let mut trouble = lock(&shared.trouble);
+            trouble.quarantined += 1;
+            trouble.inserts.remove(&(name, self.place));
+        }
+        finish(shared, self.queue, planned, false).await;
     }
 }
 
@@ -70,35 +251,6 @@ pub(crate) async fn housekeeping(shared: Arc<Shared>) {
             if let Ok(Err(error)) = done.await {
                 tracing::warn!(%error, "old request hashes could not be removed");
             }
-        }
-    }
-}
-
-/// Waits until an insert is due: enough rows, a backlog, a second after the first block, or the end.
-async fn next(shared: &Shared, queue: &TableQueue, draining: &mut watch::Receiver<bool>) -> Option<Vec<BlockRef>> {
-    let limits = &shared.config.batch;
-    let mut linger = None;
-    loop {
-        let expired = linger.as_ref().is_some_and(|pause: &std::pin::Pin<Box<tokio::time::Sleep>>| pause.is_elapsed());
-        let ending = *draining.borrow();
-        {
-            let mut lanes = lock(&queue.lanes);
-            let waits = !lanes.is_empty();
-            if waits && (ending || expired || lanes.is_due(limits)) {
-                *lock(&queue.in_flight) = lanes.oldest();
-                return Some(lanes.take(limits));
-            }
-            if ending {
-                return None;
-            }
-            if waits && linger.is_none() {
-                linger = Some(Box::pin(tokio::time::sleep(limits.linger)));
-            }
-        }
-        tokio::select! {
-            () = queue.wake.notified() => {}
-            _ = draining.changed() => {}
-            () = async { match linger.as_mut() { Some(pause) => pause.await, None => std::future::pending().await } } => {}
         }
     }
 }
@@ -174,95 +326,9 @@ pub(crate) async fn lose(shared: &Arc<Shared>, lost: Vec<BlockRef>) {
     release(shared, lost).await;
 }
 
-/// Sends a batch of an earlier run again: the very same bytes, or none.
-async fn resume(shared: &Arc<Shared>, queue: &TableQueue, insert: &dyn BlockInsert, planned: Planned) {
-    let wanted = planned.clone();
-    let (bytes, same) = persist(shared, "reading a batch again", move |shared| {
-        let mut bytes = Vec::with_capacity(wanted.bytes());
-        for block in &wanted.blocks {
-            if !shared.segments.read(block, &mut bytes)? {
-                shared.segments.damaged(block.segment);
-            }
-        }
-        let same = crc32c::crc32c(&bytes) == wanted.checksum;
-        Ok((Bytes::from(bytes), same))
-    })
-    .await;
-    if same {
-        deliver(shared, queue, insert, planned, bytes).await;
-    } else {
-        let reason = "the segment was damaged after the insert was first sent: it may be stored whole or not at all, and sending what \
-                      is left could store rows twice. Look whether rows of this time are there";
-        set_aside(shared, queue, planned, bytes, reason.to_owned()).await;
-    }
-    *lock(&queue.in_flight) = None;
-}
-
 /// An insert goes to quarantine when ClickHouse has said this often in a row that it can never succeed: a connection that was cut
 /// in the middle can look like bad data once.
 const FINAL_AFTER: u32 = 3;
-
-/// Sends until ClickHouse has it, or refuses it for good.
-async fn deliver(shared: &Arc<Shared>, queue: &TableQueue, insert: &dyn BlockInsert, planned: Planned, bytes: Bytes) {
-    let name = queue.table.name;
-    let (mut pause, longest) = shared.config.retry;
-    let mut refusals = 0;
-    loop {
-        let error = match attempt(shared, queue, insert, &planned, bytes.clone()).await {
-            Ok(()) => {
-                lock(&shared.trouble).inserts.remove(name);
-                shared.metrics.rows.with_label_values(&[name]).inc_by(planned.rows());
-                return finish(shared, queue, planned, true).await;
-            }
-            Err(error) => error,
-        };
-        refusals = if error.retryable { 0 } else { refusals + 1 };
-        if refusals >= FINAL_AFTER {
-            return set_aside(shared, queue, planned, bytes, error.message).await;
-        }
-        tracing::warn!(table = name, token = planned.token, rows = planned.rows(), %error, "insert failed; sending it again");
-        lock(&shared.trouble).inserts.insert(name, error.message);
-        shared.metrics.retries.with_label_values(&[name]).inc();
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(longest);
-    }
-}
-
-async fn attempt(
-    shared: &Shared,
-    queue: &TableQueue,
-    insert: &dyn BlockInsert,
-    planned: &Planned,
-    bytes: Bytes,
-) -> Result<(), InsertError> {
-    let watch = Stopwatch::start();
-    let limit = shared.config.insert_timeout;
-    let outcome = tokio::time::timeout(limit, insert.insert(queue.table, &planned.token, bytes)).await;
-    shared.metrics.insert.with_label_values(&[queue.table.name]).observe(watch.elapsed().as_secs_f64());
-    outcome.unwrap_or_else(|_| Err(InsertError { retryable: true, message: format!("no answer within {limit:?}") }))
-}
-
-/// Keeps a batch that cannot be stored.
-async fn set_aside(shared: &Arc<Shared>, queue: &TableQueue, planned: Planned, bytes: Bytes, reason: String) {
-    let name = queue.table.name;
-    tracing::error!(
-        table = name,
-        token = planned.token,
-        rows = planned.rows(),
-        reason,
-        "an insert was refused for good; its rows are in quarantine"
-    );
-    let kept = planned.clone();
-    persist(shared, "keeping a batch in quarantine", move |shared| quarantine::keep(&shared.quarantine, &kept, name, &bytes, &reason))
-        .await;
-    shared.metrics.quarantined.with_label_values(&[name]).inc();
-    {
-        let mut trouble = lock(&shared.trouble);
-        trouble.quarantined += 1;
-        trouble.inserts.remove(name);
-    }
-    finish(shared, queue, planned, false).await;
-}
 
 /// Logs that the batch is done and lets go of its blocks.
 async fn finish(shared: &Arc<Shared>, queue: &TableQueue, planned: Planned, is_stored: bool) {

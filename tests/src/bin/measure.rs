@@ -1,8 +1,12 @@
 //! Measures what the README and the notes claim, on the machine at hand: `cargo run --release -p tests --bin measure -- all`,
-//! or one of `start`, `idle`, `page`, `rate`, `promql`, `rules`, `alertmanager`, `kills N`. Prints figures; asserts only what must hold on any machine.
+//! or one of `start`, `idle`, `page`, `rate`, `half`, `sentry`, `storage`, `promql`, `rules`, `busy`, `alertmanager`, `kills N`; and, not with all,
+//! `pressure SECONDS`, `long MINUTES RATE`. Prints figures; asserts only what must hold on any machine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)] // a tool for developers: fails by panicking
 
+use std::num::ParseIntError;
+use std::path::Path;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use server::load::Signal;
@@ -11,6 +15,11 @@ use tests::process::Watchfire;
 use tests::send;
 use tests::usage::{child_of, process};
 use tests::wait::wait_for;
+
+/// A number among the arguments, or the usual one.
+fn number<T: FromStr<Err = ParseIntError>>(arguments: &[String], at: usize, usual: T) -> T {
+    arguments.get(at).map_or(usual, |text| text.parse().unwrap())
+}
 
 fn executable() -> String {
     let here = std::env::current_exe().unwrap();
@@ -32,18 +41,37 @@ async fn main() {
     if matches!(what, "all" | "rate") {
         rate(&executable, Duration::from_secs(12)).await;
     }
+    if matches!(what, "all" | "half") {
+        tests::intake::half(&executable).await;
+    }
+    if matches!(what, "all" | "sentry") {
+        tests::intake::envelopes(&executable, Duration::from_secs(15)).await;
+    }
+    if matches!(what, "all" | "storage") {
+        tests::intake::storage(&executable).await;
+    }
+    if what == "pressure" {
+        tests::intake::pressure(&executable, Duration::from_secs(number(&arguments, 1, 300))).await;
+    }
+    if what == "long" {
+        tests::intake::long(&executable, Duration::from_secs(60 * number(&arguments, 1, 60)), number(&arguments, 2, 70_000)).await;
+    }
     if matches!(what, "all" | "promql") {
-        let rounds = arguments.get(1).map_or(3, |text| text.parse().unwrap());
+        let rounds = number(&arguments, 1, 3);
         // Another executable may be measured instead: what it was before a change; or other settings of `storage.queries`.
         let config = arguments.get(3).map_or(String::new(), |settings| format!("storage: {{ queries: {settings} }}\n"));
-        let counters = arguments.get(4).map_or(tests::promql::COUNTERS, |text| text.parse().unwrap());
+        let counters = number(&arguments, 4, tests::promql::COUNTERS);
         tests::promql::compare_all(arguments.get(2).unwrap_or(&executable), rounds, &config, counters).await;
     }
     if matches!(what, "all" | "rules") {
-        let count = arguments.get(1).map_or(10_000, |text| text.parse().unwrap());
+        let count = number(&arguments, 1, 10_000);
         for kind in [tests::rules::Kind::Simple, tests::rules::Kind::Histogram] {
             tests::rules::compare(&executable, kind, count, Duration::from_secs(30)).await;
         }
+    }
+    if matches!(what, "all" | "busy") {
+        let (count, rows) = (number(&arguments, 1, 10_000), number(&arguments, 2, 20_000));
+        tests::rules::under_load(&executable, count, rows, Duration::from_secs(60)).await;
     }
     if matches!(what, "all" | "alertmanager") {
         let small = arguments.get(1).is_some_and(|text| text == "small");
@@ -51,7 +79,7 @@ async fn main() {
         tests::alertmanager::compare(&executable, size).await;
     }
     if matches!(what, "all" | "kills") {
-        let rounds = arguments.get(1).map_or(50, |text| text.parse().unwrap());
+        let rounds = number(&arguments, 1, 50);
         let start = Instant::now();
         let told = tests::crash::rounds(&executable, rounds, 20_261_121).await;
         println!("kills: {rounds} rounds, {:?}: {told}", start.elapsed());
@@ -119,6 +147,8 @@ struct Cost {
     joined: f64,
     /// The engine alone with the blocks of each request inserted as they came.
     single: f64,
+    /// Rotel, with the same requests.
+    rotel: f64,
 }
 
 impl Cost {
@@ -146,16 +176,12 @@ async fn alone(executable: &str, signal: Signal, batches: u64, requests: u64) ->
 const SINGLE: u64 = 300;
 
 /// The load, and then about as many of the very same blocks by the engine alone, each with an empty data folder.
-async fn cost(executable: &str, signal: Signal, name: &str, length: Duration) -> Cost {
+async fn cost(executable: &str, rotel: Option<&Path>, signal: Signal, name: &str, length: Duration) -> Cost {
     let mut world = Watchfire::prepare(executable, "", &[]);
     world.start().await;
     let (server, engine) = (world.pid(), child_of(world.pid()));
     let before = (process(server).1, process(engine).1);
-    let seconds = format!("{}s", length.as_secs());
-    let target = format!("http://{}", world.grpc);
-    let output = world.command(&["load", name, "--json", "--duration", &seconds, "--target", &target]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = tests::intake::Load::start(&world, name, length, &[]).succeeded();
     tests::alone::settle(&world).await;
     let after = (process(server).1, process(engine).1);
     world.stop().await;
@@ -165,6 +191,10 @@ async fn cost(executable: &str, signal: Signal, name: &str, length: Duration) ->
     let batches = (records / 100_000.0).round().max(1.0) as u64;
     let joined = alone(executable, signal, batches, 100).await;
     let single = alone(executable, signal, SINGLE, 1).await;
+    let rotel = match rotel {
+        Some(program) => tests::rotel::cost(executable, program, name, length).await,
+        None => f64::NAN,
+    };
     Cost {
         stored_per_second: of("/records_per_second/stored"),
         record_bytes: of("/record_bytes"),
@@ -172,18 +202,20 @@ async fn cost(executable: &str, signal: Signal, name: &str, length: Duration) ->
         engine: (after.1 - before.1) * 1e6 / records,
         joined,
         single,
+        rotel,
     }
 }
 
-/// For each signal, everything and then the engine alone, in one run: rows a second, and CPU by process.
+/// For each signal, everything, then the engine alone, then Rotel, in one run: rows a second, and CPU by process; medians of three.
 async fn rate(executable: &str, length: Duration) {
+    let rotel = tests::rotel::program();
     println!(
-        "signal       bytes  stored/s  server us  engine us  engine alone us, blocks joined / as sent  left of its rows per CPU-second"
+        "signal       bytes  stored/s  server us  Rotel us  ratio  engine us  engine alone us, blocks joined / as sent  left of its rows per CPU-second"
     );
     for (signal, name) in [(Signal::Spans, "spans"), (Signal::Logs, "logs"), (Signal::Metrics, "metrics")] {
         let mut costs = Vec::new();
         for _ in 0..3 {
-            costs.push(cost(executable, signal, name, length).await);
+            costs.push(cost(executable, rotel.as_deref(), signal, name, length).await);
         }
         let median = |of: fn(&Cost) -> f64| {
             let mut list: Vec<f64> = costs.iter().map(of).collect();
@@ -191,10 +223,12 @@ async fn rate(executable: &str, length: Duration) {
             list[list.len() / 2]
         };
         println!(
-            "{name:<12} {:>5.0} {:>9.0} {:>10.2} {:>10.2} {:>30.2} / {:<7.2} {:>20.0} % / {:.0} %",
+            "{name:<12} {:>5.0} {:>9.0} {:>10.2} {:>9.2} {:>6.2} {:>10.2} {:>30.2} / {:<7.2} {:>20.0} % / {:.0} %",
             median(|cost| cost.record_bytes),
             median(|cost| cost.stored_per_second),
             median(|cost| cost.server),
+            median(|cost| cost.rotel),
+            median(|cost| cost.server / cost.rotel),
             median(|cost| cost.engine),
             median(|cost| cost.joined),
             median(|cost| cost.single),

@@ -34,11 +34,16 @@ pub enum Kind {
     Ndjson,
     /// One error event an envelope.
     Sentry,
+    /// Fluent's forward protocol with acknowledged chunks, over TCP.
+    Fluent,
 }
 
 /// All of them.
-pub const KINDS: [Kind; 8] =
-    [Kind::Spans, Kind::Logs, Kind::Metrics, Kind::RemoteWrite, Kind::Loki, Kind::Zipkin, Kind::Ndjson, Kind::Sentry];
+pub const KINDS: [Kind; 9] =
+    [Kind::Spans, Kind::Logs, Kind::Metrics, Kind::RemoteWrite, Kind::Loki, Kind::Zipkin, Kind::Ndjson, Kind::Sentry, Kind::Fluent];
+
+/// Bytes of a chunk's id, which ends a request of [`Kind::Fluent`].
+const CHUNK: usize = 24;
 
 impl Kind {
     /// Records a request.
@@ -51,17 +56,18 @@ impl Kind {
         self != Kind::Ndjson
     }
 
-    /// Where to.
-    pub fn path(self) -> &'static str {
+    /// Where to; none for what does not come over HTTP.
+    pub fn path(self) -> Option<&'static str> {
         match self {
-            Kind::Spans => "/v1/traces",
-            Kind::Logs => "/v1/logs",
-            Kind::Metrics => "/v1/metrics",
-            Kind::RemoteWrite => "/api/v1/write",
-            Kind::Loki => "/loki/api/v1/push",
-            Kind::Zipkin => "/api/v2/spans",
-            Kind::Ndjson => "/api/watchfire/v1/logs",
-            Kind::Sentry => "/api/1/envelope/",
+            Kind::Spans => Some("/v1/traces"),
+            Kind::Logs => Some("/v1/logs"),
+            Kind::Metrics => Some("/v1/metrics"),
+            Kind::RemoteWrite => Some("/api/v1/write"),
+            Kind::Loki => Some("/loki/api/v1/push"),
+            Kind::Zipkin => Some("/api/v2/spans"),
+            Kind::Ndjson => Some("/api/watchfire/v1/logs"),
+            Kind::Sentry => Some("/api/1/envelope/"),
+            Kind::Fluent => None,
         }
     }
 
@@ -77,6 +83,7 @@ impl Kind {
             Kind::Loki | Kind::Zipkin => &[("content-type", "application/json")],
             Kind::Ndjson => &[("content-type", "application/x-ndjson")],
             Kind::Sentry => &[("content-type", "application/x-sentry-envelope")],
+            Kind::Fluent => &[],
         }
     }
 
@@ -115,6 +122,7 @@ impl Kind {
                     json!({ "event_id": id, "timestamp": now / 1_000_000_000, "tags": { "sender": service }, "exception": exception });
                 format!("{{\"event_id\":\"{id}\"}}\n{{\"type\":\"event\"}}\n{event}\n").into_bytes()
             }
+            Kind::Fluent => fluent(service, numbers, now),
         }
     }
 
@@ -122,12 +130,39 @@ impl Kind {
     pub fn counts(self, service: &str) -> [String; 2] {
         let (table, distinct, whose) = match self {
             Kind::Spans | Kind::Zipkin => ("spans", "span_id", format!("service = '{service}'")),
-            Kind::Logs | Kind::Loki | Kind::Ndjson => ("logs", "attributes['number']", format!("service = '{service}'")),
+            Kind::Logs | Kind::Loki | Kind::Ndjson | Kind::Fluent => ("logs", "attributes['number']", format!("service = '{service}'")),
             Kind::Metrics | Kind::RemoteWrite => ("points", "value", format!("metric = 'crash_{service}'")),
             Kind::Sentry => ("error_events", "event_id", format!("tags['sender'] = '{service}'")),
         };
         ["count()".to_owned(), format!("uniqExact({distinct})")].map(|what| format!("SELECT {what} FROM {table} WHERE {whose}"))
     }
+}
+
+/// `[tag, [[time, record], ...], { chunk }]` in MessagePack; writing to a vector cannot fail.
+fn fluent(service: &str, numbers: std::ops::Range<u64>, now: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    rmp::encode::write_array_len(&mut out, 3).unwrap();
+    rmp::encode::write_str(&mut out, "crash").unwrap();
+    rmp::encode::write_array_len(&mut out, RECORDS as u32).unwrap();
+    for number in numbers {
+        rmp::encode::write_array_len(&mut out, 2).unwrap();
+        rmp::encode::write_uint(&mut out, now / 1_000_000_000).unwrap();
+        let record = [("service", service), ("message", "an order was taken"), ("number", &number.to_string())];
+        rmp::encode::write_map_len(&mut out, record.len() as u32).unwrap();
+        for text in record.into_iter().flat_map(|(key, value)| [key, value]) {
+            rmp::encode::write_str(&mut out, text).unwrap();
+        }
+    }
+    let chunk = format!("{:0CHUNK$x}", rand::random::<u64>());
+    rmp::encode::write_map_len(&mut out, 1).unwrap();
+    rmp::encode::write_str(&mut out, "chunk").unwrap();
+    rmp::encode::write_str(&mut out, &chunk).unwrap();
+    out
+}
+
+/// The id of such a request's chunk, with which its acknowledgement ends.
+pub fn chunk_of(request: &[u8]) -> &[u8] {
+    &request[request.len() - CHUNK..]
 }
 
 fn any(value: any_value::Value) -> AnyValue {

@@ -115,7 +115,7 @@ pub(super) fn transitions_are_in_order(ledger: &mut Ledger, event: &Event) -> Re
             ledger.members(event.subject.incident).for_each(|story| story.taken = true);
             return Ok(());
         }
-        EventKind::IncidentUnacknowledged => {
+        EventKind::IncidentUnacknowledged | EventKind::IncidentEscalated { .. } => {
             ledger.taken.retain(|incident| Some(*incident) != event.subject.incident);
             for story in ledger.members(event.subject.incident) {
                 (story.taken, story.exposed) = (false, event.at);

@@ -72,12 +72,18 @@ fn config() -> alerting::Config {
             {"name": "page", "steps": [
                 {"after": "0s", "notify": ["pager"]}, {"after": "5m", "notify": ["hook"]}, {"after": "15m", "notify": ["pager", "hook"]}],
              "repeat": 2},
-            {"name": "second", "steps": [{"after": "2m", "notify": ["pager"]}, {"after": "30m", "notify": ["hook"]}], "repeat": 1},
+            {"name": "second", "steps": [{"after": "2m", "notify": ["turns"]}, {"after": "30m", "notify": ["days"]}], "repeat": 1},
             {"name": "inform", "steps": [{"after": "0s", "notify": ["hook"]}]},
         ],
         "route": {"receivers": ["hook", "chat"], "group_by": ["service_name"], "group_wait": "30s", "group_interval": "5m", "repeat_interval": "4h"},
         "inhibit_rules": [{"source_matchers": ["alertname=Errors"], "target_matchers": ["alertname=Backlog"], "equal": ["service_name"]}],
-        "time_intervals": [{"name": "sundays", "time_intervals": [{"weekdays": ["sunday"], "times": [{"start_time": "02:00", "end_time": "04:00"}]}]}],
+        "time_intervals": [{"name": "sundays", "time_intervals": [{"weekdays": ["sunday"], "times": [{"start_time": "02:00", "end_time": "04:00"}]}]},
+            {"name": "office", "time_intervals": [{"weekdays": ["monday:friday"], "times": [{"start_time": "06:00", "end_time": "20:00"}]}]}],
+        "users": [{"name": "ada", "receivers": ["pager"]}, {"name": "bob", "receivers": ["hook", "pager"]}],
+        "schedules": [
+            {"name": "turns", "time_zone": "Europe/Berlin", "layers": [{"users": ["ada", "bob"], "from": "2026-01-01 09:00", "turn": "1d", "within": ["office"]}]},
+            {"name": "days", "layers": [{"users": ["bob"], "from": "2020-01-01 00:00", "turn": "7d", "within": ["office"]}]},
+        ],
         "maintenance": [{"name": "backup", "matchers": ["service_name=shop"], "time_intervals": ["sundays"]}],
     }))
     .unwrap()
@@ -307,8 +313,13 @@ impl World {
             return Ok(());
         }
         let id = open[self.rng.random_range(0..open.len())].id;
-        let word = if self.rng.random_bool(0.6) { "acknowledge" } else { "unacknowledge" };
+        let word = match self.rng.random_range(0..10) {
+            0..6 => "acknowledge",
+            6..9 => "unacknowledge",
+            _ => "escalate",
+        };
         self.told.acts += 1;
+        self.told.escalations += u64::from(word == "escalate");
         self.ask(Method::POST, &format!("/api/watchfire/v1/incidents/{id}/{word}"), Value::Null).await.map(drop)
     }
 

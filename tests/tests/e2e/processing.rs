@@ -351,8 +351,10 @@ async fn another_pipeline_is_taken_up_under_load_and_no_row_is_lost() {
         "no request without a pipeline"
     );
     assert_eq!(world.count("SELECT uniqExact(attributes['mark']) FROM spans").await, 2);
-    let calls = world.count("SELECT toUInt64(sum(value)) FROM points WHERE metric = 'traces_span_metrics_calls_total'").await;
-    assert_eq!(calls, sent, "the derived series count each span once");
+    // Spans and points are inserted one after the other.
+    let calls = "SELECT toUInt64(sum(value)) FROM points WHERE metric = 'traces_span_metrics_calls_total'";
+    wait_for("the derived series", async || (world.count(calls).await >= sent).then_some(())).await;
+    assert_eq!(world.count(calls).await, sent, "the derived series count each span once");
 }
 
 #[test]

@@ -278,6 +278,24 @@ fn rule_tests_run_logs_spans_and_errors_on_the_real_engine() {
     assert!(code == Some(1) && said.contains("`severity: bad` is not known"), "{said}");
 }
 
+/// The rule editor's tests run on an engine of their own: what is stored is not seen by them, and nothing of theirs is stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_editors_tests_run_logs_spans_and_errors_beside_what_is_stored() {
+    let print = model::fingerprint::Fingerprint::of_parts(["IOError", "disk"]).to_string();
+    let tests = TESTS.replace("PRINT", &format!("\"{print}\"")).replace("rule_files: [rules.yaml]\n", "");
+    let mut world = Watchfire::prepare(crate::WATCHFIRE, "alerting:\n  rules: rules\n", &[]);
+    world.start().await;
+    let draft = |tests: &str| serde_json::json!({"name": "rules.yaml", "text": TESTED, "test": tests});
+    let answer = world.post("/api/watchfire/v1/rules/test", &draft(&tests)).await;
+    assert_eq!((&answer["success"], &answer["errors"]), (&serde_json::json!(true), &serde_json::json!([])), "{answer}");
+    assert!(answer["cases"].as_array().unwrap().len() > 10, "{answer}");
+    let answer = world.post("/api/watchfire/v1/rules/test", &draft(&tests.replace("every: 10s, body", "every: 3m, body"))).await;
+    assert!(answer["success"] == false && answer.to_string().contains("Refused"), "the checks can fail: {answer}");
+    for table in ["logs", "spans", "error_events"] {
+        assert_eq!(world.count(&format!("SELECT count() FROM {table}")).await, 0, "{table}");
+    }
+}
+
 #[test]
 fn a_statement_that_is_no_bounded_question_never_gets_in() {
     for (rule, part) in [

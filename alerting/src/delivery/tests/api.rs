@@ -49,6 +49,14 @@ async fn dead_letters_are_listed_and_replayed() {
     assert!(!listed.to_string().contains("R0UT1NGKEY"));
     assert_eq!(get(&format!("{url}?state=done")).await.1["deliveries"], serde_json::json!([]));
     assert_eq!(get(&format!("{url}?state=lost")).await.0, 400);
+    let (status, one) = get(&format!("{url}/{}", row["id"].as_str().unwrap())).await;
+    assert_eq!((status, &one["delivery"]["id"]), (200, &row["id"]));
+    let attempt = &one["attempts"][0];
+    assert_eq!((attempt["outcome"].as_str(), attempt["attempt"].as_u64()), (Some("dead"), Some(1)), "{one}");
+    assert_eq!(get(&format!("{url}/wrk_019c936c63407f86afc3b56278c6744e")).await.0, 404);
+    assert_eq!(get(&format!("{url}?before={}", row["id"].as_str().unwrap())).await.1["deliveries"], serde_json::json!([]), "none is older");
+    let nothing = get(&format!("{url}?alert=alr_019c936c63407f86afc3b56278c6744e")).await;
+    assert_eq!((nothing.0, &nothing.1["deliveries"]), (200, &serde_json::json!([])));
 
     world.advance(90_000);
     let (status, answer) = post(&format!("{url}/{}/replay", row["id"].as_str().unwrap())).await;

@@ -3,7 +3,6 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::config::Config;
 use crate::routing::tree::GroupBy;
 use crate::routing::{Route, Routing};
 
@@ -64,7 +63,7 @@ pub(super) fn receivers(routing: &Routing) -> Vec<String> {
 }
 
 /// The configuration as YAML.
-pub(super) fn original(config: &Config, routing: &Routing) -> String {
+pub(super) fn original(routing: &Routing) -> String {
     let tree = match &routing.root {
         Some(root) => route(root, None),
         None => json!({"receiver": DEFAULT}),
@@ -78,8 +77,8 @@ pub(super) fn original(config: &Config, routing: &Routing) -> String {
     if !routing.inhibit_rules.is_empty() {
         out["inhibit_rules"] = json!(routing.inhibit_rules);
     }
-    if !config.time_intervals.is_empty() {
-        out["time_intervals"] = json!(config.time_intervals);
+    if !routing.time_intervals.is_empty() {
+        out["time_intervals"] = json!(routing.time_intervals);
     }
     // JSON's texts and lists are YAML; written as YAML it is meant for people.
     serde_saphyr::to_string(&out).unwrap_or_else(|_| out.to_string())

@@ -15,7 +15,7 @@ const SPOKEN: &str = "0.25.0";
 
 pub(super) async fn status(State(api): State<Arc<Api>>, Extension(principal): Extension<Principal>) -> Result<Json<Value>, Problem> {
     principal.require(Permission::Read)?;
-    let original = config::original(&api.shared.config, &api.shared.routing());
+    let original = config::original(&api.shared.routing());
     Ok(Json(json!({
         "cluster": {"peers": [], "status": "disabled"},
         "config": {"original": original},

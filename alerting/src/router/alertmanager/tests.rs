@@ -222,6 +222,12 @@ async fn the_status_holds_a_configuration_that_alertmanager_reads() {
     assert_eq!(read["inhibit_rules"][0]["equal"], json!(["host"]));
     let (_, receivers) = ask(&world, Method::GET, "/api/v2/receivers", None).await;
     assert_eq!(receivers, json!([{"name": "databases"}, {"name": "mail"}]));
+    // What is exchanged while it runs shows.
+    let other = "route: { receivers: [mail] }\ntime_intervals: [{ name: nights, time_intervals: [{ times: [{ start_time: '20:00', end_time: '24:00' }] }] }]";
+    world.alerting.reroute(crate::routing::Routing::of(&serde_saphyr::from_str(other).unwrap()));
+    let (_, status) = ask(&world, Method::GET, "/api/v2/status", None).await;
+    let read: Value = serde_saphyr::from_str(status["config"]["original"].as_str().unwrap()).unwrap();
+    assert_eq!((&read["time_intervals"][0]["name"], &read["route"]["routes"]), (&json!("nights"), &Value::Null));
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 /*
  * The server's journal as it is written: what happens to alerts, incidents, pages, repairs and errors is asked anew when it happened, not at a pace.
  * In: server-sent events, read with fetch so that the key stays in a header. One tab of this browser holds the stream (browsers open few connections
- * to a server) and tells the others, if they use the same key. Where a browser cannot do that, or while the stream is cut, screens ask at their pace.
+ * to a server) and tells the others, if they use the same key. Where a browser cannot do that (a page over plain HTTP from another machine has no locks),
+ * each tab that is seen holds its own. While the stream is cut, screens ask at their pace.
  */
 import type { QueryClient } from '@tanstack/react-query';
 import { isLocked, onLockChange, request } from './client';
@@ -11,7 +12,7 @@ import { paceOf } from '../prefs';
 /** The first word of questions whose answers only change with an event. */
 const OF_STATE = new Set(['alerts', 'deployments', 'incident', 'incidents', 'ladders', 'postmortem', 'remediations', 'silences']);
 /** And those that change with one, and without. */
-const TOUCHED = new Set([...OF_STATE, 'alert', 'deliveries', 'error', 'errors', 'rules', 'status']);
+const TOUCHED = new Set([...OF_STATE, 'alert', 'deliveries', 'error', 'errors', 'on-call', 'rules', 'status']);
 
 export const isOfState = (key: readonly unknown[]): boolean => typeof key[0] === 'string' && OF_STATE.has(key[0]);
 
@@ -76,7 +77,7 @@ async function hold(say: (word: Word) => void, signal: AbortSignal): Promise<voi
 
 /** Listens as long as the page lives. */
 export function listen(client: QueryClient): void {
-  if (!('locks' in navigator) || !('BroadcastChannel' in window) || !crypto.subtle) return;
+  const shared = 'locks' in navigator && 'BroadcastChannel' in window && Boolean(crypto.subtle);
   let timer: ReturnType<typeof setTimeout> | undefined;
   const hear = (word: Word): void => {
     if (word.beat) heard = Date.now();
@@ -95,9 +96,13 @@ export function listen(client: QueryClient): void {
     stop.abort();
     heard = 0;
     tell();
-    if (isLocked()) return;
+    if (isLocked() || (!shared && document.hidden)) return;
     stop = new AbortController();
     const { signal } = stop;
+    if (!shared) {
+      void hold((word) => { if (!signal.aborted) hear(word); }, signal);
+      return;
+    }
     const name = await room();
     const channel = new BroadcastChannel(name);
     channel.onmessage = (message: MessageEvent<Word>) => hear(message.data);
@@ -114,5 +119,12 @@ export function listen(client: QueryClient): void {
     }
   };
   onLockChange(() => void begin());
+  // A hidden tab's stream would only take one of the few connections; what was missed meanwhile is asked anew.
+  if (!shared) {
+    document.addEventListener('visibilitychange', () => {
+      void begin();
+      if (!document.hidden) hear({ changed: true });
+    });
+  }
   void begin();
 }

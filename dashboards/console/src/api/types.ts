@@ -6,7 +6,8 @@ import type * as Api from './schema';
 
 export type {
   Acknowledgement, Actor, Alert as AlertView, ArrivedLine as LogLine, ArrivedLines, Board, BoardList, BoardPanel, BoardVariable, Check, Delivery, Deployment, Incident, IncidentStatus, Issue, IssueLine, IssueList, IssueStatus, Key, KeyList, Ladder, LadderRun,
-  MaintenanceList, MetricDescription, Postmortem, PromAlert, PromRule, ReplayedAlert, RuleFile, RuleFiles, RuleGroup, RuleReplay, RuleTestReport, RuleVerdict, RuleWritten, ScrapeTarget, Severity, Silence, StackFrame, Status, System as SystemView, TimelineLine,
+  MaintenanceList, MetricDescription, OnCall, OnCallOverride, OnCallSchedule, Postmortem, PromAlert, PromRule, RemediationPlan, ReplayedAlert, RuleFile, RuleFiles, RuleGroup, RuleReplay, RuleTestReport, RuleVerdict, RuleWritten, ScrapeTarget, Severity, Shift, Silence, StackFrame, Status, System as SystemView, TimelineLine, UpdatePhase,
+  DeliveryAttempt, QuestionWord as Question, RuleValues,
 } from './schema';
 
 export type Labels = Record<string, string>;

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ALL, fill, fromGrafana, labelValues, legendOf, toYaml } from './boards';
+import { ALL, chosenOf, dependents, fill, fromGrafana, joinValues, labelValues, legendOf, splitValues, toYaml, variablesIn } from './boards';
 
 test('variables are filled in as the place needs it', () => {
   const chosen = { service: 'a.b"c', every: ALL, n: '5' };
@@ -7,6 +7,26 @@ test('variables are filled in as the place needs it', () => {
   expect(fill('up{s=~"${service:regex}", t=~"$every"}', chosen, 15, 60)).toBe('up{s=~"a\\\\.b\\"c", t=~".*"}');
   expect(fill('topk($n, rate(x[$__rate_interval]) + [[n]]) + $unknown', chosen, 15, 60)).toBe('topk(5, rate(x[60s]) + 5) + $unknown');
   expect(fill('avg_over_time(x[$__range:$__interval])', {}, 30, 3_600)).toBe('avg_over_time(x[3600s:30s])');
+});
+
+test('several values are one regular expression, and one text of the address', () => {
+  expect(fill('up{job=~"$job"}', { job: ['a.b', 'c'] }, 15, 60)).toBe('up{job=~"(a\\\\.b|c)"}');
+  expect(fill('up{job=~"x-$job"}', { job: ['a', ALL] }, 15, 60)).toBe('up{job=~"x-.*"}');
+  expect(fill('up{job=~"$job"}', { job: ['a'] }, 15, 60)).toBe('up{job=~"a"}');
+  for (const values of [['a'], ['a', 'b'], ['a|b', 'c\\', '\\|'], ['', 'x'], ['a\\b']]) expect(splitValues(joinValues(values))).toEqual(values);
+  const variable = { name: 'job', label: null, query: 'label_values(job)', options: [], default: null, all: true };
+  expect(chosenOf(variable, 'a|b', [])).toEqual(['a', 'b']);
+  expect(chosenOf({ ...variable, all: false }, 'a|b', [])).toEqual(['a|b']);
+  expect([chosenOf(variable, undefined, ['x']), chosenOf({ ...variable, all: false }, undefined, ['x'])]).toEqual([[ALL], ['x']]);
+});
+
+test('a variable whose question names another hangs on it', () => {
+  const variable = (name: string, query: string) => ({ name, label: null, query, options: [], default: null, all: false });
+  const all = [variable('job', 'label_values(up, job)'), variable('instance', 'label_values(up{job="$job"}, instance)'), variable('disk', 'label_values(d{i=~"${instance:regex}"}, disk)'), variable('jobs', 'label_values(x, job)')];
+  expect(variablesIn('a{b="$job", c=~"[[d]]"} $job ${e:regex}')).toEqual(['job', 'd', 'e']);
+  expect(dependents('job', all)).toEqual(['instance', 'disk']);
+  expect(dependents('disk', all)).toEqual([]);
+  expect(dependents('a', [variable('a', '$b'), variable('b', '$a')])).toEqual(['b']);
 });
 
 test('legends and label queries are read', () => {
@@ -42,6 +62,15 @@ test("Grafana's boards are taken over, and what cannot be is told", () => {
   expect(board.panels[0]?.thresholds).toEqual({ critical: '> 0.9', warning: '> 0.5' });
   expect(left).toHaveLength(3);
   expect(() => fromGrafana([])).toThrow('no board');
+});
+
+test("Grafana's heatmaps of buckets are taken over; those of lines become lines", () => {
+  const panel = { type: 'heatmap', title: 'H', options: { yAxis: { unit: 's' } }, targets: [{ expr: 'sum by (le) (rate(x_bucket[5m]))', format: 'heatmap' }] };
+  const { board, left } = fromGrafana({ panels: [panel, { ...panel, title: 'C', options: { calculate: true } }], templating: { list: [{ type: 'query', name: 'm', multi: true, query: 'label_values(m)' }] } });
+  expect(board.panels.map((one) => [one.kind, one.unit])).toEqual([['heatmap', 'seconds'], ['lines', 'none']]);
+  expect(left).toEqual(['panel “C”: a heatmap that is computed from lines; it shows the lines']);
+  expect(toYaml(board)).toContain('kind: heatmap');
+  expect(board.variables[0]?.all).toBe(true);
 });
 
 test('the YAML names what is not usual', () => {

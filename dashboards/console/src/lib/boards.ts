@@ -5,8 +5,32 @@
 import type { Board, BoardPanel, BoardVariable } from '../api/types';
 import { rateWindow } from './time';
 
+/** How a panel may show its numbers. */
+export type PanelKind = BoardPanel['kind'] | 'heatmap';
+
 /** What stands in the address for "all together". */
 export const ALL = '$__all';
+
+/** Several values as one text of the address, and back: `|` stands between them. */
+export const joinValues = (values: readonly string[]): string => values.map((value) => value.replace(/[\\|]/g, '\\$&')).join('|');
+export const splitValues = (text: string): string[] => [...`|${text}`.matchAll(/\|((?:\\[\\|]|[^|])*)/g)].map(([, part]) => (part ?? '').replace(/\\([\\|])/g, '$1'));
+
+/** What is chosen of a variable: several values only where all together can be chosen, since both need a matcher with `=~`. */
+export function chosenOf(variable: BoardVariable, text: string | undefined, values: readonly string[]): string[] {
+  if (text === undefined) return [opening(variable, values)];
+  return variable.all && text !== ALL ? splitValues(text) : [text];
+}
+
+/** The names of variables in a text. */
+export const variablesIn = (text: string): string[] => [...new Set([...text.matchAll(VARIABLE)].map(([, braces, plain, brackets]) => braces ?? plain ?? brackets ?? ''))];
+
+/** The variables whose values hang on this one's, through others too. */
+export function dependents(name: string, variables: readonly BoardVariable[]): string[] {
+  const found = new Set([name]);
+  for (const one of found) for (const other of variables) if (other.query && variablesIn(other.query).includes(one)) found.add(other.name);
+  found.delete(name);
+  return [...found];
+}
 
 /** The value that a variable opens with. */
 export function opening(variable: BoardVariable, values: readonly string[]): string {
@@ -14,20 +38,26 @@ export function opening(variable: BoardVariable, values: readonly string[]): str
   return variable.all ? ALL : (values[0] ?? '');
 }
 
+const VARIABLE = /\$\{(\w+)(?::\w+)?\}|\$(\w+)|\[\[(\w+)(?::\w+)?\]\]/g;
 const escapeRegex = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 const escapeString = (text: string): string => text.replace(/\\/g, '\\\\').replace(/"/g, '\\"').replace(/\n/g, '\\n');
 
-/** An expression with its variables: `$name`, `${name}`, `${name:regex}`, `[[name]]`, and the time's own. */
-export function fill(expr: string, chosen: Readonly<Record<string, string>>, step: number, seconds: number): string {
+/** An expression with its variables: `$name`, `${name}`, `${name:regex}`, `[[name]]`, and the time's own. Several values are a regular expression. */
+export function fill(expr: string, chosen: Readonly<Record<string, string | readonly string[]>>, step: number, seconds: number): string {
   const own: Record<string, string> = { __rate_interval: rateWindow(step), __interval: `${step}s`, __range: `${Math.ceil(seconds)}s`, __range_s: String(Math.ceil(seconds)), __interval_ms: String(step * 1_000) };
-  return expr.replace(/\$\{(\w+)(?::\w+)?\}|\$(\w+)|\[\[(\w+)(?::\w+)?\]\]/g, (whole: string, braces: string | undefined, plain: string | undefined, brackets: string | undefined, at: number) => {
+  return expr.replace(VARIABLE, (whole: string, braces: string | undefined, plain: string | undefined, brackets: string | undefined, at: number) => {
     const name = braces ?? plain ?? brackets ?? '';
     if (own[name] !== undefined) return own[name];
-    const value = chosen[name];
-    if (value === undefined) return whole;
-    if (value === ALL) return '.*';
+    const wanted = chosen[name];
+    if (wanted === undefined) return whole;
+    const values = typeof wanted === 'string' ? [wanted] : wanted;
+    if (values.includes(ALL)) return '.*';
     const before = expr.slice(0, at);
-    if (/[=!]~\s*"(?:[^"\\]|\\.)*$/.test(before)) return escapeString(escapeRegex(value));
+    if (/[=!]~\s*"(?:[^"\\]|\\.)*$/.test(before)) {
+      const regex = values.map(escapeRegex).join('|');
+      return escapeString(values.length > 1 ? `(${regex})` : regex);
+    }
+    const value = values.join('|');
     return /=\s*"(?:[^"\\]|\\.)*$/.test(before) ? escapeString(value) : value;
   });
 }
@@ -46,14 +76,16 @@ const object = (value: unknown): Json => (typeof value === 'object' && value !==
 const list = (value: unknown): Json[] => (Array.isArray(value) ? value.map(object) : []);
 const text = (value: unknown): string => (typeof value === 'string' ? value : '');
 
-const KINDS: Record<string, BoardPanel['kind']> = { timeseries: 'lines', graph: 'lines', stat: 'stat', singlestat: 'stat', gauge: 'stat', bargauge: 'stat', table: 'table', 'table-old': 'table', text: 'text', barchart: 'bars', piechart: 'table' };
+const KINDS: Record<string, PanelKind> = { timeseries: 'lines', graph: 'lines', stat: 'stat', singlestat: 'stat', gauge: 'stat', bargauge: 'stat', table: 'table', 'table-old': 'table', text: 'text', barchart: 'bars', piechart: 'table', heatmap: 'heatmap' };
 const UNITS: Record<string, BoardPanel['unit']> = { percentunit: 'ratio', s: 'seconds', bytes: 'bytes', decbytes: 'bytes', reqps: 'per_second', rps: 'per_second', ops: 'per_second', cps: 'per_second' };
 const duration = (value: string, usual: string): string => /^now-(\d+[smhdw])$/.exec(value)?.[1] ?? usual;
 
 function panelOf(panel: Json, left: string[]): BoardPanel[] {
   const title = text(panel.title);
   if (panel.type === 'row') return list(panel.panels).flatMap((inner) => panelOf(inner, left));
-  const kind = KINDS[text(panel.type)];
+  // Grafana can make the cells of a heatmap from any lines; here they are the buckets of a histogram.
+  const computed = panel.type === 'heatmap' && object(panel.options).calculate === true;
+  const kind = computed ? 'lines' : KINDS[text(panel.type)];
   if (kind === undefined) {
     left.push(`panel “${title}”: its kind ${text(panel.type) || 'without a name'}`);
     return [];
@@ -67,6 +99,7 @@ function panelOf(panel: Json, left: string[]): BoardPanel[] {
     left.push(`panel “${title}”: it has no PromQL`);
     return [];
   }
+  if (computed) left.push(`panel “${title}”: a heatmap that is computed from lines; it shows the lines`);
   const colours = list(object(defaults.thresholds).steps);
   // Where the lowest range is the red one, less is worse.
   const less = /red/.test(text(colours[0]?.color)) && !/red/.test(text(colours.at(-1)?.color));
@@ -74,19 +107,19 @@ function panelOf(panel: Json, left: string[]): BoardPanel[] {
   const words = ['critical', 'warning'] as const;
   return [{
     title,
-    kind: bars ? 'bars' : kind,
+    kind: (bars ? 'bars' : kind) as BoardPanel['kind'],
     width: Math.min(12, Math.max(1, Math.round((Number(place.w) || 12) / 2))),
     height: Math.min(2_000, Math.max(90, Math.round((Number(place.h) || 8) * 30))),
-    unit: UNITS[text(defaults.unit)] ?? UNITS[text(axis?.format)] ?? UNITS[text(panel.format)] ?? 'none',
+    unit: UNITS[text(defaults.unit)] ?? UNITS[text(axis?.format)] ?? UNITS[text(panel.format)] ?? UNITS[text(object(object(panel.options).yAxis).unit)] ?? UNITS[text(object(panel.yAxis).format)] ?? 'none',
     queries,
-    thresholds: kind === 'lines' && text(object(object(defaults.custom).thresholdsStyle).mode) === 'off' ? {} : Object.fromEntries(steps.slice(0, 2).map((value, at) => [words[at] ?? 'info', `${less ? '<' : '>'} ${value}`])),
+    thresholds: kind === 'heatmap' || (kind === 'lines' && text(object(object(defaults.custom).thresholdsStyle).mode) === 'off') ? {} : Object.fromEntries(steps.slice(0, 2).map((value, at) => [words[at] ?? 'info', `${less ? '<' : '>'} ${value}`])),
     text: kind === 'text' ? text(object(panel.options).content) || text(panel.content) : '',
   }];
 }
 
 function variableOf(one: Json, left: string[]): BoardVariable[] {
   const name = text(one.name);
-  const usual = { name, label: text(one.label) || null, query: null, options: [] as string[], default: null, all: one.includeAll === true };
+  const usual = { name, label: text(one.label) || null, query: null, options: [] as string[], default: null, all: one.includeAll === true || one.multi === true };
   switch (text(one.type)) {
     case 'query': {
       const query = typeof one.query === 'string' ? one.query : text(object(one.query).query);

@@ -34,6 +34,15 @@ it('ids must be ids, levels must be levels, numbers must be numbers', () => {
   expect(spanWhere(parseSearch('duration>fast'), 0, 1)).toMatch(/ AND 0$/);
   expect(spanWhere(parseSearch('retries>3) OR (1'), 0, 1)).toContain('NULL');
 });
+it('whole words inside a phrase are asked of the index too', () => {
+  const tokens = (line: string): string[] => [...logWhere(parseSearch(line), 0, 1).matchAll(/hasToken\(lower\(body\), '(\w+)'\)/g)].map(([, word]) => word ?? '');
+  expect(tokens('"no Answer from bank"')).toEqual(['answer', 'from']);
+  expect(tokens('body~"no answer from"')).toEqual(['answer']);
+  expect(tokens('10.0.0.1')).toEqual(['0']);
+  // A first or last word may be a part of a longer one; what is not wanted, and what is not ASCII, is not asked.
+  for (const line of ['timeout', '"no answer"', '-"no answer from"', '"a größer b"', 'body!~"a b c"', 'other~"a b c"']) expect(tokens(line)).toEqual([]);
+  expect(logWhere(parseSearch('"a b c"'), 0, 1)).toMatch(/hasToken\(lower\(body\), 'b'\) AND body ILIKE '%a b c%'$/);
+});
 it('small things', () => {
   expect([levelOf(0), levelOf(9), levelOf(17), levelOf(24)]).toEqual(['unset', 'info', 'error', 'fatal']);
   expect([nanosOf('200ms'), nanosOf('2'), nanosOf('x')]).toEqual([200_000_000, 2, undefined]);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatClock, formatMoment, formatSeconds, parseMoment, rangeName, relative, resolveRange, stepFor, zoneName } from './time';
+import { formatClock, formatDay, formatMoment, formatSeconds, momentIn, parseMoment, rangeName, relative, resolveRange, stepFor, wholeMoment, zoneName } from './time';
 
 const NOW = Date.parse('2026-11-21T12:00:00Z');
 
@@ -17,6 +17,12 @@ describe('moments', () => {
     expect(formatClock(NOW + 42, 'UTC', true)).toBe('12:00:00.042');
     expect(formatMoment(Date.parse('2026-11-21T00:00:00Z'), 'UTC')).toBe('2026-11-21 00:00:00');
     expect(zoneName(NOW, 'UTC')).toBe('UTC');
+    expect(formatDay(NOW, 'Asia/Kolkata')).toBe('Sat 21 Nov, 17:30');
+  });
+  it('is read in the zone that it was written in', () => {
+    expect(momentIn('2026-11-21 17:30', 'Asia/Kolkata')).toBe(NOW);
+    expect(momentIn('2026-03-29 04:00', 'Europe/Berlin')).toBe(Date.parse('2026-03-29T02:00:00Z'));
+    expect(momentIn('tomorrow-ish', 'UTC')).toBeUndefined();
   });
   it('spans have names', () => {
     expect(rangeName('now-6h', 'now', 'UTC')).toBe('Last 6 hours');
@@ -39,4 +45,10 @@ it('steps are nice and give at most so many points', () => {
   expect(stepFor({ from: 0, to: 3_600_000 }, 240)).toBe(15);
   expect(stepFor({ from: 0, to: 60_000 }, 240)).toBe(1);
   expect(stepFor({ from: 0, to: 86_400_000 * 365 }, 100)).toBe(86_400 * 4);
+});
+
+describe('a moment in full', () => {
+  it.each([['Europe/Berlin', 'Europe/Berlin', ['2026-11-21 13:00:00 CET', '2026-11-21 12:00:00 UTC']], ['UTC', 'Europe/Berlin', ['2026-11-21 12:00:00 UTC', '2026-11-21 13:00:00 CET']], ['UTC', 'UTC', ['2026-11-21 12:00:00 UTC']]])('in %s of a machine in %s', (zone, own, all) => {
+    expect(wholeMoment(NOW, zone, own)).toEqual(all);
+  });
 });

@@ -85,10 +85,34 @@ export function formatClock(at: number, zone: string, millis = false): string {
   return `${f.hour}:${f.minute}:${f.second}${rest}`;
 }
 
+/** `2026-11-21 12:00:00` in a zone, as a moment. */
+export function momentIn(text: string, zone: string): number | undefined {
+  const found = /^(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d)(?::(\d\d))?)?$/.exec(text.trim());
+  if (!found) return parseMoment(text.trim(), Date.now());
+  const [year, month, day, hour, minute, second] = found.slice(1).map((part) => Number(part ?? 0));
+  const wanted = Date.UTC(year ?? 0, (month ?? 1) - 1, day, hour, minute, second);
+  // Twice, because the zone's offset may differ between the guess and the moment.
+  let at = wanted;
+  for (let round = 0; round < 2; round += 1) at += wanted - Date.parse(`${formatMoment(at, zone).replace(' ', 'T')}Z`);
+  return at;
+}
+
+/** `Mon 23 Nov, 09:00` in a zone: for what comes within weeks. */
+export function formatDay(at: number, zone: string): string {
+  const f = Object.fromEntries(formatter(zone, { weekday: 'short', day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' }).formatToParts(at).map((part) => [part.type, part.value]));
+  return `${f.weekday} ${f.day} ${f.month}, ${f.hour}:${f.minute}`;
+}
+
 /** The zone's short name at a moment: `CET`, `UTC`, `GMT+5:30`. */
 export function zoneName(at: number, zone: string): string {
   if (zone === 'UTC') return 'UTC';
   return formatter(zone, { timeZoneName: 'short' }).formatToParts(at).find((part) => part.type === 'timeZoneName')?.value ?? zone;
+}
+
+/** A moment with date, time and zone: in the chosen zone, and in UTC beside it (or, where UTC is chosen, in this machine's zone). */
+export function wholeMoment(at: number, zone: string, own: string): string[] {
+  const write = (one: string): string => `${formatMoment(at, one)} ${zoneName(at, one)}`;
+  return [...new Set([write(zone), write(zone === 'UTC' ? own : 'UTC')])];
 }
 
 /** A length in at most two units: `44s`, `2m 5s`, `3h 12m`, `5d 1h`. */

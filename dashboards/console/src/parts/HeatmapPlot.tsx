@@ -4,7 +4,7 @@ import { useElementSize } from '@mantine/hooks';
 import { useEffect, useRef, useState } from 'react';
 import { short, withUnit, type Unit } from '../lib/format';
 import type { Heatmap } from '../lib/heatmap';
-import { formatMoment, type Range } from '../lib/time';
+import { formatMoment, zoneName, type Range } from '../lib/time';
 import { useZone } from '../prefs';
 
 const LEFT = 66;
@@ -41,7 +41,10 @@ export function HeatmapPlot({ map, range, step, unit, height = 300, label }: { m
     ctx.textAlign = 'right';
     const every = Math.max(1, Math.ceil(rows / (high / 15)));
     for (let row = 0; row < rows; row += every) ctx.fillText(boundText(row), LEFT - 6, Math.max(high - (row + 1) * cellHigh, 6));
-    ctx.textAlign = 'center';
+    ctx.textAlign = 'left';
+    ctx.font = '10px system-ui, sans-serif';
+    ctx.fillText(zoneName(range.to, zone), 2, height - 8);
+    ctx.font = '11px system-ui, sans-serif';
     const ticks = Math.max(1, Math.floor(wide / 130));
     for (let tick = 0; tick <= ticks; tick += 1) {
       const at = from + ((to - from) * tick) / ticks;
@@ -70,7 +73,7 @@ export function HeatmapPlot({ map, range, step, unit, height = 300, label }: { m
       <canvas ref={canvas} style={{ width: '100%', height, display: 'block' }} role="img" aria-label={`${label}: ${rows} buckets up to ${boundText(rows - 1)} over ${map.times.length} moments, at most ${short(map.most)} in one. The table view has the numbers.`} />
       {tip && value !== null && value !== undefined && (
         <div className="plot-tip" style={tip.left > width / 2 ? { right: width - tip.left + 14, top: 8 } : { left: tip.left + 14, top: 8 }}>
-          <div className="muted nums">{formatMoment(((map.times[tip.column] ?? 0) - step) * 1_000, zone)}</div>
+          <div className="muted nums">{formatMoment(((map.times[tip.column] ?? 0) - step) * 1_000, zone)} {zoneName(((map.times[tip.column] ?? 0) - step) * 1_000, zone)}</div>
           <div><b>{short(value)}</b> from {tip.row === 0 ? (map.bounds[0] ?? 0) > 0 ? '0' : '-∞' : boundText(tip.row - 1)} to {boundText(tip.row)}</div>
         </div>
       )}

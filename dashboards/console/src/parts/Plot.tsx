@@ -6,7 +6,7 @@ import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import { useSetAddress } from '../hooks';
 import { withUnit, type Unit } from '../lib/format';
-import { formatClock, formatMoment, type Range } from '../lib/time';
+import { formatClock, formatMoment, zoneName, type Range } from '../lib/time';
 import { useZone } from '../prefs';
 import { SERIES } from '../theme';
 
@@ -88,9 +88,10 @@ export function Plot({ lines, range, unit = 'none', height = 220, thresholds = [
         x: { time: true, range: () => [latest.current.range.from / 1_000, latest.current.range.to / 1_000] },
         y: {
           range: (_plot, least, most) => {
-            const bounds = latest.current.thresholds.map((one) => one.value);
+            const size = Math.max(Math.abs(least ?? 0), Math.abs(most ?? 0));
+            const bounds = latest.current.thresholds.map((one) => one.value).filter((bound) => isNear(bound, size));
             const low = Math.min(least ?? 0, 0, ...bounds);
-            const high = Math.max(most ?? 0, ...bounds.filter((bound) => bound <= (most ?? 0) * 4 || most === null || most === 0), 0);
+            const high = Math.max(most ?? 0, 0, ...bounds);
             return [low, high === low ? low + 1 : high + (high - low) * 0.08];
           },
         },
@@ -111,7 +112,7 @@ export function Plot({ lines, range, unit = 'none', height = 220, thresholds = [
         })),
       ],
       hooks: {
-        draw: [(plot) => drawExtras(plot, latest.current.thresholds, latest.current.marks)],
+        draw: [(plot) => { drawExtras(plot, latest.current.thresholds, latest.current.marks); drawZone(plot, zoneName(latest.current.range.to, zone), axis); }],
         setCursor: [
           (plot) => {
             const { left, top, idx } = plot.cursor;
@@ -154,7 +155,7 @@ export function Plot({ lines, range, unit = 'none', height = 220, thresholds = [
       <div className="plot" ref={place} style={{ height }} role="img" aria-label={`${label}: ${colored.slice(0, 8).map((line) => `${line.name} ${withUnit(newest(line), unit)}`).join(', ') || 'no data'}`}>
         {tip && near.length > 0 && (
           <div className="plot-tip" style={tip.left > width / 2 ? { right: width - 62 - tip.left + 14, top: 8 } : { left: tip.left + 76, top: 8 }}>
-            <div className="muted nums">{formatMoment((data[0]?.[tip.index] ?? 0) * 1_000, zone)}</div>
+            <div className="muted nums">{formatMoment((data[0]?.[tip.index] ?? 0) * 1_000, zone)} {zoneName((data[0]?.[tip.index] ?? 0) * 1_000, zone)}</div>
             {near.slice(0, 10).map(({ line, value }) => (
               <div key={line.name} className="one">
                 <span className="swatch" style={{ background: line.color }} />
@@ -207,6 +208,25 @@ function axisTimes(splits: number[], zone: string): string[] {
   });
 }
 
+/** Whether a bound is drawn at its place: where it is a hundred times the values, they would be a flat line, so that it is named at the edge instead. */
+const isNear = (bound: number, size: number): boolean => size === 0 || Math.abs(bound) <= size * 100;
+
+/** The zone of the times, in the corner between the axes. */
+function drawZone(plot: uPlot, name: string, color: string): void {
+  const { ctx, bbox } = plot;
+  const scale = devicePixelRatio || 1;
+  ctx.save();
+  ctx.font = `${10 * scale}px system-ui, sans-serif`;
+  ctx.fillStyle = color;
+  ctx.textAlign = 'left';
+  ctx.textBaseline = 'alphabetic';
+  ctx.fillText(name, 2 * scale, bbox.top + bbox.height + 22 * scale);
+  ctx.restore();
+}
+
+/** Pixels: narrower plots show marks without their names. */
+const NARROW = 260;
+
 function drawExtras(plot: uPlot, thresholds: readonly Threshold[], marks: readonly Mark[]): void {
   const { ctx, bbox } = plot;
   const scale = devicePixelRatio || 1;
@@ -219,22 +239,35 @@ function drawExtras(plot: uPlot, thresholds: readonly Threshold[], marks: readon
   ctx.textBaseline = 'alphabetic';
   ctx.lineWidth = 1.5 * scale;
   let along = 6 * scale;
+  const names: { text: string; color: string; x: number; y: number }[] = [];
   for (const { value, name, color } of thresholds) {
-    const y = plot.valToPos(value, 'y', true);
+    const place = plot.valToPos(value, 'y', true);
+    const above = place < bbox.top - 1;
+    const below = place > bbox.top + bbox.height + 1;
+    const y = above ? bbox.top + scale : below ? bbox.top + bbox.height - scale : place;
+    const text = above ? `↑ ${name}` : below ? `↓ ${name}` : name;
     ctx.strokeStyle = color;
-    ctx.fillStyle = color;
     ctx.setLineDash([6 * scale, 4 * scale]);
     ctx.beginPath();
     ctx.moveTo(bbox.left, y);
     ctx.lineTo(bbox.left + bbox.width, y);
     ctx.stroke();
     // Side by side, since conditions often lie close together.
-    ctx.fillText(name, bbox.left + along, y - 5 * scale);
-    along += ctx.measureText(name).width + 14 * scale;
+    names.push({ text, color, x: bbox.left + along, y: y - 16 * scale < bbox.top ? y + 13 * scale : y - 5 * scale });
+    along += ctx.measureText(text).width + 14 * scale;
   }
+  const ground = getComputedStyle(plot.root).getPropertyValue('--wf-panel').trim() || 'transparent';
+  const write = (text: string, color: string, x: number, y: number): void => {
+    ctx.globalAlpha = 0.82;
+    ctx.fillStyle = ground;
+    ctx.fillRect(x - 2 * scale, y - 10 * scale, ctx.measureText(text).width + 4 * scale, 13 * scale);
+    ctx.globalAlpha = 1;
+    ctx.fillStyle = color;
+    ctx.fillText(text, x, y);
+  };
+  for (const one of names) write(one.text, one.color, one.x, one.y);
   ctx.setLineDash([2 * scale, 3 * scale]);
   const taken: { left: number; right: number; row: number }[] = [];
-  const ground = getComputedStyle(plot.root).getPropertyValue('--wf-panel').trim() || 'transparent';
   for (const { at, name, color } of [...marks].sort((a, b) => a.at - b.at)) {
     const x = plot.valToPos(at, 'x', true);
     if (x < bbox.left || x > bbox.left + bbox.width) continue;
@@ -243,6 +276,8 @@ function drawExtras(plot: uPlot, thresholds: readonly Threshold[], marks: readon
     ctx.moveTo(x, bbox.top);
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
+    // In a narrow plot the names would cover the lines.
+    if (bbox.width < NARROW * scale) continue;
     const wide = ctx.measureText(name).width;
     const left = x + wide + 8 * scale > bbox.left + bbox.width ? x - wide - 4 * scale : x + 4 * scale;
     const right = left + wide;
@@ -252,12 +287,7 @@ function drawExtras(plot: uPlot, thresholds: readonly Threshold[], marks: readon
     while (rows.includes(row)) row += 1;
     taken.push({ left, right, row });
     const y = bbox.top + (12 + 14 * (row % 8)) * scale;
-    ctx.globalAlpha = 0.82;
-    ctx.fillStyle = ground;
-    ctx.fillRect(left - 2 * scale, y - 10 * scale, wide + 4 * scale, 13 * scale);
-    ctx.globalAlpha = 1;
-    ctx.fillStyle = color;
-    ctx.fillText(name, left, y);
+    write(name, color, left, y);
   }
   ctx.restore();
 }

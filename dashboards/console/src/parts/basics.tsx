@@ -1,13 +1,15 @@
 /* Small parts that every screen uses: tags, moments, labels, states of a question, empty lists with a snippet. */
-import { ActionIcon, Anchor, CopyButton, Skeleton, Tooltip } from '@mantine/core';
+import { ActionIcon, Anchor, Skeleton, Tooltip } from '@mantine/core';
 import { IconCheck, IconCopy } from '@tabler/icons-react';
 import { Link } from '@tanstack/react-router';
 import type { UseQueryResult } from '@tanstack/react-query';
-import type { ComponentType, ReactNode } from 'react';
+import { useEffect, useState, type ComponentType, type ReactNode } from 'react';
+import { hasKey } from '../api/client';
 import type { Labels, Severity } from '../api/types';
 import { useListKeys, useNow } from '../hooks';
-import { formatClock, formatMoment, formatSeconds, relative, zoneName } from '../lib/time';
-import { useZone } from '../prefs';
+import { formatClock, formatSeconds, relative, wholeMoment } from '../lib/time';
+import { localZone, useZone } from '../prefs';
+import { toast } from './Toasts';
 
 export type Tone = 'critical' | 'high' | 'warning' | 'info' | 'good' | 'quiet';
 
@@ -19,21 +21,27 @@ export const SeverityTag = ({ severity }: { severity: Severity }) => <Tag tone={
 
 const TONES: Record<string, Tone> = {
   open: 'critical', firing: 'critical', dead: 'critical', down: 'critical', regressed: 'critical', err: 'critical', handed_over: 'critical', exhausted: 'critical', ERROR: 'critical',
-  acknowledged: 'warning', pending: 'warning', acting: 'warning', settling: 'warning', undoing: 'warning', planned: 'warning', running: 'warning', refused: 'warning',
+  acknowledged: 'warning', pending: 'warning', acting: 'warning', settling: 'warning', undoing: 'warning', awaiting_approval: 'warning', planned: 'warning', running: 'warning', refused: 'warning',
   resolved: 'good', done: 'good', ok: 'good', up: 'good', verified: 'good', active: 'info', dry_run: 'info',
 };
 export const StatusTag = ({ status }: { status: string }) => <Tag tone={TONES[status] ?? 'quiet'}>{status.replaceAll('_', ' ')}</Tag>;
 
-/** A moment: how long ago, with date, time and zone on hover and for screen readers. */
+/** For keyboards and fingers: a time that no link or button holds takes the focus, and then `Moments` says date, time and zone. */
+export function reachable(node: HTMLElement | null): void {
+  if (node && !node.closest('a, button, summary, label, [role=option]')) node.tabIndex = 0;
+}
+
+/** A moment: how long ago, with date, time and zone on hover, focus and tap. */
 export function When({ at, clock, both }: { at: string | number | null | undefined; clock?: boolean; both?: boolean }) {
   const now = useNow();
   const zone = useZone();
   if (at === null || at === undefined || at === '' || (typeof at === 'string' && at.startsWith('0001-'))) return <span className="muted">never</span>;
   const moment = typeof at === 'number' ? at : Date.parse(at);
-  const whole = `${formatMoment(moment, zone)} ${zoneName(moment, zone)}`;
+  const all = wholeMoment(moment, zone, localZone);
+  const [whole] = all;
   const ago = relative(moment, now);
   return (
-    <time dateTime={new Date(moment).toISOString()} title={clock ? `${whole}, ${ago}` : whole} className="nums">
+    <time ref={reachable} dateTime={new Date(moment).toISOString()} title={[...all, ...(clock ? [ago] : [])].join(', ')} className="nums">
       {clock ? formatClock(moment, zone) : both ? `${whole} (${ago})` : ago}
     </time>
   );
@@ -54,17 +62,41 @@ export function LabelSet({ labels, without = [] }: { labels: Labels; without?: s
   );
 }
 
+/** Without HTTPS a page from another machine has no clipboard: then what is selected is copied, as by hand. */
+async function toClipboard(text: string, near: HTMLElement): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement('textarea');
+    area.value = text;
+    area.readOnly = true;
+    area.setAttribute('aria-hidden', 'true');
+    area.style.cssText = 'position:fixed;top:0;left:0;opacity:0;pointer-events:none';
+    // Beside the button, since a dialog takes the focus back from what is outside of it.
+    near.after(area);
+    area.select();
+    const done = document.execCommand('copy');
+    area.remove();
+    near.focus();
+    return done;
+  }
+}
+
 export function Copy({ text, label = 'Copy' }: { text: string; label?: string }) {
+  const [copied, setCopied] = useState(false);
+  useEffect(() => {
+    if (!copied) return;
+    const timer = setTimeout(() => setCopied(false), 1_500);
+    return () => clearTimeout(timer);
+  }, [copied]);
+  const copy = (near: HTMLElement): void => void toClipboard(text, near).then((done) => (done ? setCopied(true) : toast('It could not be copied: select it and copy it by hand', true)));
   return (
-    <CopyButton value={text}>
-      {({ copied, copy }) => (
-        <Tooltip label={copied ? 'Copied' : label}>
-          <ActionIcon variant="subtle" color="gray" size="sm" onClick={copy} aria-label={label}>
-            {copied ? <IconCheck size={15} /> : <IconCopy size={15} />}
-          </ActionIcon>
-        </Tooltip>
-      )}
-    </CopyButton>
+    <Tooltip label={copied ? 'Copied' : label}>
+      <ActionIcon variant="subtle" color="gray" size="sm" onClick={(event) => copy(event.currentTarget)} aria-label={copied ? 'Copied' : label}>
+        {copied ? <IconCheck size={15} /> : <IconCopy size={15} />}
+      </ActionIcon>
+    </Tooltip>
   );
 }
 
@@ -87,21 +119,26 @@ export function Empty({ title, children, snippet }: { title: string; children?: 
   );
 }
 
-/** The commands that bring the first data, for this very server. */
+/** Where programs send OTLP: this very server, over HTTP, on the port of this page; with a key where one is used. */
+const otlp = (): string => `export OTEL_EXPORTER_OTLP_ENDPOINT=${location.origin}
+export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf${hasKey() ? '\nexport OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer <your key>"' : ''}`;
+const tried = (what: string): string => `# or generated data for a try:
+watchfire load ${what} --rate 200 --duration 1m --protocol http --target ${location.origin}`;
+
+/** The commands that bring the first data, for this very server. Read when they are shown: a key may have come meanwhile. */
 export const firstData = {
-  otlp: `# any program with an OpenTelemetry SDK; OTLP over gRPC on 4317, over HTTP on 4318
-export OTEL_EXPORTER_OTLP_ENDPOINT=http://${location.hostname}:4317
-# or generated data for a try:
-watchfire load spans --rate 200 --duration 1m`,
-  logs: `export OTEL_EXPORTER_OTLP_ENDPOINT=http://${location.hostname}:4317
-export OTEL_LOGS_EXPORTER=otlp
-# or generated data for a try:
-watchfire load logs --rate 200 --duration 1m`,
-  metrics: `# prometheus.yml
+  get otlp() {
+    return `# any program with an OpenTelemetry SDK\n${otlp()}\n${tried('spans')}`;
+  },
+  get logs() {
+    return `${otlp()}\nexport OTEL_LOGS_EXPORTER=otlp\n${tried('logs')}`;
+  },
+  get metrics() {
+    return `# prometheus.yml
 remote_write:
-  - url: ${location.origin}/api/v1/write
-# or generated data for a try:
-watchfire load metrics --rate 200 --duration 1m`,
+  - url: ${location.origin}/api/v1/write${hasKey() ? '\n    authorization: { credentials: <your key> }' : ''}
+${tried('metrics')}`;
+  },
   sentry: `# keep the Sentry SDK, change its DSN to what this prints
 watchfire keys create shop --dsn 1`,
   rules: `# watchfire.yaml

@@ -2,16 +2,19 @@
 import { SegmentedControl, TextInput } from '@mantine/core';
 import { get, withQuery } from '../api/client';
 import type { AlertView } from '../api/types';
-import { useAddress, useAsk, useSetAddress } from '../hooks';
+import { useAddress, useSetAddress } from '../hooks';
 import { Answer, Empty, firstData, Go, LabelSet, LinkList, PageHead, Panel, SeverityTag, StatusTag, Tag, When } from '../parts/basics';
+import { ShowOlder, usePages } from '../parts/Older';
 import { bySeverity } from './Home';
+
+const PAGE = 200;
 
 export const changedAt = (alert: AlertView): string => alert.state.resolved_at ?? alert.state.fired_at ?? alert.state.active_at;
 
 export function Alerts() {
   const { state = 'open', q = '' } = useAddress();
   const set = useSetAddress();
-  const found = useAsk(['alerts', state], (signal) => get<{ alerts: AlertView[] }>(withQuery('/api/watchfire/v1/alerts', { state, limit: 500 }), signal));
+  const pages = usePages(['alerts', state], PAGE, async (before, signal) => (await get<{ alerts: AlertView[] }>(withQuery('/api/watchfire/v1/alerts', { state, limit: PAGE, before }), signal)).alerts);
   const fits = (alert: AlertView): boolean => `${alert.summary ?? ''} ${alert.rule.name} ${Object.entries(alert.labels).map(([name, value]) => `${name}=${value}`).join(' ')}`.toLowerCase().includes(q.toLowerCase());
   return (
     <>
@@ -20,10 +23,10 @@ export function Alerts() {
         <SegmentedControl size="xs" aria-label="State" value={state} onChange={(value) => set({ state: value === 'open' ? undefined : value })} data={[{ value: 'open', label: 'Open' }, { value: 'firing', label: 'Firing' }, { value: 'pending', label: 'Pending' }, { value: 'resolved', label: 'Resolved' }, { value: 'all', label: 'All' }]} />
       </PageHead>
       <Panel flush>
-        <Answer of={found} height={300}>
-          {({ alerts }) => {
+        <Answer of={pages.found} height={300}>
+          {(alerts) => {
             const shown = alerts.filter(fits);
-            if (shown.length === 0) return alerts.length > 0 ? <Empty title="No alert fits the filter" /> : state === 'all' ? <Empty title="There was no alert yet" snippet={firstData.rules}>Rules decide what is an alert.</Empty> : <Empty title={state === 'open' ? 'No alert is open' : `No alert is ${state}`} />;
+            if (shown.length === 0) return alerts.length > 0 ? <Empty title={pages.older ? `None of the newest ${alerts.length} alerts fits the filter` : 'No alert fits the filter'} /> : state === 'all' ? <Empty title="There was no alert yet" snippet={firstData.rules}>Rules decide what is an alert.</Empty> : <Empty title={state === 'open' ? 'No alert is open' : `No alert is ${state}`} />;
             if (state !== 'resolved') shown.sort((a, b) => Number(b.state.state === 'firing') - Number(a.state.state === 'firing') || bySeverity(a, b) || changedAt(b).localeCompare(changedAt(a)));
             return (
               <LinkList label="Alerts">
@@ -48,6 +51,7 @@ export function Alerts() {
             );
           }}
         </Answer>
+        <ShowOlder of={pages} />
       </Panel>
     </>
   );

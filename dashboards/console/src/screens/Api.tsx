@@ -1,8 +1,7 @@
 /* The HTTP API as the server describes it: every operation with its parameters, body and answers, and a curl line to begin with. */
 import { TextInput } from '@mantine/core';
-import { useState } from 'react';
 import { get } from '../api/client';
-import { useAsk } from '../hooks';
+import { useAddress, useAsk, useSetAddress } from '../hooks';
 import { Answer, Empty, Go, PageHead, Panel, Snippet, Tag, type Tone } from '../parts/basics';
 
 interface Schema {
@@ -51,12 +50,13 @@ function kindOf(schema: Schema | undefined): string {
 const namesIn = (kind: string, document: OpenApi): string[] => kind.split(/\W+/).filter((word) => document.components.schemas[word] !== undefined);
 
 export function Api() {
-  const [find, setFind] = useState('');
+  const { q: find = '' } = useAddress();
+  const set = useSetAddress();
   const found = useAsk(['openapi'], (signal) => get<OpenApi>('/api/openapi.json', signal), { live: false });
   return (
     <>
       <PageHead title="API">
-        <TextInput size="xs" aria-label="Filter operations" placeholder="Filter by path or words" value={find} onChange={(event) => setFind(event.currentTarget.value)} />
+        <TextInput size="xs" aria-label="Filter operations" placeholder="Filter by path or words" value={find} onChange={(event) => set({ q: event.currentTarget.value }, true)} />
       </PageHead>
       <Answer of={found} height={500}>
         {(document) => {

@@ -4,19 +4,20 @@ import { useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 import { get } from '../api/client';
 import type { Board, BoardList } from '../api/types';
-import { useAsk } from '../hooks';
+import { useAddress, useAsk, useSetAddress } from '../hooks';
 import { fromGrafana, toYaml } from '../lib/boards';
 import { Answer, Copy, Empty, Go, LinkList, PageHead, Panel, Tag, Trouble } from '../parts/basics';
 import { hold } from './Board';
 
 export function Boards() {
-  const [find, setFind] = useState('');
+  const { q: find = '' } = useAddress();
+  const set = useSetAddress();
   const [importing, setImporting] = useState(false);
   const found = useAsk(['boards'], (signal) => get<BoardList>('/api/watchfire/v1/dashboards', signal), { live: 6 });
   return (
     <>
       <PageHead title="Dashboards">
-        <TextInput size="xs" aria-label="Filter by name" placeholder="Filter by name" value={find} onChange={(event) => setFind(event.currentTarget.value)} />
+        <TextInput size="xs" aria-label="Filter by name" placeholder="Filter by name" value={find} onChange={(event) => set({ q: event.currentTarget.value }, true)} />
         <Button size="xs" variant="default" onClick={() => setImporting(true)}>Import from Grafana…</Button>
       </PageHead>
       <div className="stack">
@@ -80,7 +81,7 @@ function Import() {
           <div><b>{made.board.title}</b>: {made.board.panels.length} {made.board.panels.length === 1 ? 'panel' : 'panels'}, {made.board.variables.length} {made.board.variables.length === 1 ? 'variable' : 'variables'}</div>
           {made.left.length > 0 && <div className="note">Not taken over:<ul style={{ margin: '4px 0 0', paddingLeft: 18 }}>{made.left.map((one, at) => <li key={at} className="wrap">{one}</li>)}</ul></div>}
           <div className="row">
-            <Button size="xs" disabled={made.board.panels.length === 0} onClick={() => { if (made) hold(made.board); void navigate({ to: '/dashboards/imported', search: { from: `now-${made?.board.time ?? '1h'}` } } as never); }}>Look at it</Button>
+            <Button size="xs" disabled={made.board.panels.length === 0} onClick={() => { if (made) hold(made.board, made.left); void navigate({ to: '/dashboards/imported', search: { from: `now-${made?.board.time ?? '1h'}` } } as never); }}>Look at it</Button>
             <Button size="xs" variant="default" onClick={save}>Save as YAML</Button>
             <Copy text={yaml} label="Copy the YAML" />
             <span className="small muted">into the folder that dashboards.folder names</span>

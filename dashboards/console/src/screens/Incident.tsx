@@ -1,19 +1,25 @@
 /* One incident: what happens, what to do, how it came. Everything that somebody needs to take it, end it and learn from it. */
-import { Button, Menu, Modal, SegmentedControl, Tabs, Textarea } from '@mantine/core';
+import { Button, Menu, Modal, SegmentedControl, Select, Skeleton, Tabs, Textarea } from '@mantine/core';
 import { useParams } from '@tanstack/react-router';
 import { useMemo, useState } from 'react';
 import { get, send, sql, withQuery } from '../api/client';
 import { within } from '../api/red';
-import type { AlertView, Deployment, Incident, IssueList, PromRule, Remediation, RuleGroup, TimelineLine } from '../api/types';
+import type { AlertView, Deployment, Incident, IssueList, LadderRun, Remediation, RuleGroup, TimelineLine, UpdatePhase } from '../api/types';
 import { useAddress, useAsk, useCommand, useSetAddress } from '../hooks';
+import { questionOf, ruleOf, serviceOf } from '../lib/alerts';
 import { actorName } from '../lib/format';
+import { stepName } from '../lib/oncall';
 import { fieldText } from '../lib/search';
 import { formatSeconds, type Range } from '../lib/time';
 import { Answer, Copy, Empty, Facts, Go, LabelSet, LinkList, PageHead, Panel, SeverityTag, Since, StatusTag, Tag, Trouble, When } from '../parts/basics';
+import { Impact, LogsThen, Related, Responders } from '../parts/Around';
 import { ExprPlot } from '../parts/ExprPlot';
+import { useOnCall } from '../parts/OnDuty';
 import type { Mark } from '../parts/Plot';
+import { RunRemediation, Waiting } from '../parts/Remedy';
+import { TimelineList } from '../parts/TimelineList';
 import { PostmortemView } from './Postmortem';
-import { RunCard } from './Remediations';
+import { PLAN_SNIPPET, RunCard } from './Remediations';
 
 interface Shown {
   incident: Incident;
@@ -38,10 +44,13 @@ export function IncidentPage() {
   const { tab = 'story' } = useAddress();
   const set = useSetAddress();
   const found = useAsk(['incident', reference], (signal) => get<Shown>(`/api/watchfire/v1/incidents/${encodeURIComponent(reference)}`, signal), { keep: false });
-  const runs = useAsk(['remediations', 'all'], (signal) => get<{ runs: Remediation[] }>('/api/watchfire/v1/remediations?limit=200', signal));
-  if (found.data === undefined) return found.error ? <Trouble error={found.error} /> : <Answer of={found} height={400}>{() => null}</Answer>;
+  const id = found.data?.incident.id;
+  const runs = useAsk(['remediations', 'incident', id ?? ''], (signal) => get<{ runs: Remediation[] }>(withQuery('/api/watchfire/v1/remediations', { incident: id, limit: 200 }), signal), { enabled: id !== undefined, keep: false });
+  if (found.data === undefined && found.error) return <Trouble error={found.error} />;
+  // What waits for a yes stands above the story: both come at once, so that nothing moves under a thumb.
+  if (found.data === undefined || (runs.data === undefined && !runs.error)) return <Skeleton height={400} aria-label="Loading" />;
   const { incident, alerts, timeline } = found.data;
-  const mine = (runs.data?.runs ?? []).filter((run) => run.incident === incident.id);
+  const mine = runs.data?.runs ?? [];
   return (
     <>
       <PageHead title={<>#{incident.number} {incident.title}</>}>
@@ -56,6 +65,8 @@ export function IncidentPage() {
         {incident.acknowledged && <span className="small">{actorName(incident.acknowledged.by)} has it</span>}
         <LabelSet labels={incident.group} />
       </div>
+      {incident.last_update && <div className="said"><b>{incident.last_update.phase}</b>: <span className="wrap">{incident.last_update.text}</span> <span className="muted small">{actorName(incident.last_update.by)}, <When at={incident.last_update.at} /></span></div>}
+      <Waiting runs={mine} />
       <Tabs value={tab} onChange={(value) => set({ tab: value === 'story' || value === null ? undefined : value }, true)} keepMounted={false}>
         <Tabs.List mb={14}>
           <Tabs.Tab value="story">Story</Tabs.Tab>
@@ -65,8 +76,8 @@ export function IncidentPage() {
         <Tabs.Panel value="story"><Story incident={incident} alerts={alerts} timeline={timeline} runs={mine} /></Tabs.Panel>
         <Tabs.Panel value="repairs">
           {mine.length === 0
-            ? <Panel><Empty title="No remediation ran">A rule names one with <code>remediation:</code>; plans stand in the configuration under <code>remediation.remediations</code>.</Empty></Panel>
-            : <div className="stack">{mine.map((run) => <RunCard key={run.id} run={run} />)}</div>}
+            ? runs.error ? <Trouble error={runs.error} /> : <Panel><Empty title="No remediation ran" snippet={PLAN_SNIPPET}>A rule names one with <code>remediation:</code>; plans stand in the configuration under <code>remediation.remediations</code>.</Empty></Panel>
+            : <div className="stack">{mine.map((run, at) => <RunCard key={run.id} run={run} plotted={at === 0} />)}</div>}
         </Tabs.Panel>
         <Tabs.Panel value="postmortem"><PostmortemView incident={incident} /></Tabs.Panel>
       </Tabs>
@@ -74,46 +85,71 @@ export function IncidentPage() {
   );
 }
 
-type Word = 'acknowledge' | 'unacknowledge' | 'mitigate' | 'resolve' | 'close' | 'cancel' | 'note';
-const ASKS: Partial<Record<Word, { title: string; label: string; field: string; button: string }>> = {
+type Word = 'acknowledge' | 'unacknowledge' | 'mitigate' | 'resolve' | 'close' | 'cancel' | 'note' | 'escalate' | 'update';
+interface Form {
+  title: string;
+  label: string;
+  field: string;
+  button: string;
+  /** Nothing is sent without a text. */
+  needed?: boolean;
+}
+const ASKS: Partial<Record<Word, Form>> = {
   resolve: { title: 'Resolve the incident', label: 'What ended it?', field: 'reason', button: 'Resolve' },
   mitigate: { title: 'The harm is contained', label: 'How?', field: 'how', button: 'Mark as mitigated' },
   cancel: { title: 'Cancel the incident', label: 'Why was it none?', field: 'reason', button: 'Cancel the incident' },
-  note: { title: 'Write into the timeline', label: 'What did you see or do?', field: 'text', button: 'Write' },
+  note: { title: 'Write into the timeline', label: 'What did you see or do?', field: 'text', button: 'Write', needed: true },
+  escalate: { title: 'Escalate', label: 'What do you need help with?', field: 'reason', button: 'Tell the next' },
+  update: { title: 'Post a status update', label: 'What should those who wait know?', field: 'text', button: 'Post', needed: true },
 };
+const PHASES: { value: UpdatePhase; label: string }[] = [{ value: 'investigating', label: 'Investigating' }, { value: 'identified', label: 'Identified' }, { value: 'monitoring', label: 'Monitoring' }];
 
 function Commands({ incident }: { incident: Incident }) {
   const [asked, setAsked] = useState<Word | null>(null);
   const [text, setText] = useState('');
+  const open = incident.status === 'open' || incident.status === 'acknowledged';
+  const last = incident.last_update?.phase;
+  const [picked, setPicked] = useState<UpdatePhase>('investigating');
+  const phase = open ? picked : 'resolved';
   const command = useCommand(async ({ word, body }: { word: Word; body?: Record<string, string> }) => {
     const answer = await send<{ message: string }>('POST', `/api/watchfire/v1/incidents/${incident.number}/${word}`, body);
     setAsked(null);
     setText('');
     return answer;
   }, 'Done');
-  const open = incident.status === 'open' || incident.status === 'acknowledged';
   const form = asked ? ASKS[asked] : undefined;
+  const tell = (): void => {
+    setPicked(last && last !== 'resolved' ? last : 'investigating');
+    setAsked('update');
+  };
   return (
-    <div className="row">
+    <div className="row commands">
       {incident.status === 'open' && <Button size="sm" loading={command.busy} onClick={() => command.go({ word: 'acknowledge' })}>Acknowledge</Button>}
       {open && <Button size="sm" variant={incident.status === 'open' ? 'default' : 'filled'} onClick={() => setAsked('resolve')}>Resolve</Button>}
       {incident.status === 'resolved' && <Button size="sm" variant="default" loading={command.busy} onClick={() => command.go({ word: 'close' })}>Close</Button>}
+      {open && <Button size="sm" variant="default" onClick={() => setAsked('escalate')}>Escalate…</Button>}
+      {open && <RunRemediation of={{ incident: String(incident.number) }} firing={incident.firing.length > 0} />}
+      {(open || incident.status === 'resolved') && <Button size="sm" variant="default" onClick={tell}>Status update…</Button>}
       <Button size="sm" variant="default" onClick={() => setAsked('note')}>Add note</Button>
       {open && (
         <Menu position="bottom-end">
           <Menu.Target><Button size="sm" variant="default" aria-label="More commands">More</Button></Menu.Target>
           <Menu.Dropdown>
             {!incident.clocks.mitigated && <Menu.Item onClick={() => setAsked('mitigate')}>Harm is contained (mitigated)</Menu.Item>}
-            {incident.status === 'acknowledged' && <Menu.Item onClick={() => command.go({ word: 'unacknowledge' })}>Escalate: give it back, its ladder starts again</Menu.Item>}
+            {incident.status === 'acknowledged' && <Menu.Item onClick={() => command.go({ word: 'unacknowledge' })}>Give it back: its ladder starts again</Menu.Item>}
             <Menu.Item onClick={() => setAsked('cancel')}>It was none (cancel)</Menu.Item>
           </Menu.Dropdown>
         </Menu>
       )}
       <Modal opened={form !== undefined} onClose={() => setAsked(null)} title={form?.title}>
         {form && asked && (
-          <form className="stack" onSubmit={(event) => { event.preventDefault(); command.go({ word: asked, ...(text.trim() === '' ? {} : { body: { [form.field]: text.trim() } }) }); }}>
+          <form className="stack" onSubmit={(event) => { event.preventDefault(); command.go({ word: asked, ...(text.trim() === '' ? {} : { body: { [form.field]: text.trim(), ...(asked === 'update' ? { phase } : {}) } }) }); }}>
+            {asked === 'escalate' && <Next incident={incident} />}
+            {asked === 'update' && (open
+              ? <Select label="How it stands" data={PHASES} value={picked} onChange={(value) => value && setPicked(value as UpdatePhase)} allowDeselect={false} />
+              : <div className="small muted">The incident is resolved: this is its last word.</div>)}
             <Textarea label={form.label} value={text} onChange={(event) => setText(event.currentTarget.value)} autosize minRows={3} data-autofocus maxLength={8_000} />
-            <Button type="submit" loading={command.busy} disabled={asked === 'note' && text.trim() === ''}>{form.button}</Button>
+            <Button type="submit" loading={command.busy} disabled={form.needed === true && text.trim() === ''}>{form.button}</Button>
           </form>
         )}
       </Modal>
@@ -121,16 +157,24 @@ function Commands({ incident }: { incident: Incident }) {
   );
 }
 
-const DOTS: [RegExp, string][] = [
-  [/fired|opened|failed|gave_up|dead|handed/, 'dot-critical'], [/resolved|verified|cleared|closed|finished/, 'dot-good'], [/repair|undone/, 'dot-high'], [/ladder|acknowledged|notification|chat|page/, 'dot-info'],
-];
-const dotOf = (kind: string): string => DOTS.find(([pattern]) => pattern.test(kind))?.[1] ?? '';
+/** Whom an escalation tells: the step of its ladders that comes next, with who that is now. */
+function Next({ incident }: { incident: Incident }) {
+  const onCall = useOnCall();
+  const ladders = useAsk(['ladders', 'all'], (signal) => get<{ runs: LadderRun[] }>('/api/watchfire/v1/ladders', signal));
+  const subjects = [incident.id, ...incident.alerts];
+  const next = (ladders.data?.runs ?? []).filter((run) => subjects.includes(run.subject.id) && run.status !== 'closed' && run.reason !== 'superseded').map((run) => run.ladder.steps[run.step % Math.max(run.ladder.steps.length, 1)]?.notify ?? []);
+  const names = onCall.isPending ? [] : [...new Set(next.flat())].map((name) => stepName(name, onCall.data));
+  return <div className="small muted wrap">{names.length > 0 ? `Told at once: ${names.join(', ')}.` : 'Whoever comes next on its ladders is told at once.'}{incident.acknowledged ? ` ${actorName(incident.acknowledged.by)} does not have it any more then.` : ''}</div>;
+}
+
+/** As many of its alerts are plotted. */
+const PLOTTED = 3;
 
 function Story({ incident, alerts, timeline, runs }: Shown & { runs: Remediation[] }) {
   const [all, setAll] = useState('main');
   const rules = useAsk(['rules'], (signal) => get<{ data: { groups: RuleGroup[] } }>('/api/v1/rules?exclude_alerts=true', signal), { live: 6 });
   const span = spanOf(incident);
-  const service = incident.group.service_name ?? incident.group.service;
+  const service = serviceOf(incident.group);
   const range = span.resolve();
   const deployed = useAsk(['deployments', span.id, service ?? ''], (signal) => get<{ deployments: Deployment[] }>(withQuery('/api/watchfire/v1/deployments', { since: new Date(range.from - 7_200_000).toISOString(), until: new Date(range.to).toISOString(), limit: 50 }), signal), { live: 4 });
   const marks = useMemo((): Mark[] => [
@@ -139,27 +183,24 @@ function Story({ incident, alerts, timeline, runs }: Shown & { runs: Remediation
     ...(deployed.data?.deployments ?? []).map((one) => ({ at: Date.parse(one.at) / 1_000, name: `${one.service} ${one.version}`, color: '#8b5cf6' })),
     ...runs.flatMap((run) => run.history).filter((past) => past.event.kind === 'repair_acted' || past.event.kind === 'repair_undone').map((past) => ({ at: Date.parse(past.at) / 1_000, name: `${past.event.kind === 'repair_undone' ? 'undone: ' : ''}${String(past.event.rung ?? '')}`, color: '#f76808' })),
   ], [incident.clocks.started, incident.clocks.resolved, deployed.data, runs]);
-  const ruleOf = (alert: AlertView): PromRule | undefined => rules.data?.data.groups.find((group) => group.name === alert.rule.group)?.rules.find((rule) => rule.name === alert.rule.name && rule.type === 'alerting');
   const lines = timeline.filter((line) => all === 'all' || !/^(notification_sent|chat_)/.test(line.kind));
-  const plotted = alerts.slice(0, 3);
   return (
     <div className="grid">
       <div className="span-7 stack">
-        {plotted.map((alert) => (
-          <Panel key={alert.id} title={<Go to={`/alerts/${alert.id}`}>{alert.rule.name}</Go>} extra={<StatusTag status={alert.state.state} />}>
-            <div className="small" style={{ marginBottom: 8 }}>{alert.annotations.summary ?? alert.annotations.description ?? ''}</div>
-            <ExprPlot expr={alert.expr} span={span} thresholds={ruleOf(alert)?.thresholds} labels={alert.labels} marks={marks} height={200} legend={false} label={`${alert.rule.name} during the incident`} />
-          </Panel>
-        ))}
+        {alerts.slice(0, PLOTTED).map((alert) => {
+          const rule = ruleOf(rules.data?.data.groups, alert.rule);
+          return (
+            <Panel key={alert.id} title={<Go to={`/alerts/${alert.id}`}>{alert.rule.name}</Go>} extra={<StatusTag status={alert.state.state} />}>
+              <div className="small wrap" style={{ marginBottom: 8 }}>{alert.annotations.summary ?? alert.annotations.description ?? ''}</div>
+              {/* An incident's alerts do not say what kind of question they are: their rules do. */}
+              {rules.data === undefined && !rules.error ? <Skeleton height={200} aria-label="Loading" /> : <ExprPlot expr={alert.expr} span={span} thresholds={rule?.thresholds} question={questionOf(alert, rule)} rule={alert.rule} fingerprint={alert.fingerprint} labels={alert.labels} marks={marks} height={200} legend={false} label={`${alert.rule.name} during the incident`} />}
+            </Panel>
+          );
+        })}
+        {alerts.length > PLOTTED && <div className="small muted">and {alerts.length - PLOTTED} more {alerts.length - PLOTTED === 1 ? 'alert' : 'alerts'}: all stand in the list of its alerts</div>}
+        {service && <Impact service={service} span={span} marks={marks} />}
         <Panel title="Timeline" extra={<SegmentedControl size="xs" aria-label="Which events" value={all} onChange={setAll} data={[{ value: 'main', label: 'Main events' }, { value: 'all', label: `All (${timeline.length})` }]} />}>
-          <ol className="timeline">
-            {lines.toReversed().map((line) => (
-              <li key={line.seq} className={dotOf(line.kind)}>
-                <When at={line.at} clock />
-                <span className="wrap">{line.text}<span className="muted small"> · {line.actor}</span></span>
-              </li>
-            ))}
-          </ol>
+          <TimelineList lines={lines} />
         </Panel>
       </div>
       <div className="span-5 stack">
@@ -174,7 +215,9 @@ function Story({ incident, alerts, timeline, runs }: Shown & { runs: Remediation
             <Go to="/logs" search={{ q: 'level>=error', ...rangeSearch(range, span.live) }}>Errors of all services</Go>
           </div>
         </Panel>
+        <Responders incident={incident} timeline={timeline} />
         <Causes incident={incident} range={range} live={span.live} />
+        <LogsThen incident={incident} service={service} range={range} live={span.live} search={rangeSearch(range, span.live)} />
         <Panel title="Clocks">
           <Facts of={[
             ['Started', <When key="s" at={incident.clocks.started} both />],
@@ -199,6 +242,7 @@ function Story({ incident, alerts, timeline, runs }: Shown & { runs: Remediation
             ))}
           </LinkList>
         </Panel>
+        <Related incident={incident} service={service} />
         {(deployed.data?.deployments.length ?? 0) > 0 && (
           <Panel title="Went out shortly before or meanwhile" flush>
             <ul className="list">{deployed.data?.deployments.map((one) => <li key={one.id} className="item"><span className="item-main"><span className="item-title">{one.service} {one.version}</span><span className="item-sub">{one.environment} · {actorName(one.by)}</span></span><When at={one.at} /></li>)}</ul>

@@ -4,7 +4,7 @@ import { useParams } from '@tanstack/react-router';
 import { useState } from 'react';
 import { get, send } from '../api/client';
 import type { IssueDetail, StackFrame } from '../api/types';
-import { useAsk, useCommand } from '../hooks';
+import { useAddress, useAsk, useCommand, useSetAddress } from '../hooks';
 import { count } from '../lib/format';
 import { fieldText } from '../lib/search';
 import { Answer, Copy, Empty, Facts, Go, PageHead, Panel, Spark, StatusTag, Trouble, When } from '../parts/basics';
@@ -87,13 +87,17 @@ export function IssuePage() {
 
 function Stack({ frames, text }: { frames: StackFrame[]; text: string }) {
   const ours = frames.some((frame) => frame.in_app);
-  const [view, setView] = useState(frames.length === 0 ? 'text' : ours ? 'ours' : 'all');
+  const { stack } = useAddress();
+  const set = useSetAddress();
+  const usual = frames.length === 0 ? 'text' : ours ? 'ours' : 'all';
+  const can: Record<string, boolean> = { ours, all: frames.length > 0, text: text !== '' };
+  const view = stack !== undefined && can[stack] ? stack : usual;
   if (frames.length === 0 && text === '') return <div className="small muted">The event has no stack.</div>;
   const shown = view === 'ours' ? frames.filter((frame) => frame.in_app) : frames;
   return (
     <>
       <div className="row" style={{ marginBottom: 6 }}>
-        <SegmentedControl size="xs" aria-label="Which frames" value={view} onChange={setView} data={[...(ours ? [{ value: 'ours', label: 'Our code' }] : []), ...(frames.length > 0 ? [{ value: 'all', label: `All frames (${frames.length})` }] : []), ...(text !== '' ? [{ value: 'text', label: 'As text' }] : [])]} />
+        <SegmentedControl size="xs" aria-label="Which frames" value={view} onChange={(value) => set({ stack: value === usual ? undefined : value }, true)} data={[...(ours ? [{ value: 'ours', label: 'Our code' }] : []), ...(frames.length > 0 ? [{ value: 'all', label: `All frames (${frames.length})` }] : []), ...(text !== '' ? [{ value: 'text', label: 'As text' }] : [])]} />
         <span className="grow" />{text !== '' && <Copy text={text} label="Copy the stack" />}
       </div>
       {view === 'text' ? <pre className="code" tabIndex={0}>{text}</pre> : (

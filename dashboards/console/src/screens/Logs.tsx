@@ -1,4 +1,4 @@
-/* Logs: a search line, how many there were by level, the newest lines (virtualised), lines as they arrive, one line in full, lines that are alike. */
+/* Logs: a search line, how many there were by level, the newest lines (virtualised), lines as they arrive, one line in full (the address names it) with those around it, lines that are alike. */
 import { Button, Drawer, SegmentedControl, TextInput } from '@mantine/core';
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { IconSearch } from '@tabler/icons-react';
@@ -7,7 +7,7 @@ import { sql } from '../api/client';
 import type { LogLine } from '../api/types';
 import { useLiveTail } from '../api/tail';
 import { useAddress, useAsk, useAskSpan, useListKeys, useSetAddress, useTimeSpan } from '../hooks';
-import { count, sqlString } from '../lib/format';
+import { count, hashOf, sqlString } from '../lib/format';
 import { addTerm, fieldText, levelOf, logWhere, parseSearch, patternSql, phraseOf } from '../lib/search';
 import { formatClock, formatMoment, stepFor, zoneName, type Range } from '../lib/time';
 import { Answer, Copy, Empty, Facts, firstData, Go, PageHead, Panel, Tag, When, type Tone } from '../parts/basics';
@@ -22,6 +22,8 @@ const lineOf = (row: unknown[]): LogLine => ({
   attributes: row[7] as Record<string, string>, resource: row[8] as Record<string, string>,
 });
 export const millisOf = (nanos: string): number => Number(BigInt(nanos) / 1_000n) / 1_000;
+/** A line's name in the address: its nanosecond, and which of the lines of that nanosecond. */
+const lineId = (line: LogLine): string => `${line.nanos}-${hashOf([line.service, line.trace, line.span, line.body.slice(0, 500), JSON.stringify(Object.entries(line.attributes).sort())].join('\0')).toString(36)}`;
 const TONES: Record<string, Tone> = { fatal: 'critical', error: 'critical', warn: 'warning', info: 'info' };
 
 export function Logs() {
@@ -29,7 +31,8 @@ export function Logs() {
   const set = useSetAddress();
   const [typed, setTyped] = useState(q);
   const [most, setMost] = useState(PAGE);
-  const [open, setOpen] = useState<LogLine | null>(null);
+  const { line: wanted } = useAddress();
+  const [clicked, setClicked] = useState<LogLine | null>(null);
   useEffect(() => setTyped(q), [q]);
   useEffect(() => setMost(PAGE), [q]);
   const terms = useMemo(() => parseSearch(q), [q]);
@@ -42,7 +45,13 @@ export function Logs() {
     const answer = await sql(`SELECT toUnixTimestamp(toStartOfInterval(ts, toIntervalSecond(${step}))) AS at, countIf(severity_number >= 17) AS bad, countIf(severity_number BETWEEN 13 AND 16) AS warn, countIf(severity_number BETWEEN 9 AND 12) AS info, countIf(severity_number < 9) AS rest FROM logs WHERE ${logWhere(terms, range.from, range.to)} GROUP BY at ORDER BY at`, signal);
     return { step, bars: answer.data.map((row) => row.map(Number)) };
   }, { enabled: view !== 'live' });
-  const submit = (text: string): void => set({ q: text.trim() });
+  const submit = (text: string): void => set({ q: text.trim(), line: undefined });
+  const open = (line: LogLine): void => {
+    setClicked(line);
+    // From one line to the next is no step for "back".
+    set({ line: lineId(line) }, wanted !== undefined);
+  };
+  const local = wanted === undefined ? undefined : clicked && lineId(clicked) === wanted ? clicked : lines.data?.lines.find((line) => lineId(line) === wanted);
   const total = histogram.data?.bars.reduce((sum, [, a = 0, b = 0, c = 0, d = 0]) => sum + a + b + c + d, 0);
   return (
     <>
@@ -62,19 +71,19 @@ export function Logs() {
             {view !== 'live' && total !== undefined && <span className="muted nums">{count(total)} lines{lines.data ? ` · read ${count(lines.data.read)} rows in ${Math.round(lines.data.elapsed * 1_000)} ms` : ''}</span>}
           </div>
         </form>
-        {view === 'live' ? <Panel flush><LiveLines q={q} open={setOpen} /></Panel> : <>
+        {view === 'live' ? <Panel flush><LiveLines q={q} open={open} opened={wanted} /></Panel> : <>
         <Panel><div style={{ height: 96 }}>{histogram.data && <Histogram {...histogram.data} />}</div></Panel>
         {view === 'patterns' ? <Panel flush><Patterns q={q} /></Panel> : <Panel flush>
           <Answer of={lines} height={480}>
             {(data) => data.lines.length === 0
               ? <Empty title={q === '' ? 'No logs in this time' : 'No line fits'} {...(q === '' ? { snippet: firstData.logs } : {})}>{q === '' ? 'Look at a longer time span, or send some.' : 'Words are searched anywhere in a line, whatever their case. Try fewer words or a longer time span.'}</Empty>
-              : <Lines lines={data.lines} open={setOpen} more={data.lines.length >= most && most < MOST ? () => setMost(most * 10) : undefined} busy={lines.isFetching} />}
+              : <Lines lines={data.lines} open={open} opened={wanted} more={data.lines.length >= most && most < MOST ? () => setMost(most * 10) : undefined} busy={lines.isFetching} />}
           </Answer>
         </Panel>}
         </>}
       </div>
-      <Drawer opened={open !== null} onClose={() => setOpen(null)} position="right" size="lg" title="Log record" closeButtonProps={{ 'aria-label': 'Close' }}>
-        {open && <LogDetail line={open} add={(term) => { submit(addTerm(q, term)); setOpen(null); }} />}
+      <Drawer opened={wanted !== undefined} onClose={() => set({ line: undefined }, true)} position="right" size="lg" title="Log record" closeButtonProps={{ 'aria-label': 'Close' }}>
+        {wanted !== undefined && (local ? <LogDetail key={wanted} line={local} id={wanted} open={open} add={(term) => submit(addTerm(q, term))} /> : <Linked key={wanted} id={wanted} open={open} add={(term) => submit(addTerm(q, term))} />)}
       </Drawer>
     </>
   );
@@ -108,7 +117,7 @@ function Histogram({ bars, step, range }: { bars: number[][]; step: number; rang
 }
 
 /** Lines as the server takes them in, newest first. Who reads can hold them still; meanwhile they are counted, and kept as far as there is room. */
-function LiveLines({ q, open }: { q: string; open: (line: LogLine) => void }) {
+function LiveLines({ q, open, opened }: { q: string; open: (line: LogLine) => void; opened: string | undefined }) {
   const { lines, heldBack, leftOut, state, paused, pause, clear } = useLiveTail(q);
   return (
     <>
@@ -119,12 +128,12 @@ function LiveLines({ q, open }: { q: string; open: (line: LogLine) => void }) {
         <Button size="compact-xs" variant="default" onClick={pause} aria-pressed={paused}>{paused ? 'Go on' : 'Hold still'}</Button>
         <Button size="compact-xs" variant="default" onClick={clear} disabled={lines.length === 0}>Clear</Button>
       </div>
-      {lines.length === 0 ? <Empty title="No line has arrived yet" snippet={firstData.logs}>{q === '' ? 'What is sent from now on shows here at once.' : 'What is sent from now on and fits the search shows here at once.'}</Empty> : <Lines lines={lines} open={open} more={undefined} busy={false} />}
+      {lines.length === 0 ? <Empty title="No line has arrived yet" snippet={firstData.logs}>{q === '' ? 'What is sent from now on shows here at once.' : 'What is sent from now on and fits the search shows here at once.'}</Empty> : <Lines lines={lines} open={open} opened={opened} more={undefined} busy={false} />}
     </>
   );
 }
 
-function Lines({ lines, open, more, busy }: { lines: LogLine[]; open: (line: LogLine) => void; more: (() => void) | undefined; busy: boolean }) {
+function Lines({ lines, open, opened, more, busy }: { lines: LogLine[]; open: (line: LogLine) => void; opened: string | undefined; more: (() => void) | undefined; busy: boolean }) {
   const scroller = useRef<HTMLDivElement>(null);
   const [at, setAt] = useState(-1);
   const zone = useZone();
@@ -152,8 +161,9 @@ function Lines({ lines, open, more, busy }: { lines: LogLine[]; open: (line: Log
             if (!line) return null;
             const level = levelOf(line.severity);
             const millis = millisOf(line.nanos);
+            const here = row.index === at || (opened !== undefined && opened.startsWith(line.nanos) && lineId(line) === opened);
             return (
-              <div key={row.key} id={`log-${row.index}`} role="option" aria-selected={row.index === at} className={`log lv-${level}${row.index === at ? ' at' : ''}`} style={{ transform: `translateY(${row.start}px)` }} onClick={() => { setAt(row.index); open(line); }}>
+              <div key={row.key} id={`log-${row.index}`} role="option" aria-selected={row.index === at} className={`log lv-${level}${here ? ' at' : ''}`} style={{ transform: `translateY(${row.start}px)` }} onClick={() => { setAt(row.index); open(line); }}>
                 <span className="when nums">{longSpan ? formatMoment(millis, zone).slice(5) : formatClock(millis, zone, true)}</span>
                 <span style={{ width: 44, flex: 'none', color: level === 'error' || level === 'fatal' ? 'var(--wf-critical)' : level === 'warn' ? 'var(--wf-warning)' : 'var(--wf-muted)' }}>{line.severityText.slice(0, 5).toUpperCase() || level}</span>
                 <span className="who cut">{line.service}</span>
@@ -216,25 +226,60 @@ function Patterns({ q }: { q: string }) {
   );
 }
 
-function LogDetail({ line, add }: { line: LogLine; add: (term: string) => void }) {
+interface DetailProps {
+  id: string;
+  open: (line: LogLine) => void;
+  add: (term: string) => void;
+}
+
+/** The lines of one nanosecond; a statement about no time would read all of the table. */
+const ofNanos = (nanos: string): string => `ts = fromUnixTimestamp64Nano(toInt64(${BigInt(nanos)}))`;
+
+/** A line that only the address knows. */
+function Linked({ id, ...rest }: DetailProps) {
+  const nanos = /^(?:[1-8]\d{18}|\d{1,18})(?!\d)/.exec(id)?.[0];
+  const found = useAsk(['logs', 'line', id], async (signal) => {
+    const all = nanos === undefined ? [] : (await sql(`SELECT ${COLUMNS} FROM logs WHERE ${ofNanos(nanos)} LIMIT 1000`, signal)).data.map(lineOf);
+    // Where no line has the whole name, the first one of its nanosecond is the nearest to what was meant.
+    return { line: all.find((line) => lineId(line) === id) ?? all[0] ?? null };
+  }, { live: false, keep: false });
+  return <Answer of={found} height={400}>{({ line }) => (line ? <LogDetail line={line} id={lineId(line)} {...rest} /> : <Empty title="This line is not there">It may be older than the retention, or not have arrived yet.</Empty>)}</Answer>;
+}
+
+/** How far around a line is looked, in seconds, by how often more was asked for. */
+const REACH = [60, 3_600, 86_400] as const;
+const FEW = 5;
+const MANY = 50;
+
+function LogDetail({ line, id, open, add }: DetailProps & { line: LogLine }) {
   const zone = useZone();
   const span = useTimeSpan();
   const millis = millisOf(line.nanos);
   const around = { from: String(Math.floor(millis - 30_000)), to: String(Math.ceil(millis + 30_000)) };
   const level = levelOf(line.severity);
-  const nearby = useAsk(['logs-near', line.nanos, line.service], async (signal) => {
-    const near = `service = ${sqlString(line.service)} AND ts BETWEEN fromUnixTimestamp64Milli(${Math.floor(millis) - 60_000}) AND fromUnixTimestamp64Milli(${Math.ceil(millis) + 60_000})`;
-    const [before, after] = await Promise.all([
-      sql(`SELECT ${COLUMNS} FROM logs WHERE ${near} AND toUnixTimestamp64Nano(ts) < ${BigInt(line.nanos)} ORDER BY ts DESC LIMIT 5`, signal),
-      sql(`SELECT ${COLUMNS} FROM logs WHERE ${near} AND toUnixTimestamp64Nano(ts) > ${BigInt(line.nanos)} ORDER BY ts LIMIT 5`, signal),
+  const [back, setBack] = useState(0);
+  const [forth, setForth] = useState(0);
+  const keys = useListKeys();
+  const nearby = useAsk(['logs-near', id, line.service, back, forth], async (signal) => {
+    const reach = (times: number): number => (REACH[times] ?? 86_400) * 1_000;
+    const limit = (times: number): number => FEW + times * MANY;
+    const side = (condition: string, order: string, times: number): Promise<LogLine[]> =>
+      sql(`SELECT ${COLUMNS} FROM logs WHERE service = ${sqlString(line.service)} AND ${condition} ORDER BY ts${order} LIMIT ${limit(times)}`, signal).then((answer) => answer.data.map(lineOf));
+    const moment = `fromUnixTimestamp64Nano(toInt64(${BigInt(line.nanos)}))`;
+    const [before, same, after] = await Promise.all([
+      side(`ts >= fromUnixTimestamp64Milli(${Math.floor(millis) - reach(back)}) AND ts < ${moment}`, ' DESC', back),
+      side(ofNanos(line.nanos), '', 2),
+      side(`ts > ${moment} AND ts <= fromUnixTimestamp64Milli(${Math.ceil(millis) + reach(forth)})`, '', forth),
     ]);
-    return { lines: [...before.data.map(lineOf).reverse(), line, ...after.data.map(lineOf)] };
-  }, { live: false, keep: false });
+    // A line that has just arrived is shown before it is stored.
+    const own = same.some((one) => lineId(one) === id) ? same : [line, ...same];
+    return { lines: [...before.reverse(), ...own, ...after], back: before.length >= limit(back) || back < 2, forth: after.length >= limit(forth) || forth < 2 };
+  }, { live: false });
   const field = (name: string, value: string): [string, React.ReactNode] => [name, (
     <span key={name} className="row" style={{ gap: 4, flexWrap: 'nowrap', alignItems: 'flex-start' }}>
       <span className="mono wrap grow">{value}</span>
       <button type="button" className="label" style={{ border: 0, cursor: 'pointer' }} onClick={() => add(fieldText(name, '=', value))} aria-label={`Only ${name} = ${value.slice(0, 60)}`}>only</button>
-      <button type="button" className="label" style={{ border: 0, cursor: 'pointer' }} onClick={() => add(fieldText(name, '!=', value))} aria-label={`Without ${name} = ${value.slice(0, 60)}`}>not</button>
+      <button type="button" className="label" style={{ border: 0, cursor: 'pointer' }} onClick={() => add(fieldText(name, '!=', value))} aria-label={`Not ${name} = ${value.slice(0, 60)}`}>not</button>
     </span>
   )];
   return (
@@ -242,6 +287,7 @@ function LogDetail({ line, add }: { line: LogLine; add: (term: string) => void }
       <div className="row"><Tag tone={TONES[level] ?? 'quiet'}>{line.severityText || level}</Tag><span className="nums small">{formatMoment(millis, zone)}.{line.nanos.slice(-9)} {zoneName(millis, zone)}</span></div>
       <div className="row" style={{ flexWrap: 'nowrap', alignItems: 'flex-start' }}><pre className="code grow" tabIndex={0}>{line.body}</pre><Copy text={line.body} label="Copy the text" /></div>
       <div className="row">
+        <Copy text={window.location.href} label="Copy a link to this line" />
         {line.trace && <Go to={`/traces/${line.trace}`} search={{ span: line.span || undefined, at: String(Math.floor(millis)) }}>Its trace</Go>}
         {line.trace && <Go to="/logs" search={{ q: `trace=${line.trace}`, ...(span.live ? {} : around) }}>All lines of the trace</Go>}
         <Go to="/logs" search={{ q: fieldText('service', '=', line.service), ...around }}>A minute around it</Go>
@@ -250,7 +296,24 @@ function LogDetail({ line, add }: { line: LogLine; add: (term: string) => void }
       <Facts of={[field('service', line.service), ...(line.trace ? [field('trace', line.trace)] : []), ...Object.entries(line.attributes).map(([name, value]) => field(name, value)), ...Object.entries(line.resource).filter(([name]) => name !== 'service.name').map(([name, value]) => field(name, value))]} />
       <Panel title="Around it, same service" flush>
         <Answer of={nearby} height={180}>
-          {(near) => <ul className="list">{near.lines.map((one, at) => <li key={at} className="mono" style={{ padding: '4px 12px', background: one === line ? 'var(--wf-high-soft)' : undefined }}><span className="muted nums">{formatClock(millisOf(one.nanos), zone, true)}</span> <span className="wrap">{one.body.slice(0, 300)}</span></li>)}</ul>}
+          {(near) => (
+            <>
+              {near.back && <div style={{ padding: '6px 12px' }}><Button size="compact-xs" variant="default" loading={nearby.isPlaceholderData} onClick={() => setBack(back + 1)}>More before</Button></div>}
+              <ul className="list" aria-label="Lines around it, oldest first" {...keys}>
+                {near.lines.map((one, at) => {
+                  const here = lineId(one) === id;
+                  return (
+                    <li key={at}>
+                      <button type="button" data-item aria-current={here ? 'true' : undefined} className="mono" onClick={() => { if (!here) open(one); }} style={{ display: 'block', width: '100%', border: 0, background: here ? 'var(--wf-high-soft)' : 'none', color: 'inherit', textAlign: 'left', cursor: 'pointer', padding: '4px 12px' }}>
+                        <span className="muted nums">{formatClock(millisOf(one.nanos), zone, true)}</span> <span className="wrap">{one.body.slice(0, 300)}</span>
+                      </button>
+                    </li>
+                  );
+                })}
+              </ul>
+              {near.forth && <div style={{ padding: '6px 12px' }}><Button size="compact-xs" variant="default" loading={nearby.isPlaceholderData} onClick={() => setForth(forth + 1)}>More after</Button></div>}
+            </>
+          )}
         </Answer>
       </Panel>
     </div>

@@ -235,11 +235,13 @@ function Replayed({ replay }: { replay: RuleReplay & { from: number; to: number 
 
 function Tests({ name, text, ready, slot }: { name: string; text: string; ready: boolean; slot: string }) {
   const place = `test of ${slot}`;
-  const [test, setTest] = useState(() => kept(place)?.text ?? newTest(text));
+  const [written, setWritten] = useState(() => kept(place)?.text);
+  // Until somebody writes a test, it follows the rule.
+  const test = useMemo(() => written ?? newTest(text), [written, text]);
   const [run, go] = useRun<RuleTestReport>();
-  const write = (next: string): void => {
-    setTest(next);
-    keep(place, { text: next, version: null });
+  const write = (next: string | undefined): void => {
+    setWritten(next);
+    keep(place, next === undefined ? null : { text: next, version: null });
   };
   const report = run.data;
   return (
@@ -248,6 +250,7 @@ function Tests({ name, text, ready, slot }: { name: string; text: string; ready:
       <div className="row" style={{ margin: '8px 0' }}>
         <Button size="xs" variant="default" loading={run.busy} disabled={!ready} onClick={() => go(text + test, () => send<RuleTestReport>('POST', `${ROUTE}/test`, { name, text, test }))}>Run the tests</Button>
         <Copy text={`rule_files: [${name}]\n${test}`} label="Copy as a file for watchfire rules test" />
+        {written !== undefined && <Button size="xs" variant="subtle" color="gray" onClick={() => write(undefined)}>Begin anew from the rule</Button>}
         {report && run.about !== text + test && <Tag tone="warning">of an older text</Tag>}
       </div>
       <div role="status" aria-live="polite" className="stack" style={{ gap: 8 }}>

@@ -3,7 +3,7 @@ import { useParams } from '@tanstack/react-router';
 import { get, instant, sql, withQuery } from '../api/client';
 import { byLabel, callsSql, ofService, red } from '../api/red';
 import type { AlertView, Deployment, IssueList } from '../api/types';
-import { useAsk, useAskSpan, useTimeSpan } from '../hooks';
+import { useAsk, useAskSpan, useListKeys, useTimeSpan } from '../hooks';
 import { actorName, count, percent, promString, short, sqlString } from '../lib/format';
 import { fieldText } from '../lib/search';
 import { formatSeconds, rateWindow, stepFor } from '../lib/time';
@@ -12,12 +12,16 @@ import { ExprPlot } from '../parts/ExprPlot';
 import { Ownership } from '../parts/Ownership';
 import type { Mark } from '../parts/Plot';
 import { Slos } from '../parts/Slos';
-import { windowOf } from './Services';
+import { CALLS_OF, LAST_HOUR, windowOf } from './Services';
+
+/** The time around a deployment: what was before, and what came of it. */
+const around = (at: string): { from: string; to: string } => ({ from: String(Date.parse(at) - 900_000), to: String(Date.parse(at) + 2_700_000) });
 
 export function ServicePage() {
   const { service: raw } = useParams({ strict: false }) as { service: string };
   const service = decodeURIComponent(raw);
   const time = useTimeSpan();
+  const keys = useListKeys();
   const step = stepFor(time.resolve(), 240);
   const of = red('service_name', rateWindow(step), [ofService(service)]);
   const span = { id: `${time.from ?? ''}/${time.to ?? ''}`, live: time.live, resolve: time.resolve };
@@ -29,9 +33,9 @@ export function ServicePage() {
     return { rows: [...byLabel(rate, 'span_name')].map(([name, value]) => ({ name, rate: value, errors: e.get(name) ?? 0, p50: m.get(name) ?? NaN, p95: p.get(name) ?? NaN })).sort((a, b) => b.rate - a.rate) };
   }, { live: 2 });
   const calls = useAskSpan(['service', 'calls', service], async (range, signal) => {
-    const from = Math.max(range.from, range.to - 3_600_000);
+    const from = Math.max(range.from, range.to - CALLS_OF);
     const all = await sql(`SELECT * FROM (${callsSql(from, range.to)}) WHERE caller = ${sqlString(service)} OR callee = ${sqlString(service)}`, signal);
-    return { rows: all.data.map((row) => ({ caller: String(row[0]), callee: String(row[1]), calls: Number(row[2]), errors: Number(row[3]), p95: Number(row[4]) / 1e9 })) };
+    return { cut: from > range.from, rows: all.data.map((row) => ({ caller: String(row[0]), callee: String(row[1]), calls: Number(row[2]), errors: Number(row[3]), p95: Number(row[4]) / 1e9 })) };
   }, { live: 6 });
   const alerts = useAsk(['alerts', 'open'], (signal) => get<{ alerts: AlertView[] }>('/api/watchfire/v1/alerts?state=open&limit=500', signal));
   const errors = useAsk(['errors', 'service', service], (signal) => get<IssueList>(withQuery('/api/watchfire/v1/errors', { service, sort: 'events', window: '1d', limit: 5 }), signal), { live: 3 });
@@ -60,12 +64,12 @@ export function ServicePage() {
         <Panel flush title="Operations">
           <Answer of={operations} height={140}>
             {({ rows }) => rows.length === 0 ? <Empty title="No requests in this time" /> : (
-              <div className="scroll-x" tabIndex={0} role="region" aria-label="Operations">
+              <div className="scroll-x" tabIndex={0} role="region" aria-label="Operations" {...keys}>
                 <table className="data">
                   <thead><tr><th>Operation</th><th className="num">Requests</th><th className="num">Failed</th><th className="num">p50</th><th className="num">p95</th></tr></thead>
                   <tbody>{rows.slice(0, 200).map((row) => (
                     <tr key={row.name}>
-                      <td className="wrap" style={{ minWidth: 130 }}><Go to="/traces" search={{ q: `${only} ${fieldText('name', '=', row.name)}` }} plain>{row.name}</Go></td>
+                      <td className="wrap" style={{ minWidth: 130 }}><Go to="/traces" search={{ q: `${only} ${fieldText('name', '=', row.name)}` }} plain data-item>{row.name}</Go></td>
                       <td className="num">{short(row.rate)}/s</td>
                       <td className="num" style={row.errors > 0.01 ? { color: 'var(--wf-critical)', fontWeight: 600 } : undefined}>{percent(row.errors)}</td>
                       <td className="num">{formatSeconds(row.p50)}</td>
@@ -79,13 +83,13 @@ export function ServicePage() {
         </Panel>
         <div className="grid">
           {(['caller', 'callee'] as const).map((side) => (
-            <Panel key={side} className="span-6" flush title={side === 'caller' ? 'Who calls it' : 'Whom it calls'}>
+            <Panel key={side} className="span-6" flush title={side === 'caller' ? 'Who calls it' : 'Whom it calls'} extra={calls.data?.cut && <span className="small muted">{LAST_HOUR}</span>}>
               <Answer of={calls} height={100}>
                 {({ rows }) => {
                   const shown = rows.filter((row) => (side === 'caller' ? row.callee : row.caller) === service);
                   return shown.length === 0 ? <Empty title={side === 'caller' ? 'No other service, as far as traces tell' : 'No other service'} /> : (
-                    <div className="scroll-x"><table className="data"><thead><tr><th>Service</th><th className="num">Calls</th><th className="num">Failed</th><th className="num">p95</th></tr></thead>
-                      <tbody>{shown.map((row) => <tr key={row[side]}><td className="wrap"><Go to={`/services/${encodeURIComponent(row[side])}`} plain>{row[side]}</Go></td><td className="num">{count(row.calls)}</td><td className="num">{percent(row.errors / row.calls)}</td><td className="num">{formatSeconds(row.p95)}</td></tr>)}</tbody></table></div>
+                    <div className="scroll-x" {...keys}><table className="data"><thead><tr><th>Service</th><th className="num">Calls</th><th className="num">Failed</th><th className="num">p95</th></tr></thead>
+                      <tbody>{shown.map((row) => <tr key={row[side]}><td className="wrap"><Go to={`/services/${encodeURIComponent(row[side])}`} plain data-item>{row[side]}</Go></td><td className="num">{count(row.calls)}</td><td className="num">{percent(row.errors / row.calls)}</td><td className="num">{formatSeconds(row.p95)}</td></tr>)}</tbody></table></div>
                   );
                 }}
               </Answer>
@@ -98,7 +102,7 @@ export function ServicePage() {
             <Answer of={errors} height={100}>{({ issues }) => issues.length === 0 ? <Empty title="No open error issue" /> : <LinkList label="Error issues">{issues.map((one) => <li key={one.id}><Go to={`/errors/${one.number}`} className="item" data-item><span className="item-main item-title">{one.title}</span><span className="small nums">{one.events === null ? '-' : count(one.events)}</span></Go></li>)}</LinkList>}</Answer>
           </Panel>
           <Panel className="span-6" flush title="Deployments in this time">
-            <Answer of={deployments} height={100}>{(found) => found.deployments.length === 0 ? <Empty title="None recorded" snippet={`watchfire deployments record ${service} 1.4.2 --key "$BUILD"`}>A line at the end of a pipeline records them.</Empty> : <ul className="list">{found.deployments.map((one) => <li key={one.id} className="item"><span className="item-main"><span className="item-title">{one.version}</span><span className="item-sub">{one.environment} · {actorName(one.by)}{one.description && <span>{one.description}</span>}</span></span><When at={one.at} /></li>)}</ul>}</Answer>
+            <Answer of={deployments} height={100}>{(found) => found.deployments.length === 0 ? <Empty title="None recorded" snippet={`watchfire deployments record ${service} 1.4.2 --key "$BUILD"`}>A line at the end of a pipeline records them.</Empty> : <LinkList label="Deployments">{found.deployments.map((one) => <li key={one.id}><Go to={`/services/${encodeURIComponent(service)}`} search={around(one.at)} className="item" data-item title="The time around it"><span className="item-main"><span className="item-title">{one.version}</span><span className="item-sub">{one.environment} · {actorName(one.by)}{one.description && <span>{one.description}</span>}</span></span><When at={one.at} /></Go></li>)}</LinkList>}</Answer>
           </Panel>
         </div>
       </div>

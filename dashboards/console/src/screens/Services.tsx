@@ -18,6 +18,10 @@ interface Call {
   p95: number;
 }
 
+/** Calls between services are joined from spans, which is much to read: only the end of a longer time is. */
+export const CALLS_OF = 3_600_000;
+export const LAST_HOUR = 'the last hour of this time';
+
 export const windowOf = (range: { from: number; to: number }): string => `${Math.max(60, Math.round((range.to - range.from) / 1_000))}s`;
 const toneOf = (errors: number, rate: number): string => (errors > 0.05 ? 'bad' : errors > 0.01 ? 'warn' : rate === 0 ? 'idle' : '');
 
@@ -26,7 +30,7 @@ export function Services() {
   const set = useSetAddress();
   const keys = useListKeys();
   const red = useAskSpan(['services', 'red'], async (range, signal) => ({ services: await services(range.to / 1_000, windowOf(range), signal) }), { live: 2 });
-  const calls = useAskSpan(['services', 'calls'], async (range, signal) => ({ calls: (await sql(callsSql(Math.max(range.from, range.to - 3_600_000), range.to), signal)).data.map((row): Call => ({ caller: String(row[0]), callee: String(row[1]), calls: Number(row[2]), errors: Number(row[3]), p95: Number(row[4]) / 1e9 })) }), { live: 6 });
+  const calls = useAskSpan(['services', 'calls'], async (range, signal) => ({ cut: range.to - range.from > CALLS_OF, calls: (await sql(callsSql(Math.max(range.from, range.to - CALLS_OF), range.to), signal)).data.map((row): Call => ({ caller: String(row[0]), callee: String(row[1]), calls: Number(row[2]), errors: Number(row[3]), p95: Number(row[4]) / 1e9 })) }), { live: 6 });
   const by: Record<string, (a: ServiceHealth, b: ServiceHealth) => number> = {
     errors: (a, b) => b.errors - a.errors || b.rate - a.rate, rate: (a, b) => b.rate - a.rate, p95: (a, b) => (b.p95 || 0) - (a.p95 || 0), name: (a, b) => a.service.localeCompare(b.service),
   };
@@ -39,7 +43,7 @@ export function Services() {
       <Answer of={red} height={400}>
         {(data) => data.services.length === 0 ? <Panel><Empty title="No service sent spans in this time" snippet={firstData.otlp}>Every span of a request counts: rate, errors and duration come from them by themselves.</Empty></Panel> : (
           <div className="stack">
-            <Panel title="Who calls whom"><Answer of={calls} height={220}>{(found) => found.calls.length === 0 ? <span className="small muted">In the traces of this time no service called another: the parent of a span must be of the service that called it.</span> : <ServiceMap health={data.services} calls={found.calls} />}</Answer></Panel>
+            <Panel title="Who calls whom" extra={calls.data?.cut && <span className="small muted">{LAST_HOUR}</span>}><Answer of={calls} height={220}>{(found) => found.calls.length === 0 ? <span className="small muted">In the traces of this time no service called another: the parent of a span must be of the service that called it.</span> : <ServiceMap health={data.services} calls={found.calls} />}</Answer></Panel>
             <Panel flush>
               <div className="scroll-x" tabIndex={0} role="region" aria-label="Services" {...keys}>
                 <table className="data">

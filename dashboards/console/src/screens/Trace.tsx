@@ -3,14 +3,15 @@ import { Button, SegmentedControl, Switch, TextInput } from '@mantine/core';
 import { useParams } from '@tanstack/react-router';
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { lazy, Suspense, useMemo, useRef, useState } from 'react';
-import { sql } from '../api/client';
+import { get, sql, withQuery } from '../api/client';
+import type { IssueList } from '../api/types';
 import { useAddress, useAsk, useSetAddress } from '../hooks';
 import { count, hashOf, sqlString } from '../lib/format';
 import { formatClock, formatMoment, formatSeconds, zoneName } from '../lib/time';
 import { fieldText, levelOf } from '../lib/search';
 import { calls } from '../lib/profile';
 import { criticalPath, extent, layout, pathShare, type Span } from '../lib/waterfall';
-import { Answer, Copy, Empty, Facts, Go, PageHead, Panel, StatusTag, Tag } from '../parts/basics';
+import { Answer, Copy, Empty, Facts, Go, LinkList, PageHead, Panel, StatusTag, Tag, Trouble } from '../parts/basics';
 import { Flame } from '../parts/Flame';
 import { useZone } from '../prefs';
 import { SERIES } from '../theme';
@@ -193,6 +194,7 @@ function Detail({ trace, span, share }: { trace: string; span: Full; share: numb
           ['Alike', <Go key="a" to="/traces" search={{ q: `${fieldText('service', '=', span.service)} ${fieldText('name', '=', span.name)}` }}>other traces with this operation</Go>],
         ]} />
       </Panel>
+      <Errors trace={trace} span={span} />
       {span.events.length > 0 && (
         <Panel title={`Events (${span.events.length})`}>
           {span.events.map((event, at) => (
@@ -219,5 +221,42 @@ function Detail({ trace, span, share }: { trace: string; span: Full; share: numb
       </Panel>
       {span.links.length > 0 && <Panel title="Links"><ul className="list">{span.links.map((link, at) => <li key={at}><Go to={`/traces/${link.trace}`} search={{ span: link.span }}><span className="mono">{link.trace}</span></Go></li>)}</ul></Panel>}
     </div>
+  );
+}
+
+/** The errors of the span that error tracking took up, each with its issue. What is one span's is asked once for the whole trace. */
+function Errors({ trace, span }: { trace: string; span: Full }) {
+  const zone = useZone();
+  const millis = millisOf(span.nanos);
+  const [lo, hi] = [Math.floor(millis / 3_600_000 - 1) * 3_600_000, Math.ceil((millis + span.duration / 1e6) / 3_600_000 + 1) * 3_600_000];
+  const found = useAsk(['trace-errors', trace, lo, hi], async (signal) => {
+    const answer = await sql(`SELECT lower(hex(span_id)), toString(toUnixTimestamp64Nano(ts)), type, substring(value, 1, 1000), lower(leftPad(hex(fingerprint), 16, '0')), release FROM error_events WHERE trace_id = unhex(${sqlString(trace)}) AND ts BETWEEN fromUnixTimestamp64Milli(${lo}) AND fromUnixTimestamp64Milli(${hi}) ORDER BY ts LIMIT 1 BY event_id LIMIT 500`, signal);
+    return { events: answer.data.map((row) => ({ span: String(row[0]), nanos: String(row[1]), type: String(row[2]), message: String(row[3]), print: String(row[4]), release: String(row[5]) })) };
+  }, { live: false, keep: false });
+  const own = (found.data?.events ?? []).filter((one) => one.span === span.id);
+  const types = [...new Set(own.map((one) => one.type))].sort().slice(0, 8);
+  // The server finds issues by words, not by fingerprints: those with the type in their text are looked through.
+  const issues = useAsk(['errors', 'of-types', types], async (signal) => {
+    const lists = await Promise.all(types.map((type) => get<IssueList>(withQuery('/api/watchfire/v1/errors', { status: 'all', window: '90d', limit: 200, text: type }), signal)));
+    return new Map(lists.flatMap((list) => list.issues).flatMap((issue) => issue.fingerprints.map((print) => [print, issue] as const)));
+  }, { live: false, enabled: types.length > 0 });
+  if (found.error) return <Trouble error={found.error} />;
+  if (own.length === 0) return null;
+  return (
+    <Panel flush title={`Errors (${own.length})`}>
+      {issues.error && <div style={{ padding: '0 16px 8px' }}><Trouble error={issues.error} /></div>}
+      <LinkList label="Errors of the span">
+        {own.map((one, at) => {
+          const issue = issues.data?.get(one.print);
+          const inside = (
+            <>
+              <span className="item-main"><span className="item-title">{one.type}</span><span className="item-sub"><span className="wrap">{one.message}</span><span className="nums">{formatClock(millisOf(one.nanos), zone, true)}</span>{one.release && <span>release {one.release}</span>}{issue && <span>issue {issue.number}</span>}</span></span>
+              {issue ? <StatusTag status={issue.status} /> : issues.data && <span className="small muted">no issue of it is found</span>}
+            </>
+          );
+          return <li key={at}>{issue ? <Go to={`/errors/${issue.number}`} className="item" data-item>{inside}</Go> : <div className="item">{inside}</div>}</li>;
+        })}
+      </LinkList>
+    </Panel>
   );
 }

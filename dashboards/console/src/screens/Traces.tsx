@@ -19,6 +19,9 @@ interface Found {
   errors: number;
 }
 
+const PAGE = 100;
+const MOST = 1_000;
+
 const ORDERS: Record<string, string> = { newest: 'max(ts) DESC', slowest: 'longest DESC', errors: 'countIf(status = \'ERROR\') DESC, max(ts) DESC' };
 
 export function Traces() {
@@ -26,17 +29,21 @@ export function Traces() {
   const set = useSetAddress();
   const [typed, setTyped] = useState(q);
   useEffect(() => setTyped(q), [q]);
+  const [most, setMost] = useState(PAGE);
+  useEffect(() => setMost(PAGE), [q, sort]);
   const terms = useMemo(() => parseSearch(q), [q]);
-  const found = useAskSpan(['traces', q, sort], async (range, signal) => {
+  // No name here may be a column's: the search's conditions would then be about the outcome.
+  const found = useAskSpan(['traces', q, sort, most], async (range, signal) => {
     const where = spanWhere(terms, range.from, range.to);
     const answer = await sql(`
-SELECT lower(hex(m.trace)), toString(toUnixTimestamp64Milli(i.start)), toString(toUnixTimestamp64Nano(i.end) - toUnixTimestamp64Nano(i.start)), toString(i.spans), toString(i.errors), m.service, m.name
-FROM (SELECT trace_id AS trace, max(duration) AS longest, argMax(service, duration) AS service, argMax(name, duration) AS name, max(ts) AS newest FROM spans WHERE ${where} GROUP BY trace_id ORDER BY ${ORDERS[sort] ?? ORDERS.newest} LIMIT 100) AS m
-INNER JOIN (SELECT trace_id, min(start) AS start, max(end) AS end, sum(spans) AS spans, sum(errors) AS errors FROM trace_index WHERE trace_id IN (SELECT trace_id FROM spans WHERE ${where} GROUP BY trace_id ORDER BY ${(ORDERS[sort] ?? ORDERS.newest ?? '').replace('longest', 'max(duration)')} LIMIT 100) GROUP BY trace_id) AS i ON i.trace_id = m.trace`, signal);
+SELECT lower(hex(m.trace)), toString(toUnixTimestamp64Milli(i.start)), toString(toUnixTimestamp64Nano(i.end) - toUnixTimestamp64Nano(i.start)), toString(i.spans), toString(i.errors), m.top_service, m.top_name
+FROM (SELECT trace_id AS trace, max(duration) AS longest, argMax(service, duration) AS top_service, argMax(name, duration) AS top_name FROM spans WHERE ${where} GROUP BY trace_id ORDER BY ${ORDERS[sort] ?? ORDERS.newest} LIMIT ${most}) AS m
+INNER JOIN (SELECT trace_id, min(start) AS start, max(end) AS end, sum(spans) AS spans, sum(errors) AS errors FROM trace_index WHERE trace_id IN (SELECT trace_id FROM spans WHERE ${where} GROUP BY trace_id ORDER BY ${(ORDERS[sort] ?? ORDERS.newest ?? '').replace('longest', 'max(duration)')} LIMIT ${most}) GROUP BY trace_id) AS i ON i.trace_id = m.trace`, signal);
     const traces = answer.data.map((row): Found => ({ trace: String(row[0]), at: Number(row[1]), duration: Number(row[2]) / 1e9, spans: Number(row[3]), errors: Number(row[4]), service: String(row[5]), name: String(row[6]) }));
     traces.sort((a, b) => (sort === 'slowest' ? b.duration - a.duration : sort === 'errors' ? b.errors - a.errors || b.at - a.at : b.at - a.at));
     return { traces, elapsed: answer.statistics?.elapsed ?? 0 };
-  });
+    // While somebody reads on, the list holds still.
+  }, { live: most === PAGE });
   return (
     <>
       <PageHead title="Traces">
@@ -49,7 +56,7 @@ INNER JOIN (SELECT trace_id, min(start) AS start, max(end) AS end, sum(spans) AS
             {['status=error', 'duration>500ms', 'kind=server'].map((term) => <button key={term} type="button" className="label" style={{ border: 0, cursor: 'pointer' }} onClick={() => set({ q: addTerm(q, term) })}>{term}</button>)}
             {q !== '' && <button type="button" className="label" style={{ border: 0, cursor: 'pointer' }} onClick={() => set({ q: undefined })}>clear</button>}
             <span className="grow" />
-            {found.data && <span className="muted nums">{found.data.traces.length === 100 ? 'the first 100' : found.data.traces.length} traces · {Math.round(found.data.elapsed * 1_000)} ms</span>}
+            {found.data && <span className="muted nums">{found.data.traces.length >= most ? `the first ${count(found.data.traces.length)}` : count(found.data.traces.length)} traces · {Math.round(found.data.elapsed * 1_000)} ms</span>}
           </div>
         </form>
         {/* Its place is kept whatever is found: a plot that goes away would move the list under the reader's hand. */}
@@ -58,10 +65,21 @@ INNER JOIN (SELECT trace_id, min(start) AS start, max(end) AS end, sum(spans) AS
           <Answer of={found} height={400}>
             {({ traces }) => traces.length === 0
               ? <Empty title={q === '' ? 'No traces in this time' : 'No span fits'} {...(q === '' ? { snippet: firstData.otlp } : {})}>{q === '' ? 'Look at a longer time span, or send some.' : 'A trace is found when one of its spans fits everything in the search.'}</Empty>
-              : <LinkList label="Traces">{traces.map((one) => <TraceItem key={one.trace} one={one} longest={Math.max(...traces.map((trace) => trace.duration))} />)}</LinkList>}
+              : <List traces={traces} more={traces.length >= most && most < MOST ? () => setMost(Math.min(most + PAGE * 2, MOST)) : undefined} busy={found.isPlaceholderData} />}
           </Answer>
         </Panel>
       </div>
+    </>
+  );
+}
+
+function List({ traces, more, busy }: { traces: Found[]; more: (() => void) | undefined; busy: boolean }) {
+  const longest = Math.max(...traces.map((trace) => trace.duration));
+  return (
+    <>
+      <LinkList label="Traces">{traces.map((one) => <TraceItem key={one.trace} one={one} longest={longest} />)}</LinkList>
+      {more ? <div style={{ padding: '8px 12px', borderTop: '1px solid var(--wf-edge)' }}><Button size="compact-xs" variant="default" loading={busy} onClick={more}>More traces</Button></div>
+        : traces.length >= MOST && <div className="small muted" style={{ padding: '8px 12px' }}>More are not listed: search for something narrower, or in a shorter time.</div>}
     </>
   );
 }

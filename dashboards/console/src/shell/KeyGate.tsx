@@ -5,7 +5,7 @@ import { useState } from 'react';
 import { unlock } from '../api/client';
 import { Snippet, Trouble } from '../parts/basics';
 
-export function KeyGate() {
+export default function KeyGate() {
   const [key, setKey] = useState('');
   const [error, setError] = useState<Error | null>(null);
   const [busy, setBusy] = useState(false);

@@ -1,21 +1,24 @@
 /* The frame of every page: navigation, time span, live state, colours, command palette, and the door where the server wants a key. */
-import { ActionIcon, AppShell, Burger, Button, Kbd, Menu, Tooltip, UnstyledButton, useComputedColorScheme, useMantineColorScheme } from '@mantine/core';
+import { ActionIcon, AppShell, Burger, Button, Kbd, Menu, UnstyledButton, useComputedColorScheme, useMantineColorScheme } from '@mantine/core';
 import { useDisclosure, useHotkeys } from '@mantine/hooks';
-import { IconKey, IconMoon, IconRefresh, IconSearch, IconSun } from '@tabler/icons-react';
+import { IconRefresh, IconSearch, IconSettings } from '@tabler/icons-react';
 import { useIsFetching, useQueryClient } from '@tanstack/react-query';
 import { Outlet, useLocation } from '@tanstack/react-router';
 import { lazy, Suspense, useEffect, useSyncExternalStore } from 'react';
 import { get, hasKey, isLocked, lock, onLockChange } from '../api/client';
 import type { Status } from '../api/types';
-import { useAddress, useAsk } from '../hooks';
+import { useAddress, useAsk, useBodyKeys } from '../hooks';
+import { zoneName } from '../lib/time';
 import { Go } from '../parts/basics';
 import { Toasts } from '../parts/Toasts';
-import { setPrefs, usePrefs } from '../prefs';
-import { KeyGate } from './KeyGate';
+import { localZone, setPrefs, usePrefs } from '../prefs';
+import { Moments } from './Moments';
 import { PAGES } from './pages';
 import { TimePicker } from './TimePicker';
 
 const Palette = lazy(() => import('./Palette'));
+const KeyGate = lazy(() => import('./KeyGate'));
+const ZoneDialog = lazy(() => import('./Zone'));
 
 /** Screens that show a time span. */
 const TIMED = /^\/(services|dashboards\/|metrics-explorer|logs|traces|alerts\/)/;
@@ -24,9 +27,11 @@ export function Shell() {
   const locked = useSyncExternalStore(onLockChange, isLocked);
   const [menu, { toggle, close }] = useDisclosure(false);
   const [palette, { open: openPalette, close: closePalette }] = useDisclosure(false);
+  const [zones, { open: openZones, close: closeZones }] = useDisclosure(false);
   const location = useLocation();
   const { kiosk } = useAddress();
   useHotkeys([['mod+K', openPalette], ['/', openPalette]]);
+  useBodyKeys();
   useEffect(close, [location.pathname, close]);
   useEffect(() => {
     const page = PAGES.flatMap((group) => group.pages).find((one) => (one.to === '/' ? location.pathname === '/' : location.pathname.startsWith(one.to)));
@@ -35,9 +40,9 @@ export function Shell() {
   }, [location.pathname]);
   const status = useAsk(['status'], (signal) => get<Status>('/api/watchfire/v1/status', signal), { enabled: !locked });
 
-  if (locked) return <KeyGate />;
+  if (locked) return <Suspense fallback={null}><KeyGate /></Suspense>;
   // A screen on a wall: only what the page shows.
-  if (kiosk === '1') return <main id="main" style={{ padding: 14 }}><Suspense fallback={null}><Outlet /></Suspense></main>;
+  if (kiosk === '1') return <main id="main" style={{ padding: 14 }}><Suspense fallback={null}><Outlet /></Suspense><Moments /></main>;
   const counts: Record<string, number> = { '/incidents': status.data?.open_incidents ?? 0, '/alerts': status.data?.firing_alerts ?? 0, '/paging': status.data?.queues.reduce((sum, one) => sum + one.dead, 0) ?? 0 };
   return (
     <AppShell header={{ height: 54 }} navbar={{ width: 214, breakpoint: 'sm', collapsed: { mobile: !menu } }} padding={{ base: 12, sm: 18 }}>
@@ -56,8 +61,7 @@ export function Shell() {
           <ActionIcon hiddenFrom="md" variant="subtle" color="gray" onClick={openPalette} aria-label="Find a page, service, metric or id"><IconSearch size={18} /></ActionIcon>
           {TIMED.test(location.pathname) && <TimePicker />}
           <Live bad={status.error !== null} />
-          <Scheme />
-          {hasKey() && <Tooltip label="Forget the API key"><ActionIcon variant="subtle" color="gray" onClick={lock} aria-label="Forget the API key"><IconKey size={18} /></ActionIcon></Tooltip>}
+          <Settings otherZone={openZones} />
         </div>
       </AppShell.Header>
       <AppShell.Navbar className="shell-nav" p={8} style={{ overflowY: 'auto' }}>
@@ -83,7 +87,9 @@ export function Shell() {
           <Suspense fallback={null}><Outlet /></Suspense>
         </div>
       </AppShell.Main>
-      {palette && <Suspense fallback={null}><Palette close={closePalette} /></Suspense>}
+      {palette && <Suspense fallback={null}><Palette close={closePalette} otherZone={openZones} /></Suspense>}
+      {zones && <Suspense fallback={null}><ZoneDialog close={closeZones} /></Suspense>}
+      <Moments />
       <Toasts />
     </AppShell>
   );
@@ -114,15 +120,26 @@ function Live({ bad }: { bad: boolean }) {
   );
 }
 
-function Scheme() {
+/** What a person chooses for every screen: colours, the zone of times, and to forget the key. */
+function Settings({ otherZone }: { otherZone: () => void }) {
   const { setColorScheme } = useMantineColorScheme();
   const dark = useComputedColorScheme() === 'dark';
-  const label = dark ? 'Light colours' : 'Dark colours';
+  const { zone } = usePrefs();
+  const now = Date.now();
+  const zones: [zone: string, name: string][] = [['local', `This machine's (${zoneName(now, localZone)})`], ['UTC', 'UTC'], ...(zone === 'local' || zone === 'UTC' ? [] : [[zone, zone] as [string, string]])];
   return (
-    <Tooltip label={label}>
-      <ActionIcon variant="subtle" color="gray" onClick={() => setColorScheme(dark ? 'light' : 'dark')} aria-label={label}>
-        {dark ? <IconSun size={18} /> : <IconMoon size={18} />}
-      </ActionIcon>
-    </Tooltip>
+    <Menu position="bottom-end" width={230}>
+      <Menu.Target>
+        <ActionIcon variant="subtle" color="gray" aria-label="Settings: colours, time zone"><IconSettings size={18} /></ActionIcon>
+      </Menu.Target>
+      <Menu.Dropdown>
+        <Menu.Item onClick={() => setColorScheme(dark ? 'light' : 'dark')}>{dark ? 'Light colours' : 'Dark colours'}</Menu.Item>
+        <Menu.Divider />
+        <Menu.Label>Times are shown in</Menu.Label>
+        {zones.map(([one, name]) => <Menu.Item key={one} onClick={() => setPrefs({ zone: one })} {...(one === zone ? { fw: 700, 'aria-current': true } : {})}>{name}</Menu.Item>)}
+        <Menu.Item onClick={otherZone}>Another zone…</Menu.Item>
+        {hasKey() && <><Menu.Divider /><Menu.Item onClick={lock}>Forget the API key</Menu.Item></>}
+      </Menu.Dropdown>
+    </Menu>
   );
 }

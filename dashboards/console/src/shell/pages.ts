@@ -1,5 +1,5 @@
 /* The pages by their names, for the navigation and the palette. */
-import { IconActivity, IconAlertTriangle, IconApi, IconBell, IconBug, IconChartLine, IconDatabase, IconFlame, IconHome, IconLayoutDashboard, IconListSearch, IconRoute, IconServer, IconStairsUp, IconTool, IconTopologyStar3, IconVolumeOff, type Icon } from '@tabler/icons-react';
+import { IconActivity, IconAlertTriangle, IconApi, IconBell, IconBug, IconCalendarUser, IconChartLine, IconDatabase, IconFlame, IconHome, IconLayoutDashboard, IconListSearch, IconRoute, IconServer, IconStairsUp, IconTool, IconTopologyStar3, IconVolumeOff, type Icon } from '@tabler/icons-react';
 
 export interface Page {
   to: string;
@@ -16,7 +16,8 @@ export const PAGES: { group: string; pages: Page[] }[] = [
     { to: '/rules', name: 'Rules', icon: IconAlertTriangle, words: 'alerting recording expressions' },
     { to: '/silences', name: 'Silences', icon: IconVolumeOff, words: 'mute' },
     { to: '/paging', name: 'Paging', icon: IconStairsUp, words: 'ladders escalation deliveries dead letters replay notifications' },
-    { to: '/remediations', name: 'Remediations', icon: IconTool, words: 'repair runs' },
+    { to: '/on-call', name: 'On call', icon: IconCalendarUser, words: 'schedules turns shifts rotation override users teams who' },
+    { to: '/remediations', name: 'Remediations', icon: IconTool, words: 'repair runs approve approval' },
   ] },
   { group: 'Explore', pages: [
     { to: '/services', name: 'Services', icon: IconTopologyStar3, words: 'map red requests errors latency dependencies' },

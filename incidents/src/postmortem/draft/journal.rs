@@ -6,7 +6,7 @@ use model::ids::NotificationId;
 use serde::Serialize;
 
 use super::moment;
-use crate::timeline::outcome_sentence;
+use crate::timeline::{notified, outcome_sentence};
 
 /// One remediation run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -139,9 +139,9 @@ fn rung_of<'a>(runs: &'a mut [Repair], run: &str, rung: &str) -> Option<&'a mut 
 /// The steps, in order.
 pub fn ladders(events: &[Recorded]) -> Vec<Ladder> {
     let step = |one: &Recorded| {
-        let EventKind::LadderStepTaken { ladder, step, round, notify, .. } = &one.event.kind else { return None };
+        let EventKind::LadderStepTaken { ladder, step, round, notify, people, .. } = &one.event.kind else { return None };
         let at = moment(one.event.at);
-        Some(Ladder { at, ladder: ladder.clone(), step: step + 1, round: round + 1, notify: notify.join(", ") })
+        Some(Ladder { at, ladder: ladder.clone(), step: step + 1, round: round + 1, notify: notified(people, notify) })
     };
     events.iter().filter_map(step).collect()
 }

@@ -3,8 +3,6 @@
 //! transaction stays, and each is written by itself; so every caller hears of its own commit.
 
 use std::collections::VecDeque;
-use std::ops::{Deref, DerefMut};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::state::{Commit, Fence, StateError};
@@ -42,49 +40,18 @@ struct Ending;
 /// The only way to write.
 pub struct Writer<D: Dialect> {
     pool: D::Pool,
-    turn: tokio::sync::Mutex<()>,
-    relaxed: AtomicBool,
     line: Mutex<Line>,
-}
-
-/// A transaction that has this process's turn. Dropping it rolls it back.
-pub struct Write<'a, D: Dialect> {
-    transaction: D::Transaction,
-    _turn: tokio::sync::MutexGuard<'a, ()>,
-}
-
-impl<D: Dialect> Deref for Write<'_, D> {
-    type Target = D::Connection;
-    fn deref(&self) -> &D::Connection {
-        &self.transaction
-    }
-}
-
-impl<D: Dialect> DerefMut for Write<'_, D> {
-    fn deref_mut(&mut self) -> &mut D::Connection {
-        &mut self.transaction
-    }
-}
-
-impl<D: Dialect> Write<'_, D> {
-    /// Makes it so.
-    pub async fn commit(self, doing: &'static str) -> Result<(), StateError> {
-        D::commit(self.transaction).await.map_err(failed::<D>(doing))
-    }
 }
 
 impl<D: Dialect> Writer<D> {
     /// Over a pool of one connection.
     pub fn new(pool: D::Pool) -> Self {
-        Writer { pool, turn: tokio::sync::Mutex::default(), relaxed: AtomicBool::new(false), line: Mutex::default() }
+        Writer { pool, line: Mutex::default() }
     }
 
-    /// Waits for the turn and begins a transaction. One that is `derived` need not outlive the machine yet.
-    pub async fn begin(&self, doing: &'static str, derived: bool) -> Result<Write<'_, D>, StateError> {
-        let turn = self.turn.lock().await;
-        let synced = if derived { Synced::WithTheNext(&self.relaxed) } else { Synced::Yes(&self.relaxed) };
-        let transaction = D::begin(&self.pool, synced).await.map_err(failed::<D>(doing))?;
-        Ok(Write { transaction, _turn: turn })
+    /// Waits for the turn and begins a transaction. There is one connection, so that writes of this process take turns for it.
+    pub async fn begin(&self, doing: &'static str, synced: Synced) -> Result<D::Transaction, StateError> {
+        D::begin(&self.pool, synced).await.map_err(failed::<D>(doing))
     }
 
     /// Closes the connection once it is idle.
@@ -150,7 +117,8 @@ impl<D: Dialect> Writer<D> {
 
     /// All of them, or none.
     async fn together(&self, commits: &[Commit]) -> Result<Vec<Vec<u64>>, StateError> {
-        let mut write = self.begin("beginning a commit", commits.iter().all(|commit| commit.derived)).await?;
+        let synced = if commits.iter().all(|commit| commit.derived) { Synced::WithTheNext } else { Synced::Yes };
+        let mut write = self.begin("beginning a commit", synced).await?;
         let mut held: Option<&Fence> = None;
         let mut head = None;
         let mut numbers = Vec::with_capacity(commits.len());
@@ -163,7 +131,7 @@ impl<D: Dialect> Writer<D> {
             work::changes::<D>(&mut write, &commit.work, commit.at).await?;
             numbers.push(commit::append::<D>(&mut write, &commit.events, &mut head).await?);
         }
-        write.commit("committing").await?;
+        D::commit(write).await.map_err(failed::<D>("committing"))?;
         Ok(numbers)
     }
 }

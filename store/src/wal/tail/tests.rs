@@ -87,10 +87,10 @@ async fn failed_traces_are_stored_whole_when_they_have_waited_and_late_spans_fol
     assert_eq!(clickhouse.stored("spans"), [0u64; 0], "nothing is decided yet");
     world.clock.advance(Duration::from_secs(5));
     world.wait_for(|| clickhouse.stored("spans") == [200]).await;
-    assert_eq!(world.counter("watchfire_tail_sampling_waiting_spans"), 2.0);
+    world.wait_for(|| world.counter("watchfire_tail_sampling_waiting_spans") == 2.0).await;
     world.clock.advance(Duration::from_secs(5));
     world.wait_for(|| clickhouse.stored("spans") == [200, 201]).await;
-    assert_eq!(world.counter("watchfire_tail_sampling_spans_total"), 5.0);
+    world.wait_for(|| world.counter("watchfire_tail_sampling_spans_total") == 5.0).await;
     wal.stop(Duration::from_secs(20)).await;
     clickhouse.assert_stored("spans", &[200, 201]);
     assert_eq!(world.files("segments", "wal"), 0, "the decisions are done with, too");

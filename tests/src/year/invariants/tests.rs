@@ -65,7 +65,7 @@ fn started(run: LadderRunId) -> EventKind {
 }
 
 fn step(run: LadderRunId, round: u32, step: u32) -> EventKind {
-    EventKind::LadderStepTaken { run, ladder: "page".into(), step, round, notify: vec!["pager".into()] }
+    EventKind::LadderStepTaken { run, ladder: "page".into(), step, round, notify: vec!["pager".into()], people: Vec::new() }
 }
 
 fn instance(id: AlertId) -> Instance {
