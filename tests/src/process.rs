@@ -1,16 +1,26 @@
 //! A Watchfire process on free ports with a data folder of its own: started, killed, started again.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value;
 
 use crate::wait::wait_for;
 
-/// A port that was free a moment ago.
+/// A port that nobody listens on, neither TCP nor UDP; no two calls of a process give the same one. It is from below those that the
+/// kernel gives to connections and to listeners on port 0 (from 32768, `ip_local_port_range`): between this answer and its use
+/// nothing else takes it.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const PORTS: std::ops::Range<u16> = 10_000..32_000;
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU16::new(rand::random_range(PORTS)));
+    (0..PORTS.len())
+        .map(|_| PORTS.start + next.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start))
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok() && UdpSocket::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port below 32000")
 }
 
 /// A Watchfire with its folder and its addresses; they stay the same over restarts.

@@ -249,8 +249,7 @@ async fn bad_answers_are_down_with_a_sentence() {
 
 #[tokio::test]
 async fn nobody_there_is_down_too() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let world = World::start(&format!("scrape_configs:\n{}", job("j", &port.to_string(), "  params: { token: [hunter22] }\n"))).await;
+    let world = World::start(&format!("scrape_configs:\n{}", job("j", "127.0.0.1:1", "  params: { token: [hunter22] }\n"))).await;
     let state = world.state("j", |state| state.health == Health::Down).await;
     assert!(state.last_error.contains("refused") && !state.last_error.contains("hunter22"), "{}", state.last_error);
     world.stop().await;

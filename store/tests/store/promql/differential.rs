@@ -28,7 +28,7 @@ const ORIGIN: i64 = 1_793_491_200_000;
 struct Prometheus {
     child: Child,
     port: u16,
-    _folder: tempfile::TempDir,
+    _folder: Arc<tempfile::TempDir>,
 }
 
 impl Drop for Prometheus {
@@ -62,7 +62,7 @@ fn open_metrics(all: &[Made]) -> String {
 }
 
 async fn start(all: &[Made], lookback: &str) -> Prometheus {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = Arc::new(tempfile::tempdir().unwrap());
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("metrics.om"), open_metrics(all)).unwrap();
     std::fs::write(path("prometheus.yml"), "{}\n").unwrap();
@@ -70,7 +70,19 @@ async fn start(all: &[Made], lookback: &str) -> Prometheus {
     promtool.args(["tsdb", "create-blocks-from", "openmetrics"]).args([path("metrics.om"), path("data")]);
     let blocks = promtool.output().unwrap();
     assert!(blocks.status.success(), "{}", String::from_utf8_lossy(&blocks.stderr));
+    // Its port may be somebody else's by the time it listens: then it ends at once, and gets another.
+    for _ in 0..5 {
+        if let Some(ready) = serve(&folder, lookback).await {
+            return ready;
+        }
+    }
+    panic!("prometheus ended five times")
+}
+
+/// Prometheus over the blocks in a folder; `None` where it ended at once.
+async fn serve(folder: &Arc<tempfile::TempDir>, lookback: &str) -> Option<Prometheus> {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let path = |name: &str| folder.path().join(name);
     let option = |name: &str, value: &Path| format!("--{name}={}", value.display());
     let child = Command::new("prometheus")
         .arg(option("config.file", &path("prometheus.yml")))
@@ -84,12 +96,14 @@ async fn start(all: &[Made], lookback: &str) -> Prometheus {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut prometheus = Prometheus { child, port, _folder: folder };
+    let mut prometheus = Prometheus { child, port, _folder: Arc::clone(folder) };
     for _ in 0..600 {
         if prometheus.get("/-/ready").await.is_some_and(|(status, _)| status == 200) {
-            return prometheus;
+            return Some(prometheus);
         }
-        assert!(prometheus.child.try_wait().unwrap().is_none(), "prometheus ended");
+        if prometheus.child.try_wait().unwrap().is_some() {
+            return None;
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("prometheus is not ready");
