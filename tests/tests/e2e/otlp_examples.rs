@@ -21,14 +21,22 @@ const SPAN: &str = "eee19b7ec3c1b174";
 /// Where the times of the examples begin, in nanoseconds since 1970.
 const BEGIN: u64 = 1_544_712_660_000_000_000;
 
-/// The folder of the examples: cargo says where the crate is.
+/// What the program prints.
+fn printed(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The folder of the examples: cargo says where the crate is. It is asked about this platform alone, because it has not downloaded what only
+/// others need.
 fn examples() -> PathBuf {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let version = printed("rustc", &["-vV"]);
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let output =
-        Command::new(cargo).args(["metadata", "--format-version", "1", "--offline", "--manifest-path", manifest]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let asked = ["metadata", "--format-version", "1", "--offline", "--filter-platform", host, "--manifest-path", manifest];
+    let metadata: Value = serde_json::from_str(&printed(&cargo, &asked)).unwrap();
     let package = metadata["packages"].as_array().unwrap().iter().find(|package| package["name"] == "opentelemetry-proto").unwrap();
     let folder = PathBuf::from(package["manifest_path"].as_str().unwrap()).parent().unwrap().join("src/proto/opentelemetry-proto/examples");
     assert!(folder.is_dir(), "{} is not there", folder.display());
