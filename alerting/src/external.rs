@@ -3,6 +3,8 @@
 //!
 //! The same labels from the same kind of sender are the same alert. Without news until its end an alert is over.
 
+mod inbox;
+mod postable;
 mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +27,8 @@ use crate::routing::worker::{Job, row};
 use crate::shared::Shared;
 use crate::silence::{Inhibition, Mute, Silence};
 
+pub(crate) use inbox::{IntakeWorker, Refusal, Request, receive, settled};
+pub(crate) use postable::PostableAlert;
 pub(crate) use sweep::sweep;
 
 /// Through which door an alert came: part of its identity.
@@ -161,22 +165,10 @@ impl<'a> Hush<'a> {
 pub(crate) async fn take(shared: &Shared, batch: &[Sent], now: Timestamp) -> Result<usize, StateError> {
     let state = &*shared.state;
     for attempt in 1.. {
-        let mut taking = Taking::read(shared, state, batch, now).await?;
-        for sent in batch {
-            taking.one(sent);
-        }
-        let (mut commit, fired) = taking.finish()?;
+        let (commit, fired) = decide(shared, state, batch, now).await?;
         if commit.is_empty() {
             return Ok(0);
         }
-        // Groups are joined in the same commit; the follower finds it done.
-        let mut placing = Placing::new(shared, state, now);
-        placing.look_up(&fired).await?;
-        for alert in &fired {
-            placing.place_new(alert).await?;
-        }
-        commit.merge(placing.finish()?);
-        let fired = fired.len();
         match state.commit(commit).await {
             Ok(_) => return Ok(fired),
             Err(error) if error.is_conflict() && attempt < TRIES => {}
@@ -184,6 +176,23 @@ pub(crate) async fn take(shared: &Shared, batch: &[Sent], now: Timestamp) -> Res
         }
     }
     Ok(0)
+}
+
+/// What a batch changes, and how many alerts are new.
+async fn decide(shared: &Shared, state: &dyn StateStore, batch: &[Sent], now: Timestamp) -> Result<(Commit, usize), StateError> {
+    let mut taking = Taking::read(shared, state, batch, now).await?;
+    for sent in batch {
+        taking.one(sent);
+    }
+    let (mut commit, fired) = taking.finish()?;
+    // Groups are joined in the same commit; the follower finds it done.
+    let mut placing = Placing::new(shared, state, now).together();
+    placing.look_up(&fired).await?;
+    for alert in &fired {
+        placing.place_new(alert).await?;
+    }
+    commit.merge(placing.finish()?);
+    Ok((commit, fired.len()))
 }
 
 /// A record that is being changed.

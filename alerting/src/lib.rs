@@ -114,9 +114,13 @@ impl Alerting {
         let shared = || self.shared.clone();
         vec![Arc::new(links::AlertLinks), Arc::new(ladder::LadderFollower::new(shared())), Arc::new(routing::RouteFollower::new(shared()))]
     }
-    /// The workers of ladders and of groups.
+    /// The workers of ladders, of groups, and of large requests with alerts of others.
     pub fn workers(&self) -> Vec<Arc<dyn Worker>> {
-        vec![Arc::new(ladder::LadderWorker::new(self.shared.clone())), Arc::new(routing::worker::RouteWorker::new(self.shared.clone()))]
+        vec![
+            Arc::new(ladder::LadderWorker::new(self.shared.clone())),
+            Arc::new(routing::worker::RouteWorker::new(self.shared.clone())),
+            Arc::new(external::IntakeWorker::new(self.shared.clone())),
+        ]
     }
     /// Goes on with another routing tree, other time intervals and recurring maintenance windows (checked before). Groups of routes that
     /// are gone go where the new tree leads their alerts.

@@ -8,6 +8,7 @@ pub mod config;
 mod follower;
 pub mod group;
 pub mod intervals;
+mod looking;
 mod notice;
 pub mod tree;
 pub(crate) mod worker;

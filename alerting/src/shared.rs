@@ -51,7 +51,7 @@ impl Shared {
         fence: Option<&Fence>,
         now: Timestamp,
     ) -> Result<Option<J>, StateError> {
-        match serde_json::from_value(work.body.clone()) {
+        match work.body.read() {
             Ok(job) => Ok(Some(job)),
             Err(error) => {
                 let mut commit = Commit { fence: fence.cloned(), ..Commit::at(now) };

@@ -3,6 +3,7 @@
 use model::event::Subject;
 use model::ids::IncidentId;
 use model::incident::Incident;
+use model::json::Json;
 use model::time::Timestamp;
 use model::work::{Lane, NewWork, Queue};
 use serde::{Deserialize, Serialize};
@@ -119,7 +120,7 @@ impl Job {
             Job::Postmortem { .. } => format!("postmortem/{incident}"),
             Job::Review { .. } => format!("review/{incident}"),
         };
-        let body = serde_json::to_value(&self)?;
+        let body = Json::of(&self)?;
         Ok(NewWork { queue: Queue::Incident, key, lane: Lane::Mail, subject: Subject::incident(incident), due_at, body })
     }
 }

@@ -12,6 +12,7 @@ use model::event::{Actor, EventKind};
 use model::evidence::{EvidenceQuery, EvidenceSource, VersionQuery};
 use model::ids::{IncidentId, PostmortemId};
 use model::incident::{Incident, IncidentStatus};
+use model::json::Json;
 use model::labels::{Labels, METRIC_NAME};
 use model::message::{Attachment, Delivery, Message};
 use model::query::SeriesSample;
@@ -107,7 +108,7 @@ impl Worker for IncidentWorker {
 
     async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
         let task = Task { row: &work, state, fence, now };
-        let job: Job = match serde_json::from_value(work.body.clone()) {
+        let job: Job = match work.body.read() {
             Ok(job) => job,
             Err(error) => return task.give_up(format!("the row's body is no job of incidents: {error}")).await,
         };
@@ -348,9 +349,8 @@ impl IncidentWorker {
 }
 
 /// Whether a delivery goes into a chat channel and must come before its end.
-fn is_chat(body: &serde_json::Value) -> bool {
-    serde_json::from_value::<Delivery>(body.clone())
-        .is_ok_and(|delivery| matches!(delivery.message, Message::ChatOpen { .. } | Message::ChatPost { .. }))
+fn is_chat(body: &Json) -> bool {
+    body.read::<Delivery>().is_ok_and(|delivery| matches!(delivery.message, Message::ChatOpen { .. } | Message::ChatPost { .. }))
 }
 
 /// The incident's postmortem, if it is drafted.

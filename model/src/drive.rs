@@ -1,6 +1,8 @@
 //! How parts move: followers read the journal in order, workers take due rows. Both are driven on a tick and on a nudge, and
 //! both can be driven by hand in a simulated test. The drivers here only call ports.
 
+mod reading;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +13,12 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use crate::event::Recorded;
-use crate::state::{Commit, Entity, Expect, Fence, JournalQuery, StateError, StateStore, TRIES, Versioned, load};
+use crate::state::{Commit, Entity, Fence, StateError, StateStore};
 use crate::tenant::TenantId;
 use crate::time::Timestamp;
 use crate::work::{Claim, QUEUES, Queue, Work, WorkChange};
+
+pub use reading::{Readers, Step, advance};
 
 /// "Something was committed: look now." Cheap to clone; many may listen, to the journal or to a queue of work rows.
 #[derive(Clone, Debug)]
@@ -148,73 +152,6 @@ impl Entity for Cursor {
     fn status(&self) -> &'static str {
         "live"
     }
-}
-
-/// Lets a follower handle up to `limit` events. Returns how many it handled; 0 means it is up to date.
-pub async fn advance(
-    follower: &dyn Follower,
-    state: &dyn StateStore,
-    fence: Option<&Fence>,
-    now: Timestamp,
-    limit: usize,
-) -> Result<usize, StateError> {
-    let tenant = TenantId::default();
-    let mut cursor = load::<Cursor>(state, &tenant, follower.name()).await?;
-    let mut seq = cursor.as_ref().map_or(0, |cursor| cursor.entity.seq);
-    let written = seq;
-    let events = state.events(&JournalQuery { after: seq, limit, ..JournalQuery::default() }).await?;
-    let handled = events.len();
-    let mut quiet = false;
-    for event in events {
-        seq = event.seq;
-        quiet = true;
-        for attempt in 1..=TRIES {
-            let span = tracing::info_span!("follow", otel.name = follower.name(), seq = event.seq, kind = event.event.kind.tag());
-            let mut commit = follower.follow(&event, state, now).instrument(span).await?;
-            if commit.is_empty() {
-                break;
-            }
-            place(&mut commit, follower.name(), &tenant, cursor.as_ref(), seq, fence, now)?;
-            match state.commit(commit).await {
-                Ok(_) => {
-                    cursor = load::<Cursor>(state, &tenant, follower.name()).await?;
-                    quiet = false;
-                    break;
-                }
-                Err(error) if error.is_conflict() && attempt < TRIES => {
-                    let fresh = load::<Cursor>(state, &tenant, follower.name()).await?;
-                    if fresh.as_ref().map_or(0, |cursor| cursor.entity.seq) >= seq {
-                        return Ok(handled); // another driver was here
-                    }
-                    cursor = fresh;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    if quiet && seq > written {
-        let mut commit = Commit::at(now);
-        place(&mut commit, follower.name(), &tenant, cursor.as_ref(), seq, fence, now)?;
-        state.commit(commit).await?;
-    }
-    Ok(handled)
-}
-
-fn place(
-    commit: &mut Commit,
-    name: &str,
-    tenant: &TenantId,
-    cursor: Option<&Versioned<Cursor>>,
-    seq: u64,
-    fence: Option<&Fence>,
-    now: Timestamp,
-) -> Result<(), StateError> {
-    commit.at = now;
-    commit.fence = fence.cloned();
-    // Its place in the journal is part of the commit: what is lost together is followed again.
-    commit.derived = true;
-    let expect = cursor.map_or(Expect::New, |cursor| Expect::Version(cursor.version));
-    commit.put(&Cursor { name: name.to_owned(), seq, tenant: tenant.clone() }, expect)
 }
 
 /// Claims due rows and lets the worker carry them out, begun in their order. Returns how many were claimed. A row whose worker

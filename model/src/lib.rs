@@ -16,6 +16,7 @@ pub mod fingerprint;
 pub mod ids;
 pub mod incident;
 pub mod issue;
+pub mod json;
 pub mod labels;
 pub mod message;
 pub mod query;

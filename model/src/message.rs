@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Subject;
 use crate::ids::{IncidentId, NotificationId};
+use crate::json::Json;
 use crate::labels::Labels;
 use crate::severity::Severity;
 use crate::tenant::TenantId;
@@ -33,14 +34,7 @@ pub struct Delivery {
 impl Delivery {
     /// The work row for it. `key` makes it unique among the open deliveries (a ladder step is written once).
     pub fn into_work(self, key: String, lane: Lane) -> Result<NewWork, serde_json::Error> {
-        Ok(NewWork {
-            queue: Queue::Delivery,
-            key,
-            lane,
-            subject: self.subject.clone(),
-            due_at: self.queued_at,
-            body: serde_json::to_value(&self)?,
-        })
+        Ok(NewWork { queue: Queue::Delivery, key, lane, subject: self.subject.clone(), due_at: self.queued_at, body: Json::of(&self)? })
     }
 }
 

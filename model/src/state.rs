@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::event::{Event, Recorded};
 use crate::ids::{AlertId, IncidentId, WorkId};
+use crate::json::Json;
 use crate::tenant::TenantId;
 use crate::time::Timestamp;
 use crate::work::{Claim, NewWork, Queue, Work, WorkChange, WorkQuery, WorkState};
@@ -49,7 +50,7 @@ pub struct Record {
     /// When it was last written.
     pub updated_at: Timestamp,
     /// The entity.
-    pub body: serde_json::Value,
+    pub body: Json,
 }
 
 /// An entity with the version that was read.
@@ -88,7 +89,7 @@ pub struct Put {
     /// What is expected to be there.
     pub expect: Expect,
     /// The entity; `None` deletes.
-    pub body: Option<serde_json::Value>,
+    pub body: Option<Json>,
 }
 
 /// Only the holder of the lease at this token may write.
@@ -126,7 +127,7 @@ impl Commit {
     }
     /// Writes an entity.
     pub fn put<T: Entity>(&mut self, entity: &T, expect: Expect) -> Result<(), StateError> {
-        let body = serde_json::to_value(entity).map_err(|source| StateError::Body { kind: T::KIND.to_owned(), id: entity.id(), source })?;
+        let body = Json::of(entity).map_err(|source| StateError::Body { kind: T::KIND.to_owned(), id: entity.id(), source })?;
         self.puts.push(Put {
             tenant: entity.tenant().clone(),
             kind: T::KIND,
@@ -337,7 +338,7 @@ impl<T: Records + Journal + WorkRows + Leases> StateStore for T {}
 /// Reads an entity out of its record.
 pub fn decode<T: Entity>(record: Record) -> Result<Versioned<T>, StateError> {
     let Record { kind, id, version, body, .. } = record;
-    let entity = serde_json::from_value(body).map_err(|source| StateError::Body { kind, id, source })?;
+    let entity = body.read().map_err(|source| StateError::Body { kind, id, source })?;
     Ok(Versioned { entity, version })
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Subject;
 use crate::ids::{AlertId, IncidentId, WorkId};
+use crate::json::Json;
 use crate::tenant::TenantId;
 use crate::time::Timestamp;
 
@@ -26,10 +27,13 @@ pub enum Queue {
     Remediation,
     /// What the server does for itself once a day.
     Maintenance,
+    /// Large requests with alerts that others sent (`alerting`).
+    Intake,
 }
 
 /// All queues, in the order in which they are listed.
-pub const QUEUES: [Queue; 6] = [Queue::Delivery, Queue::Ladder, Queue::Alerting, Queue::Incident, Queue::Remediation, Queue::Maintenance];
+pub const QUEUES: [Queue; 7] =
+    [Queue::Delivery, Queue::Ladder, Queue::Alerting, Queue::Incident, Queue::Remediation, Queue::Maintenance, Queue::Intake];
 
 impl Queue {
     /// The word in the database.
@@ -41,6 +45,7 @@ impl Queue {
             Queue::Incident => "incident",
             Queue::Remediation => "remediation",
             Queue::Maintenance => "maintenance",
+            Queue::Intake => "intake",
         }
     }
     /// From the word in the database.
@@ -94,7 +99,7 @@ pub struct NewWork {
     /// Not before.
     pub due_at: Timestamp,
     /// What to do, in the worker's own words.
-    pub body: serde_json::Value,
+    pub body: Json,
 }
 
 /// Where a row stands.
@@ -149,7 +154,7 @@ pub struct Work {
     /// How often it has been claimed, this claim included.
     pub attempts: u32,
     /// What to do.
-    pub body: serde_json::Value,
+    pub body: Json,
     /// What the worker noted before it acted ("I am about to send"): still there if it died in the act.
     pub progress: Option<serde_json::Value>,
     /// The last failure.

@@ -111,7 +111,7 @@ impl Worker for RepairWorker {
 
     async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
         let dead = |error: String| WorkChange::Dead { id: work.id, lease: work.lease, error };
-        let job: Job = match serde_json::from_value(work.body.clone()) {
+        let job: Job = match work.body.read() {
             Ok(job) => job,
             Err(error) => {
                 let task = Task { row: &work, step: Step::Expire, state, fence, now };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::event::{Actor, Event, EventKind, Subject};
 use model::ids::{AlertId, EventId, IdSource, IncidentId, RemediationId};
+use model::json::Json;
 use model::state::{Commit, Expect, StateError};
 use model::tenant::TenantId;
 use model::time::Timestamp;
@@ -59,7 +60,7 @@ impl Writer {
 }
 
 fn row(run: &RepairRun, step: Step, due_at: Timestamp) -> Result<NewWork, StateError> {
-    let body = serde_json::to_value(Job { run: run.id, step }).map_err(|source| StateError::Body {
+    let body = Json::of(&Job { run: run.id, step }).map_err(|source| StateError::Body {
         kind: "repair_run".to_owned(),
         id: run.id.to_string(),
         source,

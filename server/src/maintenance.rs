@@ -48,7 +48,14 @@ pub async fn begin(state: &dyn StateStore) -> Result<(), StateError> {
 fn row(due_at: Timestamp) -> NewWork {
     let day = due_at.millis().div_euclid(86_400_000);
     let subject = Subject::default();
-    NewWork { queue: Queue::Maintenance, key: format!("daily/{day}"), lane: Lane::Mail, subject, due_at, body: json!({"job": "daily"}) }
+    NewWork {
+        queue: Queue::Maintenance,
+        key: format!("daily/{day}"),
+        lane: Lane::Mail,
+        subject,
+        due_at,
+        body: json!({"job": "daily"}).into(),
+    }
 }
 
 #[async_trait]

@@ -1,6 +1,7 @@
 //! The loops that move the parts: leadership, followers, workers, keys. Each sleeps until something can be due or is nudged, takes no
 //! input and may be run twice without harm. Only the leader's loops decide; every commit they make carries the leader's fencing token.
 
+mod followers;
 pub mod nudging;
 
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use alerting::delivery::DeliveryWorker;
 use incidents::issues::follower::IssueFollower;
-use model::drive::{Follower, Nudge, NudgeListener, Worker, advance, work_once};
+use model::drive::{Nudge, NudgeListener, Worker, work_once};
 use model::state::{Fence, StateError, StateStore};
 use model::time::Timestamp;
 use model::work::Queue;
@@ -18,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::keys::KeyRing;
 use crate::access::visitors::UsersFile;
+
+pub use followers::follow;
 
 /// How soon a loop looks again after a failure, and while what is due cannot be taken yet.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -112,50 +115,6 @@ pub async fn lead(
         && let Err(error) = state.release(&fence, &holder).await
     {
         tracing::warn!(%error, "leadership could not be given back; it runs out by itself");
-    }
-}
-
-/// Lets the followers read the journal, in the order of the data flow: what one causes the next sees in the same round.
-pub async fn follow(context: Loop, followers: Vec<Arc<dyn Follower>>) {
-    let mut listener = context.nudge.listener();
-    // Up to where all of them have read, as the leader with this fence.
-    let mut read = None;
-    loop {
-        if let Some(fence) = context.leading() {
-            // Most nudges are about work; an unchanged journal costs one question instead of one per follower.
-            let head = context.state.head().await.ok();
-            let here = head.map(|head| (fence.clone(), head));
-            if (here.is_none() || here != read) && round(&context, &followers, &fence).await {
-                read = here;
-            }
-        }
-        if !context.pause(&mut listener, context.longest).await {
-            break;
-        }
-    }
-}
-
-/// Lets all of them read until there is nothing new. Whether they did.
-async fn round(context: &Loop, followers: &[Arc<dyn Follower>], fence: &Fence) -> bool {
-    loop {
-        let (mut handled, mut failed) = (0, false);
-        for follower in followers {
-            let step = async {
-                let now = context.state.now().await?;
-                advance(&**follower, &*context.state, Some(fence), now, 256).await
-            };
-            match step.await {
-                Ok(count) => handled += count,
-                Err(error) => {
-                    tracing::error!(follower = follower.name(), error = %chain(&error), "a follower could not go on; it tries again");
-                    tokio::time::sleep(AGAIN).await;
-                    failed = true;
-                }
-            }
-        }
-        if handled == 0 || context.stop.is_cancelled() {
-            return !failed;
-        }
     }
 }
 
@@ -346,7 +305,7 @@ mod tests {
                 lane: Lane::Page,
                 subject: Subject::default(),
                 due_at: now.plus(after),
-                body: json!({}),
+                body: json!({}).into(),
             };
             let mut commit = Commit::at(now);
             commit.schedule(&TenantId::default(), new);

@@ -215,7 +215,7 @@ impl Simulation {
         let rows = self.state.claim(&claim).await?;
         let count = rows.len();
         for row in rows {
-            let delivery: Delivery = serde_json::from_value(row.body.clone()).context("reading an outbox row")?;
+            let delivery: Delivery = row.body.read().context("reading an outbox row")?;
             let mut commit = Commit::at(now);
             commit.change(&row.tenant, WorkChange::Done { id: row.id, lease: row.lease });
             if let Some(event) = papers::opened(&delivery, now) {

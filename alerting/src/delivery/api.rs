@@ -72,7 +72,7 @@ struct Shown {
 
 impl Shown {
     fn of(row: &Work) -> Self {
-        let delivery = serde_json::from_value::<Delivery>(row.body.clone()).ok();
+        let delivery = row.body.read::<Delivery>().ok();
         let (receiver, action, title, notification) = match &delivery {
             Some(delivery) => {
                 (delivery.receiver.clone(), action_word(&delivery.message), title(&delivery.message), delivery.id.to_string())
@@ -266,7 +266,7 @@ fn no_dead_letter(id: WorkId) -> ApiError {
 
 /// Whether a trigger or acknowledgement is older than a resolve that was delivered.
 fn reopens(row: &Work, done: &[Work]) -> bool {
-    let action = |row: &Work| match serde_json::from_value::<Delivery>(row.body.clone()).map(|delivery| delivery.message) {
+    let action = |row: &Work| match row.body.read::<Delivery>().map(|delivery| delivery.message) {
         Ok(Message::Notice(notice)) => Some(notice.action),
         Ok(Message::ChatOpen { .. } | Message::ChatPost { .. } | Message::ChatArchive { .. } | Message::Document { .. }) | Err(_) => None,
     };

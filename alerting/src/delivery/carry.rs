@@ -65,7 +65,7 @@ impl DeliveryWorker {
             reason: format!("waits for {first}, which was written before it"),
             progress: Progress::of(work.progress.as_ref(), now),
         };
-        let delivery = serde_json::from_value::<Delivery>(work.body.clone()).ok();
+        let delivery = work.body.read::<Delivery>().ok();
         self.settle(work, delivery.as_ref(), next, now, state, fence).await
     }
 
@@ -80,7 +80,7 @@ impl DeliveryWorker {
     ) -> Result<Option<Timestamp>, StateError> {
         let now = state.now().await?;
         let progress = Progress::of(work.progress.as_ref(), now);
-        let delivery: Delivery = match serde_json::from_value(work.body.clone()) {
+        let delivery: Delivery = match work.body.read() {
             Ok(delivery) => delivery,
             Err(error) => {
                 let reason = format!("the row's body is no delivery: {error}");

@@ -284,7 +284,7 @@ impl DeliveryWorker {
     /// Before which lines a line is begun: by lane, then the first of their services, then the worst.
     fn turn(&self, job: &Job, now: Timestamp) -> (i64, bool, std::cmp::Reverse<Severity>) {
         let first = job.rows.first().map(|row| &row.work);
-        let delivery = first.and_then(|work| serde_json::from_value::<Delivery>(work.body.clone()).ok());
+        let delivery = first.and_then(|work| work.body.read::<Delivery>().ok());
         let severity = delivery.as_ref().and_then(|delivery| match &delivery.message {
             Message::Notice(notice) => Some(notice.severity),
             Message::ChatOpen { .. } | Message::ChatPost { .. } | Message::ChatArchive { .. } | Message::Document { .. } => None,
@@ -322,7 +322,7 @@ impl DeliveryWorker {
             return None;
         }
         let row = |row: &super::Claimed| {
-            let delivery: Delivery = serde_json::from_value(row.work.body.clone()).ok()?;
+            let delivery: Delivery = row.work.body.read().ok()?;
             let untried = row.work.progress.as_ref().is_none_or(|note| Progress::of(Some(note), row.work.due_at).attempts == 0);
             let fits = untried && row.waits_for.is_none() && may_fold(&delivery, row.work.lane);
             (fits && destination.channel.has_use_for(&delivery.message)).then_some(delivery)

@@ -40,7 +40,7 @@ pub struct Place {
 impl Place {
     /// `None` where the row's body is no delivery.
     pub fn of(row: &Work) -> Option<Self> {
-        let delivery: Delivery = serde_json::from_value(row.body.clone()).ok()?;
+        let delivery: Delivery = row.body.read().ok()?;
         let (thing, rank) = match &delivery.message {
             Message::Notice(notice) => (format!("page/{}", notice.dedup_key), action_rank(notice.action)),
             Message::ChatOpen { incident, .. } => (format!("chat/{incident}"), 0),

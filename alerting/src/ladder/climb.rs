@@ -6,6 +6,7 @@ use model::alert::Alert;
 use model::event::{EventKind, Subject};
 use model::ids::{AlertId, LadderRunId};
 use model::incident::{Incident, IncidentStatus};
+use model::json::Json;
 use model::labels::Labels;
 use model::message::{LadderStep, PageAction};
 use model::severity::Severity;
@@ -41,7 +42,7 @@ pub(super) enum Job {
 /// The row that ends an acknowledgement at a moment.
 pub(crate) fn wake_row(alert: AlertId, acknowledged_at: Timestamp, until: Timestamp) -> Result<NewWork, StateError> {
     let key = format!("wake/{alert}/{}/{}", acknowledged_at.micros(), until.micros());
-    let body = serde_json::to_value(Job::Wake { alert, acknowledged_at }).map_err(|source| StateError::Body {
+    let body = Json::of(&Job::Wake { alert, acknowledged_at }).map_err(|source| StateError::Body {
         kind: "ladder job".to_owned(),
         id: key.clone(),
         source,
@@ -240,8 +241,7 @@ impl<'a> Climb<'a> {
     }
 
     fn schedule(&mut self, key: String, subject: Subject, due_at: Timestamp, job: &Job) -> Result<(), StateError> {
-        let body =
-            serde_json::to_value(job).map_err(|source| StateError::Body { kind: "ladder job".to_owned(), id: key.clone(), source })?;
+        let body = Json::of(job).map_err(|source| StateError::Body { kind: "ladder job".to_owned(), id: key.clone(), source })?;
         self.commit.schedule(&self.shared.tenant, NewWork { queue: Queue::Ladder, key, lane: Lane::Page, subject, due_at, body });
         Ok(())
     }

@@ -29,7 +29,7 @@ use serde::Serialize;
 
 use super::Api;
 use crate::evaluate::everything;
-use crate::external::{Hush, Surroundings};
+use crate::external::{self, Hush, Refusal, Surroundings};
 use crate::machine::Instance;
 use crate::matchers;
 
@@ -64,6 +64,15 @@ impl From<StateError> for Problem {
     fn from(error: StateError) -> Self {
         tracing::error!(error = &error as &dyn std::error::Error, "the state store failed under a request to Alertmanager's API");
         Problem(StatusCode::SERVICE_UNAVAILABLE, "the state store does not answer at present; try again".to_owned())
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::State(error) => error.into(),
+            Refusal::Full => Problem(StatusCode::SERVICE_UNAVAILABLE, refusal.to_string()),
+        }
     }
 }
 
@@ -177,6 +186,7 @@ struct Shown {
 /// Every alert that fires, as Alertmanager would show it.
 async fn firing(api: &Api, tenant: &TenantId, now: Timestamp) -> Result<Vec<Shown>, Problem> {
     let state = &*api.shared.state;
+    external::settled(&api.shared).await?;
     let found: Vec<Instance> = everything::<Instance>(state, tenant, &["firing"]).await?.into_iter().map(|found| found.entity).collect();
     let alerts: Vec<Alert> = found.iter().map(|instance| instance.alert.clone()).collect();
     let surroundings = Surroundings::read(&api.shared, state, Some(&alerts)).await?;

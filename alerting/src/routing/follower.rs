@@ -15,7 +15,9 @@ use model::labels::Labels;
 use model::state::{Commit, Expect, Put, StateError, StateStore, Versioned, by_ids, load};
 use model::time::Timestamp;
 
+use super::Routing;
 use super::group::{AlertGroup, Member, Pending, tick};
+use super::looking::{Looking, Seat};
 use super::notice::{Taking, tell_taken};
 use super::tree::Route;
 use super::worker::{Job, members, row};
@@ -55,7 +57,7 @@ impl Follower for RouteFollower {
             }
             (EventKind::AlertResolved { .. }, Some(id)) => {
                 if let Some(alert) = placing.alert(&id.to_string()).await? {
-                    let routing = self.shared.routing();
+                    let routing = Arc::clone(&placing.routing);
                     placing.touch(&alert, routing.routes(&alert)).await?;
                 }
             }
@@ -86,10 +88,13 @@ impl Follower for RouteFollower {
 /// A decision in the making. Groups are read once and written at the end, so that many alerts may join one in the same commit.
 pub(crate) struct Placing<'a> {
     shared: &'a Shared,
+    routing: Arc<Routing>,
     state: &'a dyn StateStore,
     now: Timestamp,
     pub(crate) commit: Commit,
     groups: BTreeMap<String, Held>,
+    /// Whether a new group that does not wait is looked at in this commit: all that fired together is in it.
+    together: bool,
 }
 
 /// A group as it was read, and as it will be written.
@@ -97,17 +102,19 @@ struct Held {
     before: Option<AlertGroup>,
     expect: Expect,
     group: AlertGroup,
+    /// The first members of a group that does not wait: it is looked at in the commit that makes it.
+    seats: Vec<Seat>,
 }
 
 impl Held {
     /// As it was read.
     fn read(found: Versioned<AlertGroup>) -> Self {
-        Held { before: Some(found.entity.clone()), expect: Expect::Version(found.version), group: found.entity }
+        Held { before: Some(found.entity.clone()), expect: Expect::Version(found.version), group: found.entity, seats: Vec::new() }
     }
 
     /// There is none yet.
     fn new(shared: &Shared, route: &Route, labels: Labels) -> Self {
-        Held { before: None, expect: Expect::New, group: AlertGroup::new(&shared.tenant, route, labels) }
+        Held { before: None, expect: Expect::New, group: AlertGroup::new(&shared.tenant, route, labels), seats: Vec::new() }
     }
 }
 
@@ -129,17 +136,40 @@ pub(super) fn put_member(commit: &mut Commit, member: &Member, expect: Expect) -
 
 impl<'a> Placing<'a> {
     pub(crate) fn new(shared: &'a Shared, state: &'a dyn StateStore, now: Timestamp) -> Self {
-        Placing { shared, state, now, commit: Commit::at(now), groups: BTreeMap::new() }
+        let (routing, commit) = (shared.routing(), Commit::at(now));
+        Placing { shared, routing, state, now, commit, groups: BTreeMap::new(), together: false }
+    }
+
+    /// For alerts all of which are placed in one commit: a new group that does not wait is looked at in it.
+    pub(crate) fn together(self) -> Self {
+        Placing { together: true, ..self }
     }
 
     /// The commit, with every group that changed.
     pub(crate) fn finish(mut self) -> Result<Commit, StateError> {
-        for held in self.groups.into_values() {
-            if held.before.as_ref() != Some(&held.group) {
+        for held in std::mem::take(&mut self.groups).into_values() {
+            if !held.seats.is_empty() {
+                self.first_look(held)?;
+            } else if held.before.as_ref() != Some(&held.group) {
                 self.commit.put(&held.group, held.expect)?;
             }
         }
         Ok(self.commit)
+    }
+
+    /// The look at a new group that does not wait.
+    fn first_look(&mut self, held: Held) -> Result<(), StateError> {
+        let routing = Arc::clone(&self.routing);
+        let Some(route) = routing.root.as_ref().and_then(|root| root.find(&held.group.route)) else { return Ok(()) };
+        let key = format!("{:016x}", self.shared.ids.random() & u128::from(u64::MAX));
+        let Held { group, seats, expect, .. } = held;
+        let looking = Looking { shared: self.shared, routing: &routing, route, group, seats, now: self.now };
+        let (commit, group) = looking.look(&key)?;
+        self.commit.merge(commit);
+        match group {
+            Some(group) => self.commit.put(&group, expect),
+            None => Ok(()),
+        }
     }
 
     async fn alert(&self, id: &str) -> Result<Option<Alert>, StateError> {
@@ -155,19 +185,31 @@ impl<'a> Placing<'a> {
     }
 
     /// The group, read or new.
-    async fn group(&mut self, route: &Route, labels: Labels) -> Result<&mut AlertGroup, StateError> {
+    async fn held(&mut self, route: &Route, labels: Labels) -> Result<&mut Held, StateError> {
         let id = AlertGroup::id_of(route, &labels);
         if !self.groups.contains_key(&id)
             && let Some(found) = load::<AlertGroup>(self.state, &self.shared.tenant, &id).await?
         {
             self.groups.insert(id.clone(), Held::read(found));
         }
-        Ok(&mut self.groups.entry(id).or_insert_with(|| Held::new(self.shared, route, labels)).group)
+        Ok(self.groups.entry(id).or_insert_with(|| Held::new(self.shared, route, labels)))
+    }
+
+    /// An alert joins a group that it was not in.
+    async fn join(&mut self, route: &Route, labels: Labels, member: Member, alert: &Alert) -> Result<(), StateError> {
+        let at_once = self.together && route.group_wait.is_zero();
+        let held = self.held(route, labels.clone()).await?;
+        if at_once && held.before.is_none() {
+            held.seats.push(Seat { member, expect: Expect::New, alert: alert.clone() });
+            return Ok(());
+        }
+        put_member(&mut self.commit, &member, Expect::New)?;
+        self.look_soon(route, labels, alert.state.fired_at().unwrap_or(self.now)).await
     }
 
     /// Reads the groups that these alerts join, all at once.
     pub(crate) async fn look_up(&mut self, alerts: &[Alert]) -> Result<(), StateError> {
-        let routing = self.shared.routing();
+        let routing = Arc::clone(&self.routing);
         let mut wanted: BTreeMap<String, (&Route, Labels)> = BTreeMap::new();
         for alert in alerts {
             for route in routing.routes(alert).into_iter().filter(|route| !route.receivers.is_empty()) {
@@ -188,31 +230,26 @@ impl<'a> Placing<'a> {
 
     /// Puts an alert that was never seen before into its groups.
     pub(crate) async fn place_new(&mut self, alert: &Alert) -> Result<(), StateError> {
-        let routing = self.shared.routing();
+        let routing = Arc::clone(&self.routing);
         for route in routing.routes(alert).into_iter().filter(|route| !route.receivers.is_empty()) {
             let labels = route.group_labels(&alert.labels);
             let member = Member::new(&self.shared.tenant, &AlertGroup::id_of(route, &labels), alert.id);
-            put_member(&mut self.commit, &member, Expect::New)?;
-            self.look_soon(route, labels, alert.state.fired_at().unwrap_or(self.now)).await?;
+            self.join(route, labels, member, alert).await?;
         }
         Ok(())
     }
 
     /// Puts an alert that fires into its groups. One that is there already makes them look again only where `again` says so.
     pub(crate) async fn place(&mut self, alert: &Alert, again: bool) -> Result<(), StateError> {
-        let routing = self.shared.routing();
+        let routing = Arc::clone(&self.routing);
         for route in routing.routes(alert).into_iter().filter(|route| !route.receivers.is_empty()) {
             let labels = route.group_labels(&alert.labels);
             let member = Member::new(&self.shared.tenant, &AlertGroup::id_of(route, &labels), alert.id);
-            let known = self.is_member(&member).await?;
-            if known && !again {
-                continue;
+            if !self.is_member(&member).await? {
+                self.join(route, labels, member, alert).await?;
+            } else if again {
+                self.look_soon(route, labels, alert.state.fired_at().unwrap_or(self.now)).await?;
             }
-            if !known {
-                put_member(&mut self.commit, &member, Expect::New)?;
-            }
-            let fired_at = alert.state.fired_at().unwrap_or(self.now);
-            self.look_soon(route, labels, fired_at).await?;
         }
         Ok(())
     }
@@ -225,7 +262,7 @@ impl<'a> Placing<'a> {
 
     /// Somebody has these alerts: of each group, whoever heard that some of them fire is told, once. In muted hours nobody is.
     async fn taken(&mut self, ids: &[AlertId], event: &Event) -> Result<(), StateError> {
-        let routing = self.shared.routing();
+        let routing = Arc::clone(&self.routing);
         let mut groups: BTreeMap<String, Taken<'_>> = BTreeMap::new();
         for id in ids {
             let Some(alert) = self.alert(&id.to_string()).await?.filter(Alert::is_firing) else { continue };
@@ -242,7 +279,7 @@ impl<'a> Placing<'a> {
         for (id, Taken { route, labels, members }) in groups {
             let unanswered = self.unanswered(&id, ids).await?;
             let (shared, now) = (self.shared, self.now);
-            let group = self.group(route, labels).await?.clone();
+            let group = self.held(route, labels).await?.group.clone();
             let taking = Taking { taken: members.iter().map(|(_, alert)| alert).collect(), unanswered, by: event.actor.to_string() };
             tell_taken(shared, &mut self.commit, &group, route, &taking, &format!("taken-{}", event.id), now)?;
             for (Versioned { entity: mut member, version }, _) in members {
@@ -268,7 +305,7 @@ impl<'a> Placing<'a> {
 
     /// Nobody has these alerts any more: what is repeated is repeated again, and the next who takes them is told of.
     async fn given_back(&mut self, ids: &[AlertId]) -> Result<(), StateError> {
-        let routing = self.shared.routing();
+        let routing = Arc::clone(&self.routing);
         for id in ids {
             let Some(alert) = self.alert(&id.to_string()).await?.filter(Alert::is_firing) else { continue };
             for route in routing.routes(&alert) {
@@ -303,7 +340,7 @@ impl<'a> Placing<'a> {
     /// wait.
     async fn look_soon(&mut self, route: &Route, labels: Labels, since: Timestamp) -> Result<(), StateError> {
         let (shared, now) = (self.shared, self.now);
-        let group = self.group(route, labels).await?;
+        let group = &mut self.held(route, labels).await?.group;
         let at = match group.flushed_at {
             Some(flushed_at) => tick(flushed_at, route, now),
             None if since.plus(route.group_wait) < now => now,
@@ -323,7 +360,7 @@ impl<'a> Placing<'a> {
     /// Its label `severity` changed: it may belong elsewhere now, and where it was it is over.
     async fn moved(&mut self, alert: &Alert, from: &str, to: &str) -> Result<(), StateError> {
         if alert.labels.get("severity") == Some(to) {
-            let routing = self.shared.routing();
+            let routing = Arc::clone(&self.routing);
             let was = Alert { labels: alert.labels.clone().with("severity", from), ..alert.clone() };
             let id = |route: &Route, alert: &Alert| AlertGroup::id_of(route, &route.group_labels(&alert.labels));
             let now: Vec<String> = routing.routes(alert).into_iter().map(|route| id(route, alert)).collect();

@@ -7,25 +7,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::alert::Alert;
 use model::drive::Worker;
-use model::event::{EventKind, Subject};
+use model::event::Subject;
 use model::ids::AlertId;
+use model::json::Json;
 use model::state::{Commit, Expect, Fence, RecordQuery, StateError, StateStore, TRIES, Versioned, decode, load};
 use model::time::Timestamp;
 use model::work::{Lane, NewWork, Queue, Work};
 use serde::{Deserialize, Serialize};
 
-use super::follower::{Placing, put_member, schedule_look};
-use super::group::{AlertGroup, Decision, Member, Standing, look};
-use super::notice::{Telling, tell};
-use super::tree::{Closed, Route};
+use super::follower::Placing;
+use super::group::{AlertGroup, Member};
+use super::looking::{Looking, Seat};
 use crate::evaluate::everything;
 use crate::external;
 use crate::shared::Shared;
 
 /// From so many members on, alerts are read at once instead of one by one.
 const MANY: usize = 200;
-/// How many alerts are journalled when a route's hours keep them back.
-const NOTED: usize = 50;
 
 /// The body of a work row of queue `alerting`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +37,7 @@ pub(crate) enum Job {
 
 /// A row for a job.
 pub(crate) fn row(key: String, due_at: Timestamp, job: &Job) -> Result<NewWork, StateError> {
-    let body = serde_json::to_value(job).map_err(|source| StateError::Body { kind: "routing job".to_owned(), id: key.clone(), source })?;
+    let body = Json::of(job).map_err(|source| StateError::Body { kind: "routing job".to_owned(), id: key.clone(), source })?;
     Ok(NewWork { queue: Queue::Alerting, key, lane: Lane::Page, subject: Subject::default(), due_at, body })
 }
 
@@ -138,21 +136,12 @@ impl<'a> Alerts<'a> {
     }
 }
 
-fn standing(alert: &Alert, group: &AlertGroup, route: &Route, belongs: bool) -> Standing {
-    let here = belongs && route.group_labels(&alert.labels) == group.labels;
-    if alert.is_firing() && here {
-        Standing::Firing { muted: alert.muted, acknowledged: alert.acknowledged.is_some() }
-    } else {
-        Standing::Over
-    }
-}
-
 /// A look at a group: what is told, remembered, forgotten, and when the next one is.
 async fn look_at(shared: &Shared, state: &dyn StateStore, id: &str, key: &str, now: Timestamp) -> Result<Commit, StateError> {
-    let commit = Commit::at(now);
-    let Some(Versioned { entity: mut group, version }) = load::<AlertGroup>(state, &shared.tenant, id).await? else { return Ok(commit) };
+    let nothing = Commit::at(now);
+    let Some(Versioned { entity: mut group, version }) = load::<AlertGroup>(state, &shared.tenant, id).await? else { return Ok(nothing) };
     if group.pending.take_if(|pending| pending.key == key).is_none() {
-        return Ok(commit); // another row is the next look
+        return Ok(nothing); // another row is the next look
     }
     let found = members(shared, state, id).await?;
     let routing = shared.routing();
@@ -160,90 +149,23 @@ async fn look_at(shared: &Shared, state: &dyn StateStore, id: &str, key: &str, n
         return resettle(shared, state, &group, version, found, now).await;
     };
     let mut alerts = Alerts::read(shared, state, found.len()).await?;
-    let (mut rows, mut scene, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut seats, mut gone) = (Vec::new(), Vec::new());
     for one in found {
         match alerts.take(one.entity.alert).await? {
-            Some(alert) => {
-                let belongs = routing.routes(&alert).iter().any(|taking| taking.id == route.id);
-                rows.push((one.entity.clone(), standing(&alert, &group, route, belongs)));
-                scene.push((one, alert));
-            }
+            Some(alert) => seats.push(Seat { member: one.entity, expect: Expect::Version(one.version), alert }),
             None => gone.push(one),
         }
     }
-    let decision = look(&group, &rows, route, routing.calendar.closed(&route.hours, now), now);
-    let mut looking = Looking { shared, commit, group: &mut group, route, scene: &scene, now };
-    looking.carry_out(&decision, key)?;
-    let mut commit = looking.commit;
+    let looking = Looking { shared, routing: &routing, route, group: group.clone(), seats, now };
+    let (mut commit, after) = looking.look(key.rsplit('/').next().unwrap_or(key))?;
     for one in gone {
         commit.delete(&one.entity, Expect::Version(one.version));
     }
-    group.flushed_at = Some(now);
-    if decision.forget.len() == scene.len() {
-        commit.delete(&group, Expect::Version(version));
-    } else {
-        schedule_look(shared, &mut commit, &mut group, decision.next_at)?;
-        commit.put(&group, Expect::Version(version))?;
+    match after {
+        Some(group) => commit.put(&group, Expect::Version(version))?,
+        None => commit.delete(&group, Expect::Version(version)),
     }
     Ok(commit)
-}
-
-/// A look that is being written down.
-struct Looking<'a> {
-    shared: &'a Shared,
-    commit: Commit,
-    group: &'a mut AlertGroup,
-    route: &'a Route,
-    scene: &'a [(Versioned<Member>, Alert)],
-    now: Timestamp,
-}
-
-impl Looking<'_> {
-    fn carry_out(&mut self, decision: &Decision, key: &str) -> Result<(), StateError> {
-        match &decision.closed {
-            Some(closed) => self.note_closed(closed),
-            None => self.group.closed_until = None,
-        }
-        if let Some(told) = &decision.tell {
-            let pick = |places: &[usize]| places.iter().filter_map(|at| self.scene.get(*at)).map(|(_, alert)| alert).collect();
-            let telling = Telling { firing: pick(&told.firing), over: pick(&told.over), why: told.why };
-            tell(self.shared, &mut self.commit, self.group, self.route, &telling, key.rsplit('/').next().unwrap_or(key), self.now)?;
-            (self.group.told_at, self.group.told_firing) = (Some(self.now), !told.firing.is_empty());
-        }
-        for (at, (member, _)) in self.scene.iter().enumerate() {
-            if decision.forget.contains(&at) {
-                self.commit.delete(&member.entity, Expect::Version(member.version));
-                continue;
-            }
-            let Some(told) = &decision.tell else { continue };
-            let mut after = member.entity.clone();
-            (after.told, after.told_over) = (told.firing.contains(&at), told.over.contains(&at));
-            after.owed = after.told || (after.owed && !after.told_over);
-            after.told_taken &= after.owed;
-            if after != member.entity {
-                put_member(&mut self.commit, &after, Expect::Version(member.version))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Why nobody is told, once for each time that the hours are closed.
-    fn note_closed(&mut self, closed: &Closed) {
-        if self.group.closed_until == Some(closed.until) {
-            return;
-        }
-        self.group.closed_until = Some(closed.until);
-        for (_, alert) in self.scene.iter().filter(|(_, alert)| alert.is_firing()).take(NOTED) {
-            let text = format!("route {} tells nobody: {}", self.route.name, closed.words());
-            let details = [
-                ("suppressed_by".to_owned(), closed.by.clone()),
-                ("until".to_owned(), closed.until.to_string()),
-                ("receivers".to_owned(), self.route.receivers.join(", ")),
-            ];
-            let kind = EventKind::Noted { text, details: details.into() };
-            self.commit.event(self.shared.event(self.now, Subject::alert(alert.id, alert.incident), kind));
-        }
-    }
 }
 
 /// The route is gone from the tree: what still fires goes where the tree leads it now.

@@ -307,7 +307,7 @@ impl World {
     pub(crate) fn deliveries(&self) -> Vec<(u64, Delivery, &'static str)> {
         let rows = self.state.rows().into_iter().filter(|row| row.queue == Queue::Delivery);
         rows.map(|row| {
-            let delivery: Delivery = serde_json::from_value(row.body).unwrap();
+            let delivery: Delivery = row.body.read().unwrap();
             let Message::Notice(notice) = &delivery.message else { panic!("{delivery:?}") };
             let word = match notice.action {
                 PageAction::Trigger => "trigger",

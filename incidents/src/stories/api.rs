@@ -162,7 +162,9 @@ async fn those_who_wait_are_told_and_help_is_called() {
     assert_eq!((status, answer["incident"]["last_update"]["phase"].as_str()), (StatusCode::OK, Some("identified")), "{answer}");
     let told = |receiver: &'static str| {
         let rows = world.state.rows().into_iter().filter(|row| row.queue == Queue::Delivery);
-        rows.filter_map(move |row| (row.body["receiver"] == receiver).then_some(row.body["message"].clone())).collect::<Vec<_>>()
+        rows.map(|row| row.body.value())
+            .filter_map(move |body| (body["receiver"] == receiver).then_some(body["message"].clone()))
+            .collect::<Vec<_>>()
     };
     let letters = told("customers");
     assert_eq!(letters.len(), 1);

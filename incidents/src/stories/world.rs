@@ -173,7 +173,7 @@ impl World {
         let rows = self.state.claim(&claim).await?;
         let count = rows.len();
         for row in rows {
-            let delivery: Delivery = serde_json::from_value(row.body.clone()).unwrap();
+            let delivery: Delivery = row.body.read().unwrap();
             let mut commit = Commit::at(self.now());
             commit.change(&row.tenant, WorkChange::Done { id: row.id, lease: row.lease });
             let channel = "C1".to_owned();
@@ -284,7 +284,7 @@ impl World {
     /// What was sent to the chat receiver, in the order in which the rows were written.
     pub(crate) fn messages(&self) -> Vec<Message> {
         let rows = self.state.rows().into_iter().filter(|row| row.queue == Queue::Delivery);
-        rows.map(|row| serde_json::from_value::<Delivery>(row.body).unwrap().message).collect()
+        rows.map(|row| row.body.read::<Delivery>().unwrap().message).collect()
     }
 }
 

@@ -58,7 +58,7 @@ impl Worker for WithoutPapers {
         self.0.batch()
     }
     async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
-        match serde_json::from_value::<Job>(work.body.clone()) {
+        match work.body.read::<Job>() {
             Ok(Job::Postmortem { .. } | Job::Review { .. }) => {
                 let mut commit = Commit::at(now);
                 commit.change(&work.tenant, WorkChange::Done { id: work.id, lease: work.lease });

@@ -2,6 +2,7 @@
 
 use model::event::{Event, Recorded, Subject};
 use model::ids::WorkId;
+use model::json::Json;
 use model::state::{Record, StateError};
 use model::tenant::TenantId;
 use model::time::Timestamp;
@@ -73,7 +74,7 @@ pub fn record<D: Dialect>(row: &D::Row) -> Result<Record, StateError> {
         status: row.text(4)?,
         version: row.natural(5)?,
         updated_at: row.time(6)?,
-        body: row.parsed(7, "JSON", json)?,
+        body: Json::stored(row.text(7)?),
     })
 }
 
@@ -103,7 +104,7 @@ pub fn work<D: Dialect>(row: &D::Row) -> Result<Work, StateError> {
         state: row.parsed(7, "a state", WorkState::parse)?,
         due_at: row.time(8)?,
         attempts: row.natural(9)?,
-        body: row.parsed(10, "JSON", json)?,
+        body: Json::stored(row.text(10)?),
         progress: row.maybe_parsed(11, "JSON", json)?,
         error: row.maybe(12)?,
         created_at: row.time(13)?,

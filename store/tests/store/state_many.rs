@@ -19,13 +19,13 @@ fn put(id: usize, expect: Expect, body: usize) -> Put {
         key: Some(format!("key{id}")),
         status: "live".into(),
         expect,
-        body: Some(json!(body)),
+        body: Some(json!(body).into()),
     }
 }
 
 async fn all(store: &dyn StateStore) -> BTreeMap<String, (u64, serde_json::Value)> {
     let query = RecordQuery { kind: "many", ..RecordQuery::default() };
-    store.find(&query).await.unwrap().into_iter().map(|record| (record.id, (record.version, record.body))).collect()
+    store.find(&query).await.unwrap().into_iter().map(|record| (record.id, (record.version, record.body.value()))).collect()
 }
 
 /// More rows than one statement takes, of each kind of statement, and that one that does not fit undoes all.
@@ -87,7 +87,7 @@ async fn work(store: &dyn StateStore) {
             lane: Lane::Mail,
             subject: model::event::Subject::default(),
             due_at: NOW,
-            body: json!(number),
+            body: json!(number).into(),
         };
         (TenantId::default(), WorkChange::Schedule(new))
     };

@@ -95,12 +95,12 @@ impl World {
                     key: key.map(|key| format!("key{key}")),
                     status: if id % 2 == 0 { "even" } else { "odd" }.to_owned(),
                     expect: *expect,
-                    body: (!delete).then(|| json!({"key": key})),
+                    body: (!delete).then(|| json!({"key": key}).into()),
                 }),
                 Step::Schedule { key, lane, due } => {
                     let due_at = NOW.plus(Duration::from_secs(*due));
                     let (key, subject) = (format!("w{key}"), model::event::Subject::default());
-                    commit.schedule(&tenant, NewWork { queue: QUEUE, key, lane: *lane, subject, due_at, body: json!(due) });
+                    commit.schedule(&tenant, NewWork { queue: QUEUE, key, lane: *lane, subject, due_at, body: json!(due).into() });
                 }
                 Step::Cancel { key } => commit.change(&tenant, WorkChange::Cancel { queue: QUEUE, key: format!("w{key}") }),
                 Step::Change { claimed, how, stale } => {
@@ -204,7 +204,7 @@ pub async fn finished_work(store: &dyn StateStore) {
     let mut commit = Commit::at(NOW);
     for at in 0..2_502 {
         let (key, subject) = (format!("p{at}"), model::event::Subject::default());
-        commit.schedule(&tenant, NewWork { queue: QUEUE, key, lane: Lane::Mail, subject, due_at: NOW, body: json!(at) });
+        commit.schedule(&tenant, NewWork { queue: QUEUE, key, lane: Lane::Mail, subject, due_at: NOW, body: json!(at).into() });
     }
     store.commit(commit).await.unwrap();
     let claimed = store.claim(&Claim { queue: QUEUE, now: NOW, lease_for: Duration::from_secs(1), limit: 9_999 }).await.unwrap();

@@ -9,7 +9,7 @@ use alerting::delivery::DeliveryWorker;
 use alerting::evaluate::Evaluator;
 use alerting::ladder::LadderRun;
 use async_trait::async_trait;
-use model::drive::{Follower, Worker, advance, work_once};
+use model::drive::{Readers, Worker, work_once};
 use model::event::Recorded;
 use model::state::{
     Backlog, Commit, Entity, Fence, Journal, JournalQuery, Leases, Record, RecordQuery, Records, StateError, StateStore, WorkRows,
@@ -222,7 +222,7 @@ pub(super) struct Node {
     pub holder: String,
     pub state: Arc<NodeState>,
     pub evaluator: Arc<Evaluator>,
-    pub followers: Vec<Arc<dyn Follower>>,
+    pub readers: tokio::sync::Mutex<Readers>,
     pub workers: Vec<Arc<dyn Worker>>,
     pub delivery: Arc<DeliveryWorker>,
     pub router: axum::Router,
@@ -269,11 +269,13 @@ impl Node {
             self.evaluator.evaluate_all(now, fence).await?;
         }
         let state: Arc<dyn StateStore> = self.state.clone();
+        let mut readers = self.readers.lock().await;
         for _ in 0..MOST_ROUNDS {
-            let mut moved = 0;
-            for follower in &self.followers {
-                moved += advance(&**follower, &*state, fence, now, 256).await?;
+            let step = readers.step(&*state, fence, now, 256).await;
+            if let Some((_, error)) = step.failed.into_iter().next() {
+                return Err(error);
             }
+            let mut moved = step.handled;
             for worker in &self.workers {
                 moved += work_once(&**worker, &*state, fence, now).await?;
             }

@@ -109,7 +109,7 @@ impl Worker for NoPapers {
         self.0.lease()
     }
     async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
-        match serde_json::from_value::<Job>(work.body.clone()) {
+        match work.body.read::<Job>() {
             Ok(Job::Postmortem { .. } | Job::Review { .. }) => {
                 let mut commit = done(&work, now);
                 commit.fence = fence.cloned();

@@ -213,7 +213,7 @@ async fn a_body_that_is_no_delivery_is_a_dead_letter() {
         lane: Lane::Page,
         subject: Subject::default(),
         due_at: START,
-        body,
+        body: body.into(),
     };
     commit.schedule(&TenantId::default(), work);
     world.state.commit(commit).await.unwrap();

@@ -62,11 +62,8 @@ async fn a_thousand_alerts_are_a_few_messages_and_every_page() {
     let digest = |row: &Work| row.progress.as_ref().and_then(|note| note["digest"].as_str().map(str::to_owned));
     let folded: Vec<String> = rows.iter().filter_map(digest).collect();
     assert_eq!(folded.len(), 1_000 - singles);
-    let ids: std::collections::BTreeSet<String> = rows
-        .iter()
-        .filter_map(|row| serde_json::from_value::<Delivery>(row.body.clone()).ok())
-        .map(|delivery| delivery.id.to_string())
-        .collect();
+    let ids: std::collections::BTreeSet<String> =
+        rows.iter().filter_map(|row| row.body.read::<Delivery>().ok()).map(|delivery| delivery.id.to_string()).collect();
     assert!(folded.iter().all(|id| ids.contains(id)), "each digest is a delivery of its own");
     let noted =
         world.state.kinds().into_iter().filter(|kind| matches!(kind, EventKind::Noted { details, .. } if details.contains_key("digest")));

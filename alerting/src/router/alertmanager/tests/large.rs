@@ -1,0 +1,116 @@
+//! Large requests: durable at once, taken apart later, in order, each alert once over any end of the process.
+
+use std::time::Duration;
+
+use model::state::{Commit, Records};
+use model::testing::Death;
+use model::work::{Queue, WorkState};
+
+use super::*;
+
+const MANY: usize = 1_200;
+
+fn alert(number: usize, over: bool) -> Value {
+    let mut alert = json!({"labels": {"alertname": "Many", "n": number.to_string()}, "startsAt": "2026-01-15T08:00:00Z"});
+    if over {
+        alert["endsAt"] = json!("2026-01-15T09:00:00Z");
+    }
+    alert
+}
+
+fn many() -> Value {
+    (0..MANY).map(|number| alert(number, false)).collect()
+}
+
+fn waits(world: &World) -> usize {
+    world.state.rows().iter().filter(|row| row.queue == Queue::Intake && row.state == WorkState::Pending).count()
+}
+
+#[tokio::test]
+async fn a_large_request_is_one_commit_and_what_comes_after_it_counts_after_it() {
+    let world = world();
+    let before = world.state.commits();
+    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
+    assert_eq!((world.state.commits() - before, waits(&world), world.count("alert_fired")), (1, 1, 0));
+    // An end overtakes no beginning.
+    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(json!([alert(7, true)]))).await.0, 200);
+    assert_eq!(world.count("alert_resolved"), 0);
+    world.settle().await.unwrap();
+    assert_eq!((waits(&world), world.count("alert_fired"), world.count("alert_resolved")), (0, MANY, 1));
+    assert!(world.state.get(&Default::default(), "received_alerts", "").await.unwrap().is_none());
+    assert_eq!(told(&world).len(), MANY, "each of a group of its own that does not wait");
+    // The same again changes nothing but when they were last heard of.
+    world.clock.advance(Duration::from_secs(60));
+    post(&world, many()).await;
+    assert_eq!(world.count("alert_fired"), MANY + 1, "and the one that had ended fires again");
+    let (_, list) = ask(&world, Method::GET, "/api/v2/alerts?filter=n%3D~%2299.%22", None).await;
+    assert_eq!(list.as_array().unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn what_is_wrong_in_a_large_request_is_told_and_the_rest_is_taken() {
+    let world = world();
+    let mut batch = many();
+    batch[3] = json!({"labels": {}});
+    let (status, said) = ask(&world, Method::POST, "/api/v2/alerts", Some(batch)).await;
+    assert_eq!((status, said), (400, json!("at least one label pair required")));
+    world.settle().await.unwrap();
+    assert_eq!(world.count("alert_fired"), MANY - 1);
+}
+
+#[tokio::test]
+async fn whenever_the_process_ends_each_alert_is_taken_and_told_once() {
+    for commit in 1..=4 {
+        for death in [Death::Before(commit), Death::After(commit)] {
+            let world = world();
+            assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
+            world.state.die(death);
+            let _ = world.settle().await;
+            assert!(world.state.revive(), "{death:?}");
+            world.pass(61).await; // the claim of the process that ended runs out
+            assert_eq!((waits(&world), world.count("alert_fired"), told(&world).len()), (0, MANY, MANY), "{death:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn too_many_large_requests_are_refused_and_leave_nothing() {
+    let world = world();
+    for _ in 0..128 {
+        assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
+    }
+    let before = world.state.commits();
+    let (status, said) = ask(&world, Method::POST, "/api/v2/alerts", Some(json!([alert(1, false)]))).await;
+    assert_eq!((status, said), (503, json!("128 large requests wait to be taken apart: send it again in a second")));
+    assert_eq!(world.state.commits(), before);
+}
+
+#[tokio::test]
+async fn who_reads_sees_what_was_sent_before() {
+    let world = world();
+    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
+    let later = async {
+        tokio::task::yield_now().await;
+        world.settle().await.unwrap();
+    };
+    let ((status, list), ()) = tokio::join!(ask(&world, Method::GET, "/api/v2/alerts", None), later);
+    assert_eq!((status, list.as_array().unwrap().len()), (200, MANY));
+}
+
+#[tokio::test]
+async fn a_row_without_its_record_is_a_dead_letter() {
+    let world = world();
+    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
+    let row = world.state.rows().into_iter().find(|row| row.queue == Queue::Intake).unwrap();
+    let record = world.state.get(&row.tenant, "received_alerts", &row.key).await.unwrap().unwrap();
+    let mut commit = Commit::at(world.now());
+    let expect = model::state::Expect::Version(record.version);
+    let kind = "received_alerts";
+    let (tenant, id, key, status, body) = (record.tenant, record.id, None, String::new(), None);
+    commit.puts.push(model::state::Put { tenant, kind, id, key, status, expect, body });
+    world.state.commit(commit).await.unwrap();
+    world.settle().await.unwrap();
+    let row = world.state.rows().into_iter().find(|row| row.queue == Queue::Intake).unwrap();
+    assert_eq!(row.state, WorkState::Dead);
+    assert!(row.error.unwrap().contains("is gone"));
+}

@@ -1,0 +1,109 @@
+//! A look at a group, written down: notices, members, the group, the next look. In: the group with its members and their alerts as they
+//! stand. Out: the commit's changes. Pure; the decision itself is [`look`]'s.
+
+use model::alert::Alert;
+use model::event::{EventKind, Subject};
+use model::state::{Commit, Expect, StateError};
+use model::time::Timestamp;
+
+use super::Routing;
+use super::follower::{put_member, schedule_look};
+use super::group::{AlertGroup, Decision, Member, Standing, look};
+use super::notice::{Telling, tell};
+use super::tree::{Closed, Route};
+use crate::shared::Shared;
+
+/// How many alerts are journalled when a route's hours keep them back.
+const NOTED: usize = 50;
+
+/// A member with its alert, and how the store has the member.
+pub(super) struct Seat {
+    pub member: Member,
+    pub expect: Expect,
+    pub alert: Alert,
+}
+
+/// A look that is being written down.
+pub(super) struct Looking<'a> {
+    pub shared: &'a Shared,
+    pub routing: &'a Routing,
+    pub route: &'a Route,
+    pub group: AlertGroup,
+    pub seats: Vec<Seat>,
+    pub now: Timestamp,
+}
+
+impl Looking<'_> {
+    /// The changes, and the group as it is afterwards; `None` where nothing is left in it. `key` is fresh for every look.
+    pub(super) fn look(mut self, key: &str) -> Result<(Commit, Option<AlertGroup>), StateError> {
+        let mut commit = Commit::at(self.now);
+        let rows: Vec<(Member, Standing)> = self.seats.iter().map(|seat| (seat.member.clone(), self.standing(&seat.alert))).collect();
+        let closed = self.routing.calendar.closed(&self.route.hours, self.now);
+        let decision = look(&self.group, &rows, self.route, closed, self.now);
+        self.carry_out(&decision, key, &mut commit)?;
+        self.group.flushed_at = Some(self.now);
+        if decision.forget.len() == self.seats.len() {
+            return Ok((commit, None));
+        }
+        schedule_look(self.shared, &mut commit, &mut self.group, decision.next_at)?;
+        Ok((commit, Some(self.group)))
+    }
+
+    fn standing(&self, alert: &Alert) -> Standing {
+        let belongs = self.routing.routes(alert).iter().any(|taking| taking.id == self.route.id);
+        if alert.is_firing() && belongs && self.route.group_labels(&alert.labels) == self.group.labels {
+            Standing::Firing { muted: alert.muted, acknowledged: alert.acknowledged.is_some() }
+        } else {
+            Standing::Over
+        }
+    }
+
+    fn carry_out(&mut self, decision: &Decision, key: &str, commit: &mut Commit) -> Result<(), StateError> {
+        match &decision.closed {
+            Some(closed) => self.note_closed(closed, commit),
+            None => self.group.closed_until = None,
+        }
+        if let Some(told) = &decision.tell {
+            let pick = |places: &[usize]| places.iter().filter_map(|at| self.seats.get(*at)).map(|seat| &seat.alert).collect();
+            let telling = Telling { firing: pick(&told.firing), over: pick(&told.over), why: told.why };
+            tell(self.shared, commit, &self.group, self.route, &telling, key, self.now)?;
+            (self.group.told_at, self.group.told_firing) = (Some(self.now), !told.firing.is_empty());
+        }
+        for (at, Seat { member, expect, .. }) in self.seats.iter().enumerate() {
+            if decision.forget.contains(&at) {
+                if *expect != Expect::New {
+                    commit.delete(member, *expect);
+                }
+                continue;
+            }
+            let mut after = member.clone();
+            if let Some(told) = &decision.tell {
+                (after.told, after.told_over) = (told.firing.contains(&at), told.over.contains(&at));
+                after.owed = after.told || (after.owed && !after.told_over);
+                after.told_taken &= after.owed;
+            }
+            if after != *member || *expect == Expect::New {
+                put_member(commit, &after, *expect)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Why nobody is told, once for each time that the hours are closed.
+    fn note_closed(&mut self, closed: &Closed, commit: &mut Commit) {
+        if self.group.closed_until == Some(closed.until) {
+            return;
+        }
+        self.group.closed_until = Some(closed.until);
+        for alert in self.seats.iter().map(|seat| &seat.alert).filter(|alert| alert.is_firing()).take(NOTED) {
+            let text = format!("route {} tells nobody: {}", self.route.name, closed.words());
+            let details = [
+                ("suppressed_by".to_owned(), closed.by.clone()),
+                ("until".to_owned(), closed.until.to_string()),
+                ("receivers".to_owned(), self.route.receivers.join(", ")),
+            ];
+            let kind = EventKind::Noted { text, details: details.into() };
+            commit.event(self.shared.event(self.now, Subject::alert(alert.id, alert.incident), kind));
+        }
+    }
+}

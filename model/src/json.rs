@@ -1,0 +1,79 @@
+//! JSON as text that is read where somebody needs it: bodies of records and work rows pass through the stores without being taken apart.
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+/// JSON text. Equal where the texts are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Json(Box<str>);
+
+impl Json {
+    /// What is written as JSON.
+    ///
+    /// # Errors
+    /// What cannot be: maps whose keys are no texts.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
+        serde_json::to_string(value).map(Self::stored)
+    }
+    /// A text that was written as JSON before. Where it is none, reading it fails.
+    pub fn stored(text: String) -> Self {
+        Json(text.into_boxed_str())
+    }
+    /// What is in it.
+    ///
+    /// # Errors
+    /// It does not have the form of `T`, or is no JSON.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.0)
+    }
+    /// As a value; `null` where it is no JSON.
+    pub fn value(&self) -> Value {
+        self.read().unwrap_or_default()
+    }
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Value> for Json {
+    fn from(value: Value) -> Self {
+        Self::stored(value.to_string())
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value().serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let json = Json::of(&("a\0\"é", 9_007_199_254_740_993_u64, None::<u8>)).unwrap();
+        assert_eq!(json.to_string(), r#"["a\u0000\"é",9007199254740993,null]"#);
+        assert_eq!(json.read::<(String, u64, Option<u8>)>().unwrap(), ("a\0\"é".to_owned(), 9_007_199_254_740_993, None));
+        assert_eq!(serde_json::to_string(&json).unwrap(), json.as_str());
+        assert_eq!(Json::from(serde_json::json!({"a": 1})).value()["a"], 1);
+    }
+
+    #[test]
+    fn a_broken_text_is_an_error_to_whoever_reads_it() {
+        let json = Json::stored("{".to_owned());
+        assert!(json.read::<Value>().is_err());
+        assert_eq!(json.value(), Value::Null);
+    }
+}

@@ -1,0 +1,190 @@
+//! Drives the followers of the journal while this node leads.
+
+use std::sync::Arc;
+
+use model::drive::{Follower, Readers, Step};
+use model::state::Fence;
+
+use super::{AGAIN, Loop, chain};
+
+/// Lets the followers read the journal, in the order of the data flow.
+pub async fn follow(context: Loop, followers: Vec<Arc<dyn Follower>>) {
+    let mut listener = context.nudge.listener();
+    let mut readers = Readers::new(followers);
+    // Up to where all of them have read, as the leader with this fence.
+    let mut read: Option<(Fence, u64)> = None;
+    loop {
+        if let Some(fence) = context.leading() {
+            // Most nudges are about work; an unchanged journal costs one question instead of one per follower.
+            let head = context.state.head().await.ok();
+            let here = head.map(|head| (fence.clone(), head));
+            if (here.is_none() || here != read) && round(&context, &mut readers, &fence).await {
+                read = here;
+            }
+        }
+        if !context.pause(&mut listener, context.longest).await {
+            break;
+        }
+    }
+}
+
+/// Lets all of them read until there is nothing new. Whether they did.
+async fn round(context: &Loop, readers: &mut Readers, fence: &Fence) -> bool {
+    loop {
+        let step = match context.state.now().await {
+            Ok(now) => readers.step(&*context.state, Some(fence), now, 256).await,
+            Err(error) => Step { handled: 0, failed: vec![("journal", error)] },
+        };
+        for (follower, error) in &step.failed {
+            tracing::error!(follower, error = %chain(error), "a follower could not go on; it tries again");
+        }
+        if !step.failed.is_empty() {
+            tokio::time::sleep(AGAIN).await;
+        }
+        if step.handled == 0 || context.stop.is_cancelled() {
+            return step.failed.is_empty();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use async_trait::async_trait;
+    use model::event::{Actor, Event, EventKind, Recorded, Subject};
+    use model::ids::{EventId, SequentialIds};
+    use model::state::{Commit, Records, StateError, StateStore};
+    use model::tenant::TenantId;
+    use model::testing::Memory;
+    use model::time::{SimulatedClock, Timestamp};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_772_000_000);
+
+    /// Notes what it handled; something follows from every event whose text begins with its name.
+    #[derive(Default)]
+    struct Noting {
+        name: &'static str,
+        handled: Mutex<Vec<u64>>,
+        fails: AtomicBool,
+    }
+
+    #[async_trait]
+    impl Follower for Noting {
+        fn name(&self) -> &'static str {
+            self.name
+        }
+        async fn follow(&self, event: &Recorded, _: &dyn StateStore, now: Timestamp) -> Result<Commit, StateError> {
+            if self.fails.load(Ordering::SeqCst) {
+                return Err(StateError::Backend { doing: "failing", source: "on purpose".into() });
+            }
+            self.handled.lock().unwrap().push(event.seq);
+            let mut commit = Commit::at(now);
+            if matches!(&event.event.kind, EventKind::Noted { text, .. } if *text == self.name) {
+                commit.event(noted("done"));
+            }
+            Ok(commit)
+        }
+    }
+
+    fn noted(text: &str) -> Event {
+        let kind = EventKind::Noted { text: text.to_owned(), details: Default::default() };
+        let ids = IDS.get_or_init(SequentialIds::default);
+        Event {
+            id: EventId::new(NOW, ids),
+            tenant: TenantId::default(),
+            at: NOW,
+            actor: Actor::system("test"),
+            subject: Subject::default(),
+            kind,
+        }
+    }
+
+    static IDS: std::sync::OnceLock<SequentialIds> = std::sync::OnceLock::new();
+
+    struct World {
+        state: Arc<Memory>,
+        followers: [Arc<Noting>; 3],
+    }
+
+    impl World {
+        fn new() -> Self {
+            let follower = |name| Arc::new(Noting { name, ..Noting::default() });
+            World { state: Memory::new(Arc::new(SimulatedClock::new(NOW))), followers: ["one", "two", "three"].map(follower) }
+        }
+        fn readers(&self) -> Readers {
+            Readers::new(self.followers.iter().map(|follower| follower.clone() as Arc<dyn Follower>))
+        }
+        async fn write(&self, texts: &[&str]) {
+            let mut commit = Commit::at(NOW);
+            texts.iter().for_each(|text| commit.event(noted(text)));
+            self.state.commit(commit).await.unwrap();
+        }
+        fn handled(&self) -> [Vec<u64>; 3] {
+            [0, 1, 2].map(|at| self.followers[at].handled.lock().unwrap().clone())
+        }
+        async fn read(&self, readers: &mut Readers, fence: Option<&Fence>) {
+            while readers.step(&*self.state, fence, NOW, 4).await.handled > 0 {}
+        }
+    }
+
+    #[tokio::test]
+    async fn each_handles_each_event_once_and_places_without_consequence_are_one_commit() {
+        let world = World::new();
+        let mut readers = world.readers();
+        world.write(&["nobody", "two", "nobody"]).await;
+        let before = world.state.commits();
+        let step = readers.step(&*world.state, None, NOW, 4).await;
+        assert_eq!((step.handled, step.failed.len()), (9, 0));
+        // What follows for the second, and the places of all three.
+        assert_eq!(world.state.commits() - before, 2);
+        world.read(&mut readers, None).await;
+        assert_eq!(world.handled(), [vec![1, 2, 3, 4], vec![1, 2, 3, 4], vec![1, 2, 3, 4]]);
+        // Another process goes on where this one was.
+        world.write(&["three"]).await;
+        world.read(&mut world.readers(), None).await;
+        assert_eq!(world.handled(), [0, 1, 2].map(|_| vec![1, 2, 3, 4, 5, 6]));
+    }
+
+    #[tokio::test]
+    async fn one_that_fails_holds_up_no_other_and_loses_nothing() {
+        let world = World::new();
+        let mut readers = world.readers();
+        world.followers[0].fails.store(true, Ordering::SeqCst);
+        world.write(&["one", "two", "nobody", "nobody", "nobody"]).await;
+        world.write(&["three", "nobody", "nobody", "nobody"]).await;
+        for _ in 0..6 {
+            let step = readers.step(&*world.state, None, NOW, 4).await;
+            assert_eq!(step.failed.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["one"]);
+        }
+        let all: Vec<u64> = (1..=11).collect();
+        assert_eq!(world.handled(), [vec![], all.clone(), all.clone()]);
+        world.followers[0].fails.store(false, Ordering::SeqCst);
+        world.read(&mut readers, None).await;
+        assert_eq!(world.handled(), [0, 1, 2].map(|_| (1..=12).collect::<Vec<u64>>()));
+    }
+
+    #[tokio::test]
+    async fn whoever_leads_next_goes_on_from_what_is_written_and_nothing_follows_twice() {
+        let world = World::new();
+        let (mut here, mut there) = (world.readers(), world.readers());
+        let first = world.state.lead(1);
+        world.write(&["one", "nobody"]).await;
+        world.read(&mut here, Some(&first)).await;
+        let second = world.state.lead(2);
+        world.write(&["two", "nobody"]).await;
+        // It does not know yet that it leads no more.
+        let step = here.step(&*world.state, Some(&first), NOW, 4).await;
+        assert!(step.failed.iter().all(|(_, error)| matches!(error, StateError::Fenced { .. })) && !step.failed.is_empty());
+        world.read(&mut there, Some(&second)).await;
+        let third = world.state.lead(3);
+        world.write(&["three"]).await;
+        world.read(&mut here, Some(&third)).await;
+        world.read(&mut there, Some(&third)).await;
+        let done = |kind: &EventKind| matches!(kind, EventKind::Noted { text, .. } if text == "done");
+        assert_eq!(world.state.kinds().iter().filter(|kind| done(kind)).count(), 3);
+    }
+}
