@@ -33,6 +33,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use model::drive::Worker;
 use model::ids::{IdSource, WorkId};
+use model::message::Delivery;
 use model::state::{Fence, StateError, StateStore};
 use model::time::Timestamp;
 use model::work::{Claim, Queue, Work, WorkQuery, WorkState};
@@ -96,6 +97,8 @@ struct Job {
 /// A claimed row.
 struct Claimed {
     work: Work,
+    /// What its body says; where it is no delivery, why.
+    delivery: Result<Arc<Delivery>, String>,
     place: Option<Place>,
     /// An earlier row of the line that is not in this claim and not done, and when it is due.
     waits_for: Option<(WorkId, Timestamp)>,
@@ -257,7 +260,7 @@ impl DeliveryWorker {
             rows.all(|row| lines.knows(row.work.id) && row.place.as_ref().is_none_or(|place| lines.before(place, &batch).is_none()))
         };
         if !fresh {
-            self.look_again(state).await?;
+            self.look_again(&jobs, state).await?;
         }
         let lines = self.lines();
         for row in jobs.iter_mut().flat_map(|job| &mut job.rows) {
@@ -271,14 +274,15 @@ impl DeliveryWorker {
         let mut jobs: Vec<Job> = Vec::new();
         let mut met: HashMap<Line, usize> = HashMap::new();
         for work in rows {
-            let place = Place::of(&work);
+            let delivery = work.body.read::<Delivery>().map(Arc::new).map_err(|error| error.to_string());
+            let place = delivery.as_ref().ok().map(|delivery| Place::of(&work, delivery));
             let line = place.as_ref().map(|place| &place.line);
             let found = line.and_then(|line| met.get(line).copied());
             if let (Some(line), None) = (line, found) {
                 met.insert(line.clone(), jobs.len());
             }
             let destination = line.and_then(|line| self.destinations().get(&line.receiver).map(|(_, destination)| destination.clone()));
-            let row = Claimed { work, place, waits_for: None };
+            let row = Claimed { work, delivery, place, waits_for: None };
             match found {
                 Some(at) => jobs[at].rows.push(row),
                 None => jobs.push(Job { destination, rows: vec![row] }),
@@ -290,14 +294,19 @@ impl DeliveryWorker {
         jobs
     }
 
-    /// Takes the picture of all pending rows anew; those that it has are not read again.
-    async fn look_again(&self, state: &dyn StateStore) -> Result<(), StateError> {
+    /// Takes the picture of all pending rows anew; those that it has, or that are at hand, are not read again.
+    async fn look_again(&self, jobs: &[Job], state: &dyn StateStore) -> Result<(), StateError> {
         let pending = state.pending(Queue::Delivery).await?;
-        let unknown = self.lines().keep(&pending);
+        let unknown = {
+            let mut lines = self.lines();
+            jobs.iter().flat_map(|job| &job.rows).for_each(|row| lines.add(&row.work, row.place.clone()));
+            lines.keep(&pending)
+        };
         for some in unknown.chunks(500) {
             let query = WorkQuery { state: Some(WorkState::Pending), ids: some.to_vec(), limit: some.len(), ..WorkQuery::default() };
-            let rows = state.list(&query).await?;
-            self.lines().add(&rows);
+            for row in state.list(&query).await? {
+                self.lines().add(&row, Place::read(&row));
+            }
         }
         Ok(())
     }

@@ -270,11 +270,11 @@ fn reopens(row: &Work, done: &[Work]) -> bool {
         Ok(Message::Notice(notice)) => Some(notice.action),
         Ok(Message::ChatOpen { .. } | Message::ChatPost { .. } | Message::ChatArchive { .. } | Message::Document { .. }) | Err(_) => None,
     };
-    let Some(place) = Place::of(row) else { return false };
+    let Some(place) = Place::read(row) else { return false };
     matches!(action(row), Some(PageAction::Trigger | PageAction::Acknowledge))
         && done
             .iter()
             .filter(|done| action(done) == Some(PageAction::Resolve))
-            .filter_map(Place::of)
+            .filter_map(Place::read)
             .any(|done| done.line == place.line && done.turn > place.turn)
 }

@@ -1,6 +1,7 @@
 //! One line's rows, carried one after the other: wait for a slot and a token, note, ask, send, settle. The shell around `progress` and
 //! `settle`; every failure of the state store leaves the row to the end of its lease, and what was noted decides what happens then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::ids::WorkId;
@@ -27,11 +28,11 @@ impl DeliveryWorker {
     pub(super) async fn run(&self, job: Job, state: &dyn StateStore, fence: Option<&Fence>, claimed_at: Timestamp) {
         let Job { destination, rows } = job;
         let mut behind = None;
-        for Claimed { work, waits_for, .. } in rows {
+        for Claimed { work, delivery, waits_for, .. } in rows {
             behind = behind.or(waits_for);
             let result = match behind {
-                Some((first, due)) => self.wait_behind(&work, first, due, state, fence).await,
-                None => self.carry(&work, destination.as_deref(), state, fence, claimed_at).await,
+                Some((first, due)) => self.wait_behind(&work, delivery.as_deref().ok(), first, due, state, fence).await,
+                None => self.carry(&work, &delivery, destination.as_deref(), state, fence, claimed_at).await,
             };
             let again = match result {
                 Ok(again) => again,
@@ -54,6 +55,7 @@ impl DeliveryWorker {
     async fn wait_behind(
         &self,
         work: &Work,
+        delivery: Option<&Delivery>,
         first: WorkId,
         due: Timestamp,
         state: &dyn StateStore,
@@ -65,14 +67,14 @@ impl DeliveryWorker {
             reason: format!("waits for {first}, which was written before it"),
             progress: Progress::of(work.progress.as_ref(), now),
         };
-        let delivery = work.body.read::<Delivery>().ok();
-        self.settle(work, delivery.as_ref(), next, now, state, fence).await
+        self.settle(work, delivery, next, now, state, fence).await
     }
 
     /// `None` where the row is finished, else when it is due again.
     async fn carry(
         &self,
         work: &Work,
+        delivery: &Result<Arc<Delivery>, String>,
         destination: Option<&Destination>,
         state: &dyn StateStore,
         fence: Option<&Fence>,
@@ -80,7 +82,7 @@ impl DeliveryWorker {
     ) -> Result<Option<Timestamp>, StateError> {
         let now = state.now().await?;
         let progress = Progress::of(work.progress.as_ref(), now);
-        let delivery: Delivery = match work.body.read() {
+        let delivery: &Delivery = match delivery {
             Ok(delivery) => delivery,
             Err(error) => {
                 let reason = format!("the row's body is no delivery: {error}");
@@ -89,27 +91,27 @@ impl DeliveryWorker {
         };
         let Some(destination) = destination else {
             let reason = format!("no receiver is called `{}`: configure it and replay", delivery.receiver);
-            return self.settle(work, Some(&delivery), Next::Dead { reason, progress }, now, state, fence).await;
+            return self.settle(work, Some(delivery), Next::Dead { reason, progress }, now, state, fence).await;
         };
         if !destination.channel.has_use_for(&delivery.message) {
             let reason = format!("{} has no use for `{}`", delivery.receiver, settle::action_word(&delivery.message));
-            return self.settle(work, Some(&delivery), Next::Unneeded { reason, page: false, progress }, now, state, fence).await;
+            return self.settle(work, Some(delivery), Next::Unneeded { reason, page: false, progress }, now, state, fence).await;
         }
         // Acquired in this order everywhere: a hanging receiver fills its own slots and no others.
         let Ok(own) = destination.slots.acquire().await else { return Ok(Some(now)) };
         let Ok(any) = self.slots.acquire().await else { return Ok(Some(now)) };
         let now = state.now().await?;
-        let next = match self.may_begin(&delivery, work, destination, &progress, now, claimed_at, state).await? {
+        let next = match self.may_begin(delivery, work, destination, &progress, now, claimed_at, state).await? {
             Begin::Not(next) => next,
             Begin::With { chat, unneeded } => {
                 let attempt = Attempt { now, chat, since: progress.sending, resend: progress.resend, ..Attempt::default() };
-                self.attempt(work, &delivery, destination, progress, attempt, unneeded, state, fence).await?
+                self.attempt(work, delivery, destination, progress, attempt, unneeded, state, fence).await?
             }
         };
         // The receiver is done with it; what is left to write holds up no other send.
         drop((own, any));
         let now = state.now().await?;
-        self.settle(work, Some(&delivery), next, now, state, fence).await
+        self.settle(work, Some(delivery), next, now, state, fence).await
     }
 
     #[allow(clippy::too_many_arguments)] // the row, its surroundings and the moment

@@ -7,6 +7,7 @@
 //! the digest and before those that wait.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::event::{Actor, Event, EventKind, Subject};
@@ -200,7 +201,7 @@ fn digest(id: NotificationId, receiver: &str, notices: &[&Notice]) -> Notice {
 }
 
 /// A job by its place, with what its rows say.
-type Foldable = (usize, Vec<Delivery>);
+type Foldable = (usize, Vec<Arc<Delivery>>);
 
 /// A row with what it says.
 type Told<'a> = (&'a Work, &'a Delivery);
@@ -258,7 +259,7 @@ impl DeliveryWorker {
                 .iter()
                 .zip(&chosen)
                 .filter(|(_, fold)| **fold)
-                .flat_map(|((at, deliveries), _)| jobs[*at].rows.iter().map(|row| &row.work).zip(deliveries))
+                .flat_map(|((at, deliveries), _)| jobs[*at].rows.iter().map(|row| &row.work).zip(deliveries.iter().map(|told| &**told)))
                 .collect();
             let id = NotificationId::new(now, &*self.ids);
             let Some(commit) = folding(&rows, id, fence, now, &*self.ids) else { continue };
@@ -283,14 +284,14 @@ impl DeliveryWorker {
 
     /// Before which lines a line is begun: by lane, then the first of their services, then the worst.
     fn turn(&self, job: &Job, now: Timestamp) -> (i64, bool, std::cmp::Reverse<Severity>) {
-        let first = job.rows.first().map(|row| &row.work);
-        let delivery = first.and_then(|work| work.body.read::<Delivery>().ok());
-        let severity = delivery.as_ref().and_then(|delivery| match &delivery.message {
+        let first = job.rows.first();
+        let delivery = first.and_then(|row| row.delivery.as_deref().ok());
+        let severity = delivery.and_then(|delivery| match &delivery.message {
             Message::Notice(notice) => Some(notice.severity),
             Message::ChatOpen { .. } | Message::ChatPost { .. } | Message::ChatArchive { .. } | Message::Document { .. } => None,
         });
-        let is_first = delivery.is_some_and(|delivery| self.is_first(&delivery, now));
-        (first.map_or(0, |work| work.lane.number()), !is_first, std::cmp::Reverse(severity.unwrap_or(Severity::Info)))
+        let is_first = delivery.is_some_and(|delivery| self.is_first(delivery, now));
+        (first.map_or(0, |row| row.work.lane.number()), !is_first, std::cmp::Reverse(severity.unwrap_or(Severity::Info)))
     }
 
     fn heard(&self) -> std::sync::MutexGuard<'_, Heard> {
@@ -316,13 +317,13 @@ impl DeliveryWorker {
     }
 
     /// The deliveries of a line, where all of it may be folded: nothing of it waits for another row, or may have been sent already.
-    fn foldable(&self, job: &Job) -> Option<Vec<Delivery>> {
+    fn foldable(&self, job: &Job) -> Option<Vec<Arc<Delivery>>> {
         let destination = job.destination.as_ref()?;
         if !destination.read {
             return None;
         }
         let row = |row: &super::Claimed| {
-            let delivery: Delivery = row.work.body.read().ok()?;
+            let delivery = row.delivery.as_ref().ok()?.clone();
             let untried = row.work.progress.as_ref().is_none_or(|note| Progress::of(Some(note), row.work.due_at).attempts == 0);
             let fits = untried && row.waits_for.is_none() && may_fold(&delivery, row.work.lane);
             (fits && destination.channel.has_use_for(&delivery.message)).then_some(delivery)

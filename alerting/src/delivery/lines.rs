@@ -39,8 +39,12 @@ pub struct Place {
 
 impl Place {
     /// `None` where the row's body is no delivery.
-    pub fn of(row: &Work) -> Option<Self> {
-        let delivery: Delivery = row.body.read().ok()?;
+    pub fn read(row: &Work) -> Option<Self> {
+        row.body.read().ok().map(|delivery| Place::of(row, &delivery))
+    }
+
+    /// Of a row with this body.
+    pub fn of(row: &Work, delivery: &Delivery) -> Self {
         let (thing, rank) = match &delivery.message {
             Message::Notice(notice) => (format!("page/{}", notice.dedup_key), action_rank(notice.action)),
             Message::ChatOpen { incident, .. } => (format!("chat/{incident}"), 0),
@@ -48,8 +52,8 @@ impl Place {
             Message::ChatArchive { incident } => (format!("chat/{incident}"), 2),
             Message::Document { .. } => (format!("document/{}", delivery.id), 0),
         };
-        let line = Line { tenant: row.tenant.clone(), receiver: delivery.receiver, thing };
-        Some(Place { line, turn: Turn { written: row.created_at, rank, id: delivery.id } })
+        let line = Line { tenant: row.tenant.clone(), receiver: delivery.receiver.clone(), thing };
+        Place { line, turn: Turn { written: row.created_at, rank, id: delivery.id } }
     }
 }
 
@@ -78,15 +82,12 @@ impl Lines {
         pending.into_iter().filter(|id| !self.knows(*id)).collect()
     }
 
-    /// Takes pending rows into the picture.
-    pub fn add(&mut self, rows: &[Work]) {
-        for row in rows {
-            let place = Place::of(row);
-            if let Some(place) = &place {
-                self.open.entry(place.line.clone()).or_default().insert(place.turn.clone(), (row.id, row.due_at));
-            }
-            self.places.insert(row.id, place);
+    /// Takes a pending row into the picture; it has no place where its body is no delivery.
+    pub fn add(&mut self, row: &Work, place: Option<Place>) {
+        if let Some(place) = &place {
+            self.open.entry(place.line.clone()).or_default().insert(place.turn.clone(), (row.id, row.due_at));
         }
+        self.places.insert(row.id, place);
     }
 
     /// The row is due at another time.
