@@ -29,6 +29,8 @@ use crate::channels::ReceiverConfig;
 const PACE: Duration = Duration::from_secs(10);
 /// A service is new to a receiver that has not heard of it for so long.
 const QUIET: Duration = Duration::from_secs(3_600);
+/// How soon those are looked for again that may be forgotten.
+const SWEPT_EVERY: Duration = Duration::from_secs(60);
 /// So many services are remembered.
 const REMEMBERED: usize = 10_000;
 /// So many alerts stand in a digest, the worst first; the rest is counted.
@@ -113,21 +115,26 @@ fn choose(lines: &[Candidate], tokens: usize, ahead: usize, after: usize) -> Vec
 
 /// Which services each receiver has heard of, and when last.
 #[derive(Debug, Default)]
-pub(super) struct Heard(HashMap<(TenantId, String, String), Timestamp>);
+pub(super) struct Heard {
+    last: HashMap<(TenantId, String, String), Timestamp>,
+    /// When those who were quiet were last forgotten.
+    swept: Option<Timestamp>,
+}
 
 impl Heard {
     fn is_new(&self, delivery: &Delivery, service: &str, now: Timestamp) -> bool {
         let key = (delivery.tenant.clone(), delivery.receiver.clone(), service.to_owned());
-        self.0.get(&key).is_none_or(|last| now.since(*last) >= QUIET)
+        self.last.get(&key).is_none_or(|last| now.since(*last) >= QUIET)
     }
 
     fn note(&mut self, delivery: &Delivery, now: Timestamp) {
         let Message::Notice(notice) = &delivery.message else { return };
-        if self.0.len() >= REMEMBERED {
-            self.0.retain(|_, last| now.since(*last) < QUIET);
+        if self.last.len() >= REMEMBERED && self.swept.is_none_or(|swept| now.since(swept) >= SWEPT_EVERY) {
+            self.last.retain(|_, last| now.since(*last) < QUIET);
+            self.swept = Some(now);
         }
-        if self.0.len() < REMEMBERED {
-            self.0.insert((delivery.tenant.clone(), delivery.receiver.clone(), service(notice).to_owned()), now);
+        if self.last.len() < REMEMBERED {
+            self.last.insert((delivery.tenant.clone(), delivery.receiver.clone(), service(notice).to_owned()), now);
         }
     }
 }

@@ -5,8 +5,11 @@ use super::OpenError;
 use super::dialect::{Dialect, Synced, args};
 
 /// Number and text of each, in order. Only ever added to.
-const MIGRATIONS: &[(i64, &str)] =
-    &[(1, include_str!("../../migrations/state/0001_state.sql")), (2, include_str!("../../migrations/state/0002_claim_holder.sql"))];
+const MIGRATIONS: &[(i64, &str)] = &[
+    (1, include_str!("../../migrations/state/0001_state.sql")),
+    (2, include_str!("../../migrations/state/0002_claim_holder.sql")),
+    (3, include_str!("../../migrations/state/0003_fewer_indexes.sql")),
+];
 
 /// Brings the schema up to date. `place` names the database in errors.
 pub async fn migrate<D: Dialect>(writer: &D::Pool, place: &str) -> Result<(), OpenError> {

@@ -49,6 +49,11 @@ impl Conditions {
         let joint = if self.text.is_empty() { " WHERE " } else { " AND " };
         self.text += &format!("{joint}{left} ${}", self.args.len());
     }
+    /// Adds a condition without arguments.
+    fn also(&mut self, condition: &str) {
+        let joint = if self.text.is_empty() { " WHERE " } else { " AND " };
+        self.text += &format!("{joint}{condition}");
+    }
     /// Adds `column IN ($n, ...)`; nothing where there are no values.
     fn among(&mut self, column: &str, values: &[String]) {
         if values.is_empty() {
@@ -168,7 +173,7 @@ impl<D: Dialect> WorkRows for SqlState<D> {
     async fn claim(&self, claim: &Claim) -> Result<Vec<Work>, StateError> {
         let (now, queue) = (claim.now.micros(), claim.queue.as_str());
         // Nearly always nothing is due: that costs no turn.
-        if self.read("looking for due work", work::ANY_DUE, args![queue, now]).await?.is_empty() {
+        if self.read("looking for due work", work::ANY_DUE, args![1, queue, now]).await?.is_empty() {
             return Ok(Vec::new());
         }
         let mut write = self.writer.begin("claiming work", Synced::WithTheNext).await?;
@@ -186,7 +191,8 @@ impl<D: Dialect> WorkRows for SqlState<D> {
             wanted.with("queue =", queue.as_str());
         }
         if let Some(state) = query.state {
-            wanted.with("state =", state.as_str());
+            // As a word of the statement: the indexes of what is pending or dead are for these words.
+            wanted.also(&format!("state = '{}'", state.as_str()));
         }
         let ids: Vec<String> = query.ids.iter().map(ToString::to_string).collect();
         wanted.among("id", &ids);
@@ -224,8 +230,11 @@ impl<D: Dialect> WorkRows for SqlState<D> {
     }
 
     async fn next_due_in(&self, queue: Queue, now: Timestamp) -> Result<Option<Timestamp>, StateError> {
-        let first = |found: Vec<D::Row>| found.first().map(|row| rows::number::<D>(row, 0)).transpose();
-        let free = first(self.read("looking for the next work", work::NEXT_FREE, args![queue.as_str()]).await?)?;
+        let first = |found: Vec<D::Row>| {
+            let times = found.iter().map(|row| rows::number::<D>(row, 0)).collect::<Result<Vec<i64>, _>>()?;
+            Ok::<_, StateError>(times.into_iter().min())
+        };
+        let free = first(self.read("looking for the next work", work::NEXT_FREE, args![1, queue.as_str()]).await?)?;
         if let Some(free) = free.filter(|free| *free <= now.micros()) {
             return Ok(Some(Timestamp::from_micros(free)));
         }

@@ -30,6 +30,8 @@ const AGAIN: Duration = Duration::from_millis(2);
 const OPENING: Duration = Duration::from_secs(5);
 /// How many reads run side by side.
 const READERS: usize = 8;
+/// What each connection keeps of the file in memory, in KiB: a commit makes what readers keep useless, and leaves what the writer keeps.
+const KEPT: (i64, i64) = (16_384, 1_024);
 /// Statements that are kept prepared on each connection.
 const PREPARED: usize = 200;
 /// The log of writes is carried over into the file beside the writes, each time about so many of them were committed.
@@ -47,6 +49,8 @@ pub enum Sqlite {}
 #[derive(Debug)]
 pub struct Connections {
     slots: Vec<Arc<Mutex<Slot>>>,
+    /// For readers: the writer's connection, which answers short questions while it is free. It alone need not look whether the file changed.
+    writer: Option<Arc<Mutex<Slot>>>,
     /// Where there are writes: the connection that carries them over.
     carrier: Option<Arc<Carrier>>,
 }
@@ -87,7 +91,8 @@ impl SqlState<Sqlite> {
         private(path).map_err(|source| OpenError::Database { place: place.clone(), source: Box::new(source) })?;
         let writer = Connections::open(path, 1, false).map_err(database)?;
         migrations::migrate::<Sqlite>(&writer, &place).await?;
-        let readers = Connections::open(path, READERS, true).map_err(database)?;
+        let mut readers = Connections::open(path, READERS, true).map_err(database)?;
+        readers.writer = writer.slots.first().cloned();
         Ok(SqlState::new(writer, readers, Some(clock)))
     }
 }
@@ -107,6 +112,7 @@ impl Connections {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "query_only", if reads { "ON" } else { "OFF" })?;
+            connection.pragma_update(None, "cache_size", -(if reads { KEPT.1 } else { KEPT.0 }))?;
             connection.pragma_update(None, "wal_autocheckpoint", LARGEST_LOG)?;
             connection.busy_timeout(if reads { OPENING } else { Duration::ZERO })?;
             connection.set_prepared_statement_cache_capacity(PREPARED);
@@ -114,12 +120,13 @@ impl Connections {
         };
         let slots: Vec<Arc<Mutex<Slot>>> = (0..count).map(open).collect::<rusqlite::Result<_>>()?;
         let carrier = if reads { None } else { Some(Arc::new(Carrier::open(path)?)) };
-        Ok(Connections { slots, carrier })
+        Ok(Connections { slots, writer: None, carrier })
     }
 
-    /// A connection that nobody uses, or one that somebody is about to be done with.
-    async fn take(&self) -> rusqlite::Result<OwnedMutexGuard<Slot>> {
-        let free = self.slots.iter().find_map(|slot| slot.clone().try_lock_owned().ok());
+    /// A connection that nobody uses, or one that somebody is about to be done with. The writer's is only for what is `short`.
+    async fn take(&self, short: bool) -> rusqlite::Result<OwnedMutexGuard<Slot>> {
+        let writer = self.writer.iter().filter(|_| short);
+        let free = writer.chain(&self.slots).find_map(|slot| slot.clone().try_lock_owned().ok());
         match (free, self.slots.first()) {
             (Some(free), _) => Ok(free),
             (None, Some(first)) => Ok(first.clone().lock_owned().await),
@@ -262,7 +269,7 @@ impl Dialect for Sqlite {
 
     /// The turn is SQLite's write lock; within this process, the one connection.
     async fn begin(writer: &Connections, synced: Synced) -> rusqlite::Result<Turn> {
-        let mut slot = writer.take().await?;
+        let mut slot = writer.take(false).await?;
         slot.set(synced)?;
         let waiting = Stopwatch::start();
         loop {
@@ -284,9 +291,16 @@ impl Dialect for Sqlite {
     }
 
     async fn read(readers: &Connections, sql: &str, args: Vec<Arg>, many: bool) -> rusqlite::Result<Vec<Values>> {
-        let mut slot = readers.take().await?;
-        let connection = slot.connection()?;
-        aside(many, || ask(connection, sql, &args))
+        let answer = {
+            let mut slot = readers.take(!many).await?;
+            let connection = slot.connection()?;
+            aside(many, || ask(connection, sql, &args))
+        };
+        match answer {
+            // The writer's connection does not wait for a process that opens the file: the readers' do.
+            Err(error) if !many && is_busy(&error) => ask(readers.take(false).await?.connection()?, sql, &args),
+            answer => answer,
+        }
     }
 
     async fn run(on: &mut Slot, sql: &str, args: Vec<Arg>) -> rusqlite::Result<u64> {

@@ -13,37 +13,56 @@ use super::super::rows;
 use super::super::text::{backlogs, limit, storable, work_id};
 use super::commit::{places, statements};
 
-/// Whether any row of queue `$1` is due at `$2`.
-pub const ANY_DUE: &str = "SELECT lane FROM work WHERE queue = $1 AND state = 'pending' AND due_at <= $2 AND (lease_until IS NULL OR \
-     lease_until <= $2) LIMIT 1";
+/// One statement for each lane, joined by `UNION ALL`; `{lane}` stands for its number. The index has the rows of a lane in the order of
+/// their times: nothing is sorted, and no more than what is wanted is read.
+macro_rules! lanes {
+    ($select:literal) => {
+        concat!(
+            "SELECT * FROM (",
+            $select,
+            " AND lane = 0 ORDER BY due_at, id LIMIT $1) AS page UNION ALL SELECT * FROM (",
+            $select,
+            " AND lane = 1 ORDER BY due_at, id LIMIT $1) AS chat UNION ALL SELECT * FROM (",
+            $select,
+            " AND lane = 2 ORDER BY due_at, id LIMIT $1) AS mail"
+        )
+    };
+}
 
-/// When the first row of queue `$1` that nobody holds is due.
-pub const NEXT_FREE: &str =
-    "SELECT due_at FROM work WHERE queue = $1 AND state = 'pending' AND lease_until IS NULL ORDER BY due_at LIMIT 1";
+/// `$1` rows of each lane of queue `$2` that are due at `$3` and that nobody holds.
+const DUE: &str = lanes!(
+    "SELECT id, lane, due_at FROM work WHERE queue = $2 AND state = 'pending' AND due_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)"
+);
+
+/// Whether any row of queue `$2` is due at `$3`; `$1` is 1.
+pub const ANY_DUE: &str = DUE;
+
+/// For each lane of queue `$2`, when the first row that nobody holds is due; `$1` is 1.
+pub const NEXT_FREE: &str = lanes!("SELECT due_at FROM work WHERE queue = $2 AND state = 'pending' AND lease_until IS NULL");
 
 /// When the first lease on a row of queue `$1` ends. Rows that are held were due, and where this is asked no other row is: few are read.
-pub const NEXT_HELD: &str = "SELECT lease_until FROM work WHERE queue = $1 AND state = 'pending' AND due_at <= $2 AND lease_until IS NOT NULL \
-     ORDER BY lease_until LIMIT 1";
+pub const NEXT_HELD: &str = "SELECT lease_until FROM work WHERE queue = $1 AND state = 'pending' AND lane IN (0, 1, 2) AND due_at <= $2 AND \
+     lease_until IS NOT NULL ORDER BY lease_until LIMIT 1";
 
 /// How many rows one transaction of [`prune`] deletes at most.
 pub const PRUNED_AT_ONCE: u64 = 1_000;
 
-/// Per queue: rows that are pending, dead letters, and when the first pending one was due.
-pub const BACKLOG: &str = "SELECT queue, COUNT(CASE WHEN state = 'pending' THEN 1 END), COUNT(CASE WHEN state = 'dead' THEN 1 END), \
-     COALESCE(MIN(CASE WHEN state = 'pending' THEN due_at END), 9223372036854775807) FROM work WHERE state IN ('pending', 'dead') GROUP BY queue";
+/// Per queue, in one row or two: rows that are pending, dead letters, and when the first pending one was due.
+pub const BACKLOG: &str = "SELECT queue, COUNT(*), 0, MIN(due_at) FROM work WHERE state = 'pending' GROUP BY queue UNION ALL \
+     SELECT queue, 0, COUNT(*), 9223372036854775807 FROM work WHERE state = 'dead' GROUP BY queue";
 
 /// Takes due rows that nobody holds.
 pub async fn claim<D: Dialect>(write: &mut D::Connection, claim: &Claim, node: Option<&str>) -> Result<Vec<Work>, StateError> {
     // The conditions stand in the outer statement too: whoever changes a row first has it, even without a turn.
     let sql = format!(
-        "UPDATE work SET lease = lease + 1, lease_until = $3, holder = $5, attempts = attempts + 1 WHERE id IN (SELECT id FROM work WHERE queue = $1 AND \
-         state = 'pending' AND due_at <= $2 AND (lease_until IS NULL OR lease_until <= $2) ORDER BY lane, due_at, id LIMIT $4) AND \
-         state = 'pending' AND (lease_until IS NULL OR lease_until <= $2) RETURNING {}",
+        "UPDATE work SET lease = lease + 1, lease_until = $4, holder = $5, attempts = attempts + 1 WHERE id IN \
+         (SELECT id FROM ({DUE}) AS due ORDER BY lane, due_at, id LIMIT $1) AND \
+         state = 'pending' AND (lease_until IS NULL OR lease_until <= $3) RETURNING {}",
         rows::WORK
     );
     let until = claim.now.plus(claim.lease_for).micros();
     let most = rows::int(limit(claim.limit, super::super::text::USUAL_WORK));
-    let args = args![claim.queue.as_str(), claim.now.micros(), until, most, node.map(str::to_owned)];
+    let args = args![most, claim.queue.as_str(), claim.now.micros(), until, node.map(str::to_owned)];
     let found = D::rows(write, &sql, args).await.map_err(failed::<D>("claiming work"))?;
     let mut claimed: Vec<Work> = found.iter().map(rows::work::<D>).collect::<Result<_, _>>()?;
     claimed.sort_by_key(|work| (work.lane, work.due_at, work.id));
@@ -165,7 +184,9 @@ pub fn backlog<D: Dialect>(found: &[D::Row], now: Timestamp) -> Result<Vec<Backl
     for row in found {
         let Some(queue) = Queue::parse(&rows::text::<D>(row, 0)?) else { continue };
         let natural = |column| rows::number::<D>(row, column).map(|number| u64::try_from(number).unwrap_or(0));
-        counts.insert(queue, (natural(1)?, natural(2)?, Timestamp::from_micros(rows::number::<D>(row, 3)?)));
+        let (pending, dead, due) = counts.entry(queue).or_insert((0, 0, Timestamp::from_micros(i64::MAX)));
+        (*pending, *dead) = (*pending + natural(1)?, *dead + natural(2)?);
+        *due = (*due).min(Timestamp::from_micros(rows::number::<D>(row, 3)?));
     }
     Ok(backlogs(&counts, now))
 }

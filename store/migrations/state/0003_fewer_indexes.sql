@@ -1,0 +1,7 @@
+-- Lists always name the tenant: the primary key has their order.
+DROP INDEX record_newest;
+
+-- What is pending, in the order in which it is claimed, and dead letters; finished rows, which are nearly all, are in neither.
+DROP INDEX work_due;
+CREATE INDEX work_turn ON work (queue, lane, due_at, id) WHERE state = 'pending';
+CREATE INDEX work_dead ON work (queue) WHERE state = 'dead';
