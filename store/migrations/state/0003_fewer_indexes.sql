@@ -4,4 +4,4 @@ DROP INDEX record_newest;
 -- What is pending, in the order in which it is claimed, and dead letters; finished rows, which are nearly all, are in neither.
 DROP INDEX work_due;
 CREATE INDEX work_turn ON work (queue, lane, due_at, id) WHERE state = 'pending';
-CREATE INDEX work_dead ON work (queue) WHERE state = 'dead';
+CREATE INDEX work_dead ON work (tenant, queue, id) WHERE state = 'dead';
