@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use model::time::{Clock, Stopwatch};
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, Type, Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Params, ToSql, ffi};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -115,6 +116,8 @@ impl Connections {
             connection.pragma_update(None, "cache_size", -(if reads { KEPT.1 } else { KEPT.0 }))?;
             connection.pragma_update(None, "wal_autocheckpoint", LARGEST_LOG)?;
             connection.busy_timeout(if reads { OPENING } else { Duration::ZERO })?;
+            // Else each new value of a `LIMIT` has its statement compiled again.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             connection.set_prepared_statement_cache_capacity(PREPARED);
             Ok(Arc::new(Mutex::new(Slot { connection: Some(connection), synced: Synced::Yes })))
         };
