@@ -75,7 +75,7 @@ pub fn lines(events: &[Recorded]) -> Vec<Line> {
         seq: *seq,
         at: event.at,
         actor: event.actor.to_string(),
-        kind: event.kind.tag(),
+        kind: event.kind.tag().to_owned(),
         text: text(&names, event),
     };
     events.iter().map(line).collect()

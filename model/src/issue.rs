@@ -205,21 +205,25 @@ pub enum IssueChange {
 }
 
 impl IssueChange {
-    /// The word under which the journal keeps it, behind `issue_`.
+    /// The word in statistics.
     pub fn word(&self) -> &'static str {
+        self.tag().trim_start_matches("issue_")
+    }
+    /// The word under which the journal keeps it.
+    pub fn tag(&self) -> &'static str {
         match self {
-            IssueChange::Opened { .. } => "opened",
-            IssueChange::Regressed { .. } => "regressed",
-            IssueChange::Resolved { .. } => "resolved",
-            IssueChange::Reopened => "reopened",
-            IssueChange::Ignored { .. } => "ignored",
-            IssueChange::Unignored { .. } => "unignored",
-            IssueChange::Assigned { .. } => "assigned",
-            IssueChange::Merged { .. } => "merged",
-            IssueChange::Absorbed { .. } => "absorbed",
-            IssueChange::Unmerged { .. } => "unmerged",
-            IssueChange::Released { .. } => "released",
-            IssueChange::Forgotten { .. } => "forgotten",
+            IssueChange::Opened { .. } => "issue_opened",
+            IssueChange::Regressed { .. } => "issue_regressed",
+            IssueChange::Resolved { .. } => "issue_resolved",
+            IssueChange::Reopened => "issue_reopened",
+            IssueChange::Ignored { .. } => "issue_ignored",
+            IssueChange::Unignored { .. } => "issue_unignored",
+            IssueChange::Assigned { .. } => "issue_assigned",
+            IssueChange::Merged { .. } => "issue_merged",
+            IssueChange::Absorbed { .. } => "issue_absorbed",
+            IssueChange::Unmerged { .. } => "issue_unmerged",
+            IssueChange::Released { .. } => "issue_released",
+            IssueChange::Forgotten { .. } => "issue_forgotten",
         }
     }
 }

@@ -278,7 +278,7 @@ impl World {
     /// The tags of the journal's events about an incident.
     pub(crate) fn tags(&self, incident: IncidentId) -> Vec<String> {
         let about = |one: &model::event::Recorded| one.event.subject.incident == Some(incident);
-        self.state.journal().into_iter().filter(about).map(|one| one.event.kind.tag()).collect()
+        self.state.journal().into_iter().filter(about).map(|one| one.event.kind.tag().to_owned()).collect()
     }
 
     /// What was sent to the chat receiver, in the order in which the rows were written.

@@ -291,7 +291,7 @@ impl World {
     /// The tags of remediation's own events, in order.
     pub(crate) fn tags(&self) -> Vec<String> {
         let own = |one: &model::event::Recorded| one.event.actor == Actor::system("remediation");
-        self.state.journal().into_iter().filter(own).map(|one| one.event.kind.tag()).collect()
+        self.state.journal().into_iter().filter(own).map(|one| one.event.kind.tag().to_owned()).collect()
     }
 }
 

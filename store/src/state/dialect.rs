@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::future::Future;
 use std::ops::DerefMut;
+use std::pin::Pin;
 
 use model::state::StateError;
 
@@ -100,6 +101,10 @@ pub trait Dialect: Send + Sync + Sized + 'static {
     fn rows(on: &mut Self::Connection, sql: &str, args: Vec<Arg>) -> impl Future<Output = Result<Vec<Self::Row>, Self::Error>> + Send;
     /// Runs several statements without arguments.
     fn script(on: &mut Self::Connection, sql: &str) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Carries out the writes that wait, apart from whoever asked for them.
+    fn apart(_writer: &Self::Pool, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        tokio::spawn(task);
+    }
     /// Closes what is idle.
     fn close(pool: &Self::Pool) -> impl Future<Output = ()> + Send;
     /// The number in a column, from 0.

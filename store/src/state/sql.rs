@@ -22,7 +22,7 @@ use super::text::{USUAL_RECORDS, limit, storable};
 use writer::Writer;
 
 /// An answer of so many rows is short.
-const FEW: usize = 64;
+const FEW: usize = 256;
 
 /// The state in an SQL database. Dropping it leaves connections to be closed in the background; [`SqlState::close`] waits for them.
 pub struct SqlState<D: Dialect> {

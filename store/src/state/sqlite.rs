@@ -2,8 +2,10 @@
 //! derived. One connection writes, the others read beside it (write-ahead journal).
 //!
 //! Statements run on the thread that asks: most take microseconds, and handing each to another thread and back takes ten times as long.
-//! Where one takes longer (a sync, many rows), the runtime is told so that other tasks go on elsewhere. SQLite's log of writes is carried
+//! Commits are written by a thread of their own; where a question has many rows, the runtime is told so that other tasks go on elsewhere. SQLite's log of writes is carried
 //! over into the file beside the commits, not in them: a commit that did it took two syncs and a thousand pages more.
+
+mod thread;
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -22,6 +24,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::dialect::{Arg, Dialect, Fault, Synced};
 use super::{OpenError, SqlState, migrations};
+use thread::{Task, Thread};
 
 /// How long a write waits for another process (the command line beside the server).
 const BUSY: Duration = Duration::from_secs(15);
@@ -54,6 +57,8 @@ pub struct Connections {
     writer: Option<Arc<Mutex<Slot>>>,
     /// Where there are writes: the connection that carries them over.
     carrier: Option<Arc<Carrier>>,
+    /// Where there are writes: who writes.
+    thread: Option<Thread>,
 }
 
 /// Carries the log over into the file, so that no commit has to: it takes two syncs and up to a thousand pages.
@@ -90,7 +95,8 @@ impl SqlState<Sqlite> {
         let place = path.display().to_string();
         let database = |source| OpenError::database::<Sqlite>(&place, source);
         private(path).map_err(|source| OpenError::Database { place: place.clone(), source: Box::new(source) })?;
-        let writer = Connections::open(path, 1, false).map_err(database)?;
+        let mut writer = Connections::open(path, 1, false).map_err(database)?;
+        writer.thread = Some(Thread::start().map_err(|source| OpenError::Database { place: place.clone(), source: Box::new(source) })?);
         migrations::migrate::<Sqlite>(&writer, &place).await?;
         let mut readers = Connections::open(path, READERS, true).map_err(database)?;
         readers.writer = writer.slots.first().cloned();
@@ -123,7 +129,7 @@ impl Connections {
         };
         let slots: Vec<Arc<Mutex<Slot>>> = (0..count).map(open).collect::<rusqlite::Result<_>>()?;
         let carrier = if reads { None } else { Some(Arc::new(Carrier::open(path)?)) };
-        Ok(Connections { slots, writer: None, carrier })
+        Ok(Connections { slots, writer: None, carrier, thread: None })
     }
 
     /// A connection that nobody uses, or one that somebody is about to be done with. The writer's is only for what is `short`.
@@ -318,6 +324,16 @@ impl Dialect for Sqlite {
 
     async fn script(on: &mut Slot, sql: &str) -> rusqlite::Result<()> {
         on.connection()?.execute_batch(sql)
+    }
+
+    /// On the thread that writes. A runtime of one thread, as tests have it, does it itself: its clock may stand still meanwhile.
+    fn apart(writer: &Connections, task: Task) {
+        let alone = Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread);
+        let left = match writer.thread.as_ref().filter(|_| !alone) {
+            Some(thread) => thread.run(task).err(),
+            None => Some(task),
+        };
+        left.map(tokio::spawn);
     }
 
     async fn close(pool: &Connections) {

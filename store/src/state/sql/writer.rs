@@ -74,7 +74,7 @@ impl<D: Dialect> Writer<D> {
         if serve {
             let writer = Arc::clone(self);
             // A task of its own: the others must not wait for a caller that goes away.
-            tokio::spawn(async move { writer.serve().await });
+            D::apart(&self.pool, Box::pin(async move { writer.serve().await }));
         }
         told.await.unwrap_or_else(|_| Err(StateError::Backend { doing: "committing", source: Box::new(Ending) }))
     }
