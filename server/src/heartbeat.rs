@@ -45,7 +45,7 @@ impl Pulse {
             }
         }
         let backlog = context.state.backlog(context.state.now().await?).await?;
-        let pages = |queue| matches!(queue, Queue::Ladder | Queue::Alerting);
+        let pages = |queue| matches!(queue, Queue::Ladder | Queue::Alerting | Queue::Intake);
         let late = backlog.iter().find(|backlog| pages(backlog.queue) && backlog.overdue > LATE);
         Ok(late.map(|late| format!("queue {} is {:.0} s late", late.queue.as_str(), late.overdue.as_secs_f64())))
     }

@@ -81,15 +81,20 @@ struct Job {
 /// Takes a request: at once, or so that it is taken for certain. When this returns it is durable.
 pub(crate) async fn receive(shared: &Shared, request: Request<'_>) -> Result<(), Refusal> {
     let before = shared.state.pending(Queue::Intake).await?.len();
+    let became = |outcome| shared.meters.requests.with_label_values(&[outcome]).inc();
     if before == 0 && request.batch.len() <= FEW {
         take(shared, &request.batch, request.at).await?;
+        became("taken");
         return Ok(());
     }
     if before >= WAITING {
+        became("refused");
         return Err(Refusal::Full);
     }
     if !request.batch.is_empty() {
+        shared.meters.requests_waiting.set(i64::try_from(before).unwrap_or(0) + 1);
         shared.state.commit(waiting(shared, &request)?).await?;
+        became("waiting");
     }
     Ok(())
 }
@@ -224,8 +229,11 @@ impl Worker for IntakeWorker {
             return state.commit(dead(format!("the record {KIND} {} is gone", job.record))).await.map(drop);
         };
         match found.body.read::<Waiting>() {
-            Ok(waiting) => self.take_apart(&work, waiting, found.version, &job.record, state, fence).await,
-            Err(error) => state.commit(dead(format!("{KIND} {} cannot be read: {error}", job.record))).await.map(drop),
+            Ok(waiting) => self.take_apart(&work, waiting, found.version, &job.record, state, fence).await?,
+            Err(error) => state.commit(dead(format!("{KIND} {} cannot be read: {error}", job.record))).await.map(drop)?,
         }
+        let left = state.pending(Queue::Intake).await?.len();
+        self.shared.meters.requests_waiting.set(i64::try_from(left).unwrap_or(0));
+        Ok(())
     }
 }

@@ -35,7 +35,7 @@ const OPENING: Duration = Duration::from_secs(5);
 /// How many reads run side by side.
 const READERS: usize = 8;
 /// What each connection keeps of the file in memory, in KiB: a commit makes what readers keep useless, and leaves what the writer keeps.
-const KEPT: (i64, i64) = (16_384, 1_024);
+const KEPT: (i64, i64) = (8_192, 512);
 /// Statements that are kept prepared on each connection.
 const PREPARED: usize = 200;
 /// The log of writes is carried over into the file beside the writes, each time about so many of them were committed.

@@ -83,6 +83,11 @@ async fn too_many_large_requests_are_refused_and_leave_nothing() {
     let (status, said) = ask(&world, Method::POST, "/api/v2/alerts", Some(json!([alert(1, false)]))).await;
     assert_eq!((status, said), (503, json!("128 large requests wait to be taken apart: send it again in a second")));
     assert_eq!(world.state.commits(), before);
+    let meters = &world.alerting.shared.meters;
+    let counted = ["waiting", "refused"].map(|outcome| meters.requests.with_label_values(&[outcome]).get());
+    assert_eq!((counted, meters.requests_waiting.get()), ([128, 1], 128));
+    world.settle().await.unwrap();
+    assert_eq!(meters.requests_waiting.get(), 0);
 }
 
 #[tokio::test]
