@@ -163,9 +163,10 @@ impl<'a> Hush<'a> {
 
 /// Takes a batch: all of it in one commit. Gives back how many alerts are new.
 pub(crate) async fn take(shared: &Shared, batch: &[Sent], now: Timestamp) -> Result<usize, StateError> {
+    let received = Received { at: now, whole: true, waited: false };
     let state = &*shared.state;
     for attempt in 1.. {
-        let (commit, fired) = decide(shared, state, batch, now).await?;
+        let (commit, fired) = decide(shared, state, batch, received, now).await?;
         if commit.is_empty() {
             return Ok(0);
         }
@@ -178,15 +179,36 @@ pub(crate) async fn take(shared: &Shared, batch: &[Sent], now: Timestamp) -> Res
     Ok(0)
 }
 
+/// How a batch came.
+#[derive(Clone, Copy, Debug)]
+struct Received {
+    /// When. It may have waited: what was received later counts more.
+    at: Timestamp,
+    /// Whether it is all that was sent together.
+    whole: bool,
+    /// Whether it may have waited: then there may be news that was received after it.
+    waited: bool,
+}
+
+/// How long new groups wait at least where what was sent together is taken in several commits.
+const TOGETHER: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// What a batch changes, and how many alerts are new.
-async fn decide(shared: &Shared, state: &dyn StateStore, batch: &[Sent], now: Timestamp) -> Result<(Commit, usize), StateError> {
-    let mut taking = Taking::read(shared, state, batch, now).await?;
+async fn decide(
+    shared: &Shared,
+    state: &dyn StateStore,
+    batch: &[Sent],
+    received: Received,
+    now: Timestamp,
+) -> Result<(Commit, usize), StateError> {
+    let mut taking = Taking::read(shared, state, batch, received, now).await?;
     for sent in batch {
         taking.one(sent);
     }
     let (mut commit, fired) = taking.finish()?;
     // Groups are joined in the same commit; the follower finds it done.
-    let mut placing = Placing::new(shared, state, now).together();
+    let placing = Placing::new(shared, state, now);
+    let mut placing = if received.whole { placing.together() } else { placing.waiting(TOGETHER) };
     placing.look_up(&fired).await?;
     for alert in &fired {
         placing.place_new(alert).await?;
@@ -206,6 +228,7 @@ struct Known {
 struct Taking<'a> {
     shared: &'a Shared,
     now: Timestamp,
+    received: Received,
     open: BTreeMap<u64, Versioned<Instance>>,
     known: BTreeMap<u64, Known>,
     surroundings: Surroundings,
@@ -215,14 +238,20 @@ struct Taking<'a> {
 }
 
 impl<'a> Taking<'a> {
-    async fn read(shared: &'a Shared, state: &'a dyn StateStore, batch: &[Sent], now: Timestamp) -> Result<Self, StateError> {
+    async fn read(
+        shared: &'a Shared,
+        state: &'a dyn StateStore,
+        batch: &[Sent],
+        received: Received,
+        now: Timestamp,
+    ) -> Result<Self, StateError> {
         let fingerprints: BTreeSet<u64> = batch.iter().map(Sent::fingerprint).collect();
         let keys: Vec<String> = fingerprints.iter().map(|fingerprint| format!("{fingerprint:016x}")).collect();
         let found = by_keys::<Instance>(state, &shared.tenant, &keys).await?;
         let open = found.into_iter().map(|found| (found.entity.alert.fingerprint, found)).collect();
         let surroundings = Surroundings::read(shared, state, None).await?;
         let (commit, known) = (Commit::at(now), BTreeMap::new());
-        Ok(Taking { shared, now, open, known, surroundings, commit, fired: BTreeSet::new(), ends: Vec::new() })
+        Ok(Taking { shared, now, received, open, known, surroundings, commit, fired: BTreeSet::new(), ends: Vec::new() })
     }
 
     fn one(&mut self, sent: &Sent) {
@@ -239,8 +268,12 @@ impl<'a> Taking<'a> {
             };
             self.known.insert(fingerprint, known);
         }
-        let now = self.now;
+        let (now, received) = (self.now, self.received);
         let Some(known) = self.known.get_mut(&fingerprint) else { return };
+        let news = known.before.as_ref().and_then(|before| before.memory.foreign.as_ref());
+        if received.waited && news.is_some_and(|news| news.updated_at > received.at) {
+            return; // what was received after this counts
+        }
         let alert = &mut known.after.alert;
         match &sent.news {
             News::Firing { starts_at, ends_at } => {
@@ -261,7 +294,7 @@ impl<'a> Taking<'a> {
                 }
                 let foreign = Foreign {
                     ends_at: *ends_at,
-                    updated_at: now,
+                    updated_at: received.at,
                     generator_url: sent.generator_url.clone(),
                     dedup_key: sent.dedup_key.clone(),
                 };

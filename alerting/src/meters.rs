@@ -26,10 +26,8 @@ pub struct Meters {
     pub overdue: Gauge,
     /// Samples of recording rules and `ALERTS` that the store refused.
     pub refused: IntCounterVec,
-    /// Requests of Alertmanager's API, by what became of them: `taken` at once, `waiting` to be taken apart, `refused`.
+    /// Requests of Alertmanager's API, by what became of them: `taken` at once, `waiting` to be taken apart, `taken_apart`, `refused`.
     pub requests: IntCounterVec,
-    /// Those that wait now.
-    pub requests_waiting: IntGauge,
 }
 
 fn add<C: Collector + Clone + 'static>(registry: &Registry, metric: Result<C, prometheus::Error>) -> Result<C, prometheus::Error> {
@@ -62,10 +60,6 @@ impl Meters {
             overdue: add(registry, Gauge::new("watchfire_ladder_overdue_seconds", "How late the latest open ladder step is."))?,
             refused: counter("watchfire_rule_samples_refused_total", "Samples of rules that the store refused.", &["rule_group"])?,
             requests: counter("watchfire_alert_requests_total", "Requests with alerts of others, by what became of them.", &["outcome"])?,
-            requests_waiting: add(
-                registry,
-                IntGauge::new("watchfire_alert_requests_waiting", "Large requests with alerts of others that wait to be taken apart."),
-            )?,
         })
     }
 }

@@ -212,8 +212,11 @@ async fn ingest(client: &reqwest::Client, side: &Side, batches: u64) -> (f64, f6
     let answered = rate(begun);
     wait_for("all of them to be open", async || {
         let metrics = client.get(format!("{}/metrics", side.base)).send().await.ok()?.text().await.ok()?;
-        let waiting = metrics.lines().find_map(|line| line.strip_prefix("watchfire_alert_requests_waiting "));
-        waiting.is_none_or(|waiting| waiting == "0").then_some(())
+        let count = |outcome: &str| {
+            let name = format!("watchfire_alert_requests_total{{outcome=\"{outcome}\"}} ");
+            metrics.lines().find_map(|line| line.strip_prefix(name.as_str())?.parse::<f64>().ok())
+        };
+        (side.name != "watchfire" || count("taken_apart") == Some(count("waiting")?)).then_some(())
     })
     .await;
     (answered, rate(begun))

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use model::alert::Alert;
@@ -95,6 +96,8 @@ pub(crate) struct Placing<'a> {
     groups: BTreeMap<String, Held>,
     /// Whether a new group that does not wait is looked at in this commit: all that fired together is in it.
     together: bool,
+    /// How long a new group waits at least.
+    wait: Duration,
 }
 
 /// A group as it was read, and as it will be written.
@@ -137,12 +140,17 @@ pub(super) fn put_member(commit: &mut Commit, member: &Member, expect: Expect) -
 impl<'a> Placing<'a> {
     pub(crate) fn new(shared: &'a Shared, state: &'a dyn StateStore, now: Timestamp) -> Self {
         let (routing, commit) = (shared.routing(), Commit::at(now));
-        Placing { shared, routing, state, now, commit, groups: BTreeMap::new(), together: false }
+        Placing { shared, routing, state, now, commit, groups: BTreeMap::new(), together: false, wait: Duration::ZERO }
     }
 
     /// For alerts all of which are placed in one commit: a new group that does not wait is looked at in it.
     pub(crate) fn together(self) -> Self {
         Placing { together: true, ..self }
+    }
+
+    /// For alerts that are placed in several commits: a new group waits for the others.
+    pub(crate) fn waiting(self, wait: Duration) -> Self {
+        Placing { wait, ..self }
     }
 
     /// The commit, with every group that changed.
@@ -339,12 +347,12 @@ impl<'a> Placing<'a> {
     /// Sees to it that the group is looked at when its wait or its interval is over. Alertmanager: what is older than the wait does not
     /// wait.
     async fn look_soon(&mut self, route: &Route, labels: Labels, since: Timestamp) -> Result<(), StateError> {
-        let (shared, now) = (self.shared, self.now);
+        let (shared, now, soonest) = (self.shared, self.now, self.now.plus(self.wait));
         let group = &mut self.held(route, labels).await?.group;
         let at = match group.flushed_at {
             Some(flushed_at) => tick(flushed_at, route, now),
-            None if since.plus(route.group_wait) < now => now,
-            None => now.plus(route.group_wait),
+            None if since.plus(route.group_wait) < now => soonest,
+            None => soonest.max(now.plus(route.group_wait)),
         };
         if group.pending.as_ref().is_some_and(|pending| pending.at <= at) {
             return Ok(());

@@ -7,16 +7,13 @@ use tracing::Instrument;
 
 use super::{Cursor, Follower};
 use crate::event::Recorded;
-use crate::state::{Commit, Expect, Fence, JournalQuery, StateError, StateStore, TRIES, Versioned, load};
+use crate::state::{Commit, Expect, Fence, JournalQuery, StateError, StateStore, TRIES, Versioned, by_ids, load};
 use crate::tenant::TenantId;
 use crate::time::Timestamp;
 
-/// Followers with their places in the journal, in the order in which they read. One driver; another one beside it does no harm.
-pub struct Readers {
-    readers: Vec<Reader>,
-    /// In whose name they read: where that changes, somebody else may have gone on from their places.
-    fence: Option<Fence>,
-}
+/// Followers of the journal, in the order in which they read. One driver; another one beside it does no harm. It remembers nothing: what the
+/// database lost when its machine lost power is followed again, though this process went on.
+pub struct Readers(Vec<Arc<dyn Follower>>);
 
 /// What a step came to.
 #[derive(Debug, Default)]
@@ -25,12 +22,6 @@ pub struct Step {
     pub handled: usize,
     /// Who could not go on, and why. They try again at the next step; the others went on.
     pub failed: Vec<(&'static str, StateError)>,
-}
-
-struct Reader {
-    follower: Arc<dyn Follower>,
-    /// `None`: to be read from the store.
-    place: Option<Place>,
 }
 
 /// Where a follower stands.
@@ -43,9 +34,8 @@ struct Place {
 }
 
 impl Place {
-    async fn read(name: &str, state: &dyn StateStore) -> Result<Self, StateError> {
-        let written = load::<Cursor>(state, &TenantId::default(), name).await?;
-        Ok(Place { seq: written.as_ref().map_or(0, |cursor| cursor.entity.seq), written })
+    fn of(written: Option<Versioned<Cursor>>) -> Self {
+        Place { seq: written.as_ref().map_or(0, |cursor| cursor.entity.seq), written }
     }
 
     /// Whether there were events without consequence since the last commit.
@@ -84,6 +74,43 @@ impl Reading<'_> {
         Ok(self.state.events(&JournalQuery { after, limit, ..JournalQuery::default() }).await?.into())
     }
 
+    /// Handles up to `limit` events after a place; how many they were, and the place then. `last`: the page that was read last, and after
+    /// which event.
+    async fn some(
+        &self,
+        follower: &dyn Follower,
+        place: Place,
+        last: &mut Option<(u64, Arc<[Recorded]>)>,
+        limit: usize,
+    ) -> Result<(usize, Option<Place>), StateError> {
+        let page = match last {
+            Some((after, page)) if *after == place.seq => Arc::clone(page),
+            _ => {
+                let page = self.page(place.seq, limit).await?;
+                *last = Some((place.seq, Arc::clone(&page)));
+                page
+            }
+        };
+        Ok((page.len(), self.follow(follower, place, &page).await?))
+    }
+
+    /// Writes the places of those for whom nothing followed, all in one commit.
+    async fn settle(&self, quiet: &[(&'static str, Place)]) -> Result<(), StateError> {
+        if quiet.is_empty() {
+            return Ok(());
+        }
+        let mut commit = Commit::default();
+        for (name, place) in quiet {
+            place.put(&mut commit, name, place.seq)?;
+        }
+        derived(&mut commit, self.fence, self.now);
+        match self.state.commit(commit).await {
+            // Another driver was here: its places count.
+            Err(error) if !error.is_conflict() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Handles the events of a page. `None` where another driver was here.
     async fn follow(&self, follower: &dyn Follower, mut place: Place, page: &[Recorded]) -> Result<Option<Place>, StateError> {
         for event in page {
@@ -109,8 +136,9 @@ impl Reading<'_> {
             match self.state.commit(commit).await {
                 Ok(_) => return Ok(Some(next)),
                 Err(error) if error.is_conflict() && attempt < TRIES => {
-                    place.written = load::<Cursor>(self.state, &TenantId::default(), name).await?;
-                    if place.written.as_ref().map_or(0, |cursor| cursor.entity.seq) >= event.seq {
+                    let found = load::<Cursor>(self.state, &TenantId::default(), name).await?;
+                    // Else something that it decided about was changed meanwhile: it decides again.
+                    if found.map(|found| found.version) != place.written.as_ref().map(|cursor| cursor.version) {
                         return Ok(None);
                     }
                 }
@@ -122,74 +150,39 @@ impl Reading<'_> {
 }
 
 impl Readers {
-    /// Followers whose places are still to be read.
+    /// These followers.
     pub fn new(followers: impl IntoIterator<Item = Arc<dyn Follower>>) -> Self {
-        Readers { readers: followers.into_iter().map(|follower| Reader { follower, place: None }).collect(), fence: None }
+        Readers(followers.into_iter().collect())
     }
 
     /// Lets each follower handle up to `limit` events, one follower after the other.
-    pub async fn step(&mut self, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp, limit: usize) -> Step {
-        if self.fence.as_ref() != fence {
-            self.fence = fence.cloned();
-            self.readers.iter_mut().for_each(|reader| reader.place = None);
-        }
+    pub async fn step(&self, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp, limit: usize) -> Step {
         let reading = Reading { state, fence, now };
-        let (mut step, mut last) = (Step::default(), None);
-        for reader in &mut self.readers {
-            match reader.step(&reading, &mut last, limit).await {
-                Ok(handled) => step.handled += handled,
-                Err(error) => step.failed.push((reader.follower.name(), error)),
+        let mut step = Step::default();
+        let names: Vec<String> = self.0.iter().map(|follower| follower.name().to_owned()).collect();
+        let mut cursors = match by_ids::<Cursor>(state, &TenantId::default(), &names).await {
+            Ok(cursors) => cursors,
+            Err(error) => {
+                step.failed.push(("journal", error));
+                return step;
+            }
+        };
+        let (mut last, mut quiet) = (None, Vec::new());
+        for follower in &self.0 {
+            let at = cursors.iter().position(|cursor| cursor.entity.name == follower.name());
+            let place = Place::of(at.map(|at| cursors.swap_remove(at)));
+            match reading.some(&**follower, place, &mut last, limit).await {
+                Ok((handled, place)) => {
+                    step.handled += handled;
+                    quiet.extend(place.filter(Place::is_quiet).map(|place| (follower.name(), place)));
+                }
+                Err(error) => step.failed.push((follower.name(), error)),
             }
         }
-        if let Err(error) = self.settle(&reading).await {
+        if let Err(error) = reading.settle(&quiet).await {
             step.failed.push(("journal", error));
         }
         step
-    }
-
-    /// Writes the places of those that had nothing to do, all in one commit.
-    async fn settle(&mut self, reading: &Reading<'_>) -> Result<(), StateError> {
-        let mut commit = Commit::default();
-        let mut settled = Vec::new();
-        for (at, reader) in self.readers.iter().enumerate() {
-            if let Some(place) = reader.place.as_ref().filter(|place| place.is_quiet()) {
-                settled.push((at, place.put(&mut commit, reader.follower.name(), place.seq)?));
-            }
-        }
-        if settled.is_empty() {
-            return Ok(());
-        }
-        derived(&mut commit, reading.fence, reading.now);
-        let result = reading.state.commit(commit).await;
-        for (at, place) in settled {
-            self.readers[at].place = result.is_ok().then_some(place);
-        }
-        match result {
-            // Another driver was here: its places are read.
-            Err(error) if !error.is_conflict() => Err(error),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Reader {
-    /// `last`: the page that was read last, and after which event.
-    async fn step(&mut self, reading: &Reading<'_>, last: &mut Option<(u64, Arc<[Recorded]>)>, limit: usize) -> Result<usize, StateError> {
-        // Where this fails, the place is read again.
-        let place = match self.place.take() {
-            Some(place) => place,
-            None => Place::read(self.follower.name(), reading.state).await?,
-        };
-        let page = match last {
-            Some((after, page)) if *after == place.seq => Arc::clone(page),
-            _ => {
-                let page = reading.page(place.seq, limit).await?;
-                *last = Some((place.seq, Arc::clone(&page)));
-                page
-            }
-        };
-        self.place = reading.follow(&*self.follower, place, &page).await?;
-        Ok(page.len())
     }
 }
 
@@ -202,13 +195,9 @@ pub async fn advance(
     limit: usize,
 ) -> Result<usize, StateError> {
     let reading = Reading { state, fence, now };
-    let place = Place::read(follower.name(), state).await?;
-    let page = reading.page(place.seq, limit).await?;
-    if let Some(place) = reading.follow(follower, place, &page).await?.filter(Place::is_quiet) {
-        let mut commit = Commit::default();
-        place.put(&mut commit, follower.name(), place.seq)?;
-        derived(&mut commit, fence, now);
-        state.commit(commit).await?;
-    }
-    Ok(page.len())
+    let place = Place::of(load::<Cursor>(state, &TenantId::default(), follower.name()).await?);
+    let (handled, place) = reading.some(follower, place, &mut None, limit).await?;
+    let quiet: Vec<_> = place.filter(Place::is_quiet).map(|place| (follower.name(), place)).into_iter().collect();
+    reading.settle(&quiet).await?;
+    Ok(handled)
 }

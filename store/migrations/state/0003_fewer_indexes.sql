@@ -1,4 +1,4 @@
--- Lists always name the tenant: the primary key has their order.
+-- Lists of what there is much of name the tenant or the status: the primary key and record_status have their order.
 DROP INDEX record_newest;
 
 -- What is pending, in the order in which it is claimed, and dead letters; finished rows, which are nearly all, are in neither.

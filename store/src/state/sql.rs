@@ -21,8 +21,10 @@ use super::rows;
 use super::text::{USUAL_RECORDS, limit, storable};
 use writer::Writer;
 
-/// An answer of so many rows is short.
-const FEW: usize = 256;
+/// So many rows that are named are found shortly.
+const FEW: usize = 64;
+/// So much of the journal is read shortly.
+const PAGE: usize = 256;
 
 /// The state in an SQL database. Dropping it leaves connections to be closed in the background; [`SqlState::close`] waits for them.
 pub struct SqlState<D: Dialect> {
@@ -83,14 +85,14 @@ impl<D: Dialect> SqlState<D> {
         self.writer.close().await;
     }
 
-    /// For an answer of few rows.
+    /// For what an index answers with few rows: it may hold up a write.
     async fn read(&self, doing: &'static str, sql: &str, args: Vec<Arg>) -> Result<Vec<D::Row>, StateError> {
         D::read(&self.readers, sql, args, false).await.map_err(failed::<D>(doing))
     }
 
-    /// For an answer of up to so many rows.
-    async fn read_up_to(&self, most: usize, doing: &'static str, sql: &str, args: Vec<Arg>) -> Result<Vec<D::Row>, StateError> {
-        D::read(&self.readers, sql, args, most > FEW).await.map_err(failed::<D>(doing))
+    /// For what may go through many rows, where `long` says so.
+    async fn read_as(&self, long: bool, doing: &'static str, sql: &str, args: Vec<Arg>) -> Result<Vec<D::Row>, StateError> {
+        D::read(&self.readers, sql, args, long).await.map_err(failed::<D>(doing))
     }
 }
 
@@ -124,7 +126,8 @@ impl<D: Dialect> Records for SqlState<D> {
         if !(query.keys.is_empty() && query.ids.is_empty()) {
             // Put in order here: asked for the newest, SQLite would go through all records of the kind instead of these.
             let sql = format!("SELECT {} FROM record{}", rows::RECORD, wanted.text);
-            let found = self.read_up_to(query.ids.len().max(query.keys.len()), "finding records by their names", &sql, wanted.args).await?;
+            let found =
+                self.read_as(query.ids.len().max(query.keys.len()) > FEW, "finding records by their names", &sql, wanted.args).await?;
             let mut found = found.iter().map(rows::record::<D>).collect::<Result<Vec<_>, _>>()?;
             found.sort_by(|a, b| (&b.id, b.tenant.as_str()).cmp(&(&a.id, a.tenant.as_str())));
             found.truncate(limit(query.limit, USUAL_RECORDS));
@@ -133,7 +136,7 @@ impl<D: Dialect> Records for SqlState<D> {
         wanted.args.push(rows::int(limit(query.limit, USUAL_RECORDS)).into());
         let Conditions { text, args } = wanted;
         let sql = format!("SELECT {} FROM record{text} ORDER BY id DESC, tenant DESC LIMIT ${}", rows::RECORD, args.len());
-        self.read_up_to(limit(query.limit, USUAL_RECORDS), "finding records", &sql, args).await?.iter().map(rows::record::<D>).collect()
+        self.read_as(query.key.is_none(), "finding records", &sql, args).await?.iter().map(rows::record::<D>).collect()
     }
 }
 
@@ -154,7 +157,8 @@ impl<D: Dialect> Journal for SqlState<D> {
         wanted.args.push(rows::int(limit(query.limit, USUAL_RECORDS)).into());
         let Conditions { text, args } = wanted;
         let sql = format!("SELECT seq, body FROM journal{text} ORDER BY seq LIMIT ${}", args.len());
-        self.read_up_to(limit(query.limit, USUAL_RECORDS), "reading the journal", &sql, args)
+        let chosen = query.tenant.is_some() || query.incident.is_some() || query.alert.is_some();
+        self.read_as(chosen || limit(query.limit, USUAL_RECORDS) > PAGE, "reading the journal", &sql, args)
             .await?
             .iter()
             .map(rows::recorded::<D>)
@@ -213,21 +217,17 @@ impl<D: Dialect> WorkRows for SqlState<D> {
         wanted.args.push(rows::int(limit(query.limit, super::text::USUAL_WORK)).into());
         let Conditions { text, args } = wanted;
         let sql = format!("SELECT {} FROM work{text} ORDER BY id DESC LIMIT ${}", rows::WORK, args.len());
-        self.read_up_to(limit(query.limit, super::text::USUAL_WORK), "listing work", &sql, args)
-            .await?
-            .iter()
-            .map(rows::work::<D>)
-            .collect()
+        self.read_as(query.ids.is_empty() || query.ids.len() > FEW, "listing work", &sql, args).await?.iter().map(rows::work::<D>).collect()
     }
 
     async fn pending(&self, queue: Queue) -> Result<Vec<WorkId>, StateError> {
         let sql = "SELECT id FROM work WHERE queue = $1 AND state = 'pending'";
-        let found = self.read_up_to(usize::MAX, "listing pending work", sql, args![queue.as_str()]).await?;
+        let found = self.read_as(true, "listing pending work", sql, args![queue.as_str()]).await?;
         found.iter().map(rows::work_id::<D>).collect()
     }
 
     async fn backlog(&self, now: Timestamp) -> Result<Vec<Backlog>, StateError> {
-        let found = self.read_up_to(usize::MAX, "counting work", work::BACKLOG, Vec::new()).await?;
+        let found = self.read_as(true, "counting work", work::BACKLOG, Vec::new()).await?;
         work::backlog::<D>(&found, now)
     }
 

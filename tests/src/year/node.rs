@@ -222,7 +222,7 @@ pub(super) struct Node {
     pub holder: String,
     pub state: Arc<NodeState>,
     pub evaluator: Arc<Evaluator>,
-    pub readers: tokio::sync::Mutex<Readers>,
+    pub readers: Readers,
     pub workers: Vec<Arc<dyn Worker>>,
     pub delivery: Arc<DeliveryWorker>,
     pub router: axum::Router,
@@ -269,9 +269,8 @@ impl Node {
             self.evaluator.evaluate_all(now, fence).await?;
         }
         let state: Arc<dyn StateStore> = self.state.clone();
-        let mut readers = self.readers.lock().await;
         for _ in 0..MOST_ROUNDS {
-            let step = readers.step(&*state, fence, now, 256).await;
+            let step = self.readers.step(&*state, fence, now, 256).await;
             if let Some((_, error)) = step.failed.into_iter().next() {
                 return Err(error);
             }

@@ -612,7 +612,7 @@ fn build(
         holder: format!("{name}/{number}"),
         state,
         evaluator: alerting.evaluator(),
-        readers: tokio::sync::Mutex::new(Readers::new(followers)),
+        readers: Readers::new(followers),
         workers,
         delivery: Arc::new(delivery),
         router,

@@ -28,7 +28,7 @@ pub(super) async fn receive(
     if alerts.len() > MOST {
         return Err(Problem::bad(format!("at most {MOST} alerts are taken in one request: send them in several")));
     }
-    let (at, timeout) = (api.shared.clock.now(), api.shared.routing().resolve_timeout);
+    let (at, timeout) = (api.shared.state.now().await?, api.shared.routing().resolve_timeout);
     let (mut batch, mut problems) = (Vec::with_capacity(alerts.len()), Vec::new());
     for alert in alerts {
         match alert.into_sent(&principal.actor, at, timeout) {

@@ -13,7 +13,7 @@ use super::super::rows;
 use super::super::text::{backlogs, limit, storable, work_id};
 use super::commit::{places, statements};
 
-/// One statement for each lane, joined by `UNION ALL`; `{lane}` stands for its number. The index has the rows of a lane in the order of
+/// One statement for each lane, joined by `UNION ALL`. The index has the rows of a lane in the order of
 /// their times: nothing is sorted, and no more than what is wanted is read.
 macro_rules! lanes {
     ($select:literal) => {

@@ -32,9 +32,9 @@ struct Line {
     served: bool,
 }
 
-/// Why nobody heard of a commit: the process ends.
+/// Why nobody heard of a commit: the process ends, or the write panicked.
 #[derive(Debug, thiserror::Error)]
-#[error("the process is ending")]
+#[error("the write ended before its answer: the process is ending, or the log says why")]
 struct Ending;
 
 /// The only way to write.
