@@ -54,19 +54,44 @@ impl Shared {
         match work.body.read() {
             Ok(job) => Ok(Some(job)),
             Err(error) => {
-                let mut commit = Commit { fence: fence.cloned(), ..Commit::at(now) };
-                let error = format!("the row's body is no {what}: {error}");
-                commit.change(&work.tenant, WorkChange::Dead { id: work.id, lease: work.lease, error });
-                state.commit(commit).await.map(|_| None)
+                self.give_up(format!("the row's body is no {what}: {error}"), work, state, fence, now).await?;
+                Ok(None)
             }
         }
+    }
+
+    /// Nothing can be done with a work row: it is dead.
+    pub(crate) async fn give_up(
+        &self,
+        error: String,
+        work: &Work,
+        state: &dyn StateStore,
+        fence: Option<&Fence>,
+        now: Timestamp,
+    ) -> Result<(), StateError> {
+        let mut commit = Commit { fence: fence.cloned(), ..Commit::at(now) };
+        commit.change(&work.tenant, WorkChange::Dead { id: work.id, lease: work.lease, error });
+        state.commit(commit).await.map(drop)
     }
 
     /// Commits what a work row's job comes to, with the row done. False where somebody else was first and there is another try.
     pub(crate) async fn done(
         &self,
+        commit: Commit,
+        work: &Work,
+        state: &dyn StateStore,
+        fence: Option<&Fence>,
+        attempt: usize,
+    ) -> Result<bool, StateError> {
+        self.moved(commit, work, WorkChange::Done { id: work.id, lease: work.lease }, state, fence, attempt).await
+    }
+
+    /// Commits what a part of a work row's job comes to, with how the row changes. False where somebody else was first and there is another try.
+    pub(crate) async fn moved(
+        &self,
         mut commit: Commit,
         work: &Work,
+        change: WorkChange,
         state: &dyn StateStore,
         fence: Option<&Fence>,
         attempt: usize,
@@ -74,7 +99,7 @@ impl Shared {
         commit.fence = fence.cloned();
         // The row is due again where this is lost, and nothing was done outside.
         commit.derived = true;
-        commit.change(&work.tenant, WorkChange::Done { id: work.id, lease: work.lease });
+        commit.change(&work.tenant, change);
         match state.commit(commit).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_conflict() && attempt < TRIES => Ok(false),

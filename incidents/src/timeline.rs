@@ -2,13 +2,14 @@
 //! order and one sentence each. Fails only where the journal cannot be read.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use model::event::{Event, EventKind, Recorded};
 use model::ids::AlertId;
 use model::incident::Incident;
 use model::repair::RepairOutcome;
-use model::state::{Journal, JournalQuery, StateError};
+use model::state::{Journal, JournalQuery, StateError, pages};
 use model::tenant::TenantId;
 use model::time::{Span, Timestamp};
 use serde::Serialize;
@@ -54,16 +55,12 @@ pub async fn about_alert(journal: &(impl Journal + ?Sized), tenant: &TenantId, a
 
 async fn read(journal: &(impl Journal + ?Sized), queries: impl Iterator<Item = JournalQuery>) -> Result<Vec<Recorded>, StateError> {
     let mut events = BTreeMap::new();
-    for mut query in queries {
-        loop {
-            let page = journal.events(&query).await?;
-            let (full, last) = (page.len() >= PAGE, page.last().map_or(query.after, |event| event.seq));
+    for query in queries {
+        pages(journal, query, |page| {
             events.extend(page.into_iter().map(|event| (event.seq, event)));
-            if !full || events.len() >= MOST {
-                break;
-            }
-            query.after = last;
-        }
+            if events.len() >= MOST { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .await?;
     }
     Ok(events.into_values().take(MOST).collect())
 }

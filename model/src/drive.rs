@@ -18,7 +18,7 @@ use crate::tenant::TenantId;
 use crate::time::Timestamp;
 use crate::work::{Claim, QUEUES, Queue, Work, WorkChange};
 
-pub use reading::{Readers, Step, advance};
+pub use reading::{Step, advance, step};
 
 /// "Something was committed: look now." Cheap to clone; many may listen, to the journal or to a queue of work rows.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 //! A record is one entity as JSON with a version; `store` has three backends (memory, SQLite, PostgreSQL) under one contract
 //! suite. Readers that decide name the version they read; a commit on a stale version is a [`StateError::Conflict`].
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -386,6 +387,26 @@ async fn some_of<T: Entity>(
         }
     }
     Ok(found)
+}
+
+/// Reads all events that a query asks for, in order, a page of `limit` (not 0) at a time, until there are no more or a page is the last one that
+/// is wanted: what it breaks off with.
+pub async fn pages<B>(
+    journal: &(impl Journal + ?Sized),
+    mut query: JournalQuery,
+    mut page: impl FnMut(Vec<Recorded>) -> ControlFlow<B>,
+) -> Result<Option<B>, StateError> {
+    loop {
+        let events = journal.events(&query).await?;
+        let next = events.last().filter(|_| events.len() >= query.limit).map(|last| last.seq);
+        if let ControlFlow::Break(end) = page(events) {
+            return Ok(Some(end));
+        }
+        match next {
+            Some(seq) => query.after = seq,
+            None => return Ok(None),
+        }
+    }
 }
 
 /// All entities with one of the statuses (none: any), newest first.

@@ -1,6 +1,7 @@
 //! The API of the outbox: list deliveries, replay dead ones. In: a principal with `respond` (list) or `admin` (replay). Out: JSON that shows
 //! what a delivery is about and why it failed, never a receiver's settings or secrets.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use model::drive::Nudge;
 use model::event::{Event, EventKind, Recorded};
 use model::ids::{AlertId, EventId, IdSource, IncidentId, NotificationId, WorkId};
 use model::message::{Delivery, Message, PageAction};
-use model::state::{Commit, JournalQuery, StateStore};
+use model::state::{Commit, JournalQuery, StateStore, pages};
 use model::time::Timestamp;
 use model::work::{Queue, Work, WorkChange, WorkQuery, WorkState};
 use serde::{Deserialize, Serialize};
@@ -193,19 +194,18 @@ async fn show(
     let shown = Shown::of(row);
     let about = JournalQuery { tenant: Some(principal.tenant), limit: MOST, ..JournalQuery::default() };
     // Its events are told of the same subject as it is.
-    let mut about = match (row.subject.alert, row.subject.incident) {
+    let about = match (row.subject.alert, row.subject.incident) {
         (Some(alert), _) => Some(JournalQuery { alert: Some(alert), ..about }),
         (None, Some(incident)) => Some(JournalQuery { incident: Some(incident), ..about }),
         (None, None) => None,
     };
     let mut attempts = Vec::new();
-    while let Some(query) = about.as_mut() {
-        let page = api.state.events(query).await?;
-        attempts.extend(page.iter().filter_map(|recorded| Attempt::of(recorded, &shown.notification)));
-        match page.last().filter(|_| page.len() >= MOST) {
-            Some(last) => query.after = last.seq,
-            None => break,
-        }
+    if let Some(query) = about {
+        pages(&*api.state, query, |page| {
+            attempts.extend(page.iter().filter_map(|recorded| Attempt::of(recorded, &shown.notification)));
+            ControlFlow::<()>::Continue(())
+        })
+        .await?;
     }
     Ok(Json(json!({"delivery": shown, "attempts": attempts})).into_response())
 }

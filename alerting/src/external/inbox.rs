@@ -10,19 +10,18 @@ use async_trait::async_trait;
 use model::drive::Worker;
 use model::event::{Actor, Subject};
 use model::ids::WorkId;
-use model::json::Json;
-use model::state::{Commit, Expect, Fence, Put, StateError, StateStore, TRIES};
+use model::state::{Commit, Entity, Expect, Fence, StateError, StateStore, TRIES, Versioned, load};
+use model::tenant::TenantId;
 use model::time::{Span, Timestamp};
 use model::work::{Lane, NewWork, Queue, Work, WorkChange};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::postable::PostableAlert;
 use super::{News, Received, Sent, decide, take};
 use crate::shared::Shared;
 
-/// The records' kind. Frozen.
-const KIND: &str = "received_alerts";
 /// So many alerts are taken while their sender waits.
 const FEW: usize = 100;
 /// So many of a waiting request are taken in one commit.
@@ -60,27 +59,37 @@ pub(crate) enum Refusal {
     State(#[from] StateError),
 }
 
-/// A request as it waits.
-#[derive(Deserialize)]
+/// A request as it waits. State kind `received_alerts`; its work row has its id as key, and it goes with the last of its alerts.
+#[derive(Serialize, Deserialize)]
 struct Waiting {
+    id: String,
+    tenant: TenantId,
     at: Timestamp,
     actor: Actor,
     timeout: Span,
-    alerts: Vec<PostableAlert>,
+    /// As they came.
+    alerts: Box<RawValue>,
 }
 
-/// What is written before the alerts.
-#[derive(Serialize)]
-struct Head<'a> {
-    at: Timestamp,
-    actor: &'a Actor,
-    timeout: Span,
+impl Entity for Waiting {
+    const KIND: &'static str = "received_alerts";
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+    fn id(&self) -> String {
+        self.id.clone()
+    }
+    fn status(&self) -> &'static str {
+        "waiting"
+    }
 }
 
-/// The body of a work row.
-#[derive(Serialize, Deserialize)]
-struct Job {
-    record: String,
+impl Waiting {
+    /// What its alerts say; what is wrong with the others was told to their sender.
+    fn batch(&self) -> Result<Vec<Sent>, serde_json::Error> {
+        let alerts: Vec<PostableAlert> = serde_json::from_str(self.alerts.get())?;
+        Ok(alerts.into_iter().filter_map(|alert| alert.into_sent(&self.actor, self.at, self.timeout).ok()).collect())
+    }
 }
 
 /// Takes a request: at once, or so that it is taken for certain. When this returns it is durable.
@@ -106,24 +115,21 @@ pub(crate) async fn receive(shared: &Shared, request: Request<'_>) -> Result<(),
 }
 
 fn waiting(shared: &Shared, request: &Request<'_>) -> Result<Commit, StateError> {
-    let record = format!("{:032x}", shared.ids.random());
-    let wrong = |source| StateError::Body { kind: KIND.to_owned(), id: record.clone(), source };
-    let head = Json::of(&Head { at: request.at, actor: request.actor, timeout: request.timeout }).map_err(wrong)?;
-    // The body is JSON that was read already: it is written as it came, after the head's last field.
-    let head = head.as_str().strip_suffix('}').unwrap_or_default();
-    let mut commit = Commit::at(request.at);
-    commit.puts.push(Put {
-        tenant: shared.tenant.clone(),
-        kind: KIND,
-        id: record.clone(),
-        key: None,
-        status: "waiting".to_owned(),
-        expect: Expect::New,
-        body: Some(Json::stored(format!("{head},\"alerts\":{}}}", request.body))),
-    });
-    let body = Json::of(&Job { record: record.clone() }).map_err(wrong)?;
-    let row = NewWork { queue: Queue::Intake, key: record, lane: Lane::Page, subject: Subject::default(), due_at: request.at, body };
-    commit.schedule(&shared.tenant, row);
+    let id = format!("{:032x}", shared.ids.random());
+    let (tenant, at, actor, timeout) = (shared.tenant.clone(), request.at, request.actor.clone(), request.timeout);
+    let alerts = serde_json::from_str::<&RawValue>(request.body).map(ToOwned::to_owned);
+    let alerts = alerts.map_err(|source| StateError::Body { kind: Waiting::KIND.to_owned(), id: id.clone(), source })?;
+    let mut commit = Commit::at(at);
+    let row = NewWork {
+        queue: Queue::Intake,
+        key: id.clone(),
+        lane: Lane::Page,
+        subject: Subject::default(),
+        due_at: at,
+        body: Value::Null.into(),
+    };
+    commit.schedule(&tenant, row);
+    commit.put(&Waiting { id, tenant, at, actor, timeout, alerts }, Expect::New)?;
     Ok(commit)
 }
 
@@ -150,43 +156,41 @@ impl IntakeWorker {
     }
 
     /// Takes the alerts from `taken` on, some a commit; the last one ends the row and the record.
-    async fn take_apart(&self, row: &Row<'_>, waiting: Waiting, taken: &mut usize) -> Result<(), StateError> {
-        let Waiting { at, actor, timeout, alerts } = waiting;
-        // What is wrong with the others was told to their sender.
-        let batch: Vec<Sent> = alerts.into_iter().filter_map(|alert| alert.into_sent(&actor, at, timeout).ok()).collect();
-        let received = Received { at, whole: batch.len() <= SOME, waited: true };
+    async fn take_apart(&self, row: &Row<'_>, found: &Versioned<Waiting>, batch: &[Sent], taken: &mut usize) -> Result<(), StateError> {
+        let received = Received { at: found.entity.at, whole: batch.len() <= SOME, waited: true };
         loop {
             let from = (*taken).min(batch.len());
             let next = (from + SOME).min(batch.len());
-            self.take_some(row, &batch[from..next], received, (next < batch.len()).then_some(next)).await?;
+            let last = (next == batch.len()).then_some(found);
+            self.take_some(row, &batch[from..next], received, next, last).await?;
             *taken = next;
-            if next == batch.len() {
+            if last.is_some() {
                 return Ok(());
             }
         }
     }
 
-    /// One commit; `next`: where the one after it begins.
-    async fn take_some(&self, row: &Row<'_>, some: &[Sent], received: Received, next: Option<usize>) -> Result<(), StateError> {
-        let (id, lease, tenant) = (row.work.id, row.work.lease, &row.work.tenant);
-        for attempt in 1.. {
-            let now = row.state.now().await?;
-            let (mut commit, _) = decide(&self.shared, row.state, some, received, now).await?;
-            commit.at = now;
-            // The record stays until all of it is taken: what is lost is taken again.
-            commit.derived = true;
-            commit.fence = row.fence.cloned();
-            match next {
-                Some(next) => commit.change(tenant, WorkChange::Progress { id, lease, progress: json!({"taken": next}) }),
-                None => {
-                    commit.puts.push(gone(row.work, row.record, row.version));
-                    commit.change(tenant, WorkChange::Done { id, lease });
+    /// One commit; `next`: where the one after it begins. `last`: there is none, the record goes.
+    async fn take_some(
+        &self,
+        row: &Row<'_>,
+        some: &[Sent],
+        received: Received,
+        next: usize,
+        last: Option<&Versioned<Waiting>>,
+    ) -> Result<(), StateError> {
+        let (id, lease) = (row.work.id, row.work.lease);
+        for attempt in 1..=TRIES {
+            let (mut commit, _) = decide(&self.shared, row.state, some, received, row.state.now().await?).await?;
+            let change = match last {
+                Some(found) => {
+                    commit.delete(&found.entity, Expect::Version(found.version));
+                    WorkChange::Done { id, lease }
                 }
-            }
-            match row.state.commit(commit).await {
-                Ok(_) => break,
-                Err(error) if error.is_conflict() && attempt < TRIES => {}
-                Err(error) => return Err(error),
+                None => WorkChange::Progress { id, lease, progress: json!({"taken": next}) },
+            };
+            if self.shared.moved(commit, row.work, change, row.state, row.fence, attempt).await? {
+                break;
             }
         }
         Ok(())
@@ -195,34 +199,23 @@ impl IntakeWorker {
     /// Gives a row back, to be claimed again after a while.
     async fn give_back(&self, row: &Row<'_>, after: Duration, taken: usize, error: String) -> Result<(), StateError> {
         let now = row.state.now().await?;
-        let mut commit = Commit { fence: row.fence.cloned(), derived: true, ..Commit::at(now) };
         let progress = Some(json!({"taken": taken}));
         let change = WorkChange::Retry { id: row.work.id, lease: row.work.lease, due_at: now.plus(after), error, progress };
-        commit.change(&row.work.tenant, change);
-        row.state.commit(commit).await.map(drop)
+        self.shared.moved(Commit::at(now), row.work, change, row.state, row.fence, TRIES).await.map(drop)
+    }
+
+    /// Nothing can be done with it: it stays to be looked at, and holds up no other.
+    async fn give_up(&self, row: &Row<'_>, error: String, now: Timestamp) -> Result<(), StateError> {
+        tracing::error!(work = %row.work.id, error, "alerts that were answered for cannot be taken: a row of queue `intake` is given up");
+        self.shared.give_up(error, row.work, row.state, row.fence, now).await
     }
 }
 
 /// A row that is being worked on.
 struct Row<'a> {
     work: &'a Work,
-    record: &'a str,
-    version: u64,
     state: &'a dyn StateStore,
     fence: Option<&'a Fence>,
-}
-
-/// The record is no longer needed.
-fn gone(work: &Work, record: &str, version: u64) -> Put {
-    Put {
-        tenant: work.tenant.clone(),
-        kind: KIND,
-        id: record.to_owned(),
-        key: None,
-        status: String::new(),
-        expect: Expect::Version(version),
-        body: None,
-    }
 }
 
 #[async_trait]
@@ -241,21 +234,24 @@ impl Worker for IntakeWorker {
     }
 
     async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
-        let Some(job) = self.shared.job::<Job>("waiting request", &work, state, fence, now).await? else { return Ok(()) };
-        let found = state.get(&work.tenant, KIND, &job.record).await?;
-        let version = found.as_ref().map_or(0, |found| found.version);
-        let row = Row { work: &work, record: &job.record, version, state, fence };
+        let row = Row { work: &work, state, fence };
         let mut taken = work.progress.as_ref().and_then(|progress| progress["taken"].as_u64()).map_or(0, |taken| taken as usize);
         // Rows are claimed in their order, but one may be held by a node that is gone, or may have been given back.
         if state.pending(Queue::Intake).await?.into_iter().any(|other| other < work.id) {
             return self.give_back(&row, TURN, taken, "waits for a request before it".to_owned()).await;
         }
-        let waiting = match found.map(|found| found.body.read::<Waiting>()) {
-            Some(Ok(waiting)) => waiting,
-            Some(Err(error)) => return dead(&row, now, format!("{KIND} {} cannot be read: {error}", job.record)).await,
-            None => return dead(&row, now, format!("the record {KIND} {} is gone", job.record)).await,
+        let unread = |error: &dyn std::fmt::Display| format!("{} {} cannot be read: {error}", Waiting::KIND, work.key);
+        let found = match load::<Waiting>(state, &work.tenant, &work.key).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return self.give_up(&row, format!("the record {} {} is gone", Waiting::KIND, work.key), now).await,
+            Err(StateError::Body { source, .. }) => return self.give_up(&row, unread(&source), now).await,
+            Err(error) => return Err(error),
         };
-        match self.take_apart(&row, waiting, &mut taken).await {
+        let batch = match found.entity.batch() {
+            Ok(batch) => batch,
+            Err(error) => return self.give_up(&row, unread(&error), now).await,
+        };
+        match self.take_apart(&row, &found, &batch, &mut taken).await {
             Ok(()) => {
                 self.shared.meters.requests.with_label_values(&["taken_apart"]).inc();
                 Ok(())
@@ -267,12 +263,4 @@ impl Worker for IntakeWorker {
             }
         }
     }
-}
-
-/// Nothing can be done with it: it stays to be looked at, and holds up no other.
-async fn dead(row: &Row<'_>, now: Timestamp, error: String) -> Result<(), StateError> {
-    tracing::error!(work = %row.work.id, error, "alerts that were answered for cannot be taken: a row of queue `intake` is given up");
-    let mut commit = Commit { fence: row.fence.cloned(), ..Commit::at(now) };
-    commit.change(&row.work.tenant, WorkChange::Dead { id: row.work.id, lease: row.work.lease, error });
-    row.state.commit(commit).await.map(drop)
 }

@@ -7,12 +7,14 @@
 //!   Where it is not certain that none did, it is sent.
 //! - The notice to the default receivers informs, as groups do, and is always sent.
 
+use std::ops::ControlFlow;
+
 use model::alert::{Acknowledgement, Alert};
 use model::event::{EventKind, Recorded, page_action_word};
 use model::ids::LadderRunId;
 use model::incident::{Incident, IncidentStatus};
 use model::message::{Delivery, Message, PageAction};
-use model::state::{Journal, JournalQuery, StateError, StateStore, load};
+use model::state::{Journal, JournalQuery, StateError, StateStore, load, pages};
 use model::work::Work;
 
 use super::{LadderRun, LadderSubject};
@@ -109,22 +111,19 @@ enum Heard {
     Nothing,
 }
 
-async fn heard(state: &(impl Journal + ?Sized), mut query: JournalQuery, receiver: &str) -> Result<Heard, StateError> {
+async fn heard(state: &(impl Journal + ?Sized), query: JournalQuery, receiver: &str) -> Result<Heard, StateError> {
     let mut heard = Heard::Nothing;
-    loop {
-        let events = state.events(&query).await?;
+    let yes = pages(state, query, |events| {
         for event in &events {
             match says(event, receiver) {
-                Heard::Yes => return Ok(Heard::Yes),
+                Heard::Yes => return ControlFlow::Break(Heard::Yes),
                 Heard::No => heard = Heard::No,
                 Heard::Nothing => {}
             }
         }
-        match events.last() {
-            Some(last) if events.len() == PAGE => query.after = last.seq,
-            Some(_) | None => return Ok(heard),
-        }
-    }
+        ControlFlow::Continue(())
+    });
+    Ok(yes.await?.unwrap_or(heard))
 }
 
 fn says(recorded: &Recorded, receiver: &str) -> Heard {

@@ -11,10 +11,6 @@ use crate::state::{Commit, Expect, Fence, JournalQuery, StateError, StateStore, 
 use crate::tenant::TenantId;
 use crate::time::Timestamp;
 
-/// Followers of the journal, in the order in which they read. One driver; another one beside it does no harm. It remembers nothing: what the
-/// database lost when its machine lost power is followed again, though this process went on.
-pub struct Readers(Vec<Arc<dyn Follower>>);
-
 /// What a step came to.
 #[derive(Debug, Default)]
 pub struct Step {
@@ -149,44 +145,38 @@ impl Reading<'_> {
     }
 }
 
-impl Readers {
-    /// These followers.
-    pub fn new(followers: impl IntoIterator<Item = Arc<dyn Follower>>) -> Self {
-        Readers(followers.into_iter().collect())
-    }
-
-    /// Lets each follower handle up to `limit` events, one follower after the other.
-    pub async fn step(&self, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp, limit: usize) -> Step {
-        let reading = Reading { state, fence, now };
-        let mut step = Step::default();
-        let names: Vec<String> = self.0.iter().map(|follower| follower.name().to_owned()).collect();
-        let mut cursors = match by_ids::<Cursor>(state, &TenantId::default(), &names).await {
-            Ok(cursors) => cursors,
-            Err(error) => {
-                step.failed.push(("journal", error));
-                return step;
-            }
-        };
-        let (mut last, mut quiet) = (None, Vec::new());
-        for follower in &self.0 {
-            let at = cursors.iter().position(|cursor| cursor.entity.name == follower.name());
-            let place = Place::of(at.map(|at| cursors.swap_remove(at)));
-            match reading.some(&**follower, place, &mut last, limit).await {
-                Ok((handled, place)) => {
-                    step.handled += handled;
-                    quiet.extend(place.filter(Place::is_quiet).map(|place| (follower.name(), place)));
-                }
-                Err(error) => step.failed.push((follower.name(), error)),
-            }
-        }
-        if let Err(error) = reading.settle(&quiet).await {
+/// Lets each follower handle up to `limit` events, one follower after the other. Their places are read each time: what the database lost when
+/// its machine lost power is followed again, though this process went on. Another driver beside this one does no harm.
+pub async fn step(followers: &[&dyn Follower], state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp, limit: usize) -> Step {
+    let reading = Reading { state, fence, now };
+    let mut step = Step::default();
+    let names: Vec<String> = followers.iter().map(|follower| follower.name().to_owned()).collect();
+    let mut cursors = match by_ids::<Cursor>(state, &TenantId::default(), &names).await {
+        Ok(cursors) => cursors,
+        Err(error) => {
             step.failed.push(("journal", error));
+            return step;
         }
-        step
+    };
+    let (mut last, mut quiet) = (None, Vec::new());
+    for follower in followers {
+        let at = cursors.iter().position(|cursor| cursor.entity.name == follower.name());
+        let place = Place::of(at.map(|at| cursors.swap_remove(at)));
+        match reading.some(*follower, place, &mut last, limit).await {
+            Ok((handled, place)) => {
+                step.handled += handled;
+                quiet.extend(place.filter(Place::is_quiet).map(|place| (follower.name(), place)));
+            }
+            Err(error) => step.failed.push((follower.name(), error)),
+        }
     }
+    if let Err(error) = reading.settle(&quiet).await {
+        step.failed.push(("journal", error));
+    }
+    step
 }
 
-/// Lets one follower handle up to `limit` events. Returns how many it handled; 0 means it is up to date.
+/// A [`step`] of one follower. Returns how many events it handled; 0 means it is up to date.
 pub async fn advance(
     follower: &dyn Follower,
     state: &dyn StateStore,
@@ -194,10 +184,6 @@ pub async fn advance(
     now: Timestamp,
     limit: usize,
 ) -> Result<usize, StateError> {
-    let reading = Reading { state, fence, now };
-    let place = Place::of(load::<Cursor>(state, &TenantId::default(), follower.name()).await?);
-    let (handled, place) = reading.some(follower, place, &mut None, limit).await?;
-    let quiet: Vec<_> = place.filter(Place::is_quiet).map(|place| (follower.name(), place)).into_iter().collect();
-    reading.settle(&quiet).await?;
-    Ok(handled)
+    let Step { handled, failed } = step(&[follower], state, fence, now, limit).await;
+    failed.into_iter().next().map_or(Ok(handled), |(_, error)| Err(error))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::drive::{Follower, Readers, Step};
+use model::drive::{Follower, Step, step};
 use model::state::Fence;
 
 use super::{AGAIN, Loop, chain};
@@ -10,7 +10,7 @@ use super::{AGAIN, Loop, chain};
 /// Lets the followers read the journal, in the order of the data flow.
 pub async fn follow(context: Loop, followers: Vec<Arc<dyn Follower>>) {
     let mut listener = context.nudge.listener();
-    let readers = Readers::new(followers);
+    let followers: Vec<&dyn Follower> = followers.iter().map(|follower| &**follower).collect();
     // Up to where all of them have read, as the leader with this fence.
     let mut read: Option<(Fence, u64)> = None;
     loop {
@@ -18,7 +18,7 @@ pub async fn follow(context: Loop, followers: Vec<Arc<dyn Follower>>) {
             // Most nudges are about work; an unchanged journal costs one question instead of one per follower.
             let head = context.state.head().await.ok();
             let here = head.map(|head| (fence.clone(), head));
-            if (here.is_none() || here != read) && round(&context, &readers, &fence).await {
+            if (here.is_none() || here != read) && round(&context, &followers, &fence).await {
                 read = here;
             }
         } else {
@@ -31,20 +31,20 @@ pub async fn follow(context: Loop, followers: Vec<Arc<dyn Follower>>) {
 }
 
 /// Lets all of them read until there is nothing new. Whether they did.
-async fn round(context: &Loop, readers: &Readers, fence: &Fence) -> bool {
+async fn round(context: &Loop, followers: &[&dyn Follower], fence: &Fence) -> bool {
     loop {
-        let step = match context.state.now().await {
-            Ok(now) => readers.step(&*context.state, Some(fence), now, 256).await,
+        let Step { handled, failed } = match context.state.now().await {
+            Ok(now) => step(followers, &*context.state, Some(fence), now, 256).await,
             Err(error) => Step { handled: 0, failed: vec![("journal", error)] },
         };
-        for (follower, error) in &step.failed {
+        for (follower, error) in &failed {
             tracing::error!(follower, error = %chain(error), "a follower could not go on; it tries again");
         }
-        if !step.failed.is_empty() {
+        if !failed.is_empty() {
             tokio::time::sleep(AGAIN).await;
         }
-        if step.handled == 0 || context.stop.is_cancelled() {
-            return step.failed.is_empty();
+        if handled == 0 || context.stop.is_cancelled() {
+            return failed.is_empty();
         }
     }
 }
@@ -117,8 +117,9 @@ mod tests {
             let follower = |name| Arc::new(Noting { name, ..Noting::default() });
             World { state: Memory::new(Arc::new(SimulatedClock::new(NOW))), followers: ["one", "two", "three"].map(follower) }
         }
-        fn readers(&self) -> Readers {
-            Readers::new(self.followers.iter().map(|follower| follower.clone() as Arc<dyn Follower>))
+        async fn step(&self, fence: Option<&Fence>) -> Step {
+            let followers = self.followers.each_ref().map(|follower| &**follower as &dyn Follower);
+            step(&followers, &*self.state, fence, NOW, 4).await
         }
         async fn write(&self, texts: &[&str]) {
             let mut commit = Commit::at(NOW);
@@ -128,64 +129,61 @@ mod tests {
         fn handled(&self) -> [Vec<u64>; 3] {
             [0, 1, 2].map(|at| self.followers[at].handled.lock().unwrap().clone())
         }
-        async fn read(&self, readers: &Readers, fence: Option<&Fence>) {
-            while readers.step(&*self.state, fence, NOW, 4).await.handled > 0 {}
+        async fn read(&self, fence: Option<&Fence>) {
+            while self.step(fence).await.handled > 0 {}
         }
     }
 
     #[tokio::test]
     async fn each_handles_each_event_once_and_places_without_consequence_are_one_commit() {
         let world = World::new();
-        let readers = world.readers();
         world.write(&["nobody", "two", "nobody"]).await;
         let before = world.state.commits();
-        let step = readers.step(&*world.state, None, NOW, 4).await;
+        let step = world.step(None).await;
         assert_eq!((step.handled, step.failed.len()), (9, 0));
         // What follows for the second, and the places of all three.
         assert_eq!(world.state.commits() - before, 2);
-        world.read(&readers, None).await;
+        world.read(None).await;
         assert_eq!(world.handled(), [vec![1, 2, 3, 4], vec![1, 2, 3, 4], vec![1, 2, 3, 4]]);
         // Another process goes on where this one was.
         world.write(&["three"]).await;
-        world.read(&world.readers(), None).await;
+        world.read(None).await;
         assert_eq!(world.handled(), [0, 1, 2].map(|_| vec![1, 2, 3, 4, 5, 6]));
     }
 
     #[tokio::test]
     async fn one_that_fails_holds_up_no_other_and_loses_nothing() {
         let world = World::new();
-        let readers = world.readers();
         world.followers[0].fails.store(true, Ordering::SeqCst);
         world.write(&["one", "two", "nobody", "nobody", "nobody"]).await;
         world.write(&["three", "nobody", "nobody", "nobody"]).await;
         for _ in 0..6 {
-            let step = readers.step(&*world.state, None, NOW, 4).await;
+            let step = world.step(None).await;
             assert_eq!(step.failed.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["one"]);
         }
         let all: Vec<u64> = (1..=11).collect();
         assert_eq!(world.handled(), [vec![], all.clone(), all.clone()]);
         world.followers[0].fails.store(false, Ordering::SeqCst);
-        world.read(&readers, None).await;
+        world.read(None).await;
         assert_eq!(world.handled(), [0, 1, 2].map(|_| (1..=12).collect::<Vec<u64>>()));
     }
 
     #[tokio::test]
     async fn whoever_leads_next_goes_on_from_what_is_written_and_nothing_follows_twice() {
         let world = World::new();
-        let (here, there) = (world.readers(), world.readers());
         let first = world.state.lead(1);
         world.write(&["one", "nobody"]).await;
-        world.read(&here, Some(&first)).await;
+        world.read(Some(&first)).await;
         let second = world.state.lead(2);
         world.write(&["two", "nobody"]).await;
         // It does not know yet that it leads no more.
-        let step = here.step(&*world.state, Some(&first), NOW, 4).await;
+        let step = world.step(Some(&first)).await;
         assert!(step.failed.iter().all(|(_, error)| matches!(error, StateError::Fenced { .. })) && !step.failed.is_empty());
-        world.read(&there, Some(&second)).await;
+        world.read(Some(&second)).await;
         let third = world.state.lead(3);
         world.write(&["three"]).await;
-        world.read(&here, Some(&third)).await;
-        world.read(&there, Some(&third)).await;
+        world.read(Some(&third)).await;
+        world.read(Some(&third)).await;
         let done = |kind: &EventKind| matches!(kind, EventKind::Noted { text, .. } if text == "done");
         assert_eq!(world.state.kinds().iter().filter(|kind| done(kind)).count(), 3);
     }

@@ -48,13 +48,12 @@ impl Conditions {
     /// Adds `left $n` for the argument.
     fn with(&mut self, left: &str, arg: impl Into<Arg>) {
         self.args.push(arg.into());
-        let joint = if self.text.is_empty() { " WHERE " } else { " AND " };
-        self.text += &format!("{joint}{left} ${}", self.args.len());
+        self.also(&format!("{left} ${}", self.args.len()));
     }
     /// Adds a condition without arguments.
     fn also(&mut self, condition: &str) {
-        let joint = if self.text.is_empty() { " WHERE " } else { " AND " };
-        self.text += &format!("{joint}{condition}");
+        self.text.push_str(if self.text.is_empty() { " WHERE " } else { " AND " });
+        self.text.push_str(condition);
     }
     /// Adds `column IN ($n, ...)`; nothing where there are no values.
     fn among(&mut self, column: &str, values: &[String]) {
@@ -63,8 +62,7 @@ impl Conditions {
         }
         let first = self.args.len() + 1;
         let places: Vec<String> = (first..first + values.len()).map(|n| format!("${n}")).collect();
-        let joint = if self.text.is_empty() { " WHERE " } else { " AND " };
-        self.text += &format!("{joint}{column} IN ({})", places.join(", "));
+        self.also(&format!("{column} IN ({})", places.join(", ")));
         self.args.extend(values.iter().map(|value| Arg::from(&*storable(value))));
     }
 }
@@ -177,7 +175,7 @@ impl<D: Dialect> WorkRows for SqlState<D> {
     async fn claim(&self, claim: &Claim) -> Result<Vec<Work>, StateError> {
         let (now, queue) = (claim.now.micros(), claim.queue.as_str());
         // Nearly always nothing is due: that costs no turn.
-        if self.read("looking for due work", work::ANY_DUE, args![1, queue, now]).await?.is_empty() {
+        if self.read("looking for due work", work::DUE, args![1, queue, now]).await?.is_empty() {
             return Ok(Vec::new());
         }
         let mut write = self.writer.begin("claiming work", Synced::WithTheNext).await?;

@@ -34,16 +34,16 @@ const AGAIN: Duration = Duration::from_millis(2);
 const OPENING: Duration = Duration::from_secs(5);
 /// How many reads run side by side.
 const READERS: usize = 8;
-/// What each connection keeps of the file in memory, in KiB: a commit makes what readers keep useless, and leaves what the writer keeps.
-const KEPT: (i64, i64) = (8_192, 512);
+/// What the writer's connection keeps of the file in memory, in KiB.
+const WRITER_KEEPS: i64 = 8_192;
+/// What each of the readers' keeps: each commit makes it useless.
+const READER_KEEPS: i64 = 512;
 /// Statements that are kept prepared on each connection.
 const PREPARED: usize = 200;
 /// The log of writes is carried over into the file beside the writes, each time about so many of them were committed.
 const CARRIED_AFTER: u32 = 64;
 /// Where that does not keep up, a commit does it itself at so many pages of 4 KiB: the log stays bounded.
 const LARGEST_LOG: u32 = 16_384;
-/// From so many arguments on, a statement takes longer than other tasks should wait.
-const LONG: usize = 100;
 
 /// The database of this module's state.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Connections {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "query_only", if reads { "ON" } else { "OFF" })?;
-            connection.pragma_update(None, "cache_size", -(if reads { KEPT.1 } else { KEPT.0 }))?;
+            connection.pragma_update(None, "cache_size", -(if reads { READER_KEEPS } else { WRITER_KEEPS }))?;
             connection.pragma_update(None, "wal_autocheckpoint", LARGEST_LOG)?;
             connection.busy_timeout(if reads { OPENING } else { Duration::ZERO })?;
             // Else each new value of a `LIMIT` has its statement compiled again.
@@ -313,9 +313,7 @@ impl Dialect for Sqlite {
     }
 
     async fn run(on: &mut Slot, sql: &str, args: Vec<Arg>) -> rusqlite::Result<u64> {
-        let connection = on.connection()?;
-        let run = || connection.prepare_cached(&numbered(sql))?.execute(given(&args));
-        aside(args.len() > LONG, run).map(|changed| changed as u64)
+        on.connection()?.prepare_cached(&numbered(sql))?.execute(given(&args)).map(|changed| changed as u64)
     }
 
     async fn rows(on: &mut Slot, sql: &str, args: Vec<Arg>) -> rusqlite::Result<Vec<Values>> {

@@ -9,7 +9,7 @@ use alerting::delivery::DeliveryWorker;
 use alerting::evaluate::Evaluator;
 use alerting::ladder::LadderRun;
 use async_trait::async_trait;
-use model::drive::{Readers, Worker, work_once};
+use model::drive::{Follower, Worker, step, work_once};
 use model::event::Recorded;
 use model::state::{
     Backlog, Commit, Entity, Fence, Journal, JournalQuery, Leases, Record, RecordQuery, Records, StateError, StateStore, WorkRows,
@@ -222,7 +222,7 @@ pub(super) struct Node {
     pub holder: String,
     pub state: Arc<NodeState>,
     pub evaluator: Arc<Evaluator>,
-    pub readers: Readers,
+    pub followers: Vec<Arc<dyn Follower>>,
     pub workers: Vec<Arc<dyn Worker>>,
     pub delivery: Arc<DeliveryWorker>,
     pub router: axum::Router,
@@ -269,8 +269,9 @@ impl Node {
             self.evaluator.evaluate_all(now, fence).await?;
         }
         let state: Arc<dyn StateStore> = self.state.clone();
+        let followers: Vec<&dyn Follower> = self.followers.iter().map(|follower| &**follower).collect();
         for _ in 0..MOST_ROUNDS {
-            let step = self.readers.step(&*state, fence, now, 256).await;
+            let step = step(&followers, &*state, fence, now, 256).await;
             if let Some((_, error)) = step.failed.into_iter().next() {
                 return Err(error);
             }

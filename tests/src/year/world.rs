@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use incidents::Incidents;
 use model::access::{Permission, Principal};
-use model::drive::{Nudge, Readers, Worker};
+use model::drive::{Nudge, Worker};
 use model::event::{Actor, Recorded};
 use model::ids::{NotificationId, SequentialIds};
 use model::incident::Incident;
@@ -612,7 +612,7 @@ fn build(
         holder: format!("{name}/{number}"),
         state,
         evaluator: alerting.evaluator(),
-        readers: Readers::new(followers),
+        followers,
         workers,
         delivery: Arc::new(delivery),
         router,

@@ -30,12 +30,9 @@ macro_rules! lanes {
 }
 
 /// `$1` rows of each lane of queue `$2` that are due at `$3` and that nobody holds.
-const DUE: &str = lanes!(
+pub const DUE: &str = lanes!(
     "SELECT id, lane, due_at FROM work WHERE queue = $2 AND state = 'pending' AND due_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)"
 );
-
-/// Whether any row of queue `$2` is due at `$3`; `$1` is 1.
-pub const ANY_DUE: &str = DUE;
 
 /// For each lane of queue `$2`, when the first row that nobody holds is due; `$1` is 1.
 pub const NEXT_FREE: &str = lanes!("SELECT due_at FROM work WHERE queue = $2 AND state = 'pending' AND lease_until IS NULL");
