@@ -21,6 +21,7 @@ pub mod parse;
 pub mod plan;
 mod plans;
 pub mod range;
+mod scans;
 mod slices;
 pub mod source;
 mod stack;
@@ -42,6 +43,7 @@ use load::{LoadLimits, load};
 use metrics::Metrics;
 use plan::{Node, Plan, Root};
 use plans::Plans;
+use scans::Scans;
 use source::{SeriesSource, is_too_many_samples, too_many_samples};
 use value::{Column, Frame, Value, is_number};
 
@@ -78,6 +80,7 @@ pub struct PromQl {
     metrics: Option<Arc<Metrics>>,
     cache: Option<Arc<Cache>>,
     plans: Arc<Plans>,
+    scans: Option<Arc<Scans>>,
 }
 
 /// An evaluation that looks at fewer samples than these, though each step looked at all of them, is not worth a thread of its own.
@@ -130,6 +133,7 @@ impl PromQl {
             metrics: None,
             cache: None,
             plans: Arc::default(),
+            scans: Some(Arc::default()),
         }
     }
 
@@ -152,7 +156,8 @@ impl PromQl {
         self
     }
 
-    /// The same over another source with turns of its own, so that nobody who waits here keeps those there waiting. Without the cache.
+    /// The same over another source with turns of its own, so that nobody who waits here keeps those there waiting. Without the cache, and
+    /// each reads for itself: a scan under way may have begun before what is asked about was there.
     pub fn apart(&self, source: Arc<dyn SeriesSource>, concurrency: usize) -> Self {
         let limits = Limits { concurrency, ..self.limits };
         PromQl {
@@ -163,7 +168,12 @@ impl PromQl {
             metrics: self.metrics.clone(),
             cache: None,
             plans: Arc::clone(&self.plans),
+            scans: None,
         }
+    }
+
+    fn from(&self) -> load::From<'_> {
+        load::From { source: &self.source, scans: self.scans.as_deref(), metrics: self.metrics.as_deref() }
     }
 
     fn setting(&self, query: Frame, options: &QueryOptions) -> Setting {
@@ -287,7 +297,7 @@ impl PromQl {
             spans.iter_mut().flatten().for_each(|extent| extent.wish = None);
         }
         let limits = LoadLimits { max_series: self.limits.max_series, max_samples: self.limits.max_samples, timeout: options.timeout };
-        let data = load(self.source.as_ref(), tenant, &plan.selectors, &spans, &options.overlay, limits).await?;
+        let data = load(&self.from(), tenant, &plan.selectors, &spans, &options.overlay, limits).await?;
         let matched = data.iter().any(|series| !series.is_empty());
         let samples: usize = data.iter().map(|loaded| loaded.read()).sum();
         let series = data.iter().map(|loaded| loaded.len()).sum::<usize>();

@@ -1,6 +1,6 @@
 //! Faults under load: what was acknowledged is stored once, what was given up is stored at most once. Senders of every protocol send
 //! the same bytes until they are acknowledged, as clients do, or give up now and then, as clients do too. Meanwhile server
-//! and engine are killed, the engine hangs, the log reaches its cap, a write is torn, and the clock is set.
+//! and engine are killed, the engine hangs, the log reaches its cap, the disk is full, a write is torn, and the clock is set.
 
 use std::fmt;
 use std::io::Write;
@@ -36,6 +36,7 @@ pub struct Told {
     hangs: usize,
     clock_steps: usize,
     torn: usize,
+    full_disks: usize,
     refused: u64,
     acknowledged: u64,
     given_up: u64,
@@ -46,8 +47,16 @@ impl fmt::Display for Told {
         write!(
             f,
             "{} records acknowledged and stored once, {} given up and stored at most once, {} requests refused; server killed {} times \
-             ({} torn writes), engine killed {} times, hung {} times, clock set {} times",
-            self.acknowledged, self.given_up, self.refused, self.kills, self.torn, self.engine_kills, self.hangs, self.clock_steps
+             ({} torn writes), engine killed {} times, hung {} times, disk full {} times, clock set {} times",
+            self.acknowledged,
+            self.given_up,
+            self.refused,
+            self.kills,
+            self.torn,
+            self.engine_kills,
+            self.hangs,
+            self.full_disks,
+            self.clock_steps
         )
     }
 }
@@ -144,12 +153,30 @@ fn tear(world: &Watchfire, rng: &mut StdRng) -> bool {
     true
 }
 
+/// What is left free of the disk: next to nothing, or more than there is.
+const RESERVES: [&str; 2] = ["disk_reserve: 1MiB", "disk_reserve: 4096TiB"];
+
+/// Goes on with a disk that counts as full until somebody was told so, then with the disk as it is. Ends with a server that was killed.
+async fn fill_disk(world: &mut Watchfire) {
+    world.reconfigure(RESERVES[0], RESERVES[1]);
+    world.start().await;
+    wait_for("a batch to be refused because the disk is full", async || {
+        let metrics = world.text("/metrics").await;
+        let mut lines = metrics.lines();
+        lines.any(|line| line.starts_with("watchfire_wal_refused_total{reason=\"disk_full\"}") && !line.ends_with(" 0")).then_some(())
+    })
+    .await;
+    world.kill();
+    world.reconfigure(RESERVES[1], RESERVES[0]);
+}
+
 /// Runs `rounds` random faults and checks the sums. Panics where anything acknowledged is missing or anything is stored twice.
 pub async fn rounds(executable: &str, rounds: usize, seed: u64) -> Told {
     // A small log with small segments: they are written over one another often, and a hung engine fills it within seconds.
     let fluent = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let config = format!(
-        "storage:\n  wal: {{ max_bytes: 2MiB, segment_bytes: 256KiB, batch_linger: 200ms }}\ncollector: {{ fluent: {{ listen: \"{fluent}\" }} }}\n"
+        "storage:\n  wal: {{ max_bytes: 2MiB, segment_bytes: 256KiB, batch_linger: 200ms, {} }}\ncollector: {{ fluent: {{ listen: \"{fluent}\" }} }}\n",
+        RESERVES[0]
     );
     let mut world = Watchfire::prepare(executable, &config, &[]);
     let clock = SetClock::new();
@@ -187,6 +214,10 @@ pub async fn rounds(executable: &str, rounds: usize, seed: u64) -> Told {
                 world.kill();
                 told.kills += 1;
                 told.torn += usize::from(rng.random_bool(0.5) && tear(&world, &mut rng));
+                if rng.random_bool(0.25) {
+                    fill_disk(&mut world).await;
+                    told.full_disks += 1;
+                }
                 world.start().await;
             }
         }

@@ -80,6 +80,13 @@ impl Watchfire {
             .current_dir(self.folder.path());
         command
     }
+    /// Writes another text in the place of one that stands in the configuration, for the next start.
+    pub fn reconfigure(&self, from: &str, to: &str) {
+        let path = self.folder.path().join("watchfire.yaml");
+        let before = std::fs::read_to_string(&path).unwrap();
+        assert!(before.contains(from), "{before} has no {from}");
+        std::fs::write(path, before.replace(from, to)).unwrap();
+    }
     /// The data folder.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")

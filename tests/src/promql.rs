@@ -62,6 +62,16 @@ const QUESTIONS: [Question; 24] = [
     (Class::Heavy, "quantile(0.95, rate(x_total[5m]))", DAY, 60),
 ];
 
+/// Panels of one dashboard, asked at the same moment: all of them read the same.
+const PANELS: [&str; 6] = [
+    "sum by (job) (rate(x_total[5m]))",
+    "sum by (zone) (rate(x_total[5m]))",
+    "topk(5, rate(x_total[5m]))",
+    "quantile(0.95, rate(x_total[5m]))",
+    "max by (job) (rate(x_total[5m]))",
+    "count(rate(x_total[5m]) > 1)",
+];
+
 /// The counter's value at a sample.
 fn counter(series: u64, at: u64) -> f64 {
     ((at * (1 + series % 7)) % (9_000 + series * 13) * 10 + (series * 7_919 + at * 104_729) % 10) as f64
@@ -326,10 +336,47 @@ pub async fn compare_all(executable: &str, rounds: usize, config: &str, counters
             sum(|line| line.cpu.0) / sum(|line| line.cpu.1)
         );
     }
+    dashboard(&client, [&prometheus.base, &own], [&cpu_there, &cpu_here], rounds).await;
     let memory = |pid: u32| process(pid).0 / 1024;
     println!("memory: prometheus {} MiB, watchfire {} MiB and its engine {} MiB", memory(prometheus.pid()), memory(server), memory(engine));
     disk(&world, &prometheus).await;
     world.stop().await;
+}
+
+/// The panels of a dashboard that is opened: all at once, over a day at 60 s, each round at another phase.
+async fn dashboard(client: &reqwest::Client, bases: [&str; 2], cpu: [&dyn Fn() -> f64; 2], rounds: usize) {
+    let (mut wall, mut used) = ([Vec::new(), Vec::new()], [0.0; 2]);
+    for round in 0..rounds as i64 {
+        let aligned = now_millis() / 60_000 * 60_000 - round * 1_000 - 250;
+        let span = (aligned - DAY * 1_000, aligned, 60);
+        let mut answers = Vec::new();
+        for at in 0..2 {
+            let (before, begun) = (cpu[at](), Instant::now());
+            let mut panels = tokio::task::JoinSet::new();
+            for (number, expr) in PANELS.into_iter().enumerate() {
+                let (client, base) = (client.clone(), bases[at].to_owned());
+                panels.spawn(async move { (number, ask(&client, &base, expr, span).await.1) });
+            }
+            let mut all = panels.join_all().await;
+            all.sort_by_key(|(number, _)| *number);
+            answers.push(all);
+            wall[at].push(begun.elapsed().as_secs_f64() * 1e3);
+            used[at] += (cpu[at]() - before) / rounds as f64;
+        }
+        for (expr, (there, here)) in PANELS.iter().zip(answers[0].iter().zip(&answers[1])) {
+            compare(expr, &here.1, &there.1);
+        }
+    }
+    let [theirs, ours] = wall.map(median);
+    let text = client.get(format!("{}/metrics", bases[1])).send().await.unwrap().text().await.unwrap();
+    let joined = text.lines().find_map(|line| line.strip_prefix("watchfire_promql_scans_total{from=\"joined\"} ")).unwrap_or("0");
+    println!(
+        "dashboard of {} panels at once: prometheus {theirs:.0} ms, watchfire {ours:.0} ms, {:.2}x (CPU {:.0} and {:.0} ms); {joined} selectors joined a scan in {rounds} rounds",
+        PANELS.len(),
+        theirs / ours,
+        used[0],
+        used[1]
+    );
 }
 
 /// What a sample takes on disk: Prometheus's blocks (a snapshot, so that the newest hours are in one as well) with their index, beside

@@ -182,6 +182,15 @@ impl RangeFunction {
         }
     }
 
+    /// What finds its value in windows that overlap without looking at each of them whole.
+    pub fn extreme(self) -> Option<over_time::Extreme> {
+        match self {
+            F::MaxOverTime => Some(over_time::Extreme::new(|a, b| a > b)),
+            F::MinOverTime => Some(over_time::Extreme::new(|a, b| a < b)),
+            _ => None,
+        }
+    }
+
     /// Checks the scalars of a step.
     pub fn check(self, params: &[f64]) -> Result<(), QueryError> {
         if self == F::DoubleExponentialSmoothing {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::FutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use model::labels::{Labels, Matcher};
 use model::query::{Overlay, QueryError};
@@ -11,7 +12,9 @@ use model::tenant::TenantId;
 
 use super::eval::{Extent, GridColumn, Loaded, LoadedSeries};
 use super::histogram::{bound_text, split_buckets, split_quantiles};
+use super::metrics::Metrics;
 use super::plan::Selector;
+use super::scans::{self, Asked, Scan, Scans};
 use super::source::{
     BUCKET_LABEL, GridSeries, Numbers, QUANTILE_LABEL, Samples, Selection, SeriesSource, Shape, StoredData, StoredSeries, Temporality,
     stored_matchers, too_many_samples, too_many_series,
@@ -32,9 +35,48 @@ pub struct LoadLimits {
     pub timeout: Duration,
 }
 
+/// Where series come from, and who else reads them now.
+pub struct From<'a> {
+    /// Where from.
+    pub source: &'a Arc<dyn SeriesSource>,
+    /// Scans that may be joined.
+    pub scans: Option<&'a Scans>,
+    /// Told of each scan, and whether it was joined.
+    pub metrics: Option<&'a Metrics>,
+}
+
+impl From<'_> {
+    async fn series(
+        &self,
+        tenant: &TenantId,
+        matchers: Vec<Matcher>,
+        extent: Extent,
+        overlay: &Overlay,
+        limits: LoadLimits,
+    ) -> Result<Arc<Loaded>, QueryError> {
+        // What is laid over it is one question's own.
+        let scans = self.scans.filter(|_| overlay.is_empty());
+        let (answer, joined) = match scans {
+            Some(scans) => {
+                let asked = Asked::new(tenant, &matchers, extent, limits);
+                let scan = || -> Scan {
+                    let (source, tenant, matchers) = (Arc::clone(self.source), tenant.clone(), matchers.clone());
+                    async move { select(&*source, &tenant, &matchers, extent, &Overlay::default(), limits).await.map(Arc::new) }.boxed()
+                };
+                scans.ask(asked, scan).await
+            }
+            None => (select(&**self.source, tenant, &matchers, extent, overlay, limits).await.map(Arc::new), false),
+        };
+        if let Some(metrics) = self.metrics {
+            metrics.scanned(joined);
+        }
+        answer
+    }
+}
+
 /// The series of each selector, in order of their numbers.
 pub async fn load(
-    source: &dyn SeriesSource,
+    from: &From<'_>,
     tenant: &TenantId,
     selectors: &[Selector],
     extents: &[Option<Extent>],
@@ -47,8 +89,7 @@ pub async fn load(
     let mut place: Vec<Option<usize>> = Vec::with_capacity(selectors.len());
     for (selector, extent) in selectors.iter().zip(extents) {
         place.push(extent.map(|extent| {
-            let text: String = selector.matchers.iter().map(|m| format!("{:?} {:?} {:?},", m.name, m.op, m.value)).collect();
-            *known.entry((text, extent)).or_insert_with(|| {
+            *known.entry((scans::text(&selector.matchers), extent)).or_insert_with(|| {
                 asked.push((&selector.matchers, extent));
                 asked.len() - 1
             })
@@ -56,7 +97,7 @@ pub async fn load(
     }
     let one = |(matchers, extent): (&[Matcher], Extent)| {
         let matchers = matchers.to_vec();
-        async move { select(source, tenant, &matchers, extent, overlay, limits).await.map(Arc::new) }
+        async move { from.series(tenant, matchers, extent, overlay, limits).await }
     };
     let found: Vec<Arc<Loaded>> = stream::iter(asked.into_iter().map(one)).buffered(AT_ONCE).try_collect().await?;
     if found.iter().flat_map(|all| all.samples()).map(|series| series.times.len()).sum::<usize>() > limits.max_samples {

@@ -32,6 +32,11 @@ impl Bounds {
         if all.is_empty() { &[] } else { &all[self.from..self.to] }
     }
 
+    /// The position of the first sample inside.
+    pub fn from(&self) -> usize {
+        self.from
+    }
+
     /// The position after the last sample at or before the end.
     pub fn to(&self) -> usize {
         self.to

@@ -166,8 +166,8 @@ impl<'a> Evaluator<'a> {
     /// One cell per step.
     fn slide(&mut self, function: RangeFunction, series: &LoadedSeries, range: &RangeNode, params: &[Vec<f64>], frame: &Frame) -> Vec<f64> {
         let added_up = series.delta && function.on_delta() == OnDelta::AddUp;
-        let mut bounds = Bounds::default();
-        let mut scratch = Vec::new();
+        let (mut bounds, mut scratch) = (Bounds::default(), Vec::new());
+        let mut extreme = function.extreme();
         let mut cells = Vec::with_capacity(frame.len());
         for (step_time, params) in frame.times().zip(params) {
             if cells.len().is_multiple_of(256) && self.go_on().is_err() {
@@ -184,6 +184,8 @@ impl<'a> Evaluator<'a> {
             } else if added_up {
                 let sum = rate::added_up(&window);
                 if function == RangeFunction::Rate { sum.map(|sum| sum / window.seconds()) } else { sum }
+            } else if let Some(extreme) = &mut extreme {
+                Some(extreme.of(&series.values, bounds.from(), bounds.to()))
             } else {
                 function.apply(&window, params, &mut scratch)
             };
