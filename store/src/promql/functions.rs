@@ -3,6 +3,7 @@
 pub mod date;
 pub mod label;
 pub mod math;
+pub mod moving;
 pub mod native;
 pub mod over_time;
 pub mod rate;
@@ -179,15 +180,6 @@ impl RangeFunction {
             F::TsOfLastOverTime => window.times.last().map(|at| *at as f64 / 1_000.0),
             F::TsOfMinOverTime => over_time::time_of(window, |value, best| value <= best),
             F::TsOfMaxOverTime => over_time::time_of(window, |value, best| value >= best),
-        }
-    }
-
-    /// What finds its value in windows that overlap without looking at each of them whole.
-    pub fn extreme(self) -> Option<over_time::Extreme> {
-        match self {
-            F::MaxOverTime => Some(over_time::Extreme::new(|a, b| a > b)),
-            F::MinOverTime => Some(over_time::Extreme::new(|a, b| a < b)),
-            _ => None,
         }
     }
 

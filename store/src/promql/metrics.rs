@@ -21,7 +21,8 @@ impl Metrics {
                 .buckets(buckets),
         )?;
         let queries = IntCounterVec::new(Opts::new("watchfire_promql_queries_total", "PromQL queries by how they ended."), &["outcome"])?;
-        let help = "Selectors of PromQL queries by who read their samples: the query `own`, or `joined` one that read the same at the same time.";
+        let help =
+            "Selectors of PromQL queries by who read their samples: the query `own`, or `joined` one that read the same at the same time.";
         let scans = IntCounterVec::new(Opts::new("watchfire_promql_scans_total", help), &["from"])?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(queries.clone()))?;

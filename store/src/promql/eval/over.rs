@@ -6,6 +6,7 @@ use model::labels::{Labels, METRIC_NAME};
 use model::query::QueryError;
 
 use super::{Evaluator, GridColumn, Loaded, LoadedSeries};
+use crate::promql::functions::moving::Moving;
 use crate::promql::functions::native::{Cell, Mixed};
 use crate::promql::functions::{OnDelta, RangeFunction, rate};
 use crate::promql::native::Histogram;
@@ -167,7 +168,7 @@ impl<'a> Evaluator<'a> {
     fn slide(&mut self, function: RangeFunction, series: &LoadedSeries, range: &RangeNode, params: &[Vec<f64>], frame: &Frame) -> Vec<f64> {
         let added_up = series.delta && function.on_delta() == OnDelta::AddUp;
         let (mut bounds, mut scratch) = (Bounds::default(), Vec::new());
-        let mut extreme = function.extreme();
+        let mut moving = Moving::new(function, &series.values).filter(|_| !added_up);
         let mut cells = Vec::with_capacity(frame.len());
         for (step_time, params) in frame.times().zip(params) {
             if cells.len().is_multiple_of(256) && self.go_on().is_err() {
@@ -184,8 +185,8 @@ impl<'a> Evaluator<'a> {
             } else if added_up {
                 let sum = rate::added_up(&window);
                 if function == RangeFunction::Rate { sum.map(|sum| sum / window.seconds()) } else { sum }
-            } else if let Some(extreme) = &mut extreme {
-                Some(extreme.of(&series.values, bounds.from(), bounds.to()))
+            } else if let Some(moving) = &mut moving {
+                moving.next(&window, &series.values, &bounds)
             } else {
                 function.apply(&window, params, &mut scratch)
             };

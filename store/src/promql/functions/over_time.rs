@@ -1,7 +1,5 @@
 //! The `*_over_time` family and the statistics that aggregations share with it.
 
-use std::collections::VecDeque;
-
 use super::Window;
 
 /// Neumaier's form of Kahan summation: adds to a running sum and its compensation.
@@ -51,44 +49,6 @@ pub fn least(values: &[f64]) -> f64 {
 /// The greatest value; NaN only if all are.
 pub fn greatest(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::NAN, |best, value| if value > best || best.is_nan() { value } else { best })
-}
-
-/// The greatest or the least of windows that move forward over the same values, each value looked at about once. Gives what [`greatest`]
-/// and [`least`] give of each window.
-#[derive(Clone, Debug)]
-pub struct Extreme {
-    /// Whether a value wins over one before it.
-    beats: fn(f64, f64) -> bool,
-    /// Positions, none of which is beaten by a later one.
-    candidates: VecDeque<usize>,
-    /// Values before this position were looked at.
-    seen: usize,
-}
-
-impl Extreme {
-    /// Of no window yet.
-    pub fn new(beats: fn(f64, f64) -> bool) -> Self {
-        Extreme { beats, candidates: VecDeque::new(), seen: 0 }
-    }
-
-    /// Of the values from one position to before another; neither may go back. NaN only if all are.
-    pub fn of(&mut self, values: &[f64], from: usize, to: usize) -> f64 {
-        for at in self.seen.max(from)..to {
-            let value = values[at];
-            if value.is_nan() {
-                continue;
-            }
-            while self.candidates.back().is_some_and(|last| (self.beats)(value, values[*last])) {
-                self.candidates.pop_back();
-            }
-            self.candidates.push_back(at);
-        }
-        self.seen = self.seen.max(to);
-        while self.candidates.front().is_some_and(|first| *first < from) {
-            self.candidates.pop_front();
-        }
-        self.candidates.front().map_or(f64::NAN, |first| values[*first])
-    }
 }
 
 /// The population variance (Welford, compensated).
@@ -175,22 +135,6 @@ mod tests {
         assert_eq!(mean([f64::MAX, f64::MAX].into_iter()), f64::MAX);
         assert_eq!(mean([1.0, 2.0, 6.0].into_iter()), 3.0);
         assert_eq!(mean([f64::INFINITY, 1.0].into_iter()), f64::INFINITY);
-    }
-
-    #[test]
-    fn moving_windows_have_the_extremes_of_each() {
-        let values: Vec<f64> =
-            (0..500u64).map(|at| if at % 7 == 3 || (200..240).contains(&at) { f64::NAN } else { (at * 7_919 % 23) as f64 - 11.0 }).collect();
-        let values: Vec<f64> = values.into_iter().enumerate().map(|(at, value)| if at % 11 == 5 { value * -0.0 } else { value }).collect();
-        for (width, step) in [(1, 1), (12, 1), (40, 3), (5, 9), (500, 100)] {
-            let (mut max, mut min) = (Extreme::new(|a, b| a > b), Extreme::new(|a, b| a < b));
-            for to in (1..=values.len()).step_by(step) {
-                let from = to.saturating_sub(width);
-                let (window, bits) = (&values[from..to], |value: f64| if value.is_nan() { 0 } else { value.to_bits() });
-                assert_eq!(bits(max.of(&values, from, to)), bits(greatest(window)), "{from}..{to}");
-                assert_eq!(bits(min.of(&values, from, to)), bits(least(window)), "{from}..{to}");
-            }
-        }
     }
 
     #[test]

@@ -14,11 +14,16 @@ pub enum Meaning {
 /// The change over the whole range. Where the first or last sample is nearer to the edge than 1.1 times the average distance of
 /// samples, it is extrapolated to the edge, else by half that distance; a counter never below zero. `None` with less than two samples.
 pub fn extrapolated(window: &Window<'_>, meaning: Meaning) -> Option<f64> {
+    extrapolated_over(window, meaning, || window.values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum())
+}
+
+/// The same; `lost` adds up the values from which a counter fell within the window.
+pub fn extrapolated_over(window: &Window<'_>, meaning: Meaning, lost: impl FnOnce() -> f64) -> Option<f64> {
     let gaps = window.times.len().checked_sub(1).filter(|gaps| *gaps > 0)?;
     let (first, last) = (window.values[0], window.values[gaps]);
     let mut change = last - first;
     if meaning == Meaning::Counter {
-        change += window.values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum::<f64>();
+        change += lost();
     }
     let to_zero = (meaning == Meaning::Counter && change > 0.0 && first >= 0.0).then(|| first / change);
     Some(change * stretch(window, to_zero))
