@@ -1,6 +1,6 @@
 //! Scans under way: the panels of a dashboard ask for the same samples at the same time in different expressions, and then one of them
 //! reads for all. In: what a selector asks for; out: its series, shared. Nothing is kept: once the last who waits has its answer, the next
-//! question reads again. A scan that fails fails for nobody but the one who began it.
+//! question reads again. A scan that has no time left fails for nobody but the one who began it.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -54,8 +54,8 @@ impl Scans {
     pub async fn ask(&self, asked: Asked, scan: impl Fn() -> Scan) -> (Result<Arc<Loaded>, QueryError>, bool) {
         let (under_way, joined) = self.enter(asked, &scan);
         match under_way.await {
-            // It may have had less time, or room.
-            Err(_) if joined => (scan().await, false),
+            // It may have had less time; the limits were the same.
+            Err(QueryError::Timeout(_) | QueryError::Unavailable(_)) if joined => (scan().await, false),
             answer => (answer, joined),
         }
     }
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_is_not_shared() {
+    async fn who_joined_reads_again_where_the_other_had_no_luck() {
         let (scans, store) = (Scans::default(), Store::new(1));
         let open = async { store.gate.add_permits(10) };
         let ask = || scans.ask(asked(1), || store.scan());
