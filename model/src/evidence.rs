@@ -112,7 +112,7 @@ pub struct LogGroup {
     pub severity: String,
     /// The body, shortened.
     pub body: String,
-    /// How many.
+    /// How many, also of those that sampling left out.
     pub count: u64,
 }
 

@@ -139,9 +139,10 @@ const TRACES: &str = "SELECT lower(hex(id)) AS trace, service_name, span_name, b
      status = 'ERROR' AS failed FROM spans WHERE {within} AND kind IN ('SERVER', 'CONSUMER') AND notEmpty(trace_id) \
      ORDER BY duration DESC, trace_id LIMIT ?) ORDER BY nanoseconds DESC, id LIMIT 1 BY id LIMIT ?";
 
-/// OpenTelemetry's numbers: 17 to 20 are ERROR, 21 to 24 FATAL. Bodies that differ only in numbers and ids are one group.
+/// OpenTelemetry's numbers: 17 to 20 are ERROR, 21 to 24 FATAL. Bodies that differ only in numbers and ids are one group. A sampled
+/// record stands for several.
 const LOGS: &str = "SELECT toString(service) AS service_name, if(severity_number >= 21, 'fatal', 'error') AS severity, leftUTF8(min(body), 300) AS text, \
-     count() AS records FROM logs WHERE {within} AND severity_number >= 17 GROUP BY service_name, severity, \
+     sum(greatest(sample_rate, 1)) AS records FROM logs WHERE {within} AND severity_number >= 17 GROUP BY service_name, severity, \
      replaceRegexpAll(leftUTF8(body, 300), '[0-9a-fA-F]*[0-9][0-9a-fA-F]*', '#') \
      ORDER BY records DESC, service_name, text LIMIT ?";
 

@@ -247,7 +247,7 @@ pub(super) fn targets() {}
 
 /// One SELECT
 #[utoipa::path(post, path = "/api/watchfire/v1/sql", tag = "telemetry", params(SqlQuery), description = "Over the tenant's telemetry, read-only. Needs `read`.",
-    request_body(content = String, content_type = "text/plain", example = "SELECT service, count() FROM spans GROUP BY service"), responses(
+    request_body(content = String, content_type = "text/plain", example = "SELECT service, sum(greatest(sample_rate, 1)) AS spans FROM spans GROUP BY service"), responses(
     (status = 200, description = "In the format that was asked for; this shape is JSONCompact", content((serde_json::Value = "application/json"), (String = "text/plain"), (String = "text/csv"), (String = "text/tab-separated-values"), (String = "text/markdown"), (String = "application/x-ndjson"), (SqlAnswer = "application/vnd.watchfire.compact+json"))),
     (status = 400, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(super) fn sql() {}

@@ -67,14 +67,15 @@ async fn outage() -> TestEngine {
     insert(&engine, &event(20, 2.0, 3, "'old'", "toFixedString('', 16)")).await;
     insert(&engine, &event(20, -2.0, 8, "'old'", "toFixedString('', 16)").replace("00000000-0000-", "00000000-0001-")).await;
     insert(&engine, &event(30, -2.0, 8, "'gone'", "toFixedString('', 16)")).await;
-    for (severity, count, body, minute) in
-        [(17, 9, "it's down", 1.0), (21, 2, "out of memory", 2.0), (13, 50, "slow", 2.0), (17, 99, "early", -1.0)]
+    // Of those that say that it is down every third is stored.
+    for (severity, rate, count, body, minute) in
+        [(17, 3, 3, "it's down", 1.0), (21, 0, 2, "out of memory", 2.0), (13, 1, 50, "slow", 2.0), (17, 1, 99, "early", -1.0)]
     {
         insert(
             &engine,
             &format!(
-                "logs (tenant, ts, service, severity_number, body, retention_days) SELECT 'acme', {}, 'checkout', {severity}, \
-                 '{}', 30 FROM numbers({count})",
+                "logs (tenant, ts, service, severity_number, sample_rate, body, retention_days) SELECT 'acme', {}, 'checkout', {severity}, \
+                 {rate}, '{}', 30 FROM numbers({count})",
                 at(minute),
                 body.replace('\'', "\\'")
             ),

@@ -1,6 +1,6 @@
 /* Rate, errors, duration of services, from the series that Watchfire computes from every span. */
 import { instant } from './client';
-import { promString, sqlString } from '../lib/format';
+import { promString, sqlString, weightSql } from '../lib/format';
 import type { Labels, QueryAnswer } from './types';
 
 const CALLS = 'traces_span_metrics_calls_total';
@@ -49,7 +49,7 @@ export const nameOf = (labels: Labels, fallback: string): string => Object.entri
 /** Who called whom, from spans whose parent is another service's, each counted for all that it stands for (`sample_rate`). Bounded by the newest spans of the span of time. */
 export const callsSql = (from: number, to: number): string => `
 SELECT p.service AS caller, c.service AS callee, sum(c.weight) AS calls, sumIf(c.weight, c.status = 'ERROR') AS errors, quantileTDigestWeighted(0.95)(c.duration, c.weight) AS p95
-FROM (SELECT trace_id, parent_span_id, service, status, duration, greatest(sample_rate, 1) AS weight FROM spans WHERE ${within(from, to)} AND kind IN ('SERVER', 'CONSUMER') AND notEmpty(parent_span_id) ORDER BY ts DESC LIMIT 200000) AS c
+FROM (SELECT trace_id, parent_span_id, service, status, duration, ${weightSql} AS weight FROM spans WHERE ${within(from, to)} AND kind IN ('SERVER', 'CONSUMER') AND notEmpty(parent_span_id) ORDER BY ts DESC LIMIT 200000) AS c
 INNER JOIN (SELECT trace_id, span_id, service FROM spans WHERE ${within(from, to)} ORDER BY ts DESC LIMIT 400000) AS p ON p.trace_id = c.trace_id AND p.span_id = c.parent_span_id
 WHERE p.service != c.service
 GROUP BY caller, callee ORDER BY calls DESC LIMIT 200`;

@@ -81,6 +81,9 @@ export function sqlString(text: string): string {
   return `'${text.replace(/\\/g, '\\\\').replace(/'/g, "\\'").replace(/\n/g, '\\n').replace(/\r/g, '\\r').replace(/\t/g, '\\t').replace(/\0/g, '\\0')}'`;
 }
 
+/** How many a stored row of `spans` or `logs` stands for: sampling stores fewer than came. What says how many there were adds these up. */
+export const weightSql = 'greatest(sample_rate, 1)';
+
 /** A text inside a LIKE pattern. */
 export const likeText = (text: string): string => text.replace(/\\/g, '\\\\').replace(/%/g, '\\%').replace(/_/g, '\\_');
 

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { addTerm, fieldText, levelOf, logWhere, nanosOf, parseSearch, patternOf, patternSql, phraseOf, spanWhere } from './search';
+import { addTerm, fieldText, histogramSql, levelOf, logWhere, nanosOf, parseSearch, patternLinesSql, patternOf, patternSql, phraseOf, spanWhere } from './search';
 
 it('a search line is words, phrases and fields', () => {
   expect(parseSearch('timeout "no answer" -retry service=checkout level>=warn -http.route=/x user="Ann \\"A\\" B"')).toEqual([
@@ -56,4 +56,16 @@ it('lines alike become one pattern, in the same way here and in SQL', () => {
   // The holes hold quotes and backslashes, which must arrive as they are.
   expect(patternSql).toContain(`|\\'[^\\']*\\''`);
   expect(patternSql).toContain(`'\\\\d+(?:\\\\.\\\\d+)*'`);
+});
+
+it('a line that sampling kept counts for all that it stands for', () => {
+  const histogram = histogramSql(parseSearch('timeout'), 0, 60_000, 5);
+  expect(histogram.match(/sumIf\(greatest\(sample_rate, 1\), severity_number [^)]+\)/g)).toHaveLength(4);
+  expect(histogram).toContain('toIntervalSecond(5)');
+  const lines = patternLinesSql(parseSearch('timeout'), 0, 60_000);
+  expect(lines).toContain('greatest(sample_rate, 1) AS weight');
+  for (const statement of [histogram, lines]) {
+    expect(statement).toContain(logWhere(parseSearch('timeout'), 0, 60_000));
+    expect(statement).not.toContain('count');
+  }
 });

@@ -3,7 +3,7 @@
  *   word "a phrase" -not  key=value key!=value key~part  (key: service, level, trace, name, kind, status, or any attribute)
  * Every text of a person ends inside a quoted literal. Pure.
  */
-import { likeText, sqlString } from './format';
+import { likeText, sqlString, weightSql } from './format';
 
 export type Op = '=' | '!=' | '~' | '!~' | '>' | '<' | '>=' | '<=';
 export type Term = { kind: 'text'; text: string; not: boolean } | { kind: 'field'; key: string; op: Op; value: string };
@@ -163,3 +163,16 @@ export const patternOf = (body: string): string => HOLES.reduce((text, [pattern,
 
 /** The longest text of a pattern between two holes: a phrase that finds its lines. */
 export const phraseOf = (pattern: string): string => pattern.split(/<(?:id|text|num)>/).map((part) => part.trim()).reduce((best, part) => (part.length > best.length ? part : best), '');
+
+/** More lines than this are not looked through for patterns: the newest ones are. */
+const LOOKED_THROUGH = 1_000_000;
+
+/** The lines that fit, each with its pattern and `weight`: what counts lines adds weights up. */
+export const patternLinesSql = (terms: readonly Term[], from: number, to: number): string =>
+  `(SELECT ${patternSql} AS pattern, severity_number AS severity, service, ts, ${weightSql} AS weight FROM logs WHERE ${logWhere(terms, from, to)} ORDER BY ts DESC LIMIT ${LOOKED_THROUGH})`;
+
+/** How many lines there were every `step` seconds: errors and worse, warnings, information, the rest. */
+export function histogramSql(terms: readonly Term[], from: number, to: number, step: number): string {
+  const lines = ['severity_number >= 17', 'severity_number BETWEEN 13 AND 16', 'severity_number BETWEEN 9 AND 12', 'severity_number < 9'].map((level) => `sumIf(${weightSql}, ${level})`);
+  return `SELECT toUnixTimestamp(toStartOfInterval(ts, toIntervalSecond(${step}))) AS at, ${lines.join(', ')} FROM logs WHERE ${logWhere(terms, from, to)} GROUP BY at ORDER BY at`;
+}

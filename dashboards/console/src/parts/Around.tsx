@@ -6,7 +6,7 @@ import { useAsk } from '../hooks';
 import { firedIn, phrase, serviceOf } from '../lib/alerts';
 import { count } from '../lib/format';
 import { respondersOf } from '../lib/responders';
-import { fieldText, levelOf, logWhere, parseSearch, patternSql, phraseOf } from '../lib/search';
+import { fieldText, levelOf, parseSearch, patternLinesSql, phraseOf } from '../lib/search';
 import { rateWindow, stepFor, type Range } from '../lib/time';
 import { Answer, Empty, Go, LabelSet, LinkList, Panel, SeverityTag, StatusTag, Tag, When, type Tone } from './basics';
 import { ExprPlot } from './ExprPlot';
@@ -70,15 +70,13 @@ export function Impact({ service, span, marks }: { service: string; span: Span; 
   );
 }
 
-/** More lines than this are not looked through: the newest ones are. */
-const LOOKED_THROUGH = 1_000_000;
 const TONES: Record<string, Tone> = { fatal: 'critical', error: 'critical', warn: 'warning' };
 
 /** What its logs say again and again at that time, from warnings up. */
 export function LogsThen({ incident, service, range, live, search }: { incident: Incident; service: string | undefined; range: Range; live: boolean; search: { from: string; to?: string } }) {
   const q = `${service === undefined ? '' : `${fieldText('service', '=', service)} `}level>=warn`;
   const found = useAsk(['logs-patterns', 'incident', incident.id, incident.status, q], async (signal) => {
-    const answer = await sql(`SELECT pattern, toString(count()), max(severity), groupUniqArray(3)(service), toString(toUnixTimestamp64Milli(min(ts))) FROM (SELECT ${patternSql} AS pattern, severity_number AS severity, service, ts FROM logs WHERE ${logWhere(parseSearch(q), range.from, range.to)} ORDER BY ts DESC LIMIT ${LOOKED_THROUGH}) GROUP BY pattern ORDER BY count() DESC, pattern LIMIT 5`, signal);
+    const answer = await sql(`SELECT pattern, toString(sum(weight)), max(severity), groupUniqArray(3)(service), toString(toUnixTimestamp64Milli(min(ts))) FROM ${patternLinesSql(parseSearch(q), range.from, range.to)} GROUP BY pattern ORDER BY sum(weight) DESC, pattern LIMIT 5`, signal);
     return answer.data.map((row) => ({ pattern: String(row[0]), lines: Number(row[1]), worst: Number(row[2]), services: (row[3] as unknown[]).map(String), first: Number(row[4]) }));
   }, { live: live ? 6 : false });
   return (

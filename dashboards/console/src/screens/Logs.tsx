@@ -8,7 +8,7 @@ import type { LogLine } from '../api/types';
 import { useLiveTail } from '../api/tail';
 import { useAddress, useAsk, useAskSpan, useListKeys, useSetAddress, useTimeSpan } from '../hooks';
 import { count, hashOf, sqlString } from '../lib/format';
-import { addTerm, fieldText, levelOf, logWhere, parseSearch, patternSql, phraseOf } from '../lib/search';
+import { addTerm, fieldText, histogramSql, levelOf, logWhere, parseSearch, patternLinesSql, phraseOf } from '../lib/search';
 import { formatClock, formatMoment, stepFor, zoneName, type Range } from '../lib/time';
 import { Answer, Copy, Empty, Facts, firstData, Go, PageHead, Panel, Tag, When, type Tone } from '../parts/basics';
 import { useZone } from '../prefs';
@@ -42,7 +42,7 @@ export function Logs() {
   }, { live: most > PAGE ? false : true, enabled: view === 'lines' });
   const histogram = useAskSpan(['logs-histogram', q], async (range, signal) => {
     const step = stepFor(range, 80);
-    const answer = await sql(`SELECT toUnixTimestamp(toStartOfInterval(ts, toIntervalSecond(${step}))) AS at, countIf(severity_number >= 17) AS bad, countIf(severity_number BETWEEN 13 AND 16) AS warn, countIf(severity_number BETWEEN 9 AND 12) AS info, countIf(severity_number < 9) AS rest FROM logs WHERE ${logWhere(terms, range.from, range.to)} GROUP BY at ORDER BY at`, signal);
+    const answer = await sql(histogramSql(terms, range.from, range.to, step), signal);
     return { step, bars: answer.data.map((row) => row.map(Number)) };
   }, { enabled: view !== 'live' });
   const submit = (text: string): void => set({ q: text.trim(), line: undefined });
@@ -180,9 +180,6 @@ function Lines({ lines, open, opened, more, busy }: { lines: LogLine[]; open: (l
   );
 }
 
-/** More lines than this are not looked through: the newest ones are. */
-const LOOKED_THROUGH = 1_000_000;
-
 /** What the lines of the time say again and again, and what is new: every line that fits is counted, not only those that are shown. */
 function Patterns({ q }: { q: string }) {
   const set = useSetAddress();
@@ -191,8 +188,8 @@ function Patterns({ q }: { q: string }) {
   const terms = useMemo(() => parseSearch(q), [q]);
   const found = useAskSpan(['logs-patterns', q], async (range, signal) => {
     const middle = Math.floor(range.from + (range.to - range.from) / 2);
-    const answer = await sql(`SELECT pattern, toString(count()), max(severity), groupUniqArray(4)(service), toString(toUnixTimestamp64Milli(min(ts))), toString(toUnixTimestamp64Milli(max(ts))), toString(countIf(ts >= fromUnixTimestamp64Milli(${middle}))) FROM (SELECT ${patternSql} AS pattern, severity_number AS severity, service, ts FROM logs WHERE ${logWhere(terms, range.from, range.to)} ORDER BY ts DESC LIMIT ${LOOKED_THROUGH}) GROUP BY pattern ORDER BY count() DESC LIMIT 300`, signal);
-    return { groups: answer.data.map((row) => ({ pattern: String(row[0]), lines: Number(row[1]), worst: Number(row[2]), services: row[3] as string[], first: Number(row[4]), last: Number(row[5]), later: Number(row[6]) })) };
+    const answer = await sql(`SELECT pattern, toString(sum(weight)), max(severity), groupUniqArray(4)(service), toString(toUnixTimestamp64Milli(min(ts))), toString(toUnixTimestamp64Milli(max(ts))), toString(sumIf(weight, ts >= fromUnixTimestamp64Milli(${middle}))), toString(count()) FROM ${patternLinesSql(terms, range.from, range.to)} GROUP BY pattern ORDER BY sum(weight) DESC LIMIT 300`, signal);
+    return { groups: answer.data.map((row) => ({ pattern: String(row[0]), lines: Number(row[1]), worst: Number(row[2]), services: row[3] as string[], first: Number(row[4]), last: Number(row[5]), later: Number(row[6]), stored: Number(row[7]) })) };
   }, { live: 3 });
   return (
     <>
@@ -204,6 +201,8 @@ function Patterns({ q }: { q: string }) {
         {({ groups, range }) => {
           const middle = range.from + (range.to - range.from) / 2;
           const fresh = (one: (typeof groups)[number]): boolean => one.first > middle;
+          // A few lines tell no trend, however many each of them stands for.
+          const growing = (one: (typeof groups)[number]): boolean => one.later > 3 * (one.lines - one.later) + (5 * one.lines) / one.stored;
           const shown = order === 'worst' ? groups.toSorted((a, b) => b.worst - a.worst || b.lines - a.lines) : order === 'new' ? groups.toSorted((a, b) => b.first - a.first) : groups;
           if (groups.length === 0) return <Empty title={q === '' ? 'No logs in this time' : 'No line fits'} {...(q === '' ? { snippet: firstData.logs } : {})} />;
           return (
@@ -214,7 +213,7 @@ function Patterns({ q }: { q: string }) {
                     <span className="nums" style={{ width: 74, textAlign: 'right' }}>{count(one.lines)}</span>
                     <Tag tone={TONES[levelOf(one.worst)] ?? 'quiet'}>{levelOf(one.worst)}</Tag>
                     <span className="item-main"><span className="mono wrap">{one.pattern}</span><span className="item-sub"><span>{one.services.join(', ')}</span><span>first <When at={one.first} />, last <When at={one.last} /></span></span></span>
-                    {fresh(one) ? <Tag tone="high">new in the second half</Tag> : one.later > 3 * (one.lines - one.later) + 5 ? <Tag tone="warning">more and more</Tag> : null}
+                    {fresh(one) ? <Tag tone="high">new in the second half</Tag> : growing(one) ? <Tag tone="warning">more and more</Tag> : null}
                   </button>
                 </li>
               ))}

@@ -8,10 +8,11 @@ import { bytes, count, csv } from '../lib/format';
 import { Answer, Empty, PageHead, Panel } from '../parts/basics';
 import { Plot, type Line } from '../parts/Plot';
 
+/** What sampling stored has a weight in `sample_rate`: sums of it are how many there were. */
 const EXAMPLES: [string, string][] = [
-  ['Spans by service', "SELECT service, count() AS spans, countIf(status = 'ERROR') AS failed, round(quantile(0.95)(duration) / 1e6, 1) AS p95_ms\nFROM spans WHERE ts > now() - INTERVAL 1 HOUR\nGROUP BY service ORDER BY spans DESC"],
-  ['Logs a minute by level', 'SELECT toStartOfMinute(ts) AS minute, severity_text, count() AS lines\nFROM logs WHERE ts > now() - INTERVAL 1 HOUR\nGROUP BY minute, severity_text ORDER BY minute'],
-  ['Slowest operations', 'SELECT service, name, count() AS calls, round(max(duration) / 1e6, 1) AS max_ms\nFROM spans WHERE ts > now() - INTERVAL 1 HOUR AND kind = \'SERVER\'\nGROUP BY service, name ORDER BY max_ms DESC LIMIT 20'],
+  ['Spans by service', "WITH greatest(sample_rate, 1) AS weight\nSELECT service, sum(weight) AS spans, sumIf(weight, status = 'ERROR') AS failed, round(quantileTDigestWeighted(0.95)(duration, weight) / 1e6, 1) AS p95_ms\nFROM spans WHERE ts > now() - INTERVAL 1 HOUR\nGROUP BY service ORDER BY spans DESC"],
+  ['Logs a minute by level', 'SELECT toStartOfMinute(ts) AS minute, severity_text, sum(greatest(sample_rate, 1)) AS lines\nFROM logs WHERE ts > now() - INTERVAL 1 HOUR\nGROUP BY minute, severity_text ORDER BY minute'],
+  ['Slowest operations', 'SELECT service, name, sum(greatest(sample_rate, 1)) AS calls, round(max(duration) / 1e6, 1) AS max_ms\nFROM spans WHERE ts > now() - INTERVAL 1 HOUR AND kind = \'SERVER\'\nGROUP BY service, name ORDER BY max_ms DESC LIMIT 20'],
   ['Biggest series', 'SELECT metric, uniqExact(fingerprint) AS series\nFROM series GROUP BY metric ORDER BY series DESC LIMIT 20'],
 ];
 const TABLES = ['spans', 'logs', 'series', 'points', 'histograms', 'exp_histograms', 'summaries', 'exemplars', 'error_events', 'trace_index', 'otel_traces', 'otel_logs'];

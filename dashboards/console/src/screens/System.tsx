@@ -4,7 +4,7 @@ import { useRef, type ReactNode } from 'react';
 import { ApiError, get, prom, request, sql } from '../api/client';
 import type { Check, KeyList, ScrapeTarget, Status, SystemView } from '../api/types';
 import { useAsk, useListKeys } from '../hooks';
-import { bytes, count, short } from '../lib/format';
+import { bytes, count, short, weightSql } from '../lib/format';
 import { readExposition, sumOf, type Reading } from '../lib/exposition';
 import { formatSeconds } from '../lib/time';
 import { Answer, Empty, Facts, Go, PageHead, Panel, StatusTag, Tag, Trouble, When, type Tone } from '../parts/basics';
@@ -110,7 +110,7 @@ export function System() {
     return { at, all, rates };
   });
   const targets = useAsk(['targets'], async (signal) => ({ targets: (await prom<{ activeTargets: ScrapeTarget[] }>('/api/v1/targets?state=active', signal)).activeTargets }), { live: 2 });
-  const byService = useAsk(['ingest', 'services'], async (signal) => ({ rows: (await sql(BY_SERVICE, signal)).data.map(([service, spans, logs, newest]) => ({ service: String(service), spans: Number(spans), logs: Number(logs), newest: Number(newest) })) }), { live: 3 });
+  const byService = useAsk(['ingest', 'services'], async (signal) => ({ rows: (await sql(BY_SERVICE, signal)).data.map(([service, spans, logs, stored, newest]) => ({ service: String(service), spans: Number(spans), logs: Number(logs), stored: Number(stored), newest: Number(newest) })) }), { live: 3 });
   // Nothing else tells when the process began; where that cannot be asked, only the word is missing.
   const runtime = useAsk(['runtime'], (signal) => prom<{ startTime?: string }>('/api/v1/status/runtimeinfo', signal), { live: 12 });
   const began = runtime.data?.startTime;
@@ -186,18 +186,18 @@ export function System() {
   );
 }
 
-/** What came within five minutes; rows whose own time is older than ten are left out, so that little is read. */
+/** What came within five minutes, and how many rows are stored of it; rows whose own time is older than ten are left out, so that little is read. */
 const BY_SERVICE = ((): string => {
-  const of = (table: string, spans: string, logs: string): string => `SELECT service, ${spans} AS spans, ${logs} AS logs, max(received) AS newest FROM ${table} WHERE ts > now() - INTERVAL 10 MINUTE AND received > now() - INTERVAL 5 MINUTE GROUP BY service`;
-  return `SELECT service, toString(sum(spans)), toString(sum(logs)), toString(toUnixTimestamp64Milli(max(newest))) FROM (${of('spans', 'count()', '0')} UNION ALL ${of('logs', '0', 'count()')}) GROUP BY service ORDER BY sum(spans) + sum(logs) DESC LIMIT 101`;
+  const of = (table: string, spans: string, logs: string): string => `SELECT service, ${spans} AS spans, ${logs} AS logs, count() AS stored, max(received) AS newest FROM ${table} WHERE ts > now() - INTERVAL 10 MINUTE AND received > now() - INTERVAL 5 MINUTE GROUP BY service`;
+  return `SELECT service, toString(sum(spans)), toString(sum(logs)), toString(sum(stored)), toString(toUnixTimestamp64Milli(max(newest))) FROM (${of('spans', `sum(${weightSql})`, '0')} UNION ALL ${of('logs', '0', `sum(${weightSql})`)}) GROUP BY service ORDER BY sum(spans) + sum(logs) DESC LIMIT 101`;
 })();
 
-function Services({ rows }: { rows: { service: string; spans: number; logs: number; newest: number }[] }) {
+function Services({ rows }: { rows: { service: string; spans: number; logs: number; stored: number; newest: number }[] }) {
   if (rows.length === 0) return <Empty title="No span and no line in five minutes">Metrics have no service of their own here: they are counted under “Rows taken”.</Empty>;
   return (
     <>
-      <Walk label="Ingest by service"><thead><tr><th>Service</th><th className="num">Spans</th><th className="num">Lines</th><th className="num">Rows/s</th><th>Newest</th></tr></thead>
-        <tbody>{rows.slice(0, 100).map((one) => <tr key={one.service}><td className="wrap" style={{ minWidth: 130 }}>{one.service === '' ? <span className="muted">no service</span> : <Go to={`/services/${encodeURIComponent(one.service)}`} data-item>{one.service}</Go>}</td><td className="num">{count(one.spans)}</td><td className="num">{count(one.logs)}</td><td className="num">{short((one.spans + one.logs) / 300)}</td><td style={{ whiteSpace: 'nowrap' }}><When at={one.newest} /></td></tr>)}</tbody></Walk>
+      <Walk label="Ingest by service"><thead><tr><th>Service</th><th className="num">Spans</th><th className="num">Lines</th><th className="num" title="Rows stored a second: sampling stores fewer than came">Rows/s</th><th>Newest</th></tr></thead>
+        <tbody>{rows.slice(0, 100).map((one) => <tr key={one.service}><td className="wrap" style={{ minWidth: 130 }}>{one.service === '' ? <span className="muted">no service</span> : <Go to={`/services/${encodeURIComponent(one.service)}`} data-item>{one.service}</Go>}</td><td className="num">{count(one.spans)}</td><td className="num">{count(one.logs)}</td><td className="num">{short(one.stored / 300)}</td><td style={{ whiteSpace: 'nowrap' }}><When at={one.newest} /></td></tr>)}</tbody></Walk>
       {rows.length > 100 && <div className="panel-rest small muted">The busiest 100; there are more.</div>}
     </>
   );
