@@ -5,7 +5,10 @@
 pub(crate) mod json;
 pub(crate) mod protobuf;
 pub(crate) mod remote_write;
+mod surrogates;
 mod weight;
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 
@@ -122,6 +125,9 @@ pub(crate) enum Protocol {
     Sentry(sentry::Endpoint, u64),
     /// Prometheus remote write.
     RemoteWrite(Version),
+    /// What StatsD's samples have added up to, as OTLP's request in protobuf: when it was flushed in nanoseconds, and the flush's number since
+    /// the start.
+    Statsd(i64, u64),
 }
 
 impl Protocol {
@@ -132,7 +138,7 @@ impl Protocol {
             Protocol::Loki(_) | Protocol::Ndjson | Protocol::Syslog(_) | Protocol::Fluent { .. } => Signal::Logs.label(),
             Protocol::Zipkin => Signal::Traces.label(),
             Protocol::Sentry(endpoint, _) => endpoint.label(),
-            Protocol::RemoteWrite(_) => "metrics",
+            Protocol::RemoteWrite(_) | Protocol::Statsd(..) => "metrics",
         }
     }
     /// What its records are called.
@@ -143,6 +149,7 @@ impl Protocol {
             Protocol::Zipkin => Signal::Traces.noun(),
             Protocol::Sentry(..) => "items",
             Protocol::RemoteWrite(_) => "samples",
+            Protocol::Statsd(..) => Signal::Metrics.noun(),
         }
     }
     /// The name that request hashes are made with; `None` where senders do not send a request again.
@@ -156,12 +163,15 @@ impl Protocol {
             Protocol::RemoteWrite(Version::V1) => Some("remote_write/v1"),
             Protocol::RemoteWrite(Version::V2) => Some("remote_write/v2"),
             Protocol::Sentry(..) => Some("sentry"),
+            Protocol::Statsd(..) => Some("statsd"),
         }
     }
     /// The hash by which a request that is sent again is known; `None` where senders do not.
     pub(crate) fn request(self, body: &[u8]) -> Option<RequestHash> {
         match self {
-            Protocol::Sentry(endpoint, project) => Some(sentry::request_hash(endpoint, project, body)),
+            Protocol::Sentry(endpoint, project) => sentry::request_hash(endpoint, project, body),
+            // Two flushes may hold the same samples: only the same flush is the same request.
+            Protocol::Statsd(flushed, number) => Some(RequestHash::of(&format!("statsd/{flushed}/{number}"), body)),
             Protocol::Otlp(..)
             | Protocol::RemoteWrite(_)
             | Protocol::Loki(_)
@@ -174,7 +184,7 @@ impl Protocol {
     /// How much memory reading takes beside the rows: formats that are held whole while they are read, in bytes.
     pub(crate) fn weight(self, body: &[u8]) -> u64 {
         match self {
-            Protocol::Otlp(_, Format::Protobuf) | Protocol::RemoteWrite(_) => 0,
+            Protocol::Otlp(_, Format::Protobuf) | Protocol::RemoteWrite(_) | Protocol::Statsd(..) => 0,
             Protocol::Otlp(_, Format::Json) => weight(body),
             // One record of these is in memory at a time.
             Protocol::Loki(_) | Protocol::Ndjson | Protocol::Syslog(_) | Protocol::Fluent { .. } | Protocol::Zipkin => 0,
@@ -191,14 +201,35 @@ impl Protocol {
             | Protocol::Loki(_)
             | Protocol::Ndjson
             | Protocol::Syslog(_)
+            | Protocol::Statsd(..)
             | Protocol::Zipkin => Ok(body),
+        }
+    }
+    /// The body in a form that can be read: JSON without halves of surrogate pairs.
+    pub(crate) fn mend(self, body: Bytes, reservation: &mut Reservation) -> Result<Bytes, Full> {
+        match self {
+            Protocol::Otlp(_, Format::Json) | Protocol::Loki(Format::Json) | Protocol::Ndjson | Protocol::Zipkin | Protocol::Sentry(..) => {
+                match surrogates::mend(&body) {
+                    Cow::Borrowed(_) => Ok(body),
+                    Cow::Owned(mended) => {
+                        reservation.try_grow(mended.len() as u64)?;
+                        Ok(mended.into())
+                    }
+                }
+            }
+            Protocol::Otlp(_, Format::Protobuf)
+            | Protocol::Loki(Format::Protobuf)
+            | Protocol::Syslog(_)
+            | Protocol::Fluent { .. }
+            | Protocol::RemoteWrite(_)
+            | Protocol::Statsd(..) => Ok(body),
         }
     }
     /// Reads a body into the builder's rows.
     pub(crate) fn read<'a>(self, body: &'a [u8], bounds: protobuf::Bounds, to: &mut Builder<'a, '_>) -> Result<(), DecodeError> {
         match self {
             Protocol::Otlp(Signal::Traces, Format::Protobuf) => protobuf::traces(body, bounds, to),
-            Protocol::Otlp(Signal::Metrics, Format::Protobuf) => protobuf::metrics(body, bounds, to),
+            Protocol::Otlp(Signal::Metrics, Format::Protobuf) | Protocol::Statsd(..) => protobuf::metrics(body, bounds, to),
             Protocol::Otlp(Signal::Logs, Format::Protobuf) => protobuf::logs(body, bounds, to),
             Protocol::Otlp(Signal::Traces, Format::Json) => json::traces(body, to),
             Protocol::Otlp(Signal::Metrics, Format::Json) => json::metrics(body, to),

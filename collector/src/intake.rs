@@ -365,6 +365,7 @@ pub(crate) fn prepare(config: &Config, payload: Payload, arrival: Arrival<'_>, m
         Bytes::from(inflated)
     };
     let body = payload.protocol.unpack(body, limit, &mut reservation)?;
+    let body = payload.protocol.mend(body, &mut reservation).map_err(Failure::from)?;
     let payload = Payload { encoding: Encoding::Identity, body, ..payload };
     let weight = payload.protocol.weight(&payload.body);
     if weight > config.max_request_memory.0 {

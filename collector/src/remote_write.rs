@@ -8,6 +8,7 @@ use axum::response::Response;
 use axum::routing::post;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use model::access::Principal;
+use model::sink::Refusal;
 
 use crate::decode::Protocol;
 use crate::decode::remote_write::Version;
@@ -44,7 +45,7 @@ async fn write(State(collector): State<Collector>, request: Request) -> Response
         Ok(Accepted { message: None, .. }) => (StatusCode::NO_CONTENT, String::new(), None),
         // Prometheus's word for "do not send it again", also where the rest was stored.
         Ok(Accepted { message: Some(message), .. }) => (StatusCode::BAD_REQUEST, message.clone(), None),
-        Err(failure) => (failure.http(), failure.to_string(), failure.retry_after()),
+        Err(failure) => (status(failure), failure.to_string(), failure.retry_after()),
     };
     collector.inner.meters.requests.with_label_values(&[protocol, "metrics", status.as_str()]).inc();
     let mut response = Response::new(if text.is_empty() { Body::empty() } else { Body::from(text + "\n") });
@@ -61,6 +62,15 @@ async fn write(State(collector): State<Collector>, request: Request) -> Response
         headers.insert(header::RETRY_AFTER, HeaderValue::from(retry.as_secs() + u64::from(retry.subsec_nanos() > 0)));
     }
     response
+}
+
+/// Prometheus sends again after 5xx, after 429 only where it is told to (`retry_on_http_429`): want of room is no reason to drop samples. Its
+/// tenant's rate limit is.
+fn status(failure: &Failure) -> StatusCode {
+    match failure {
+        Failure::Full(_) | Failure::Refused(Refusal::Busy { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+        other => other.http(),
+    }
 }
 
 async fn store(collector: &Collector, version: Version, request: Request) -> Result<Accepted, Failure> {

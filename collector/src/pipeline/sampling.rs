@@ -11,6 +11,9 @@ use super::condition::Condition;
 /// One more than the greatest threshold.
 const ALL: u64 = 1 << 56;
 
+/// The most records that one stands for, whoever says so: a trace state may come from anybody.
+pub(crate) const MOST: f64 = 1e6;
+
 /// A compiled entry.
 pub(crate) struct Entry {
     /// Which records.
@@ -46,9 +49,9 @@ impl State {
         }
         state
     }
-    /// How many spans one stands for.
+    /// How many spans one stands for, at most [`MOST`].
     pub(crate) fn weight(self) -> f64 {
-        self.threshold.map_or(1.0, |threshold| ALL as f64 / (ALL - threshold).max(1) as f64)
+        self.threshold.map_or(1.0, |threshold| ALL as f64 / (ALL - threshold).max(1) as f64).min(MOST)
     }
 }
 
@@ -66,6 +69,7 @@ fn mixed(bytes: &[u8], seed: u64) -> u64 {
 
 /// A whole number of which the mean is `weight`: the same one for all records of a trace.
 pub(crate) fn whole(weight: f64, identity: &[u8]) -> u32 {
+    let weight = weight.min(MOST);
     let floor = weight.floor();
     let part = weight - floor;
     // What binary fractions leave over is no share.

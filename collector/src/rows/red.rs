@@ -32,10 +32,10 @@ const KINDS: [&str; 6] =
     ["SPAN_KIND_UNSPECIFIED", "SPAN_KIND_INTERNAL", "SPAN_KIND_SERVER", "SPAN_KIND_CLIENT", "SPAN_KIND_PRODUCER", "SPAN_KIND_CONSUMER"];
 const STATUSES: [&str; 3] = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
 
-/// Which services and span names the derived series know: bounded, so that a sender that puts ids into span names cannot
+/// Which services and span names of each tenant the derived series know: bounded, so that a sender that puts ids into span names cannot
 /// make series without end.
 pub(crate) struct NameGuard {
-    services: Mutex<HashMap<(TenantId, String), HashMap<String, i64>>>,
+    services: Mutex<HashMap<TenantId, HashMap<String, HashMap<String, i64>>>>,
     max_services: usize,
     max_names: usize,
 }
@@ -48,15 +48,22 @@ impl NameGuard {
     /// The service and name under which a span counts, and whether it passed the limit.
     fn admit<'a>(&self, tenant: &TenantId, service: &'a str, name: &'a str, now: Timestamp) -> (&'a str, &'a str, bool) {
         let now = now.millis();
-        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (tenant.clone(), service.to_owned());
-        if !services.contains_key(&key) && services.len() >= self.max_services {
+        let mut tenants = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each tenant has all of the room: no other one can take it.
+        let services = match tenants.get_mut(tenant) {
+            Some(services) => services,
+            None => tenants.entry(tenant.clone()).or_default(),
+        };
+        if !services.contains_key(service) && services.len() >= self.max_services {
             services.retain(|_, names| names.values().any(|seen| now - seen < FORGET_MILLIS));
             if services.len() >= self.max_services {
                 return (OVERFLOW, OVERFLOW, true);
             }
         }
-        let names = services.entry(key).or_default();
+        let names = match services.get_mut(service) {
+            Some(names) => names,
+            None => services.entry(service.to_owned()).or_default(),
+        };
         if let Some(seen) = names.get_mut(name) {
             *seen = now;
             return (service, name, false);
@@ -251,6 +258,8 @@ mod tests {
         assert_eq!(admit("a", "y", start), ("a", "y", false));
         assert_eq!(admit("a", "z", start), ("a", OVERFLOW, true));
         assert_eq!(admit("b", "x", start), (OVERFLOW, OVERFLOW, true));
+        let other = TenantId::new("other").unwrap();
+        assert_eq!(guard.admit(&other, "b", "x", start), ("b", "x", false), "a tenant does not take another one's room");
         let later = start.plus(std::time::Duration::from_millis(FORGET_MILLIS as u64));
         assert_eq!(admit("a", "x", later), ("a", "x", false), "seen again");
         assert_eq!(admit("a", "z", later), ("a", "z", false), "y is forgotten");

@@ -163,10 +163,12 @@ pub(crate) enum Part {
     /// The time of a Sentry event that is not of this age, for which the time of arrival is kept; or the clock of an envelope's sender, which
     /// is put right.
     SentryTime,
+    /// An item of a Sentry envelope that is only counted, and is not what it says it is: the envelope's other items are stored.
+    SentryItem,
 }
 
 /// All parts, in the order of the enum.
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     Part::Value,
     Part::Text,
     Part::Name,
@@ -177,6 +179,7 @@ const PARTS: [Part; 10] = [
     Part::SyslogHeader,
     Part::SyslogTime,
     Part::SentryTime,
+    Part::SentryItem,
 ];
 
 impl Part {
@@ -193,6 +196,7 @@ impl Part {
             Part::SyslogHeader => "syslog_header",
             Part::SyslogTime => "syslog_time",
             Part::SentryTime => "sentry_time",
+            Part::SentryItem => "sentry_item",
         }
     }
 }

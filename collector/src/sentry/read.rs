@@ -14,13 +14,12 @@ use super::items::ItemKind;
 use super::loose::{Maybe, Str};
 use super::{faults, logs, spans};
 use crate::decode::DecodeError;
+use crate::pipeline::sampling::MOST;
 use crate::rows::tally::Part;
 use crate::rows::{Arrival, Builder};
 
 /// A sender's clock that is this wrong is put right, in nanoseconds: one hour.
 const DRIFT: i64 = 3_600_000_000_000;
-/// The most traces that one stands for.
-const MAX_RATE: f64 = 1e6;
 
 /// What the request says of all its items.
 pub(super) struct Said<'h> {
@@ -38,7 +37,7 @@ impl<'h> Said<'h> {
         let late = arrival.at.nanos().saturating_sub(sent);
         let shift = if sent > 0 && late.abs() >= DRIFT { late } else { 0 };
         let kept = header.trace.0.as_ref().and_then(|head| head.sample_rate.parse::<f64>().ok()).filter(|rate| *rate > 0.0 && *rate <= 1.0);
-        let sample_rate = kept.map_or(0, |kept| (1.0 / kept).round().min(MAX_RATE) as u32);
+        let sample_rate = kept.map_or(0, |kept| (1.0 / kept).round().min(MOST) as u32);
         Said { project, event_id: &header.event_id, shift, sample_rate }
     }
     /// The service of the project.
@@ -62,16 +61,18 @@ pub(super) fn id(text: &Str<'_>) -> Vec<u8> {
 }
 
 /// The hash by which a request is known again. SDKs that kept an envelope while they were offline send it with another `sent_at`:
-/// where there is an event id, it and the items count, not the header around them.
-pub(crate) fn request_hash(endpoint: Endpoint, project: u64, body: &[u8]) -> RequestHash {
+/// where there is an event id, it and the items count, not the header around them. `None` where nothing in the envelope tells it from
+/// another one with the same items: a script that reports each minute that its job ran sends the same bytes each minute.
+pub(crate) fn request_hash(endpoint: Endpoint, project: u64, body: &[u8]) -> Option<RequestHash> {
     let (first, items) = line(body);
-    let event_id = match endpoint {
-        Endpoint::Envelope => open(first).map(|(header, _)| header.event_id.0).unwrap_or_default(),
-        Endpoint::Store => Cow::Borrowed(""),
+    let (event_id, sent) = match endpoint {
+        Endpoint::Envelope => open(first).map(|(header, _)| (header.event_id.0, header.sent_at.0 > 0)).unwrap_or_default(),
+        Endpoint::Store => (Cow::Borrowed(""), true),
     };
-    match &*event_id {
-        "" => RequestHash::of(&format!("sentry/{project}"), body),
-        event_id => RequestHash::of(&format!("sentry/{project}/{event_id}"), items),
+    match (&*event_id, sent) {
+        ("", false) => None,
+        ("", true) => Some(RequestHash::of(&format!("sentry/{project}"), body)),
+        (event_id, _) => Some(RequestHash::of(&format!("sentry/{project}/{event_id}"), items)),
     }
 }
 
@@ -112,9 +113,10 @@ fn store<'a>(item: &Item<'a>, said: &Said<'_>, counts: &mut Counts, to: &mut Bui
                 faults::store(&mut event, said, item.payload, to)?;
             }
         }
-        ItemKind::Session => counts.session(&parse::<Session<'_>>(item, kind)?),
-        ItemKind::Sessions => counts.session_aggregates(&parse::<Sessions<'_>>(item, kind)?),
-        ItemKind::ClientReport => counts.client_report(&parse::<ClientReport<'_>>(item, kind)?),
+        // What is only counted costs no event beside it.
+        ItemKind::Session => beside(parse(item, kind), to, |session: Session<'_>| counts.session(&session)),
+        ItemKind::Sessions => beside(parse(item, kind), to, |sessions: Sessions<'_>| counts.session_aggregates(&sessions)),
+        ItemKind::ClientReport => beside(parse(item, kind), to, |report: ClientReport<'_>| counts.client_report(&report)),
         ItemKind::CheckIn => {
             let now = to.arrival().at.secs_f64();
             counts.check_in(&parse::<CheckIn<'_>>(item, kind)?, now);
@@ -129,6 +131,17 @@ fn store<'a>(item: &Item<'a>, said: &Said<'_>, counts: &mut Counts, to: &mut Bui
         | ItemKind::Other => {}
     }
     Ok(())
+}
+
+/// Counts what an item says; one that is broken is left out and counted as cut.
+fn beside<T>(item: Result<T, DecodeError>, to: &mut Builder<'_, '_>, count: impl FnOnce(T)) {
+    match item {
+        Ok(item) => count(item),
+        Err(error) => {
+            tracing::debug!(%error, "an item of an envelope is left out");
+            to.tally().cut(Part::SentryItem, 1);
+        }
+    }
 }
 
 /// A payload, of which every field may be missing.

@@ -185,7 +185,7 @@ impl<'s> Connection<'s> {
             } else {
                 together.extend_from_slice(&message);
             }
-            if together.len() < TOGETHER {
+            if together.len() < self.store.most(TOGETHER) {
                 // What is not whole yet, or is broken, shows itself when it is read on.
                 next = Scan::new(max).end(&self.buffer).ok().flatten().map(|length| self.buffer.split_to(length).freeze());
             }

@@ -85,13 +85,14 @@ impl Batches {
     /// Stores batches until every receiver has gone and nothing waits.
     pub(super) async fn run(mut self, store: Store) {
         let protocol = Protocol::Syslog(self.config.utc_offset.seconds());
+        let most = store.most(BATCH_BYTES);
         while let Some(first) = self.receiver.recv().await {
             let (mut batch, mut held, mut count) = (BytesMut::new(), 0, 0);
             let (mut next, deadline) = (Some(first), Instant::now() + self.config.batch_linger.0);
             while let Some(message) = next.take() {
                 append(&mut batch, message.at, message.peer, &message.bytes);
                 (held, count) = (held + message.size() as usize, count + 1);
-                if count >= self.config.batch_messages || batch.len() >= BATCH_BYTES {
+                if count >= self.config.batch_messages || batch.len() >= most {
                     break;
                 }
                 // Behind a stop nothing is waited for: the queue is emptied.

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use prost::Message;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -14,8 +14,8 @@ use super::meters::Fault;
 use super::store::Store;
 use super::{tcp, udp};
 use crate::Collector;
-use crate::decode::{Format, Protocol, Signal};
-use crate::statsd::aggregate::{Aggregator, Lost};
+use crate::decode::Protocol;
+use crate::statsd::aggregate::{Aggregator, Lost, Part};
 use crate::statsd::line::{LineError, parse};
 
 /// Longest line of a connection.
@@ -57,13 +57,13 @@ impl Sums {
         meters.statsd_series.set(all.len() as i64);
     }
 
-    /// What was added up since the last flush, encoded.
-    fn flush(&self) -> Option<Bytes> {
+    /// What was added up since the last flush, and when it was flushed.
+    fn flush(&self) -> (Vec<Part>, Protocol) {
         let now = self.store.collector.inner.clock.now();
         let mut all = self.lock();
-        let request = all.flush(now);
+        let parts = all.flush(now);
         self.store.collector.inner.meters.sockets.statsd_series.set(all.len() as i64);
-        request.map(|request| request.encode_to_vec().into())
+        (parts, Protocol::Statsd(now.nanos(), all.flushes()))
     }
 }
 
@@ -99,9 +99,11 @@ pub(super) async fn serve(collector: Collector, datagrams: Option<UdpSocket>, co
 
 /// Stores what was added up. While that waits for room, samples go on adding up.
 async fn flush(sums: &Sums) {
-    let Some(body) = sums.flush() else { return };
-    if sums.store.store(Protocol::Otlp(Signal::Metrics, Format::Protobuf), body).await.is_err() {
-        sums.store.collector.inner.meters.sockets.fault("statsd", "any", Fault::NotStored, 1);
+    let (parts, protocol) = sums.flush();
+    for Part { request, points } in parts {
+        if sums.store.store(protocol, request.encode_to_vec().into()).await.is_err() {
+            sums.store.collector.inner.meters.sockets.fault("statsd", "any", Fault::NotStored, points);
+        }
     }
 }
 

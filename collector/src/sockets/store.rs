@@ -40,6 +40,11 @@ impl Store {
         self.names.0
     }
 
+    /// How much is put together before it is stored, in bytes: so much, or what the intake takes in any case.
+    pub(super) fn most(&self, bytes: usize) -> usize {
+        bytes.min(usize::try_from(self.collector.inner.config.max_decoded_bytes.0 / 2).unwrap_or(bytes))
+    }
+
     /// Stores a body; it is durable once this returns.
     pub(super) async fn store(&self, protocol: Protocol, body: Bytes) -> Result<Accepted, Failure> {
         loop {

@@ -1,5 +1,5 @@
-//! Adding samples up between two flushes. In: samples and the time. Out: one export request a flush. Bounded: so many series, so many
-//! values of a set. Pure. Fails: on a value that is no number, and where the bounds are reached.
+//! Adding samples up between two flushes. In: samples and the time. Out: a flush as export requests of bounded size. Bounded: so many series,
+//! so many values of a set, so many bytes of all. Pure. Fails: on a value that is no number, and where the bounds are reached.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,12 +16,29 @@ pub(crate) enum Lost {
     /// No number, or none that is finite.
     #[error("not a finite number")]
     Malformed,
-    /// A series past the number allowed.
-    #[error("more series than collector.statsd.max_series")]
+    /// A series past the number allowed, or past the room for names and tags.
+    #[error("more series than collector.statsd.max_series, or 64 MiB of them")]
     TooManySeries,
-    /// A value of a set past the number allowed.
-    #[error("more values of a set than collector.statsd.max_set_values")]
+    /// A value of a set past the number allowed, or past the room.
+    #[error("more values of a set than collector.statsd.max_set_values, or 64 MiB of all")]
     TooManyValues,
+}
+
+/// What all series and values may take, in bytes, about.
+const MOST_BYTES: usize = 64 << 20;
+/// What a series takes beside its name and tags, and a value of a set.
+const SERIES: usize = 160;
+const SET_VALUE: usize = 16;
+/// About how large a request is that is written: a flush is stored in parts, so that none is too large for the intake.
+const PART: usize = 1 << 20;
+
+/// A part of a flush.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// The points.
+    pub(crate) request: ExportMetricsServiceRequest,
+    /// How many.
+    pub(crate) points: u64,
 }
 
 /// What a series has added up to.
@@ -61,17 +78,26 @@ pub(crate) struct Aggregator {
     timed: HashMap<(Box<str>, i64), State>,
     key: String,
     since: Timestamp,
+    /// What all of it takes, in bytes, about.
+    held: usize,
+    /// How many flushes there were.
+    flushes: u64,
 }
 
 impl Aggregator {
     /// Nothing yet.
     pub(crate) fn new(config: StatsdConfig, now: Timestamp) -> Self {
-        Aggregator { config, series: HashMap::new(), timed: HashMap::new(), key: String::new(), since: now }
+        Aggregator { config, series: HashMap::new(), timed: HashMap::new(), key: String::new(), since: now, held: 0, flushes: 0 }
     }
 
     /// How many series there are; of those with times of their own each time counts.
     pub(crate) fn len(&self) -> usize {
         self.series.len() + self.timed.len()
+    }
+
+    /// How many flushes there were.
+    pub(crate) fn flushes(&self) -> u64 {
+        self.flushes
     }
 
     /// Adds each value of a sample; `lost` hears of those that are not added. Gives how many were.
@@ -116,9 +142,10 @@ impl Aggregator {
         } else if text.is_empty() {
             return Err(Lost::Malformed);
         }
-        let full = self.len() >= self.config.max_series;
+        let size = size(&self.key, sample.kind, &self.config);
+        let full = self.len() >= self.config.max_series || self.held + size > MOST_BYTES;
         if let Some(time) = sample.time {
-            return self.add_timed(sample, number()?, time, full);
+            return self.add_timed(sample, number()?, time, (!full).then_some(size));
         }
         if !self.series.contains_key(self.key.as_str()) {
             if full {
@@ -126,6 +153,7 @@ impl Aggregator {
             }
             let state = empty(sample.kind, &self.config);
             self.series.insert(self.key.as_str().into(), Series { state, touched: false, at: now });
+            self.held += size;
         }
         let Some(series) = self.series.get_mut(self.key.as_str()) else { return Ok(()) };
         // Finite numbers may add up to one that is not.
@@ -137,21 +165,23 @@ impl Aggregator {
             State::Histogram(histogram) => histogram.add(number()?, 1.0 / sample.rate, &self.config.bounds)?,
             State::Set(values) => {
                 let hash = xxhash_rust::xxh3::xxh3_64(text.as_bytes());
-                if values.len() >= self.config.max_set_values && !values.contains(&hash) {
+                let full = values.len() >= self.config.max_set_values || self.held + SET_VALUE > MOST_BYTES;
+                if full && !values.contains(&hash) {
                     return Err(Lost::TooManyValues);
                 }
-                values.insert(hash);
+                self.held += if values.insert(hash) { SET_VALUE } else { 0 };
             }
         }
         (series.touched, series.at) = (true, now);
         Ok(())
     }
 
-    /// Adds a value that was measured at a time. A gauge has it then, whatever its sign: there is none before that it could change.
-    fn add_timed(&mut self, sample: &Sample<'_>, value: f64, time: i64, full: bool) -> Result<(), Lost> {
+    /// Adds a value that was measured at a time. A gauge has it then, whatever its sign: there is none before that it could change. `room` is
+    /// what a new series takes, where there is room for one.
+    fn add_timed(&mut self, sample: &Sample<'_>, value: f64, time: i64, room: Option<usize>) -> Result<(), Lost> {
         let key = (Box::from(self.key.as_str()), time);
-        if full && !self.timed.contains_key(&key) {
-            return Err(Lost::TooManySeries);
+        if !self.timed.contains_key(&key) {
+            self.held += room.ok_or(Lost::TooManySeries)?;
         }
         match self.timed.entry(key).or_insert_with(|| empty(sample.kind, &self.config)) {
             State::Counter(sum) => {
@@ -167,9 +197,9 @@ impl Aggregator {
         Ok(())
     }
 
-    /// Everything since the last flush as one request, `None` where there is nothing; then all begins anew. Gauges are written again
+    /// Everything since the last flush as requests, none where there is nothing; then all begins anew. Gauges are written again
     /// until nobody has set them for as long as configured; other series are forgotten after a flush without them.
-    pub(crate) fn flush(&mut self, now: Timestamp) -> Option<ExportMetricsServiceRequest> {
+    pub(crate) fn flush(&mut self, now: Timestamp) -> Vec<Part> {
         let ttl = self.config.gauge_ttl.0;
         self.series.retain(|_, series| match series.state {
             State::Gauge(_) => series.touched || now.since(series.at) < ttl,
@@ -179,13 +209,42 @@ impl Aggregator {
         let timed = self.timed.iter().map(|((key, time), state)| (&**key, Some(*time), state));
         let mut list: Vec<(&str, Option<i64>, &State)> = untimed.chain(timed).collect();
         list.sort_by_key(|(key, time, _)| (*key, *time));
-        let request = (!list.is_empty()).then(|| export(&list, &self.config.bounds, self.since, now));
+        let mut parts = Vec::new();
+        let mut rest = list.as_slice();
+        while !rest.is_empty() {
+            let mut taken = 0;
+            let fits = |(key, _, state): &&(&str, Option<i64>, &State)| {
+                taken += key.len() + SERIES + if matches!(state, State::Histogram(_)) { 16 * self.config.bounds.len() } else { 0 };
+                taken <= PART
+            };
+            let (part, others) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+            parts.push(Part { request: export(part, &self.config.bounds, self.since, now), points: part.len() as u64 });
+            rest = others;
+        }
         self.timed.clear();
         for series in self.series.values_mut() {
             series.begin_anew();
         }
         self.since = now;
-        request
+        self.flushes += 1;
+        self.held = self.series.iter().map(|(key, series)| size(key, series.state.kind(), &self.config)).sum();
+        parts
+    }
+}
+
+/// What a series takes that has no values yet, in bytes, about.
+fn size(key: &str, kind: Kind, config: &StatsdConfig) -> usize {
+    key.len() + SERIES + if matches!(kind, Kind::Timer | Kind::Histogram) { 8 * config.bounds.len() } else { 0 }
+}
+
+impl State {
+    fn kind(&self) -> Kind {
+        match self {
+            State::Counter(_) => Kind::Counter,
+            State::Gauge(_) => Kind::Gauge,
+            State::Histogram(_) => Kind::Histogram,
+            State::Set(_) => Kind::Set,
+        }
     }
 }
 

@@ -135,6 +135,13 @@ mod tests {
         lost
     }
 
+    /// A flush of which there is one part.
+    fn flush(all: &mut Aggregator, now: Timestamp) -> Option<ExportMetricsServiceRequest> {
+        let mut parts = all.flush(now);
+        assert!(parts.len() < 2);
+        parts.pop().map(|part| part.request)
+    }
+
     /// `name{tags} value` or `name{tags} [counts] sum`, sorted.
     fn shown(request: Option<ExportMetricsServiceRequest>) -> Vec<String> {
         let Some(request) = request else { return Vec::new() };
@@ -186,11 +193,11 @@ mod tests {
             "u:y|s",
         ];
         assert_eq!(add(&mut all, &lines, 1), []);
-        assert_eq!(shown(all.flush(at(10))), ["hits{} +5", "hits{a=1,b=2} +2", "q{} 9", "t{} [1, 1, 1] 555 of 3ms", "u{} 2"]);
-        assert_eq!(shown(all.flush(at(20))), ["q{} 9"], "a gauge is written on");
+        assert_eq!(shown(flush(&mut all, at(10))), ["hits{} +5", "hits{a=1,b=2} +2", "q{} 9", "t{} [1, 1, 1] 555 of 3ms", "u{} 2"]);
+        assert_eq!(shown(flush(&mut all, at(20))), ["q{} 9"], "a gauge is written on");
         add(&mut all, &["q:+1|g"], 21);
-        assert_eq!(shown(all.flush(at(30))), ["q{} 10"]);
-        assert_eq!(shown(all.flush(at(90))), [] as [&str; 0], "until nobody set it for a while");
+        assert_eq!(shown(flush(&mut all, at(30))), ["q{} 10"]);
+        assert_eq!(shown(flush(&mut all, at(90))), [] as [&str; 0], "until nobody set it for a while");
         assert_eq!(all.len(), 0);
     }
 
@@ -198,9 +205,9 @@ mod tests {
     fn a_flush_has_the_interval_of_its_samples() {
         let mut all = Aggregator::new(config(), at(0));
         add(&mut all, &["hits:1|c"], 1);
-        all.flush(at(10));
+        flush(&mut all, at(10));
         add(&mut all, &["hits:1|c"], 11);
-        let request = all.flush(at(20)).unwrap();
+        let request = flush(&mut all, at(20)).unwrap();
         let Some(Data::Sum(sum)) = &request.resource_metrics[0].scope_metrics[0].metrics[0].data else { panic!() };
         let point = &sum.data_points[0];
         assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (at(10).nanos() as u64, at(20).nanos() as u64));
@@ -222,14 +229,14 @@ mod tests {
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         assert_eq!(add(&mut all, &lines, 1), []);
         assert_eq!(all.len(), 4);
-        let request = all.flush(at(10)).unwrap();
+        let request = flush(&mut all, at(10)).unwrap();
         let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
         let Some(Data::Sum(sum)) = &metrics[0].data else { panic!() };
         let times: Vec<u64> = sum.data_points.iter().map(|point| point.time_unix_nano / 1_000_000_000).collect();
         assert_eq!(times, [time(10) as u64, time(-300) as u64, time(-200) as u64]);
         assert_eq!(sum.data_points[1].start_time_unix_nano, sum.data_points[1].time_unix_nano);
         assert_eq!(shown(Some(request)), ["hits{} +7", "hits{} +5", "hits{} +5", "q{} -4"]);
-        assert_eq!(shown(all.flush(at(20))), [] as [&str; 0], "a gauge of another time is not written on");
+        assert_eq!(shown(flush(&mut all, at(20))), [] as [&str; 0], "a gauge of another time is not written on");
         let many: Vec<String> = (1..9).map(|number| format!("hits:1|c|T{number}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert_eq!(add(&mut all, &many, 21), [Lost::TooManySeries, Lost::TooManySeries], "times are bounded as series are");
@@ -241,7 +248,7 @@ mod tests {
         let mut total = 0;
         for round in 0..30 {
             add(&mut all, &["t:5|ms|@0.3"], round);
-            let request = all.flush(at(round + 1)).unwrap();
+            let request = flush(&mut all, at(round + 1)).unwrap();
             let Some(Data::Histogram(histogram)) = &request.resource_metrics[0].scope_metrics[0].metrics[0].data else { panic!() };
             total += histogram.data_points[0].count;
         }
@@ -254,14 +261,34 @@ mod tests {
         let lines: Vec<String> = (0..8).map(|n| format!("m{n}:1|c")).collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         assert_eq!(add(&mut all, &lines, 1), [Lost::TooManySeries, Lost::TooManySeries]);
-        all.flush(at(10));
-        all.flush(at(20));
+        flush(&mut all, at(10));
+        flush(&mut all, at(20));
         assert_eq!(
             add(&mut all, &["u:a:b:c:a|s", "x:1:y:inf:NaN:2|ms", "z:::|s"], 21).len(),
             7,
             "one of the set, three of the timer, three empty"
         );
-        assert_eq!(shown(all.flush(at(30))), ["x{} [2, 0, 0] 3 of 2ms", "u{} 2"]);
+        assert_eq!(shown(flush(&mut all, at(30))), ["x{} [2, 0, 0] 3 of 2ms", "u{} 2"]);
+    }
+
+    #[test]
+    fn a_flush_is_stored_in_parts_and_bytes_are_bounded() {
+        let roomy = StatsdConfig { max_series: 1_000_000, max_set_values: 1_000_000, ..config() };
+        let mut all = Aggregator::new(roomy, at(0));
+        let lines: Vec<String> = (0..12_000).map(|n| format!("m{n}{}:1|c", "x".repeat(8_000))).collect();
+        let lost = lines.iter().map(|line| add(&mut all, &[line], 1)).filter(|lost| *lost == [Lost::TooManySeries]).count();
+        assert!((3_000..6_000).contains(&lost), "{lost}");
+        assert_eq!(
+            add(&mut all, &["s:a|s"], 1).len() + add(&mut all, &[&lines[0]], 1).len(),
+            0,
+            "what is small fits, what is there goes on"
+        );
+        let parts = all.flush(at(10));
+        let points: u64 = parts.iter().map(|part| part.points).sum();
+        assert_eq!(points, (12_000 - lost) as u64 + 1);
+        assert!(parts.len() > 60 && parts.iter().all(|part| prost::Message::encoded_len(&part.request) < 2 << 20));
+        assert_eq!(all.flush(at(20)).len(), 0);
+        assert_eq!(add(&mut all, &[&lines[11_999]], 21), [], "there is room again");
     }
 
     proptest::proptest! {
@@ -273,8 +300,8 @@ mod tests {
                     all.add(&sample, at(1), |_| {});
                 }
             }
-            all.flush(at(2));
-            all.flush(at(3));
+            flush(&mut all, at(2));
+            flush(&mut all, at(3));
         }
     }
 }

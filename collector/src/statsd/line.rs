@@ -50,6 +50,8 @@ pub(crate) enum LineError {
 const SMALLEST_RATE: f64 = 1e-6;
 /// Most tags of a line.
 const MOST_TAGS: usize = 128;
+/// Longest name and tags of a line, in bytes: nobody's samples may take all the room.
+const LONGEST_SERIES: usize = 8 << 10;
 
 /// Reads a line without its end.
 pub(crate) fn parse(line: &[u8]) -> Result<Sample<'_>, LineError> {
@@ -91,7 +93,8 @@ pub(crate) fn parse(line: &[u8]) -> Result<Sample<'_>, LineError> {
         }
         // Others (container ids) say nothing that is kept.
     }
-    if values.is_empty() {
+    let length = name.len() + tags.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+    if values.is_empty() || length > LONGEST_SERIES {
         return Err(malformed);
     }
     if time.is_some() && !matches!(kind, Kind::Counter | Kind::Gauge) {
@@ -162,6 +165,10 @@ mod tests {
         assert_eq!(parse(b"_sc|db|0"), Err(LineError::NoMetric));
         for line in ["a:1|ms|T17", "a:1|h|T17", "a:1|d|T17", "a:x|s|T17"] {
             assert_eq!(parse(line.as_bytes()), Err(LineError::Timed), "{line}");
+        }
+        let (long, tags) = ("n".repeat(9_000), format!("n:1|c|#{}", format!("t:{},", "v".repeat(200)).repeat(60)));
+        for line in [format!("{long}:1|c"), format!("a,t={long}:1|c"), tags] {
+            assert_eq!(parse(line.as_bytes()), Err(LineError::Malformed));
         }
         let many = format!("a:1|c|#{}", "t:1,".repeat(200));
         assert_eq!(parse(many.as_bytes()), Err(LineError::Malformed));

@@ -79,11 +79,35 @@ async fn bad_input_gets_a_sentence_and_nothing_of_it_is_stored() {
     assert_eq!(rig.meter("watchfire_collector_requests_total", &[("protocol", "sentry")]), refused);
     assert_eq!(rig.meter("watchfire_collector_inflight_bytes", &[]), 0.0);
     assert_eq!(rig.sink.batches.lock().unwrap().len(), 0);
-    // An item that is broken takes the whole envelope with it: all or nothing.
-    let mixed = envelope(&[("event", &error_event()), ("session", "x")]);
-    assert_eq!(send(&rig, ENVELOPE, &[], mixed).await.0, StatusCode::BAD_REQUEST);
-    assert_eq!(send(&rig, ENVELOPE, &[], envelope(&[("event", &error_event())])).await.0, StatusCode::OK);
-    assert_eq!(rig.sink.rows("error_events").len(), 1, "nothing else was lost");
+    // An item that is to be stored takes the whole envelope with it: all or nothing. One that is only counted takes nothing.
+    let mixed = |kind, payload| envelope(&[("event", &error_event()), (kind, payload)]);
+    assert_eq!(send(&rig, ENVELOPE, &[], mixed("log", "x")).await.0, StatusCode::BAD_REQUEST);
+    for (number, (kind, payload)) in [("session", "x"), ("sessions", "[]"), ("client_report", "{")].into_iter().enumerate() {
+        assert_eq!(send(&rig, ENVELOPE, &[], mixed(kind, payload)).await.0, StatusCode::OK, "{kind}");
+        assert_eq!(rig.sink.rows("error_events").len(), number + 1, "{kind}: nothing else was lost");
+        assert_eq!(rig.meter("watchfire_collector_cut_values_total", &[("part", "sentry_item")]), number as f64 + 1.0);
+    }
+}
+
+#[tokio::test]
+async fn halves_of_surrogate_pairs_cost_no_event() {
+    let rig = Rig::new(Config::default());
+    let event = error_event().replace("order 17 failed", r"order \ud83d failed");
+    assert_eq!(send(&rig, ENVELOPE, &[], envelope(&[("event", &event)])).await.0, StatusCode::OK);
+    let rows = rig.sink.rows("error_events");
+    assert_eq!(rows.len(), 1);
+    assert!(format!("{:?}", rows[0]).contains("order \u{fffd} failed"), "{:?}", rows[0]);
+}
+
+#[tokio::test]
+async fn a_check_in_that_nothing_tells_from_the_last_one_counts_each_time() {
+    let rig = Rig::new(Config::default());
+    let check_in = r#"{"monitor_slug":"backup","status":"ok"}"#;
+    for number in 1..4 {
+        let bare = format!("{{}}\n{{\"type\":\"check_in\"}}\n{check_in}\n");
+        assert_eq!(send(&rig, ENVELOPE, &[], bare).await.0, StatusCode::OK);
+        assert_eq!(rig.sink.batches.lock().unwrap().len(), number);
+    }
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

@@ -571,6 +571,25 @@ async fn a_flush_that_finds_the_log_full_is_stored_later() {
 }
 
 #[tokio::test]
+async fn samples_of_one_time_count_with_each_flush() {
+    let mut config = statsd();
+    config.statsd.flush = Pause::millis(100);
+    let served = Served::new(config).await;
+    let socket = served.udp("StatsD over UDP").await;
+    let line = format!("hits:1|c|T{}", NOW / 1_000_000_000 - 60);
+    for number in 1..4 {
+        socket.send(line.as_bytes()).await.unwrap();
+        until("a flush", || {
+            served.rig.meter("watchfire_collector_requests_total", &[("protocol", "statsd"), ("code", "200")]) >= f64::from(number)
+        })
+        .await;
+    }
+    let rig = served.stopped().await;
+    let values: Vec<String> = rig.sink.rows("points").iter().map(|row| row["value"].clone()).collect();
+    assert_eq!(values, ["1", "1", "1"]);
+}
+
+#[tokio::test]
 async fn statsd_lines_without_an_end_are_bounded() {
     let served = Served::new(statsd()).await;
     let mut stream = served.tcp("StatsD over TCP").await;

@@ -41,6 +41,33 @@ async fn hostile_strings_are_stored_as_they_are_on_every_way() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn halves_of_surrogate_pairs_are_read_on_every_way_of_json() {
+    let world = World::start().await;
+    let is_json = |body: &[u8]| matches!(body.first(), Some(b'{' | b'[')) && std::str::from_utf8(body).is_ok();
+    let mut sent = Vec::new();
+    for way in WAYS {
+        let service = format!("halves.{}", way.name);
+        let body = (way.body)(&service, &[(now(), "cut HALF off")]);
+        if !is_json(&body) {
+            continue;
+        }
+        let body = String::from_utf8(body).unwrap().replace("HALF", r"\ud83d");
+        let (status, said) = world.send(way, Some(&world.key), Request::of(way, body.into_bytes())).await.unwrap();
+        assert_eq!(status, Verdict::Fine.code(way).0, "{}: {said}", way.name);
+        sent.push((way, service));
+    }
+    assert!(sent.len() >= 7, "OTLP's three, Loki, lines, Zipkin and Sentry: {}", sent.len());
+    for (way, service) in sent {
+        world.stored(way, &service, 1).await;
+        let url = format!("http://{}/api/watchfire/v1/sql?format=JSONEachRow", world.server.http);
+        let asked = world.http.post(url).bearer_auth(&world.key).body((way.texts)(&service));
+        let text = asked.send().await.unwrap().text().await.unwrap();
+        let row: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{}: {text}", way.name));
+        assert_eq!(row["text"], "cut \u{fffd} off", "{}", way.name);
+    }
+}
+
 /// What becomes of a text of 800,000 bytes.
 enum Long {
     /// Cut to at most so many bytes, and counted as this part.
