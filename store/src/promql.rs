@@ -361,7 +361,7 @@ fn evaluate(
     (form, counted): (Form, bool),
 ) -> Evaluated {
     let looked_at = if counted { vec![0; frame.len()] } else { Vec::new() };
-    let mut evaluator = Evaluator { data, setting, cancelled, notes: notes::Notes::default(), looked_at, nested: 0 };
+    let mut evaluator = Evaluator { data, setting, cancelled, notes: notes::Notes::default(), looked_at, nested: 0, held: 0 };
     let outcome = match &plan.root {
         Root::Node(node) => {
             let value = evaluator.node(node, frame)?;

@@ -145,6 +145,8 @@ pub struct Evaluator<'a> {
     pub looked_at: Vec<u64>,
     /// How many subqueries are being evaluated.
     pub nested: usize,
+    /// Cells of operands that wait for another one to be evaluated.
+    pub held: usize,
 }
 
 impl Evaluator<'_> {
@@ -158,14 +160,14 @@ impl Evaluator<'_> {
                 self.notes.at(before);
                 value
             }
-            Node::Number(number) => Ok(Value::Scalar(vec![*number; frame.len()])),
+            Node::Number(number) => self.constant(*number, frame),
             Node::Text(text) => Ok(Value::Text(text.clone())),
             Node::Select(selector, shift) => self.select(*selector, shift, frame).map(Value::Vector),
             Node::Negate(of) => self.negate(of, frame),
             Node::Binary(binary) => self.binary(binary, frame),
             Node::Aggregate(aggregate) => self.aggregate(aggregate, frame).map(Value::Vector),
-            Node::Time => Ok(Value::Scalar(frame.times().map(seconds).collect())),
-            Node::QueryTime(what) => Ok(Value::Scalar(vec![self.query_time(*what); frame.len()])),
+            Node::Time => self.room(1, frame).map(|()| Value::Scalar(frame.times().map(seconds).collect())),
+            Node::QueryTime(what) => self.constant(self.query_time(*what), frame),
             Node::Pick(which, left, right) => self.pick(*which, left, right, frame),
             Node::Scalar(of) => self.only_value(of, frame),
             Node::Vector(of) => Ok(Value::Vector(vec![Column::new(Labels::empty(), self.scalar(of, frame)?)])),
@@ -175,7 +177,7 @@ impl Evaluator<'_> {
             Node::Clamp(of, min, max) => self.clamp(of, min, max, frame),
             Node::Round(of, nearest) => {
                 let nearest = self.scalar(nearest, frame)?;
-                self.map(of, frame, |value, step| math::round(value, nearest[step]))
+                self.beside(nearest.len(), |all| all.map(of, frame, |value, step| math::round(value, nearest[step])))
             }
             Node::Date(part, Some(of)) => self.map(of, frame, |value, _| part.of(value)),
             Node::Date(part, None) => {
@@ -186,11 +188,13 @@ impl Evaluator<'_> {
             Node::Absent(of, labels) => self.absent(of, labels, frame),
             Node::AbsentOver(range, labels) => self.absent_over(range, labels, frame).map(Value::Vector),
             Node::HistogramQuantile(q, of) => {
-                let (q, columns) = (self.scalar(q, frame)?, self.vector(of, frame)?);
+                let q = self.scalar(q, frame)?;
+                let columns = self.beside(q.len(), |all| all.vector(of, frame))?;
                 histogram::evaluate(histogram::Of::Quantile(&q), &columns, frame.len(), &mut self.notes).map(Value::Vector)
             }
             Node::HistogramFraction(lower, upper, of) => {
-                let (lower, upper, columns) = (self.scalar(lower, frame)?, self.scalar(upper, frame)?, self.vector(of, frame)?);
+                let [lower, upper] = self.scalars(lower, upper, frame)?;
+                let columns = self.beside(2 * lower.len(), |all| all.vector(of, frame))?;
                 let of = histogram::Of::Fraction(&lower, &upper);
                 histogram::evaluate(of, &columns, frame.len(), &mut self.notes).map(Value::Vector)
             }
@@ -239,12 +243,30 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    /// Fails if a value of so many columns would be too large.
+    /// Fails if a value of so many columns would be too large, with those that wait for it.
     fn room(&self, columns: usize, frame: &Frame) -> Result<(), QueryError> {
-        if columns.saturating_mul(frame.len()) > self.setting.max_samples {
+        if columns.saturating_mul(frame.len()).saturating_add(self.held) > self.setting.max_samples {
             return Err(too_many_samples(self.setting.max_samples));
         }
         self.go_on()
+    }
+
+    /// Evaluates something while an operand of so many cells waits.
+    fn beside<T>(&mut self, cells: usize, evaluate: impl FnOnce(&mut Self) -> Result<T, QueryError>) -> Result<T, QueryError> {
+        self.held = self.held.saturating_add(cells);
+        let value = evaluate(self);
+        self.held = self.held.saturating_sub(cells);
+        value
+    }
+
+    fn constant(&self, number: f64, frame: &Frame) -> Result<Value, QueryError> {
+        self.room(1, frame).map(|()| Value::Scalar(vec![number; frame.len()]))
+    }
+
+    fn scalars(&mut self, first: &Node, second: &Node, frame: &Frame) -> Result<[Vec<f64>; 2], QueryError> {
+        let first = self.scalar(first, frame)?;
+        let second = self.beside(first.len(), |all| all.scalar(second, frame))?;
+        Ok([first, second])
     }
 
     fn scalar(&mut self, node: &Node, frame: &Frame) -> Result<Vec<f64>, QueryError> {
@@ -294,9 +316,10 @@ impl Evaluator<'_> {
     }
 
     fn clamp(&mut self, of: &Node, min: &Node, max: &Node, frame: &Frame) -> Result<Value, QueryError> {
-        let (min, max) = (self.scalar(min, frame)?, self.scalar(max, frame)?);
+        let [min, max] = self.scalars(min, max, frame)?;
         // Bounds that cross leave nothing.
-        self.map(of, frame, |value, step| if max[step] < min[step] { ABSENT } else { math::clamp(value, min[step], max[step]) })
+        let clamp = |value, step: usize| if max[step] < min[step] { ABSENT } else { math::clamp(value, min[step], max[step]) };
+        self.beside(2 * min.len(), |all| all.map(of, frame, clamp))
     }
 
     fn relabel(&mut self, of: &Node, frame: &Frame, with: impl Fn(&Arc<Labels>) -> Arc<Labels>) -> Result<Value, QueryError> {
@@ -308,7 +331,7 @@ impl Evaluator<'_> {
     }
 
     fn pick(&mut self, which: Pick, left: &Node, right: &Node, frame: &Frame) -> Result<Value, QueryError> {
-        let (left, right) = (self.scalar(left, frame)?, self.scalar(right, frame)?);
+        let [left, right] = self.scalars(left, right, frame)?;
         let choose = |(left, right): (&f64, &f64)| match which {
             Pick::Least => math::least(*left, *right),
             Pick::Greatest => math::greatest(*left, *right),
@@ -348,7 +371,8 @@ impl Evaluator<'_> {
     }
 
     fn binary(&mut self, binary: &Binary, frame: &Frame) -> Result<Value, QueryError> {
-        let (left, right) = (self.node(&binary.left, frame)?, self.node(&binary.right, frame)?);
+        let left = self.node(&binary.left, frame)?;
+        let right = self.beside(left.cells(), |all| all.node(&binary.right, frame))?;
         let operator = binary.operator;
         match (left, right) {
             (Value::Scalar(left), Value::Scalar(right)) => Ok(Value::Scalar(binary::scalars(operator, &left, &right))),
@@ -371,9 +395,11 @@ impl Evaluator<'_> {
     /// One series per quantile, with the quantile in a label.
     fn histogram_quantiles(&mut self, of: &Node, label: &str, qs: &[Node], frame: &Frame) -> Result<Vec<Column>, QueryError> {
         let columns = self.vector(of, frame)?;
-        let mut out = Vec::new();
+        let waiting: usize = columns.iter().map(Column::cells).sum();
+        let mut out: Vec<Column> = Vec::new();
         for q in qs {
-            let q = self.scalar(q, frame)?;
+            let waiting = waiting + out.iter().map(Column::cells).sum::<usize>();
+            let q = self.beside(waiting, |all| all.scalar(q, frame))?;
             // A quantile that changes from step to step belongs to another series at each.
             let mut values: Vec<f64> = q.clone();
             values.sort_by(f64::total_cmp);
@@ -413,7 +439,7 @@ impl Evaluator<'_> {
             Aggregator::LimitRatio(_) => Operation::LimitRatio(&parameter),
             Aggregator::CountValues(label) => Operation::CountValues(label),
         };
-        let columns = self.vector(&aggregate.of, frame)?;
+        let columns = self.beside(parameter.len(), |all| all.vector(&aggregate.of, frame))?;
         aggregate::evaluate(operation, &aggregate.grouping, columns, frame.len(), &mut self.notes)
     }
 }

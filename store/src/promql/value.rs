@@ -88,6 +88,10 @@ impl Column {
     pub fn histogram(&self, step: usize) -> Option<&Arc<Histogram>> {
         if is_histogram(self.cells[step]) { self.histograms.get(step).and_then(Option::as_ref) } else { None }
     }
+    /// How many cells it takes the room of; a histogram that of sixteen numbers.
+    pub fn cells(&self) -> usize {
+        self.cells.len() + 16 * self.histograms.iter().flatten().count()
+    }
     /// Whether any cell may be a histogram.
     pub fn has_histograms(&self) -> bool {
         !self.histograms.is_empty()
@@ -124,6 +128,17 @@ pub enum Value {
     Vector(Vec<Column>),
     /// A text.
     Text(String),
+}
+
+impl Value {
+    /// How many cells it takes the room of.
+    pub fn cells(&self) -> usize {
+        match self {
+            Value::Scalar(numbers) => numbers.len(),
+            Value::Vector(columns) => columns.iter().map(Column::cells).sum(),
+            Value::Text(_) => 0,
+        }
+    }
 }
 
 /// The labels that say what a metric is and go with its name.

@@ -20,6 +20,8 @@ pub struct Extent {
 
 /// Frames of fewer steps are evaluated here: their samples are hardly more than their cells.
 const WORTH_A_WISH: usize = 8;
+/// A store computes no grid of more steps (ClickHouse: 2^24 - 1).
+const GRID: usize = 1 << 20;
 
 impl Setting {
     /// The moment that a step means after `@` and `offset`.
@@ -81,7 +83,7 @@ impl Walk<'_> {
             return;
         }
         let (first, last) = (self.setting.moment(shift, frame.start), self.setting.moment(shift, frame.time(frame.len() - 1)));
-        let moves = shift.at.is_none() && frame.len() >= WORTH_A_WISH;
+        let moves = shift.at.is_none() && (WORTH_A_WISH..=GRID).contains(&frame.len());
         let steps = Frame { start: first, end: last, step: frame.step };
         let wish = function.filter(|_| moves).map(|function| Wish { function, frame: steps, range });
         self.found[selector] = Some(Extent { after: first.saturating_sub(range), until: last, wish });

@@ -29,6 +29,17 @@ impl Ranged<'_> {
     }
 }
 
+/// The scalars beside a range vector: each with its value at every step.
+struct Params(Vec<Vec<f64>>);
+
+impl Params {
+    /// Those of a step.
+    fn at(&self, step: usize, to: &mut Vec<f64>) {
+        to.clear();
+        to.extend(self.0.iter().map(|numbers| numbers[step]));
+    }
+}
+
 /// The series without staleness markers: itself where there are none.
 fn without_stale(series: &LoadedSeries) -> Ranged<'_> {
     if series.values.iter().copied().all(present) {
@@ -97,18 +108,21 @@ impl<'a> Evaluator<'a> {
                 return self.granted(function, columns, frame);
             }
         }
-        let mut scalars = Vec::with_capacity(params.len());
+        let mut scalars: Vec<Vec<f64>> = Vec::with_capacity(params.len());
         for param in params {
-            scalars.push(self.scalar(param, frame)?);
+            let scalar = self.beside(scalars.len() * frame.len(), |all| all.scalar(param, frame))?;
+            scalars.push(scalar);
         }
-        let params: Vec<Vec<f64>> = (0..frame.len()).map(|step| scalars.iter().map(|numbers| numbers[step]).collect()).collect();
-        let all = self.ranged(range, frame)?;
-        self.room(all.len(), frame)?;
-        if !all.is_empty() {
-            for step in &params {
-                function.check(step)?;
+        let params = Params(scalars);
+        let all = self.beside(params.0.len() * frame.len(), |all| all.ranged(range, frame))?;
+        self.room(all.len() + params.0.len(), frame)?;
+        if !all.is_empty() && !params.0.is_empty() {
+            let mut at = Vec::new();
+            for step in 0..frame.len() {
+                params.at(step, &mut at);
+                function.check(&at)?;
                 if function == RangeFunction::QuantileOverTime {
-                    self.notes.quantile(step[0]);
+                    self.notes.quantile(at[0]);
                 }
             }
         }
@@ -165,12 +179,13 @@ impl<'a> Evaluator<'a> {
     }
 
     /// One cell per step.
-    fn slide(&mut self, function: RangeFunction, series: &LoadedSeries, range: &RangeNode, params: &[Vec<f64>], frame: &Frame) -> Vec<f64> {
+    fn slide(&mut self, function: RangeFunction, series: &LoadedSeries, range: &RangeNode, params: &Params, frame: &Frame) -> Vec<f64> {
         let added_up = series.delta && function.on_delta() == OnDelta::AddUp;
         let (mut bounds, mut scratch) = (Bounds::default(), Vec::new());
+        let mut at = Vec::new();
         let mut moving = Moving::new(function, &series.values).filter(|_| !added_up);
         let mut cells = Vec::with_capacity(frame.len());
-        for (step_time, params) in frame.times().zip(params) {
+        for step_time in frame.times() {
             if cells.len().is_multiple_of(256) && self.go_on().is_err() {
                 // Nobody reads the rest; the next node fails.
                 cells.resize(frame.len(), ABSENT);
@@ -188,7 +203,8 @@ impl<'a> Evaluator<'a> {
             } else if let Some(moving) = &mut moving {
                 moving.next(&window, &series.values, &bounds)
             } else {
-                function.apply(&window, params, &mut scratch)
+                params.at(cells.len(), &mut at);
+                function.apply(&window, &at, &mut scratch)
             };
             cells.push(value.unwrap_or(ABSENT));
         }
@@ -201,7 +217,7 @@ impl<'a> Evaluator<'a> {
         function: RangeFunction,
         series: &LoadedSeries,
         range: &RangeNode,
-        params: &[Vec<f64>],
+        params: &Params,
         frame: &Frame,
         column: &mut Column,
     ) -> Result<(), QueryError> {
@@ -209,8 +225,10 @@ impl<'a> Evaluator<'a> {
         let name = series.labels.get(METRIC_NAME).unwrap_or("");
         let (mut bounds, mut scratch) = (Bounds::default(), Vec::new());
         column.cells = vec![ABSENT; frame.len()];
-        for (step, (step_time, params)) in frame.times().zip(params).enumerate() {
+        let mut at = Vec::new();
+        for (step, step_time) in frame.times().enumerate() {
             self.go_on()?;
+            params.at(step, &mut at);
             let end = self.setting.moment(&range.shift, step_time);
             bounds.advance(&series.times, end, range.range);
             let window = bounds.window(&series.times, &series.values, end, range.range, step_time);
@@ -223,11 +241,11 @@ impl<'a> Evaluator<'a> {
                 match (delta, function) {
                     (true, RangeFunction::Rate) => rate::added_up(&window).map(|sum| sum / window.seconds()),
                     (true, _) => rate::added_up(&window),
-                    (false, _) => function.apply(&window, params, &mut scratch),
+                    (false, _) => function.apply(&window, &at, &mut scratch),
                 }
                 .map(Cell::Number)
             } else {
-                mixed.apply(function, params, &mut scratch, &mut self.notes)
+                mixed.apply(function, &at, &mut scratch, &mut self.notes)
             };
             match value {
                 Some(Cell::Number(number)) => column.cells[step] = number,

@@ -44,6 +44,24 @@ async fn too_many_series_or_samples_are_one_clear_error() {
 }
 
 #[tokio::test]
+async fn operands_that_wait_for_another_one_count_too() {
+    let small = PromQl::new(source()).with_limits(Limits { max_samples: 300, ..Limits::default() });
+    for (levels, fits) in [(1, true), (2, true), (3, false), (40, false)] {
+        for operand in ["vector(0) + ", "time() * ", "0 - "] {
+            let nested = format!("{}vector(1){}", format!("({operand}").repeat(levels), ")".repeat(levels));
+            let answer = instant(&small, &format!("max_over_time({nested}[100s:1s])"), &QueryOptions::default()).await;
+            match answer {
+                Ok(_) => assert!(fits, "{levels} x {operand}"),
+                Err(QueryError::Execution(message)) => {
+                    assert!(!fits && message.contains("too many samples"), "{levels} x {operand}: {message}")
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_range_query_of_more_samples_than_may_be_in_memory_is_computed_slice_by_slice() {
     let (whole, small) = (PromQl::new(source()), PromQl::new(source()).with_limits(Limits { max_samples: 300, ..Limits::default() }));
     let range = async |promql: &PromQl, expr: &str| {
