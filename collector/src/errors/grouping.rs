@@ -7,8 +7,8 @@ use xxhash_rust::xxh3::Xxh3;
 use super::stack::Frame;
 
 /// xxh3-64 of the type (its last part: some senders leave out the package), the normalised message and the innermost `top` in-app
-/// frames (all frames where none is the application's): function and the last two parts of the file, no line numbers. A function
-/// that calls itself counts once.
+/// frames (all frames where none is the application's): function and the last two parts of the file, no line numbers; of PHP and .NET
+/// less (see `call`). A function that calls itself counts once.
 pub fn fingerprint(kind: &str, normalized: &str, frames: &[Frame], top: usize) -> u64 {
     let mut hasher = Xxh3::new();
     let mut part = |text: &str| {
@@ -18,8 +18,7 @@ pub fn fingerprint(kind: &str, normalized: &str, frames: &[Frame], top: usize) -
     part(simple(kind));
     part(normalized);
     let any_in_app = frames.iter().any(|frame| frame.in_app);
-    let mut calls: Vec<(String, String)> =
-        frames.iter().filter(|frame| frame.in_app || !any_in_app).map(|frame| (stable(&frame.function), short(&frame.file))).collect();
+    let mut calls: Vec<(String, String)> = frames.iter().filter(|frame| frame.in_app || !any_in_app).map(call).collect();
     calls.dedup();
     for (function, file) in calls.iter().take(top) {
         part(function);
@@ -32,6 +31,33 @@ pub fn fingerprint(kind: &str, normalized: &str, frames: &[Frame], top: usize) -
 fn simple(kind: &str) -> &str {
     let last = kind.trim_end_matches(['.', '$', '+']);
     last.rsplit(['.', '$', '+']).next().unwrap_or(last)
+}
+
+/// The function and the file that a frame is known by. Of PHP and .NET less, because not every sender says more: OpenTelemetry's SDK for
+/// PHP names no folders and has one separator for all, Sentry's for .NET leaves namespaces out.
+fn call(frame: &Frame) -> (String, String) {
+    let (function, file) = (stable(&frame.function), short(&frame.file));
+    if file.ends_with(".php") && !frame.file.starts_with("http") {
+        let name = file.rsplit('/').next().unwrap_or(&file).to_owned();
+        (function.replace("::", ".").replace('\\', "."), name)
+    } else if is_dotnet(&function, &file) {
+        (unqualified(&function).to_owned(), file)
+    } else {
+        (function, file)
+    }
+}
+
+/// Whether a function is of .NET: by its file, or, as where there is no debug information, by its capital letter.
+fn is_dotnet(function: &str, file: &str) -> bool {
+    let name = function.rsplit_once('.').map_or("", |(_, name)| name);
+    let is_capital = name.starts_with(|c: char| c.is_ascii_uppercase()) || function.ends_with("..ctor") || function.ends_with("..cctor");
+    [".cs", ".fs", ".vb", ".cshtml", ".razor"].iter().any(|end| file.ends_with(end)) || file.is_empty() && is_capital
+}
+
+/// Class and method: `Cart.Add` of `Acme.Shop.Cart.Add`, `Cart..ctor` of `Acme.Shop.Cart..ctor`.
+fn unqualified(function: &str) -> &str {
+    let mut dots = function.rmatch_indices('.').map(|(at, _)| at).filter(|at| !function[..*at].ends_with('.'));
+    dots.nth(1).map_or(function, |at| &function[at + 1..])
 }
 
 /// The function without what a compiler or runtime makes up anew: hashes, lambda and proxy numbers, addresses.
@@ -211,6 +237,26 @@ mod tests {
             ("...", ""),
         ] {
             assert_eq!(simple(kind), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_call_is_known_by_what_every_sender_says() {
+        for (function, file, expected) in [
+            ("Shop\\Cart::price", "/app/src/Cart.php", ("Shop.Cart.price", "Cart.php")),
+            ("Shop\\Cart::price", "Cart.php", ("Shop.Cart.price", "Cart.php")),
+            ("pay", "https://shop.example/cart/index.php", ("pay", "cart/index.php")),
+            ("Acme.Shop.Cart.Add", "/src/Shop/Cart.cs", ("Cart.Add", "Shop/Cart.cs")),
+            ("Cart.Add", "C:\\src\\Shop\\Cart.cs", ("Cart.Add", "Shop/Cart.cs")),
+            ("Acme.Shop.Cart..ctor", "/src/Shop/Cart.cs", ("Cart..ctor", "Shop/Cart.cs")),
+            ("Acme.Shop.Cart.Add", "", ("Cart.Add", "")),
+            ("Acme.Shop.Cart..cctor", "", ("Cart..cctor", "")),
+            ("Add", "/src/Shop/Cart.cs", ("Add", "Shop/Cart.cs")),
+            ("com.acme.shop.Cart.add", "", ("com.acme.shop.Cart.add", "")),
+            ("com.acme.shop.Cart.add", "Cart.java", ("com.acme.shop.Cart.add", "Cart.java")),
+        ] {
+            let (known, of) = call(&Frame { function: function.to_owned(), file: file.to_owned(), line: 1, in_app: true });
+            assert_eq!((known.as_str(), of.as_str()), expected, "{function} {file}");
         }
     }
 

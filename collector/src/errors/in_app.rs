@@ -58,8 +58,35 @@ const JAVA_PACKAGES: [&str; 30] = [
     "com.mysql.",
     "com.zaxxer.",
 ];
-const DOTNET_NAMESPACES: [&str; 8] =
-    ["System.", "Microsoft.", "Newtonsoft.", "Npgsql.", "Grpc.", "OpenTelemetry.", "MySql.", "StackExchange."];
+/// Those that Sentry's SDK leaves out too: it is asked where it sends no namespace.
+const DOTNET_NAMESPACES: [&str; 26] = [
+    "System.",
+    "Microsoft.",
+    "Newtonsoft.",
+    "Npgsql.",
+    "Grpc.",
+    "OpenTelemetry.",
+    "MySql.",
+    "StackExchange.",
+    "Autofac.",
+    "AutoMapper.",
+    "Dapper.",
+    "FSharp.",
+    "FluentValidation.",
+    "Giraffe.",
+    "Google.",
+    "Hangfire.",
+    "MediatR.",
+    "MongoDB.",
+    "Mono.",
+    "NLog.",
+    "Polly.",
+    "RabbitMQ.",
+    "RestSharp.",
+    "Sentry.",
+    "Serilog.",
+    "Swashbuckle.",
+];
 const JAVASCRIPT_PATHS: [&str; 5] = ["node_modules/", "node:", "internal/", "<anonymous>", "native"];
 const GO_STANDARD: [&str; 28] = [
     "bufio",
@@ -91,7 +118,7 @@ const GO_STANDARD: [&str; 28] = [
     "syscall",
     "time",
 ];
-const RUST_CRATES: [&str; 18] = [
+const RUST_CRATES: [&str; 23] = [
     "std::",
     "core::",
     "alloc::",
@@ -107,11 +134,44 @@ const RUST_CRATES: [&str; 18] = [
     "tower::",
     "tonic::",
     "anyhow::",
+    "backtrace::",
+    "sentry::",
+    "sentry_backtrace::",
+    "sentry_core::",
+    "sentry_panic::",
     "futures",
     "_start",
     "__libc",
 ];
 const RUBY_PATHS: [&str; 3] = ["/gems/", "/lib/ruby/", "<internal:"];
+/// The first part of a namespace: OpenTelemetry's SDK for PHP names no folders.
+const PHP_NAMESPACES: [&str; 25] = [
+    "Amp",
+    "Cake",
+    "Carbon",
+    "CodeIgniter",
+    "Composer",
+    "Doctrine",
+    "GuzzleHttp",
+    "Illuminate",
+    "Laminas",
+    "Laravel",
+    "League",
+    "Monolog",
+    "Nette",
+    "OpenTelemetry",
+    "PHPUnit",
+    "Predis",
+    "Psr",
+    "React",
+    "Sentry",
+    "Slim",
+    "Symfony",
+    "Twig",
+    "Yiisoft",
+    "Zend",
+    "yii",
+];
 
 /// Whether the frame is the application's own.
 pub fn in_app(language: Language, function: &str, file: &str) -> bool {
@@ -133,7 +193,10 @@ pub fn in_app(language: Language, function: &str, file: &str) -> bool {
         Language::Go => !go_library(function, &path),
         Language::Rust => !(starts(&RUST_CRATES) || in_path(&["/rustc/", "/.cargo/registry/", "/.cargo/git/", "library/std/"])),
         Language::Ruby => !in_path(&RUBY_PATHS),
-        Language::Php => !(path.is_empty() || in_path(&["[internal function]"])),
+        Language::Php => {
+            let namespace = function.split(['\\', ':']).next().unwrap_or("");
+            !(path.is_empty() || PHP_NAMESPACES.contains(&namespace))
+        }
     }
 }
 
@@ -148,7 +211,7 @@ fn go_library(function: &str, path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Language::{DotNet, Go, Java, JavaScript, Python, Ruby, Rust};
+    use super::Language::{DotNet, Go, Java, JavaScript, Php, Python, Ruby, Rust};
     use super::*;
 
     #[test]
@@ -176,7 +239,14 @@ mod tests {
             (Rust, "shop::cart::add", "./src/cart.rs", true),
             (Rust, "core::panicking::panic_fmt", "/rustc/abc/library/core/src/panicking.rs", false),
             (Ruby, "create", "/app/app/controllers/orders_controller.rb", true),
+            (Rust, "sentry_core::hub::Hub::capture_event", "", false),
             (Ruby, "call", "/usr/local/bundle/gems/rack-3.0/lib/rack.rb", false),
+            (Php, "Shop\\Cart::price", "/app/src/Cart.php", true),
+            (Php, "Illuminate\\Database\\Connection::run", "Connection.php", false),
+            (Php, "GuzzleHttp::choose_handler", "functions.php", false),
+            (Php, "Symfony\\Kernel::handle", "/app/vendor/symfony/Kernel.php", false),
+            (Php, "array_map", "", false),
+            (Php, "{main}", "/app/public/index.php", true),
         ] {
             assert_eq!(in_app(language, function, file), expected, "{language:?} {function} {file}");
         }

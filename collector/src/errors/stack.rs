@@ -1,6 +1,8 @@
 //! Stack traces as text, in the forms that runtimes print. In: a trace of Python, Java, .NET, JavaScript, Go, Rust, Ruby or
 //! PHP. Out: frames from the innermost call outwards. Fails: an unknown form gives no frames.
 
+mod names;
+
 use super::in_app::{Language, in_app};
 
 /// Of longer stacks the innermost and the outermost half of this many frames are kept: deep recursion repeats itself.
@@ -9,7 +11,7 @@ const MAX_FRAMES: usize = 200;
 /// One call on a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// The function as the runtime names it, without arguments.
+    /// The function as the runtime names it, without arguments; of PHP and .NET as its author does.
     pub function: String,
     /// The file or path as the runtime names it; empty where unknown.
     pub file: String,
@@ -22,8 +24,8 @@ pub struct Frame {
 impl Frame {
     /// A frame; whether it is the application's is told by its path and function.
     pub(crate) fn new(language: Language, function: &str, file: &str, line: i32) -> Self {
-        let (function, file) = (function.trim(), file.trim());
-        Frame { in_app: in_app(language, function, file), function: function.to_owned(), file: file.to_owned(), line }
+        let (function, file) = (names::written(language, function.trim()), file.trim());
+        Frame { in_app: in_app(language, &function, file), function: function.into_owned(), file: file.to_owned(), line }
     }
 }
 
@@ -170,29 +172,48 @@ fn rust(stack: &str) -> Vec<Frame> {
     frames
 }
 
-/// Lines that begin with `at `: Java, .NET and JavaScript, told apart line by line.
+/// Lines that begin with `at `: Java, .NET and JavaScript, told apart line by line, and PHP as OpenTelemetry's SDK writes it.
 fn at_lines(stack: &str) -> Vec<Frame> {
-    let (mut blocks, mut skipping) = (vec![Vec::new()], false);
+    let php = stack.lines().map(str::trim).any(is_dotted_php);
+    let (mut blocks, mut skipping, mut causes_first) = (vec![Vec::new()], false, false);
     for line in stack.lines().map(str::trim) {
         if line.starts_with("Caused by:") || line.starts_with("[cause]:") {
             blocks.push(Vec::new());
             skipping = false;
-        } else if line.starts_with("Suppressed:") {
+        } else if !skipping && line.starts_with("--- End of inner exception stack trace ---") {
+            blocks.push(Vec::new());
+            causes_first = true;
+        } else if line.starts_with("Suppressed:") || line.starts_with("---> (Inner Exception #") {
             skipping = true;
-        } else if let Some(frame) = line.strip_prefix("at ").filter(|_| !skipping).and_then(at_line)
+        } else if let Some(frame) = line.strip_prefix("at ").filter(|_| !skipping).and_then(|rest| at_line(rest, php))
             && let Some(block) = blocks.last_mut()
         {
             block.push(frame);
         }
+        // So ends what .NET adds of an exception with several causes.
+        skipping &= !line.ends_with("<---");
     }
+    if causes_first {
+        blocks.reverse();
+    }
+    raised_or_root(blocks)
+}
+
+/// The frames of the raised exception, or of its root cause where those have none of the application. In: the chain, the raised one first.
+fn raised_or_root(mut blocks: Vec<Vec<Frame>>) -> Vec<Frame> {
     let root = blocks.pop().unwrap_or_default();
     match blocks.into_iter().next() {
-        Some(raised) if raised.iter().any(|frame: &Frame| frame.in_app) || root.is_empty() => raised,
+        Some(raised) if raised.iter().any(|frame| frame.in_app) || root.is_empty() => raised,
         Some(_) | None => root,
     }
 }
 
-fn at_line(rest: &str) -> Option<Frame> {
+/// `at Shop.Cart.price(Cart.php:31)`; a page's own script is `at pay (https://shop.example/cart.php:3:14)`.
+fn is_dotted_php(line: &str) -> bool {
+    line.strip_prefix("at ").is_some_and(|rest| rest.ends_with(')') && rest.contains(".php:") && !rest.contains(" ("))
+}
+
+fn at_line(rest: &str, php: bool) -> Option<Frame> {
     if let Some((call, source)) = rest.rsplit_once(" in ")
         && let Some((file, line)) = source.rsplit_once(":line ")
     {
@@ -209,7 +230,13 @@ fn at_line(rest: &str) -> Option<Frame> {
         }
         Some((head, inner)) => java_place(inner).map_or_else(
             || Some(Frame::new(Language::DotNet, rest.split('(').next().unwrap_or(head), "", 0)),
-            |(file, line)| Some(Frame::new(Language::Java, head.rsplit('/').next().unwrap_or(head), file, line)),
+            |(file, line)| {
+                Some(if php {
+                    Frame::new(Language::Php, &names::php_dotted(head), file, line)
+                } else {
+                    Frame::new(Language::Java, head.rsplit('/').next().unwrap_or(head), file, line)
+                })
+            },
         ),
         None => place(rest.trim_end_matches(" {").trim_start_matches("async "))
             .map(|(file, line)| Frame::new(Language::JavaScript, "<anonymous>", file, line)),
@@ -245,17 +272,58 @@ fn ruby(stack: &str) -> Vec<Frame> {
     stack.lines().filter_map(frame).collect()
 }
 
-/// `#0 /app/x.php(12): Shop\Cart->add()`.
+/// `#0 /app/x.php(12): Shop\Cart->add()` after `Shop\Full: no in /app/Cart.php:7`: a line names a function and where it was called, so
+/// the line before it tells in which file the function is, and before the first one the message does. Of a chain the raised exception
+/// stands last.
 fn php(stack: &str) -> Vec<Frame> {
-    let frame = |line: &str| {
-        let (index, rest) = line.trim().strip_prefix('#')?.split_once(' ')?;
-        index.parse::<u32>().ok()?;
-        let (left, call) = rest.split_once(": ")?;
-        let (file, number) = left.strip_suffix(')').and_then(|left| left.rsplit_once('(')).unwrap_or((left, "0"));
-        let file = if file == "[internal function]" { "" } else { file };
-        Some(Frame::new(Language::Php, call.split('(').next().unwrap_or(call), file, number.parse().unwrap_or(0)))
+    let (mut blocks, mut header, mut within) = (Vec::new(), "", ("", 0));
+    for line in stack.lines().map(str::trim) {
+        let numbered = line.strip_prefix('#').and_then(|rest| rest.split_once(' '));
+        let called = numbered.and_then(|(index, rest)| Some((index.parse::<u32>().ok()?, php_call(rest)?)));
+        let Some((index, (function, place))) = called else {
+            header = if line == "Stack trace:" { header } else { line };
+            continue;
+        };
+        if index == 0 || blocks.is_empty() {
+            within = php_header(header);
+            blocks.push(Vec::new());
+        }
+        if let Some(block) = blocks.last_mut() {
+            block.push(Frame::new(Language::Php, function, within.0, within.1));
+        }
+        within = place;
+    }
+    blocks.reverse();
+    raised_or_root(blocks)
+}
+
+/// A function, and where it was called.
+fn php_call(rest: &str) -> Option<(&str, (&str, i32))> {
+    if rest == "{main}" {
+        return Some((rest, ("", 0)));
+    }
+    let (place, call) = match rest.strip_prefix("[internal function]: ") {
+        Some(call) => (("", 0), call),
+        None => {
+            let (place, call) = rest.split_once("): ")?;
+            let (file, line) = place.rsplit_once('(')?;
+            (php_place(file, line.parse().ok()?), call)
+        }
     };
-    stack.lines().filter_map(frame).collect()
+    Some((call.split('(').next().unwrap_or(call), place))
+}
+
+/// Where an exception was made, from the line with its message.
+fn php_header(line: &str) -> (&str, i32) {
+    let found = line.rsplit_once(" in ").and_then(|(_, at)| place(at));
+    found.map_or(("", 0), |(file, line)| php_place(file, line))
+}
+
+/// A place; that of a text that was run as code is where it was run: `/app/x.php(3) : eval()'d code` is line 3 of `/app/x.php`.
+fn php_place(file: &str, line: i32) -> (&str, i32) {
+    let run = [") : eval()'d code", ") : runtime-created function"].into_iter().find_map(|end| file.strip_suffix(end));
+    let run = run.and_then(|run| run.rsplit_once('(')).and_then(|(file, line)| Some((file, line.parse().ok()?)));
+    run.unwrap_or((file, line))
 }
 
 /// `pay@https://shop.example/app.js:3:14`, as Firefox and Safari write it.

@@ -32,10 +32,13 @@ const KINDS: [&str; 6] =
     ["SPAN_KIND_UNSPECIFIED", "SPAN_KIND_INTERNAL", "SPAN_KIND_SERVER", "SPAN_KIND_CLIENT", "SPAN_KIND_PRODUCER", "SPAN_KIND_CONSUMER"];
 const STATUSES: [&str; 3] = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
 
+/// The span names of each service, and when they were seen last, in milliseconds.
+type Services = HashMap<String, HashMap<String, i64>>;
+
 /// Which services and span names of each tenant the derived series know: bounded, so that a sender that puts ids into span names cannot
 /// make series without end.
 pub(crate) struct NameGuard {
-    services: Mutex<HashMap<TenantId, HashMap<String, HashMap<String, i64>>>>,
+    services: Mutex<HashMap<TenantId, Services>>,
     max_services: usize,
     max_names: usize,
 }

@@ -133,14 +133,39 @@ fn dotnet() {
    at Acme.Cart.<AddAsync>d__3.MoveNext() in /src/Cart.cs:line 30
    at System.Runtime.CompilerServices.TaskAwaiter.ThrowForNonSuccess(Task task)
 ";
-    assert_eq!(
-        shown(stack),
-        [
-            "*Acme.Cart.Parse[T] C:\\src\\Cart.cs:12",
-            "*Acme.Cart.<AddAsync>d__3.MoveNext /src/Cart.cs:30",
-            "System.Runtime.CompilerServices.TaskAwaiter.ThrowForNonSuccess :0",
-        ]
-    );
+    assert_eq!(shown(stack), ["*Acme.Cart.AddAsync /src/Cart.cs:30", "System.Runtime.CompilerServices.TaskAwaiter.ThrowForNonSuccess :0"]);
+}
+
+#[test]
+fn dotnet_root_cause_where_the_wrapper_is_only_framework() {
+    let stack = "System.Reflection.TargetInvocationException: outer
+ ---> Acme.CartException: middle
+ ---> System.FormatException: inner
+   at Acme.Cart.Parse[T](String text, Int32 n) in C:\\src\\Cart.cs:line 12
+   --- End of inner exception stack trace ---
+   at Acme.Cart.Add(String id)
+   --- End of inner exception stack trace ---
+   at System.RuntimeMethodHandle.InvokeMethod(Object target)
+";
+    assert_eq!(shown(stack), ["*Acme.Cart.Parse C:\\src\\Cart.cs:12"]);
+}
+
+#[test]
+fn dotnet_exception_with_several_causes() {
+    let stack = "System.AggregateException: One or more errors occurred. (a) (b)
+ ---> System.FormatException: a
+   at Acme.Cart.Parse(String text)
+   --- End of inner exception stack trace ---
+   at Acme.Cart.Add(String id)
+ ---> (Inner Exception #1) System.FormatException: b
+ ---> System.IO.IOException: c
+   at Acme.Cart.Read(String text)
+   --- End of inner exception stack trace ---
+   at Acme.Cart.Price(String text)<---
+
+   at Acme.Cart.Pay(String id)
+";
+    assert_eq!(shown(stack), ["*Acme.Cart.Add :0", "*Acme.Cart.Pay :0"]);
 }
 
 #[test]
@@ -249,8 +274,50 @@ fn ruby() {
 
 #[test]
 fn php() {
-    let stack = "#0 /app/src/Cart.php(31): Shop\\Cart->price(Array)\n#1 [internal function]: Shop\\Cart->add()\n#2 /app/vendor/x/Kernel.php(9): run()\n#3 {main}";
-    assert_eq!(shown(stack), ["*Shop\\Cart->price /app/src/Cart.php:31", "Shop\\Cart->add :0", "run /app/vendor/x/Kernel.php:9"]);
+    let calls = "#0 /app/src/Cart.php(31): Shop\\Cart->price(Array)\n#1 [internal function]: Shop\\Cart->add()\n#2 /app/vendor/x/Kernel.php(9): run()\n#3 {main}";
+    let around = ["Shop\\Cart::add /app/src/Cart.php:31", "run :0", "{main} /app/vendor/x/Kernel.php:9"];
+    let expected = |first: &str| {
+        let marked = format!("*{}", around[0]);
+        vec![first.to_owned(), marked, around[1].to_owned(), around[2].to_owned()]
+    };
+    assert_eq!(shown(calls), expected("Shop\\Cart::price :0"));
+    let whole = format!("Shop\\Full: two\nlines in all in /app/src/Price.php:7\nStack trace:\n{calls}");
+    assert_eq!(shown(&whole), expected("*Shop\\Cart::price /app/src/Price.php:7"));
+    let chain = format!(
+        "PDOException: gone in /app/src/Db.php:3\nStack trace:\n#0 /app/src/Price.php(5): Shop\\Db->read()\n#1 {{main}}\n\nNext {whole}\n  thrown"
+    );
+    assert_eq!(shown(&chain), expected("*Shop\\Cart::price /app/src/Price.php:7"));
+}
+
+#[test]
+fn php_code_in_texts() {
+    let stack = "Error: no in /app/x.php(3) : eval()'d code:1\nStack trace:\n#0 /app/x.php(9) : eval()'d code(1): pay()\n#1 /app/x.php(12): eval()\n#2 {main}";
+    assert_eq!(shown(stack), ["*pay /app/x.php:3", "*eval /app/x.php:9", "*{main} /app/x.php:12"]);
+}
+
+#[test]
+fn php_as_opentelemetry_writes_it() {
+    let stack = "Shop.Full: no
+\tat Illuminate.Database.Connection.run(Connection.php:31)
+\tat array_map(Unknown Source)
+\tat Shop.Cart.{closure:Shop.Cart::total():20}(Cart.php:20)
+\tat Shop.Cart.total(Cart.php:22)
+\tat {main}(index.php:5)
+Caused by: PDOException: gone
+\tat PDO.__construct(Db.php:3)
+\t... 4 more
+";
+    assert_eq!(
+        shown(stack),
+        [
+            "Illuminate\\Database\\Connection::run Connection.php:31",
+            "array_map :0",
+            "*Shop\\Cart::{closure} Cart.php:20",
+            "*Shop\\Cart::total Cart.php:22",
+            "*{main} index.php:5",
+        ]
+    );
+    assert_eq!(shown("Error: x\n    at pay (https://shop.example/index.php:3:14)"), ["*pay https://shop.example/index.php:3"]);
 }
 
 #[test]
