@@ -116,7 +116,7 @@ fn calls_of(event: &Event<'_>, raised: &Exception<'_>) -> Calls {
     let calls = of(raised);
     match (language(&event.platform), root.map(of)) {
         (Some(Language::Python), Some(root)) if is_group && !root.frames.is_empty() => root,
-        (Some(Language::Java), Some(root)) if !calls.any_in_app() && !root.frames.is_empty() => root,
+        (Some(Language::Java | Language::DotNet | Language::Php), Some(root)) if !calls.any_in_app() && !root.frames.is_empty() => root,
         _ if calls.frames.is_empty() => Calls::of(other_stack(event), &event.platform),
         _ => calls,
     }
