@@ -11,8 +11,8 @@ use crate::answer::ApiError;
 
 /// No query runs longer, whatever is asked for: Prometheus's `query.timeout`.
 pub const LONGEST: Duration = Duration::from_secs(120);
-/// A metadata question without a limit gives at most so many results.
-pub const MOST: usize = 100_000;
+/// A metadata question gives at most so many results, and a warning where there are more: what one answer may take of the memory.
+pub const MOST: usize = 1_000_000;
 
 /// All parameters of a request, in order; names may repeat. A POST may carry some in its URL and some in its form.
 #[derive(Debug, Default)]

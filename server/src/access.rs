@@ -25,6 +25,8 @@ use prometheus::{IntCounterVec, Opts, Registry};
 use serde_json::json;
 use tracing::{Instrument, Span, field};
 
+use crate::request_line::Peer;
+
 use keys::{ApiKey, KeyRing};
 
 /// What the middleware needs.
@@ -193,7 +195,7 @@ pub async fn guard(State(access): State<Access>, mut request: Request, next: Nex
     if request.uri().path().starts_with("/-/") || request.uri().path().starts_with("/hooks/twilio/") {
         return next.run(request).await;
     }
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+    let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|info| info.0.0);
     let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
     if collector::sentry::is_intake(request.uri().path()) {
         return guard_sender(&access, request, authority.as_deref(), peer, next).await;

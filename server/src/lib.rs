@@ -18,6 +18,7 @@ pub mod pipeline;
 mod prometheus_config;
 pub mod reload;
 pub mod replay;
+pub mod request_line;
 pub mod ruletest;
 pub mod runtime;
 pub mod simulate;

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, bail};
 use axum::Router;
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ServerConfig;
+use crate::request_line::{Forgiving, Peer};
 
 /// The bound sockets.
 pub struct Listeners {
@@ -81,12 +81,8 @@ impl Listeners {
 /// Serves a router on a socket until `stop`; requests at work are finished.
 pub fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        // Else an answer waits until the client has confirmed a packet before it, which clients put off for 40 ms (Nagle, delayed ACK).
-        let listener = listener.tap_io(|socket| {
-            let _ = socket.set_nodelay(true);
-        });
-        let server = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
+        let service = router.into_make_service_with_connect_info::<Peer>();
+        let server = axum::serve(Forgiving(listener), service).with_graceful_shutdown(async move { stop.cancelled().await });
         if let Err(error) = server.await {
             tracing::error!(%error, "a listener failed");
         }

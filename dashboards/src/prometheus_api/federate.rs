@@ -24,9 +24,7 @@ pub(super) async fn federate(
 ) -> Result<Response, ApiError> {
     principal.require(Permission::Read)?;
     let selectors = parameters.all("match[]");
-    if selectors.is_empty() {
-        return Err(ApiError::bad_data("no match[] parameter provided"));
-    }
+    // Without one nothing is selected.
     selected(&sources, &principal, &selectors).await
 }
 

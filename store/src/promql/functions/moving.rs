@@ -97,7 +97,7 @@ impl Falls {
             self.passed += 1;
         }
         let inside = self.positions[self.passed..].iter().take_while(|at| **at < bounds.to());
-        rate::extrapolated_over(window, Meaning::Counter, || inside.map(|at| values[at - 1]).sum())
+        rate::extrapolated_over(window, Meaning::Counter, inside.map(|at| values[at - 1]))
     }
 }
 

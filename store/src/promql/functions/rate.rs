@@ -14,16 +14,17 @@ pub enum Meaning {
 /// The change over the whole range. Where the first or last sample is nearer to the edge than 1.1 times the average distance of
 /// samples, it is extrapolated to the edge, else by half that distance; a counter never below zero. `None` with less than two samples.
 pub fn extrapolated(window: &Window<'_>, meaning: Meaning) -> Option<f64> {
-    extrapolated_over(window, meaning, || window.values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).sum())
+    extrapolated_over(window, meaning, window.values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]))
 }
 
-/// The same; `lost` adds up the values from which a counter fell within the window.
-pub fn extrapolated_over(window: &Window<'_>, meaning: Meaning, lost: impl FnOnce() -> f64) -> Option<f64> {
+/// The same; `lost` are the values from which a counter fell within the window, in order.
+pub fn extrapolated_over(window: &Window<'_>, meaning: Meaning, lost: impl Iterator<Item = f64>) -> Option<f64> {
     let gaps = window.times.len().checked_sub(1).filter(|gaps| *gaps > 0)?;
     let (first, last) = (window.values[0], window.values[gaps]);
     let mut change = last - first;
     if meaning == Meaning::Counter {
-        change += lost();
+        // One after the other, as Prometheus does: another order may round, or overflow, elsewhere.
+        change = lost.fold(change, |change, value| change + value);
     }
     let to_zero = (meaning == Meaning::Counter && change > 0.0 && first >= 0.0).then(|| first / change);
     Some(change * stretch(window, to_zero))
