@@ -2,7 +2,9 @@
 //! all, costs one look for anchors and one for digits, and no allocation. In: any text. Out: nothing where it is clean, else the text
 //! without secrets; redacting that again changes nothing. Never fails; cuts at characters only. Pure.
 
+mod blob;
 mod card;
+mod names;
 mod secrets;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -143,7 +145,12 @@ pub(crate) struct Redactor {
     /// Finders that `@` calls for.
     at: u32,
     cards: bool,
+    /// Names of attributes that hold secrets, as they are compared.
     keys: Vec<String>,
+    /// Whether names that are not configured count, too.
+    further_keys: bool,
+    /// The last letters of all these names: most keys are told by theirs.
+    endings: u32,
     custom: Vec<Custom>,
     custom_set: RegexSet,
     keep: Vec<Wording>,
@@ -153,6 +160,10 @@ impl Redactor {
     /// Compiles the configuration; `None` where nothing is to be redacted. Names each mistake.
     pub(crate) fn new(config: &RedactionConfig, hasher: Hasher, problems: &mut Vec<Problem>) -> Option<Self> {
         let modes = KINDS.map(|kind| config.mode(kind));
+        let keys: Vec<String> = config.attribute_keys.iter().filter_map(|key| names::plain(key)).collect();
+        // Who left one out decided on them.
+        let further_keys = RedactionConfig::default().attribute_keys.iter().all(|key| config.attribute_keys.contains(key));
+        let endings = keys.iter().fold(if further_keys { names::further_endings() } else { 0 }, |all, key| all | names::ending(key));
         let mut redactor = Redactor {
             modes,
             hasher,
@@ -162,7 +173,9 @@ impl Redactor {
             packed: None,
             at: 0,
             cards: config.card != Mode::Keep,
-            keys: config.attribute_keys.iter().map(|key| plain_key(key)).collect(),
+            keys,
+            further_keys,
+            endings,
             custom: Vec::new(),
             custom_set: RegexSet::empty(),
             keep: config.keep_attributes.iter().map(|glob| Wording::glob(glob)).collect(),
@@ -173,7 +186,8 @@ impl Redactor {
     }
 
     fn compile_finders(&mut self, problems: &mut Vec<Problem>) {
-        let mut patterns = Vec::new();
+        // Each once, however many finders it calls for: the fast search takes 64 at most.
+        let mut patterns: Vec<&str> = Vec::new();
         for (index, finder) in FINDERS.iter().enumerate() {
             if self.modes[finder.kind as usize] == Mode::Keep {
                 continue;
@@ -186,6 +200,8 @@ impl Redactor {
             for anchor in finder.anchors {
                 if *anchor == "@" {
                     self.at |= bit;
+                } else if let Some(known) = patterns.iter().position(|known| known == anchor) {
+                    self.calls[known] |= bit;
                 } else {
                     patterns.push(*anchor);
                     self.calls.push(bit);
@@ -292,7 +308,7 @@ impl Redactor {
             for captures in regex.captures_iter(text) {
                 let Some(whole) = captures.get(0) else { continue };
                 let secret = captures.iter().skip(1).flatten().next().unwrap_or(whole);
-                if !secret.is_empty() && (finder.accept)(&captures, secret, text) {
+                if !secret.is_empty() && !hashed(&text[..secret.start()]) && (finder.accept)(&captures, secret, text) {
                     all.push(Found { range: secret.range(), kind: finder.kind });
                 }
             }
@@ -335,26 +351,37 @@ impl Redactor {
         }
     }
 
-    /// Redacts a value in place: texts, and numbers that are a card's.
+    /// Redacts a value in place: texts, texts that came as bytes (they are base64 here, and stay it), and numbers by their text: those
+    /// that may be a card's, and all where somebody's own rules may know them.
     pub(crate) fn value(&self, value: &mut Value<'_>, counts: &mut Counts) {
         match value {
-            Value::Text(text) => self.text(text, counts),
+            Value::Text(text) => {
+                let redacted = self.redact(text, counts);
+                if let Some(redacted) = redacted.or_else(|| self.redact_bytes(text, counts)) {
+                    *text = Cow::Owned(redacted);
+                }
+            }
             Value::Bool(_) => {}
             Value::Int(number) => {
-                if number.unsigned_abs() >= 10_000_000_000_000
+                if (number.unsigned_abs() >= 10_000_000_000_000 || !self.custom.is_empty())
                     && let Some(redacted) = self.redact(&number.to_string(), counts)
                 {
                     *value = Value::Text(Cow::Owned(redacted));
                 }
             }
             Value::Double(number) => {
-                if number.abs() >= 1e13
+                if (number.abs() >= 1e13 || !self.custom.is_empty())
                     && let Some(redacted) = self.redact(&number.to_string(), counts)
                 {
                     *value = Value::Text(Cow::Owned(redacted));
                 }
             }
         }
+    }
+
+    fn redact_bytes(&self, base64: &str, counts: &mut Counts) -> Option<String> {
+        let text = blob::decoded(base64)?;
+        self.redact(&text, counts).map(|clean| blob::encoded(&clean))
     }
 
     /// Redacts attributes in place: keys, values, and whole values of keys that hold secrets by their name.
@@ -368,11 +395,12 @@ impl Redactor {
         if self.keep.iter().any(|wording| wording.matches(&attribute.key)) {
             return;
         }
-        let secret = !self.keys.is_empty() && self.names_a_secret(&attribute.key);
+        let secret = self.modes[Kind::Password as usize] != Mode::Keep && self.names_a_secret(&attribute.key);
         self.text(&mut attribute.key, counts);
-        if secret && self.modes[Kind::Password as usize] != Mode::Keep {
+        if secret {
             let text = attribute.value.text();
-            if !text.is_empty() && !is_mark(&text) {
+            // Whether there is a password is none.
+            if !text.is_empty() && !is_mark(&text) && !matches!(&*text, "true" | "false") {
                 let mark = self.mark(Kind::Password, &text);
                 counts.add(Kind::Password as usize, 1);
                 attribute.value = Value::Text(Cow::Owned(mark));
@@ -382,23 +410,18 @@ impl Redactor {
         }
     }
 
-    /// Whether a value under this key is a secret: the whole key or its last part is one of the configured ones.
+    /// Whether a value under this key is a secret: the key's last words are one of the names.
     #[inline]
     fn names_a_secret(&self, key: &str) -> bool {
-        let last = key.rsplit(['.', '/', ' ']).next().unwrap_or(key);
-        self.keys.iter().any(|name| same_key(name, last) || (last.len() < key.len() && same_key(name, key)))
+        self.endings & names::ending(key) != 0
+            && (self.keys.iter().any(|name| names::ends(key, name)) || (self.further_keys && names::further(key)))
     }
 }
 
-/// A key as it is compared: small letters, `_` for `-`.
-fn plain_key(key: &str) -> String {
-    key.to_ascii_lowercase().replace('-', "_")
-}
-
-#[inline]
-fn same_key(plain: &str, key: &str) -> bool {
-    plain.len() == key.len()
-        && plain.bytes().zip(key.bytes()).all(|(plain, byte)| plain == if byte == b'-' { b'_' } else { byte.to_ascii_lowercase() })
+/// Whether what follows is the hash in a mark: `[redacted:password:` is no name of a password.
+fn hashed(before: &str) -> bool {
+    let label = |before: &str| KINDS.iter().any(|kind| before.strip_suffix(kind.label()).is_some_and(|mark| mark.ends_with("[redacted:")));
+    before.strip_suffix(':').is_some_and(label)
 }
 
 /// In order, with those that overlap made one: what two kinds share is the first one's, and nothing of the second stays.

@@ -71,7 +71,92 @@ pub(crate) fn in_context() -> Vec<(Kind, String, String)> {
         context(Kind::Password, "aws_secret_access_key = {}/ab+cd"),
         context(Kind::Password, "X-Api-Key: {}"),
         context(Kind::Password, "{:password=>\"{}\"}"),
+        context(Kind::Password, "GET /cb?token={}&state=1"),
+        context(Kind::Password, "GET /cb%3Faccess_token%3D{}%26state%3D1"),
+        context(Kind::Password, r#"{"headers":{"cookie":"sid={}; theme=dark"}}"#),
+        context(Kind::Password, r#"{"headers":{"Set-Cookie":["a=b","sid={}"]}}"#),
+        context(Kind::Authorization, "q=authorization%3A%20Bearer%20{}0123%0D%0AHost%3A+x"),
+        context(Kind::Authorization, "HTTP_AUTHORIZATION=Bearer {}"),
     ]
+}
+
+fn redacted(redactor: &Redactor, text: &str) -> String {
+    let redacted = redactor.redact(text, &mut Counts::default()).unwrap_or_else(|| text.to_owned());
+    assert_eq!(redactor.redact(&redacted, &mut Counts::default()), None, "a second time changes nothing: {text} -> {redacted}");
+    redacted
+}
+
+#[test]
+fn what_urls_escape_is_redacted_too() {
+    let redactor = redactor(&everything());
+    for (kind, secret) in secrets() {
+        if kind == Kind::PrivateKey {
+            continue; // escaped as a whole, it is not as it was
+        }
+        let secret = if kind == Kind::Mail { secret.replace('+', "%2B").replace('@', "%40") } else { secret };
+        for (before, after) in [
+            ("%3D", "%26x"),
+            ("https://x.org/?u=a%26t%3D", "%26b%3D1"),
+            ("%22", "%22"),
+            ("%253D", "%2526"),
+            ("%2520", "%2520"),
+            ("%0A", "%0A"),
+        ] {
+            let text = format!("{before}{secret}{after}");
+            assert_eq!(redacted(&redactor, &text), format!("{before}[redacted:{}]{after}", kind.label()), "{text}");
+        }
+    }
+    for (text, expected) in [
+        ("x=%22Bearer%20c0rrect-h0rse%22", "x=%22Bearer%20[redacted:authorization]%22"),
+        ("x=Bearer+c0rrect-h0rse&y=1", "x=Bearer+[redacted:authorization]&y=1"),
+        ("x=Basic+dXNlcjpjMHJyZQ%3D%3D&y=1", "x=Basic+[redacted:authorization]&y=1"),
+        ("authorization%3A+ApiKey+abc&y=1", "authorization%3A+ApiKey+[redacted:authorization]&y=1"),
+        ("%22Authorization%22%3A%5B%22Basic%20abc%22%5D", "%22Authorization%22%3A%5B%22Basic%20[redacted:authorization]%22%5D"),
+        ("access_token%3Dabcdef123456", "access_token%3D[redacted:password]"),
+        ("%3Fa%3D1%26token%3Dab%252Fcd%26x%3D1", "%3Fa%3D1%26token%3D[redacted:password]%26x%3D1"),
+        ("access_token%253Dab%252526x%25zz%2526y%253D1", "access_token%253D[redacted:password]%252526x%25zz%2526y%253D1"),
+        ("%22password%22%3A%22one%20two%22%2C", "%22password%22%3A%22[redacted:password]%22%2C"),
+        ("%7B%5C%22pwd%5C%22%3A%20%5C%22one%5C%22%7D", "%7B%5C%22pwd%5C%22%3A%20%5C%22[redacted:password]%5C%22%7D"),
+        ("to=ann%40example.com&cc=bob%2540example.com", "to=[redacted:mail]&cc=[redacted:mail]"),
+        ("pan=4111+1111+1111+1111&x", "pan=[redacted:card]&x"),
+        ("pan%3D4111%201111%201111%201111%26x", "pan%3D[redacted:card]%26x"),
+        ("hooks.slack.com%2Fservices%2FT0AAAAAAA%2FB0AAAAAAA%2Fabcdefgh", "hooks.slack.com%2F[redacted:slack]"),
+    ] {
+        assert_eq!(redacted(&redactor, text), expected, "{text}");
+    }
+    // Where mail addresses stay, and the host of an URL with them.
+    let redactor = self::redactor(&RedactionConfig::default());
+    for (text, expected) in [
+        (
+            "dsn=pg%3A%2F%2Fshop%3Ac0rrect%21%40db.internal%3A5432%2Fx",
+            "dsn=pg%3A%2F%2Fshop%3A[redacted:url_password]%40db.internal%3A5432%2Fx",
+        ),
+        (
+            "dsn=pg%253A%252F%252Fshop%253Ac0rrect%2540db.internal%252Fx",
+            "dsn=pg%253A%252F%252Fshop%253A[redacted:url_password]%2540db.internal%252Fx",
+        ),
+        ("to=ann%40example.com", "to=ann%40example.com"),
+    ] {
+        assert_eq!(redacted(&redactor, text), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_token_behind_an_underscore_or_a_letter_is_found() {
+    let redactor = redactor(&everything());
+    for (kind, secret) in secrets() {
+        if matches!(kind, Kind::Mail | Kind::PrivateKey) {
+            continue;
+        }
+        for before in ["_", "key_", "%3D_"] {
+            let text = format!("{before}{secret} end");
+            assert_eq!(redacted(&redactor, &text), format!("{before}[redacted:{}] end", kind.label()), "{text}");
+        }
+        if kind == Kind::Github {
+            assert_eq!(redacted(&redactor, &format!("x{secret}")), "x[redacted:github]");
+        }
+    }
+    assert_eq!(redacted(&redactor, "card_4111111111111111_x"), "card_[redacted:card]_x");
 }
 
 #[test]
@@ -159,6 +244,27 @@ fn what_only_looks_like_a_secret_stays() {
         "[redacted:jwt] and [redacted:mail:0123456789ab]",
         "Authorization: Bearer [redacted:authorization]",
         "password=[redacted:password]",
+        "https://x.org/a%20b?q=%7B%22a%22%3A1%7D&r=%2Fpath%2Fto",
+        "https://x.org/?token_count=5&max_tokens=7",
+        "https%3A%2F%2Fexample.com%3A8080%2Fpath%3Fx%3D1",
+        "npm/%40scope%2Fpkg%401.2.3",
+        "authorization%3A%20Basic",
+        "authorization%3A%20required",
+        "authorization%3A%20Bearer%20[redacted:authorization]",
+        "access_token%3D[redacted:password]%26x",
+        "password%3Dnull&x",
+        "password%20reset%3A",
+        "Bearer%20authentication%20required",
+        "basic%20auth%20is%20on, basically",
+        "{\"tokens\":5,\"token_count\":\"7\",\"max_tokens\":\"9\",\"cookie\":null,\"token\":5}",
+        "{\"next_page_token\":\"abc123\",\"stopToken\":\"</s>\",\"cookie\":\"[redacted:password]\"}",
+        "{\"type\":\"token\",\"value\":\"x\"}",
+        "token_count: 5",
+        "2026-03-01T00%3A00%3A00.123456789Z",
+        "550e8400-e29b-41d4-a716-446655440000",
+        "4111111111111112 4111+1111+1111+1112 4111%201111%201111%201112",
+        "disk_test_throughput_of_all and task_live_migration",
+        "%, %2, %25, %40",
     ] {
         assert_eq!(redactor.redact(text, &mut Counts::default()), None, "{text}");
     }
@@ -198,6 +304,20 @@ fn kinds_are_kept_masked_or_hashed() {
     assert!(hash(&one) == hash(&again) && hash(&one) != hash(&other));
     assert_eq!(redact("4111111111111111"), None);
     assert_eq!(redact(&one), None);
+}
+
+/// `[redacted:password:0123456789ab]` reads like `password:0123456789ab`.
+#[test]
+fn the_hash_in_a_mark_is_no_secret() {
+    let hash = Mode::Hash;
+    let redactor = redactor(&RedactionConfig { mail: hash, password: hash, authorization: hash, url_password: hash, ..everything() });
+    for (kind, text, secret) in in_context() {
+        let redacted = redacted(&redactor, &text);
+        assert!(
+            !redacted.contains(&secret) && !redacted.contains("password:[") && !redacted.contains("authorization:["),
+            "{kind:?}: {text} -> {redacted}"
+        );
+    }
 }
 
 #[test]
@@ -245,6 +365,88 @@ fn attributes_are_redacted_by_key_too() {
 }
 
 #[test]
+fn attributes_are_redacted_by_the_last_words_of_their_keys() {
+    let keys = |config: &RedactionConfig, keys: &[&'static str]| -> Vec<String> {
+        let list = keys.iter().map(|key| Attribute::text(*key, "x"));
+        let mut attributes: Vec<Attribute<'static>> = list.collect();
+        redactor(config).attributes(&mut attributes, &mut Counts::default());
+        attributes.iter().filter(|one| one.value.text() == "[redacted:password]").map(|one| one.key.to_string()).collect()
+    };
+    let secret = ["token", "userPassword", "db_password", "apiToken", "cookie", "X-Api-Key", "aws.credentials", "session_id", "DBPassword"];
+    assert_eq!(keys(&everything(), &secret), secret);
+    let harmless = [
+        "tokens",
+        "max_tokens",
+        "token_count",
+        "gen_ai.usage.input_tokens",
+        "gen_ai.token.type",
+        "password_changed_at",
+        "session.id",
+        "next_page_token",
+        "cookie_consent",
+        "k8s.secret.name",
+    ];
+    assert!(keys(&everything(), &harmless).is_empty());
+    // Who names others has named all.
+    let own = RedactionConfig { attribute_keys: vec!["Customer-Code".into(), "_".into()], ..everything() };
+    assert_eq!(keys(&own, &["customer.code", "shopCustomerCode", "token", "password", "barcode"]), ["customer.code", "shopCustomerCode"]);
+    let none = RedactionConfig { attribute_keys: Vec::new(), ..everything() };
+    assert!(keys(&none, &secret).is_empty());
+    let kept = RedactionConfig { password: Mode::Keep, ..everything() };
+    assert!(keys(&kept, &secret).is_empty());
+    // Whether there is one is no secret.
+    let mut flags = [Attribute { key: "has_password".into(), value: Value::Bool(true) }, Attribute::text("has_token", "false")];
+    let before = flags.clone();
+    redactor(&everything()).attributes(&mut flags, &mut Counts::default());
+    assert_eq!(flags, before);
+}
+
+#[test]
+fn bytes_are_redacted_as_the_text_they_are() {
+    let redactor = redactor(&everything());
+    let after = |base64: String| {
+        let mut value = Value::Text(Cow::Owned(base64));
+        redactor.value(&mut value, &mut Counts::default());
+        let once = value.clone();
+        redactor.value(&mut value, &mut Counts::default());
+        assert_eq!(value, once);
+        value.into_text().into_owned()
+    };
+    for (kind, text, secret) in in_context() {
+        let clean = blob::decoded(&after(blob::encoded(&text))).unwrap();
+        assert!(clean.contains(&format!("[redacted:{}]", kind.label())) && !clean.contains(&secret), "{text} -> {clean}");
+    }
+    for text in [blob::encoded("nothing to hide"), "/+8=".to_owned(), "checkout".to_owned(), String::new()] {
+        assert_eq!(after(text.clone()), text);
+    }
+}
+
+#[test]
+fn numbers_are_read_where_there_are_rules_of_ones_own() {
+    let custom = super::super::config::CustomRedaction { name: "customer".into(), regex: r"\b[0-9]{9}\b".into(), replacement: None };
+    let with = redactor(&RedactionConfig { custom: vec![custom], ..everything() });
+    let without = redactor(&everything());
+    for (value, redacted) in [
+        (Value::Int(123_456_789), true),
+        (Value::Int(-123_456_789), true),
+        (Value::Double(123_456_789.0), true),
+        (Value::Text("123456789".into()), true),
+        (Value::Int(12_345_678), false),
+        (Value::Double(0.5), false),
+        (Value::Bool(true), false),
+    ] {
+        let (mut one, mut counts) = (value.clone(), Counts::default());
+        with.value(&mut one, &mut counts);
+        assert_eq!(counts.total(), u64::from(redacted), "{value:?}");
+        assert_eq!(one.text().contains("[redacted:customer]"), redacted, "{value:?}");
+        assert_eq!(one == value, !redacted, "what is not changed stays a number: {value:?}");
+        let mut other = value.clone();
+        without.value(&mut other, &mut Counts::default());
+        assert_eq!(other, value);
+    }
+}
+
+#[test]
 fn custom_patterns_replace_and_are_counted() {
     let custom = |name: &str, regex: &str, replacement: Option<&str>| super::super::config::CustomRedaction {
         name: name.into(),
@@ -273,6 +475,7 @@ fn custom_patterns_replace_and_are_counted() {
 #[test]
 fn every_match_of_every_kind_holds_an_anchor() {
     let redactor = redactor(&everything());
+    assert!(redactor.anchors.patterns_len() <= 64, "the fast search takes no more");
     for text in secrets().into_iter().map(|(_, secret)| secret).chain(in_context().into_iter().map(|(_, text, _)| text)) {
         assert!(redactor.suspect(&text), "{text}");
         if let Some(packed) = &redactor.packed {
