@@ -255,7 +255,7 @@ pub struct RedactionConfig {
     pub url_password: Mode,
     /// `password=...`, `"client_secret": "..."` and the like, and attributes by their key. Default mask.
     pub password: Mode,
-    /// Attributes with one of these as key or last part of the key are secrets as a whole.
+    /// Attributes with one of these as key, or as the last words of it (`db_password`, `userPassword`), are secrets as a whole.
     pub attribute_keys: Vec<String>,
     /// Attributes that are never redacted; globs.
     pub keep_attributes: Vec<String>,
