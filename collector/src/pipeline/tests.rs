@@ -249,8 +249,8 @@ proptest! {
     /// Redaction changes nothing where there is no secret, and all formats are processed alike.
     #[test]
     fn clean_requests_stay_as_they_are(spans in any_traces(), logs in any_logs(), metrics in any_metrics()) {
-        // Letters at random make keys that are secrets, too.
-        let text = format!("{spans:?} {logs:?} {metrics:?}").to_lowercase();
+        // Letters at random make keys that are secrets, too: `pwd`, `p.wd`.
+        let text: String = format!("{spans:?} {logs:?} {metrics:?}").to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
         prop_assume!(!["pwd", "jwt"].iter().any(|key| text.contains(key)));
         let off = World { pipeline: Pipeline::new(&config(json!({"redaction": {"enabled": false}}))).unwrap(), ..World::default() };
         for (signal, body) in [(Body::Traces, spans.encode_to_vec()), (Body::Logs, logs.encode_to_vec()), (Body::Metrics, metrics.encode_to_vec())] {
