@@ -573,7 +573,7 @@ prop_compose! {
     pub(crate) fn any_metrics()(
         points in proptest::collection::vec(any_number(), 0..4), histograms in proptest::collection::vec(any_histogram(), 0..4),
         exponentials in proptest::collection::vec(any_exponential(), 0..3), summaries in proptest::collection::vec(any_summary(), 0..3),
-        temporality in 0..3i32, is_monotonic in any::<bool>(), name in "[a-z.@]{1,6}",
+        temporality in 0..3i32, is_monotonic in any::<bool>(), name in "[a-z.#]{1,6}",
     ) -> ExportMetricsServiceRequest {
         let histogram = Data::Histogram(Histogram { data_points: histograms, aggregation_temporality: temporality });
         let exponential =
