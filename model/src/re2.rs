@@ -156,6 +156,9 @@ mod tests {
         let said = |pattern| anchored(pattern).unwrap_err().to_string();
         assert_eq!(said("a**"), "error parsing regexp: invalid nested repetition operator: `**`");
         assert_eq!(said(r"\p{Nothing}"), r"error parsing regexp: unknown syntax: `\p{Nothing}`");
-        assert_eq!(said(r"(\w{1000}|\pL{1000}){1}\pL{1000}"), r"error parsing regexp: expression too large: `(\w{1000}|\pL{1000}){1}\pL{1000}`");
+        assert_eq!(
+            said(r"(\w{1000}|\pL{1000}){1}\pL{1000}"),
+            r"error parsing regexp: expression too large: `(\w{1000}|\pL{1000}){1}\pL{1000}`"
+        );
     }
 }

@@ -217,7 +217,7 @@ fn class(whole: &str) -> Result<&str, String> {
             rest = after;
             continue;
         }
-        if rest.starts_with('\\') && rest[1..].starts_with(|c| matches!(c, 'd' | 'D' | 's' | 'S' | 'w' | 'W' | 'p' | 'P')) {
+        if rest.starts_with('\\') && rest[1..].starts_with(['d', 'D', 's', 'S', 'w', 'W', 'p', 'P']) {
             rest = escape(rest, true)?;
             continue;
         }
@@ -248,7 +248,8 @@ fn member<'p>(rest: &'p str, whole: &str) -> Result<&'p str, String> {
 
 /// The character that a member of a class stands for, where that is plain; the crate `regex` looks at the others.
 fn value(member: &str) -> Option<char> {
-    let mut chars = member.strip_prefix('\\').filter(|escaped| !escaped.starts_with(|c: char| c.is_ascii_alphanumeric())).unwrap_or(member).chars();
+    let mut chars =
+        member.strip_prefix('\\').filter(|escaped| !escaped.starts_with(|c: char| c.is_ascii_alphanumeric())).unwrap_or(member).chars();
     chars.next().filter(|_| chars.next().is_none())
 }
 
@@ -293,9 +294,29 @@ mod tests {
     #[test]
     fn what_go_takes_is_taken() {
         for pattern in [
-            "", "a*?b+c??", "(a)*", "()*", "^*$", "a{,2}b{x}{", "a{01}", "(?i)a", "(?i:a)*", "(?P<n>a)(?<m>b)", r"\Qa**(\E+", r"\Q(",
-            r"[]a-]", r"[^]^]", "[a-]", r"[\d\-x]", "[[:alpha:][:^digit:]]", r"\pL\p{Greek}\PN", r"\0\12\x41\x{1F600}\a\-\/\z\b",
-            "(a{10}){100}", "(a{600}|b{600})", "[[a]", "é[à-ü]",
+            "",
+            "a*?b+c??",
+            "(a)*",
+            "()*",
+            "^*$",
+            "a{,2}b{x}{",
+            "a{01}",
+            "(?i)a",
+            "(?i:a)*",
+            "(?P<n>a)(?<m>b)",
+            r"\Qa**(\E+",
+            r"\Q(",
+            r"[]a-]",
+            r"[^]^]",
+            "[a-]",
+            r"[\d\-x]",
+            "[[:alpha:][:^digit:]]",
+            r"\pL\p{Greek}\PN",
+            r"\0\12\x41\x{1F600}\a\-\/\z\b",
+            "(a{10}){100}",
+            "(a{600}|b{600})",
+            "[[a]",
+            "é[à-ü]",
         ] {
             assert_eq!(check(pattern), Ok(()), "{pattern}");
         }
