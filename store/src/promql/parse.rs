@@ -32,6 +32,8 @@ use super::plan::{
 };
 use super::stack::with_room;
 
+/// What is said of syntax that the crate reads and Prometheus does not.
+const OR: &str = "`or` between label matchers is not PromQL: write two selectors joined by the operator `or`";
 /// Longer expressions are refused.
 const MAX_BYTES: usize = 128 << 10;
 /// More operators and opening brackets than this are refused before parsing: they bound how deep the tree can be.
@@ -295,7 +297,7 @@ impl Planner<'_> {
 
     fn matchers(&self, selector: &VectorSelector) -> Result<Vec<Matcher>, QueryError> {
         if !selector.matchers.or_matchers.is_empty() {
-            return Err(self.bad("`or` between label matchers is not PromQL: write two selectors joined by the operator `or`"));
+            return Err(self.bad(OR));
         }
         let mut matchers = Vec::with_capacity(selector.matchers.matchers.len() + 1);
         if let Some(name) = &selector.name {

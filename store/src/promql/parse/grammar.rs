@@ -440,7 +440,7 @@ impl<'t> Reader<'t> {
                 match next.kind {
                     Kind::Comma => drop(self.take()?),
                     Kind::RightBrace => {}
-                    Kind::Identifier if next.is("or") => return Err(Unread::GivenUp),
+                    Kind::Identifier if next.is("or") => return wrong(next.start, super::OR),
                     _ => return self.unexpected_in(next, "label matching", "\",\" or \"}\""),
                 }
             }

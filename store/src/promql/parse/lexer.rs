@@ -146,7 +146,7 @@ pub struct Lexer<'t> {
 }
 
 /// What is said of operators that are Prometheus's but not ours.
-const TRIMMING: &str = "the operators </ and >/, which trim native histograms, are experimental in Prometheus and not supported";
+const TRIMMING: &str = "the operators </ and >/, which trim native histograms, are not supported";
 
 const AGGREGATORS: [&str; 14] = [
     "sum",

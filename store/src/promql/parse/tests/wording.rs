@@ -169,7 +169,7 @@ const KNOWN_DIFFERENCES: &[(&str, &str)] = &[
     ("rate(x[5m + 1m])", "1:7: parse error: duration expressions are experimental in Prometheus and not supported"),
     ("x offset (1m * 2)", "1:3: parse error: duration expressions are experimental in Prometheus and not supported"),
     ("integral(x[5m])", "1:1: parse error: function 'integral' is not supported: it is experimental in Prometheus"),
-    ("x </ 5", "1:3: parse error: the operators </ and >/, which trim native histograms, are experimental in Prometheus and not supported"),
+    ("x </ 5", "1:3: parse error: the operators </ and >/, which trim native histograms, are not supported"),
     ("sum(x) >/ y", "1:8: parse error: the operators </ and >/, which trim native histograms"),
     // The crate reads what Prometheus does not have.
     ("{a=\"1\" or b=\"2\"}", "1:8: parse error: `or` between label matchers is not PromQL"),
