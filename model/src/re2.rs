@@ -1,10 +1,16 @@
 //! Regular expressions in RE2's syntax, which Prometheus and ClickHouse speak, for the crate `regex`, which differs in details: there
 //! classes such as `\d` and `\b` are Unicode's, classes nest, braces must repeat something, `\Q...\E` is unknown. Pure.
 
+mod check;
+
 /// An expression that matches whole texts as Prometheus's matchers do: anchored at both ends, `.` matches newlines too. Fails where the
-/// pattern has no meaning.
+/// pattern has no meaning, with the sentence that Prometheus has for it.
 pub fn anchored(pattern: &str) -> Result<regex::Regex, regex::Error> {
-    regex::Regex::new(&format!("^(?s:{})$", translate(pattern)))
+    check::check(pattern).map_err(regex::Error::Syntax)?;
+    regex::Regex::new(&format!("^(?s:{})$", translate(pattern))).map_err(|error| {
+        let what = if matches!(error, regex::Error::CompiledTooBig(_)) { "expression too large" } else { "unknown syntax" };
+        regex::Error::Syntax(check::said(what, pattern))
+    })
 }
 
 /// The pattern in the syntax of the crate `regex`. What is wrong in RE2 stays wrong. Source: the syntax page of RE2.
@@ -24,7 +30,7 @@ pub fn translate(pattern: &str) -> String {
             open.len()
         } else {
             // Braces that repeat nothing stand for themselves.
-            if next == '{' && !is_repetition(rest) {
+            if next == '{' && check::counts(rest).is_none() {
                 out.push('\\');
             }
             out.push(next);
@@ -58,6 +64,7 @@ fn escape(rest: &str, in_class: bool, out: &mut String) -> usize {
         ('w', true) => "0-9A-Za-z_",
         ('s', true) => r"\t\n\f\r ",
         ('b', false) => r"(?-u:\b)",
+        ('0'..='7', _) => return octal(rest, out),
         // Word boundaries to `regex`, the characters themselves to RE2.
         ('<', _) => "<",
         ('>', _) => ">",
@@ -75,6 +82,14 @@ fn escape(rest: &str, in_class: bool, out: &mut String) -> usize {
     };
     out.push_str(ascii);
     2
+}
+
+/// A character by its number in octal digits; returns how many bytes that is.
+fn octal(rest: &str, out: &mut String) -> usize {
+    let digits = rest[1..].bytes().take(3).take_while(|digit| matches!(digit, b'0'..=b'7')).count();
+    let code = rest[1..=digits].bytes().fold(0, |code: u32, digit| code * 8 + u32::from(digit - b'0'));
+    out.push_str(&format!(r"\x{{{code:x}}}"));
+    1 + digits
 }
 
 /// One member of a class, or its end; returns how many bytes that is.
@@ -98,14 +113,6 @@ fn class_member(rest: &str, in_class: &mut bool, out: &mut String) -> usize {
     }
     out.push(next);
     next.len_utf8()
-}
-
-/// Whether a text begins with `{n}`, `{n,}` or `{n,m}`.
-fn is_repetition(rest: &str) -> bool {
-    let Some((inside, _)) = rest[1..].split_once('}') else { return false };
-    let (least, most) = inside.split_once(',').unwrap_or((inside, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    !least.is_empty() && digits(least) && digits(most)
 }
 
 #[cfg(test)]
@@ -141,5 +148,17 @@ mod tests {
         assert!(matches(r"\Qa.b\E.", "a.bc") && !matches(r"\Qa.b\E", "axb") && matches(r"\<a\>", "<a>"));
         assert!(matches("a.b", "a\nb"));
         assert!(anchored("(").is_err() && anchored(r"a\").is_err());
+        assert!(matches(r"\12\0[\101-\103]", "\n\0B"), "octal");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_line() {
+        let said = |pattern| anchored(pattern).unwrap_err().to_string();
+        assert_eq!(said("a**"), "error parsing regexp: invalid nested repetition operator: `**`");
+        assert_eq!(said(r"\p{Nothing}"), r"error parsing regexp: unknown syntax: `\p{Nothing}`");
+        assert_eq!(
+            said(r"(\w{1000}|\pL{1000}){1}\pL{1000}"),
+            r"error parsing regexp: expression too large: `(\w{1000}|\pL{1000}){1}\pL{1000}`"
+        );
     }
 }

@@ -14,7 +14,7 @@ pub use set::set;
 
 use super::notes::Notes;
 use super::plan::{Arithmetic, Binary, Bool, Cardinality, Comparison, Matching, Operator};
-use super::value::{ABSENT, Column, is_histogram, merge_columns, nameless, present};
+use super::value::{ABSENT, Column, is_histogram, merge_columns, nameless, present, written};
 
 /// Computes.
 pub fn compute(operator: Arithmetic, left: f64, right: f64) -> f64 {
@@ -224,8 +224,10 @@ impl Join<'_> {
                 let mut here = members.iter().filter(|column| present(column.cells[step]));
                 if let (Some(first), Some(second)) = (here.next(), here.next()) {
                     return Err(QueryError::Execution(format!(
-                        "found duplicate series for the match group {group} on the {side} hand-side of the operation: [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
-                        second.labels, first.labels
+                        "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
+                        written(group),
+                        written(&second.labels),
+                        written(&first.labels)
                     )));
                 }
             }

@@ -2,14 +2,19 @@
 //! unchecked. Every failure is a [`QueryError::BadData`] with the place, where the parser's message names something in the text.
 
 mod call;
+mod given;
 mod grammar;
 mod lexer;
 mod places;
+mod tree;
 mod types;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
+use given::{Given, Pluses};
+use grammar::{Part, Tree};
+use lexer::{Kind, Lexer};
 use model::labels::{METRIC_NAME, MatchOp, Matcher};
 use model::query::QueryError;
 use places::Places;
@@ -27,10 +32,16 @@ use super::plan::{
 };
 use super::stack::with_room;
 
+/// What is said of syntax that the crate reads and Prometheus does not.
+const OR: &str = "`or` between label matchers is not PromQL: write two selectors joined by the operator `or`";
 /// Longer expressions are refused.
 const MAX_BYTES: usize = 128 << 10;
-/// More operators, brackets and words than this are refused before parsing: they bound how deep the tree can be.
-const MAX_OPERATORS: usize = 2_000;
+/// More operators and opening brackets than this are refused before parsing: they bound how deep the tree can be.
+const MAX_OPERATORS: usize = 5_000;
+/// Brackets inside of more brackets than this are refused: the crate copies what stands in an aggregation.
+const MAX_NESTED: usize = 2_000;
+/// Deeper trees are not laid out: each level is moved in, so what is written grows with the square of them.
+const MAX_LAID_OUT: usize = 2_000;
 /// Deeper trees are refused.
 const MAX_DEPTH: usize = MAX_OPERATORS;
 
@@ -40,11 +51,7 @@ pub fn parse(text: &str) -> Result<Plan, QueryError> {
 }
 
 fn planned(text: &str) -> Result<Plan, QueryError> {
-    let expr = syntax(text)?;
-    let tree = grammar::read(text).ok();
-    if let Some(wrong) = tree.as_ref().and_then(|tree| types::check(tree).err()) {
-        return Err(placed(text, Some(wrong.at), &wrong.message));
-    }
+    let (expr, tree) = syntax(text, Pluses::Dropped)?;
     let places = tree.map(|tree| Places::new(text, &expr, &tree)).unwrap_or_default();
     let mut planner = Planner { text, places, selectors: Vec::new(), subqueries: false, depth: 0, deepest: 0 };
     let root = match unwrap(&expr) {
@@ -54,19 +61,9 @@ fn planned(text: &str) -> Result<Plan, QueryError> {
     Ok(Plan { root: root?, selectors: planner.selectors, subqueries: planner.subqueries, depth: planner.deepest })
 }
 
-/// What Prometheus says of a text, where it is known that it refuses it.
-fn in_prometheus_words(text: &str) -> Option<QueryError> {
-    let wrong = match grammar::read(text) {
-        Ok(tree) => types::check(&tree).err()?,
-        Err(grammar::Unread::Wrong(wrong)) => wrong,
-        Err(grammar::Unread::GivenUp) => return None,
-    };
-    Some(placed(text, Some(wrong.at), &wrong.message))
-}
-
 /// Parses one series selector (`up{job="api"}`) into its matchers.
 pub fn selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
-    with_room(levels(text)?, || match unwrap(&syntax(text)?) {
+    with_room(levels(text)?, || match unwrap(&syntax(text, Pluses::Dropped)?.0) {
         Expr::VectorSelector(selector) if selector.offset.is_none() && selector.at.is_none() => {
             let places = Places::default();
             Planner { text, places, selectors: Vec::new(), subqueries: false, depth: 0, deepest: 0 }.matchers(selector)
@@ -75,17 +72,64 @@ pub fn selector(text: &str) -> Result<Vec<Matcher>, QueryError> {
     })
 }
 
+/// Fails where an expression is none; what fails only where it is evaluated is one.
+fn checked(text: &str) -> Result<(), QueryError> {
+    match parse(text) {
+        Err(error @ QueryError::BadData(_)) => Err(error),
+        Err(_) | Ok(_) => Ok(()),
+    }
+}
+
 /// The expression in Prometheus's standard layout.
 pub fn format(text: &str) -> Result<String, QueryError> {
-    parse(text)?;
-    with_room(levels(text)?, || syntax(text).map(|expr| expr.prettify()))
+    checked(text)?;
+    let levels = levels(text)?;
+    if levels > MAX_LAID_OUT {
+        let message = format!("the expression has more than {MAX_LAID_OUT} operators and brackets: too many to be laid out");
+        return Err(QueryError::BadData(message));
+    }
+    with_room(levels, || {
+        let (expr, tree) = syntax(text, Pluses::AsMinus)?;
+        let pretty = expr.prettify();
+        match tree.and_then(|tree| with_pluses(&pretty, &tree)) {
+            Some(pretty) => Ok(pretty),
+            None => syntax(text, Pluses::Dropped).map(|(expr, _)| expr.prettify()),
+        }
+    })
+}
+
+/// A layout in which the pluses of the expression that was laid out stand as minuses, with its pluses.
+fn with_pluses(pretty: &str, of: &Tree) -> Option<String> {
+    let mut signs = Vec::new();
+    unaries(of, &mut signs);
+    if !signs.iter().any(|(_, plus)| *plus) {
+        return Some(pretty.to_owned());
+    }
+    let mut written = Vec::new();
+    unaries(&grammar::read(pretty).ok()?.0, &mut written);
+    let mut bytes = pretty.as_bytes().to_owned();
+    for ((at, _), _) in written.iter().zip(&signs).filter(|(_, (_, plus))| *plus) {
+        *bytes.get_mut(*at).filter(|sign| **sign == b'-')? = b'+';
+    }
+    String::from_utf8(bytes).ok().filter(|_| written.len() == signs.len())
+}
+
+/// The unary operators in order of the text: where, and whether it is a plus.
+fn unaries(tree: &Tree, into: &mut Vec<(usize, bool)>) {
+    if let Part::Unary { plus } = tree.part {
+        into.push((tree.start, plus));
+    }
+    tree.children.iter().for_each(|child| unaries(child, into));
 }
 
 /// The expression as a tree: JSON text in the form of Prometheus's `parse_query`.
 pub fn tree(text: &str) -> Result<String, QueryError> {
-    parse(text)?;
+    checked(text)?;
     let failed = |error| QueryError::Execution(format!("the syntax tree could not be written: {error}"));
-    with_room(levels(text)?, || serde_json::to_string(&syntax(text)?).map_err(failed))
+    with_room(levels(text)?, || {
+        let (expr, tree) = syntax(text, Pluses::AsMinus)?;
+        serde_json::to_string(&tree::json(&expr, tree.as_ref())).map_err(failed)
+    })
 }
 
 /// An upper bound of the depth of an expression's tree. Fails where that, or the text, is more than is read.
@@ -93,24 +137,57 @@ fn levels(text: &str) -> Result<usize, QueryError> {
     if text.len() > MAX_BYTES {
         return Err(QueryError::BadData(format!("the expression has {} bytes, more than the limit of {MAX_BYTES}", text.len())));
     }
-    match operators(text) {
-        levels if levels > MAX_OPERATORS => {
-            Err(QueryError::BadData(format!("the expression has more than {MAX_OPERATORS} operators and brackets")))
+    let (mut count, mut open, mut nested, mut braces) = (0, 0_usize, 0, false);
+    let mut lexer = Lexer::new(text);
+    // Behind what is no word nothing is read.
+    while let Ok(item) = lexer.next() {
+        match item.kind {
+            Kind::Eof => break,
+            Kind::LeftBrace => braces = true,
+            Kind::RightBrace => braces = false,
+            Kind::Operator => count += usize::from(!braces),
+            Kind::LeftParen | Kind::LeftBracket => {
+                (count, open) = (count + 1, open + 1);
+                nested = nested.max(open);
+            }
+            Kind::RightParen | Kind::RightBracket => open = open.saturating_sub(1),
+            Kind::Comma | Kind::Colon | Kind::Number | Kind::Duration | Kind::Identifier | Kind::MetricIdentifier | Kind::Text => {}
+            Kind::Assign | Kind::At | Kind::Aggregator | Kind::Keyword | Kind::Preprocessor => {}
         }
-        levels => Ok(levels),
     }
+    if nested > MAX_NESTED {
+        return Err(QueryError::BadData(format!("the expression has brackets inside of more than {MAX_NESTED} brackets")));
+    }
+    if count > MAX_OPERATORS {
+        return Err(QueryError::BadData(format!("the expression has more than {MAX_OPERATORS} operators and brackets")));
+    }
+    // One more for what stands inside of all.
+    Ok(count + 1)
 }
 
-fn syntax(text: &str) -> Result<Expr, QueryError> {
+/// What the crate reads of a text, and what we do, if we do.
+fn syntax(text: &str, pluses: Pluses) -> Result<(Expr, Option<Tree>), QueryError> {
+    let (tree, notes) = match grammar::read(text) {
+        Ok((tree, notes)) => match types::check(&tree) {
+            Ok(_) => (Some(tree), notes),
+            Err(wrong) => return Err(placed(text, Some(wrong.at), &wrong.message)),
+        },
+        Err(grammar::Unread::Wrong(wrong)) => return Err(placed(text, Some(wrong.at), &wrong.message)),
+        Err(grammar::Unread::GivenUp) => (None, Vec::new()),
+    };
+    let unchanged = notes.is_empty();
+    let given = Given::new(text, notes, pluses);
     // The parser panics on some numbers where it expects a duration (`x[1e30]`).
-    let parsed = catch_unwind(AssertUnwindSafe(|| promql_parser::parser::parse(text)))
+    let parsed = catch_unwind(AssertUnwindSafe(|| promql_parser::parser::parse(&given.text)))
         .map_err(|_| QueryError::BadData("parse error: a number or duration is out of range".to_owned()))?;
-    parsed.map_err(|message| {
-        in_prometheus_words(text).unwrap_or_else(|| match experimental(text) {
-            Some((at, what)) => placed(text, Some(at), &format!("{what} are experimental in Prometheus and not supported")),
-            None => at_place(text, &message),
-        })
-    })
+    let mut expr = parsed.map_err(|message| match experimental(text) {
+        Some((at, what)) => placed(text, Some(at), &format!("{what} are experimental in Prometheus and not supported")),
+        None => at_place(text, &message),
+    })?;
+    if !unchanged {
+        given.restore(&mut expr);
+    }
+    Ok((expr, tree))
 }
 
 /// Where a text that does not parse uses syntax that Prometheus has behind a feature flag, and what that is.
@@ -118,37 +195,9 @@ fn experimental(text: &str) -> Option<(usize, &'static str)> {
     let quoted = Regex::new(r#""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`"#).ok()?;
     // Of the same length, so that places stay where they are.
     let bare = quoted.replace_all(text, |found: &regex::Captures<'_>| " ".repeat(found[0].len()));
-    [
-        (r"\b(?:anchored|smoothed)\b", "the range modifiers anchored and smoothed"),
-        (r"\[[^\]]*(?:[-+*/%^(]|\bstep\b)[^\]]*\]", "duration expressions"),
-        (r"\boffset\s*-?\s*\(", "duration expressions"),
-    ]
-    .into_iter()
-    .find_map(|(pattern, what)| Some((Regex::new(pattern).ok()?.find(&bare)?.start(), what)))
-}
-
-/// An upper bound of the depth of the tree: operators, opening brackets and words outside of quotes.
-fn operators(text: &str) -> usize {
-    let (mut count, mut quote, mut escaped, mut in_word) = (0, None, false, false);
-    for byte in text.bytes() {
-        match quote {
-            Some(open) => {
-                if escaped {
-                    escaped = false;
-                } else if byte == b'\\' && open != b'`' {
-                    escaped = true;
-                } else if byte == open {
-                    quote = None;
-                }
-            }
-            None if matches!(byte, b'"' | b'\'' | b'`') => quote = Some(byte),
-            None => count += usize::from(matches!(byte, b'+' | b'-' | b'*' | b'/' | b'%' | b'^' | b'(' | b'[' | b'<' | b'>' | b'=')),
-        }
-        let word = quote.is_none() && (byte.is_ascii_alphabetic() || byte == b'_');
-        count += usize::from(word && !in_word);
-        in_word = word || (in_word && byte.is_ascii_digit());
-    }
-    count
+    [(r"\[[^\]]*(?:[-+*/%^(]|\bstep\b)[^\]]*\]", "duration expressions"), (r"\boffset\s*-?\s*\(", "duration expressions")]
+        .into_iter()
+        .find_map(|(pattern, what)| Some((Regex::new(pattern).ok()?.find(&bare)?.start(), what)))
 }
 
 /// Puts `line:column` before one of the crate's messages, or of ours, that quotes a part of the text.
@@ -183,8 +232,8 @@ fn millis(duration: Duration) -> Result<i64, QueryError> {
     // A hundred years: so that sums of a few never overflow.
     i64::try_from(duration.as_millis())
         .ok()
-        .filter(|millis| *millis <= 3_200_000_000_000)
-        .ok_or_else(|| QueryError::BadData("parse error: duration out of range (at most 100 years)".to_owned()))
+        .filter(|millis| *millis as f64 <= grammar::LONGEST * 1_000.0)
+        .ok_or_else(|| QueryError::BadData(format!("parse error: {}", grammar::TOO_LONG)))
 }
 
 struct Planner<'t> {
@@ -248,7 +297,7 @@ impl Planner<'_> {
 
     fn matchers(&self, selector: &VectorSelector) -> Result<Vec<Matcher>, QueryError> {
         if !selector.matchers.or_matchers.is_empty() {
-            return Err(self.bad("`or` between label matchers is not PromQL: write two selectors joined by the operator `or`"));
+            return Err(self.bad(OR));
         }
         let mut matchers = Vec::with_capacity(selector.matchers.matchers.len() + 1);
         if let Some(name) = &selector.name {

@@ -1,5 +1,7 @@
 //! A checked expression as the evaluator walks it: names resolved to functions, matchers compiled, selectors numbered. Pure data.
 
+use std::mem::ManuallyDrop;
+
 use model::labels::{Labels, Matcher};
 use regex::Regex;
 
@@ -41,10 +43,10 @@ impl Drop for Plan {
     /// A deep tree is taken apart where there is room for it.
     fn drop(&mut self) {
         if self.depth > SHALLOW {
-            let root = std::mem::replace(&mut self.root, Root::Node(Node::Time));
-            // Without a thread it is taken apart here all the same.
+            let root = ManuallyDrop::new(std::mem::replace(&mut self.root, Root::Node(Node::Time)));
+            // Without a thread it stays in memory: there is no room to take it apart here.
             let _ = with_room(self.depth, move || {
-                drop(root);
+                drop(ManuallyDrop::into_inner(root));
                 Ok(())
             });
         }

@@ -5,8 +5,8 @@ use model::query::QueryError;
 
 /// Levels, or an upper bound of them, that fit on any thread's stack.
 pub const SHALLOW: usize = 40;
-/// Enough for two thousand levels; memory is taken as it is used.
-const ROOM: usize = 128 << 20;
+/// Enough for a level; memory is taken as it is used.
+const ROOM: usize = 64 << 10;
 
 /// Does work of so many levels: here, or where there is room for it.
 pub fn with_room<T: Send>(levels: usize, work: impl FnOnce() -> Result<T, QueryError> + Send) -> Result<T, QueryError> {
@@ -15,7 +15,8 @@ pub fn with_room<T: Send>(levels: usize, work: impl FnOnce() -> Result<T, QueryE
     }
     let failed = |error: std::io::Error| QueryError::Execution(format!("there is no thread for a deep expression: {error}"));
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("deep-promql".to_owned()).stack_size(ROOM).spawn_scoped(scope, work);
+        let thread =
+            std::thread::Builder::new().name("deep-promql".to_owned()).stack_size(levels.saturating_mul(ROOM)).spawn_scoped(scope, work);
         let died = |_| QueryError::Execution("the reading or evaluation of a deep expression died".to_owned());
         thread.map_err(failed)?.join().map_err(died)?
     })

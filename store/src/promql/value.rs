@@ -32,6 +32,13 @@ pub fn is_number(value: f64) -> bool {
     present(value) && !is_histogram(value)
 }
 
+/// A label set as Prometheus's messages write it: the name is a label like others.
+pub fn written(labels: &Labels) -> String {
+    let legacy = |name: &str| name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
+    let one = |(name, value): (&str, &str)| if legacy(name) { format!("{name}={value:?}") } else { format!("{name:?}={value:?}") };
+    format!("{{{}}}", labels.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
 /// The histograms beside cells or samples: none where no cell is one, else as many.
 pub type Histograms = Vec<Option<Arc<Histogram>>>;
 
@@ -195,6 +202,13 @@ mod tests {
         assert_eq!(Frame { start: 0, end: 99, step: 10 }.len(), 10);
         assert_eq!(Frame { start: 10, end: 9, step: 10 }.len(), 0);
         assert_eq!(Frame { start: 5, end: 26, step: 10 }.times().collect::<Vec<_>>(), [5, 15, 25]);
+    }
+
+    #[test]
+    fn messages_write_labels_as_prometheus_does() {
+        let labels: Labels = [("__name__", "g"), ("job", "a\"b"), ("a.b", "1")].into_iter().collect();
+        assert_eq!(written(&labels), r#"{__name__="g", "a.b"="1", job="a\"b"}"#);
+        assert_eq!(written(&Labels::empty()), "{}");
     }
 
     #[test]

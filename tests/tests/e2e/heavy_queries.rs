@@ -150,8 +150,8 @@ async fn shapes(world: &World) {
     let nested = |depth: usize| format!("{}x{}", "(-".repeat(depth), ")".repeat(depth));
     let chain = |operators: usize| format!("x{}", " + x".repeat(operators));
     for (expr, clear) in [
-        (nested(20_000), "more than 2000 operators and brackets"),
-        (chain(2_000), "more than 2000 operators and brackets"),
+        (nested(20_000), "inside of more than 2000 brackets"),
+        (chain(5_001), "more than 5000 operators and brackets"),
         (format!("{}x{}", "abs(".repeat(900), ")".repeat(899)), "unclosed left parenthesis"),
         ("x".repeat(200_000), "more than the limit of 131072"),
         ("(".repeat(1_500), "unclosed left parenthesis"),

@@ -8,7 +8,7 @@ use model::query::QueryError;
 
 use super::{Evaluator, LoadedSeries};
 use crate::promql::plan::{Info, Node, Shift};
-use crate::promql::value::{ABSENT, Column, Frame, Histograms, merge_columns, present};
+use crate::promql::value::{ABSENT, Column, Frame, Histograms, merge_columns, present, written};
 
 /// The labels that say which target a series is about.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
@@ -24,7 +24,7 @@ impl Evaluator<'_> {
     pub(super) fn info(&mut self, of: &Node, info: &Info, frame: &Frame) -> Result<Vec<Column>, QueryError> {
         let columns = self.vector(of, frame)?;
         if let Some(series) = self.data[info.selector].samples().iter().find(|series| !series.histograms.is_empty()) {
-            return Err(QueryError::Execution(format!("this should be an info metric, with float samples: {}", series.labels)));
+            return Err(QueryError::Execution(format!("this should be an info metric, with float samples: {}", written(&series.labels))));
         }
         let newest = self.newest(info.selector, &Shift::default(), frame, |series: &LoadedSeries, to| series.times[to - 1] as f64)?;
         let mut by_target: HashMap<Labels, Candidates> = HashMap::new();
@@ -76,7 +76,9 @@ fn labels_at(column: &Column, info: &Info, candidates: &Candidates, step: usize)
         match chosen.get(name) {
             Some((other, newest)) if *newest == at => {
                 return Err(QueryError::Execution(format!(
-                    "found duplicate series for info metric: existing {other} @ {at}, new {labels} @ {at}"
+                    "found duplicate series for info metric: existing {} @ {at}, new {} @ {at}",
+                    written(other),
+                    written(labels)
                 )));
             }
             Some((_, newest)) if *newest > at => {}

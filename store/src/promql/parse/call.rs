@@ -201,11 +201,12 @@ impl Planner<'_> {
     fn label_replace(&mut self, args: &[&Expr], name: &str) -> Result<Node, QueryError> {
         let of = self.vector(args, 0, name)?;
         let (destination, pattern) = (self.text(args, 1, name)?, self.text(args, 4, name)?);
+        // As Prometheus says it: where it is evaluated.
+        let failed = |what: &str, text: &str| QueryError::Execution(format!("invalid {what} in label_replace(): {text}"));
+        let compiled = model::re2::anchored(pattern).map_err(|_| failed("regular expression", pattern))?;
         if destination.is_empty() {
-            return Err(self.bad("invalid destination label name in label_replace(): it is empty"));
+            return Err(failed("destination label name", destination));
         }
-        let compiled = model::re2::anchored(pattern)
-            .map_err(|_| QueryError::BadData(format!("invalid regular expression in label_replace(): {pattern}")))?;
         let replace = LabelReplace {
             destination: destination.to_owned(),
             replacement: self.text(args, 2, name)?.to_owned(),
@@ -219,8 +220,12 @@ impl Planner<'_> {
         let of = self.vector(args, 0, name)?;
         let (destination, separator) = (self.text(args, 1, name)?.to_owned(), self.text(args, 2, name)?.to_owned());
         let sources: Vec<String> = (3..args.len()).map(|at| self.text(args, at, name).map(str::to_owned)).collect::<Result<_, _>>()?;
-        if destination.is_empty() || sources.iter().any(String::is_empty) {
-            return Err(self.bad("invalid label name in label_join(): it is empty"));
+        let failed = |what: &str| Err(QueryError::Execution(format!("invalid {what} label name in label_join(): ")));
+        if sources.iter().any(String::is_empty) {
+            return failed("source");
+        }
+        if destination.is_empty() {
+            return failed("destination");
         }
         Ok(Node::LabelJoin(of, LabelJoin { destination, separator, sources }))
     }

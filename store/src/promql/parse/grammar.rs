@@ -2,10 +2,18 @@
 //! `promql-parser` decides what an expression means. In: a text; out: its parts with their places, or the first thing that is wrong in
 //! Prometheus's words. Pure.
 
-use super::lexer::{Item, Kind, Lexer, Wrong, quoted};
+use super::MAX_DEPTH;
+use super::given::{Noted, What};
+use super::lexer::{Item, Kind, Lexer, Wrong, quoted, unquoted};
 
 /// Deeper trees are given up.
-const DEEPEST: usize = 2_100;
+const DEEPEST: usize = MAX_DEPTH + 100;
+/// The longest duration in seconds: a hundred years, so that sums of a few never overflow.
+pub const LONGEST: f64 = 3_200_000_000.0;
+/// What is said of longer ones.
+pub const TOO_LONG: &str = "duration out of range (at most 100 years)";
+/// What is said of `anchored` and `smoothed` behind an expression.
+const MODIFIERS: &str = "the range modifiers anchored and smoothed are experimental in Prometheus and not supported";
 
 /// What a part is.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +45,7 @@ pub enum Part {
 pub struct Selector {
     /// The metric's name before the braces.
     pub name: Option<String>,
-    /// Label, operator and text as it is written.
+    /// Label, operator and text without its quotes.
     pub matchers: Vec<(String, String, String)>,
 }
 
@@ -98,15 +106,15 @@ impl From<Wrong> for Unread {
 
 type Read<T> = Result<T, Unread>;
 
-/// Reads an expression. Types are not looked at.
-pub fn read(text: &str) -> Read<Tree> {
-    let mut reader = Reader { lexer: Lexer::new(text), ahead: None, aggregations: 0, depth: 0 };
+/// Reads an expression, and notes what the crate must be given in other words. Types are not looked at.
+pub fn read(text: &str) -> Read<(Tree, Vec<Noted>)> {
+    let mut reader = Reader { lexer: Lexer::new(text), ahead: None, aggregations: 0, depth: 0, notes: Vec::new() };
     if reader.peek()?.kind == Kind::Eof {
         return wrong(0, "no expression found in input");
     }
     let tree = reader.expression(0)?;
     let rest = reader.peek()?;
-    if rest.kind == Kind::Eof { Ok(tree) } else { reader.unexpected(rest) }
+    if rest.kind == Kind::Eof { Ok((tree, reader.notes)) } else { reader.unexpected(rest) }
 }
 
 fn wrong<T>(at: usize, message: impl Into<String>) -> Read<T> {
@@ -119,6 +127,7 @@ struct Reader<'t> {
     /// How many aggregations are open.
     aggregations: usize,
     depth: usize,
+    notes: Vec<Noted>,
 }
 
 /// How strongly an operator binds; `None` for what is none.
@@ -144,6 +153,9 @@ impl<'t> Reader<'t> {
             None => {
                 let item = self.lexer.next()?;
                 self.ahead = Some(item);
+                if item.kind == Kind::Text && item.text.starts_with('`') {
+                    self.note(item, What::Raw(unquoted(item.text)));
+                }
                 Ok(item)
             }
         }
@@ -153,6 +165,17 @@ impl<'t> Reader<'t> {
         let item = self.peek()?;
         self.ahead = None;
         Ok(item)
+    }
+
+    fn note(&mut self, item: Item<'_>, what: What) {
+        self.notes.push(Noted { what, start: item.start, end: item.start + item.text.len() });
+    }
+
+    /// `anchored` and `smoothed` are modifiers where they do not stand in the place of a name.
+    fn note_name(&mut self, item: Item<'_>) {
+        if item.is("anchored") || item.is("smoothed") {
+            self.note(item, What::Name(item.text.to_owned()));
+        }
     }
 
     fn unexpected<T>(&self, item: Item<'_>) -> Read<T> {
@@ -242,9 +265,10 @@ impl<'t> Reader<'t> {
             match item.kind {
                 Kind::RightParen => break,
                 Kind::Identifier | Kind::Aggregator | Kind::Keyword | Kind::Preprocessor | Kind::MetricIdentifier => {
+                    self.note_name(item);
                     all.push(item.text.to_owned());
                 }
-                Kind::Text => all.push(item.text[1..item.text.len() - 1].to_owned()),
+                Kind::Text => all.push(unquoted(item.text)),
                 Kind::Operator if item.text.starts_with(|c: char| c.is_ascii_alphabetic()) => all.push(item.text.to_owned()),
                 _ => return self.unexpected_in(item, "grouping opts", "label"),
             }
@@ -269,7 +293,7 @@ impl<'t> Reader<'t> {
                 Kind::LeftBracket => tree = self.range(tree)?,
                 Kind::At => self.at(&mut tree)?,
                 Kind::Keyword if item.is("offset") => self.offset(&mut tree)?,
-                Kind::Keyword if item.is("anchored") || item.is("smoothed") => return Err(Unread::GivenUp),
+                Kind::Keyword if item.is("anchored") || item.is("smoothed") => return wrong(item.start, MODIFIERS),
                 _ => return Ok(tree),
             }
         }
@@ -284,7 +308,7 @@ impl<'t> Reader<'t> {
             }
             Kind::Duration => {
                 self.take()?;
-                is_zero(&item)?;
+                self.seconds(item)?;
                 Ok(Tree::new(Part::Number, item.start, Vec::new()))
             }
             Kind::Text => {
@@ -303,6 +327,9 @@ impl<'t> Reader<'t> {
                 let inner = self.expression(6)?;
                 if inner.part == Part::Number {
                     return Ok(Tree { start: item.start, ..inner });
+                }
+                if item.text == "+" {
+                    self.note(item, What::Plus);
                 }
                 Ok(Tree::new(Part::Unary { plus: item.text == "+" }, item.start, vec![inner]))
             }
@@ -324,6 +351,12 @@ impl<'t> Reader<'t> {
                 let Some(function) = super::types::function(name.text) else {
                     return wrong(name.start, format!("unknown function with name {}", quoted(name.text)));
                 };
+                // Of what `info` joins with, no matcher need be one that does not match the empty text.
+                if let ("info", Some(Tree { part: Part::Selector(Selector { name: None, .. }), start, .. })) =
+                    (function.name, children.get(1))
+                {
+                    self.notes.push(Noted { what: What::Matchers, start: *start, end: start + 1 });
+                }
                 Ok(Tree::new(Part::Call { function: function.name.to_owned() }, name.start, children))
             }
             Kind::Preprocessor if next.kind == Kind::LeftParen => {
@@ -331,7 +364,10 @@ impl<'t> Reader<'t> {
                 Ok(Tree::new(Part::Call { function: name.text.to_ascii_lowercase() }, name.start, children))
             }
             Kind::Aggregator if next.kind == Kind::LeftParen || modifier => self.aggregation(name),
-            _ => self.selector(name.start, Some(name.text.to_owned())),
+            _ => {
+                self.note_name(name);
+                self.selector(name.start, Some(name.text.to_owned()))
+            }
         }
     }
 
@@ -384,6 +420,15 @@ impl<'t> Reader<'t> {
         Ok(Tree::new(Part::Aggregate { operator }, name.start, children))
     }
 
+    /// The seconds of a number or duration that has been taken.
+    fn seconds(&mut self, item: Item<'_>) -> Read<f64> {
+        let seconds = seconds(item)?;
+        if item.kind == Kind::Duration && seconds == 0.0 {
+            self.note(item, What::Zero);
+        }
+        Ok(seconds)
+    }
+
     /// Label matchers in braces, where there are any, after a name that has been taken.
     fn selector(&mut self, start: usize, name: Option<String>) -> Read<Tree> {
         let mut selector = Selector { name, matchers: Vec::new() };
@@ -395,7 +440,7 @@ impl<'t> Reader<'t> {
                 match next.kind {
                     Kind::Comma => drop(self.take()?),
                     Kind::RightBrace => {}
-                    Kind::Identifier if next.is("or") => return Err(Unread::GivenUp),
+                    Kind::Identifier if next.is("or") => return wrong(next.start, super::OR),
                     _ => return self.unexpected_in(next, "label matching", "\",\" or \"}\""),
                 }
             }
@@ -410,10 +455,11 @@ impl<'t> Reader<'t> {
             return self.unexpected_in(label, "label matching", "identifier or \"}\"");
         }
         self.take()?;
+        let name = if label.kind == Kind::Text { unquoted(label.text) } else { label.text.to_owned() };
         let operator = self.peek()?;
         if !matches!(operator.kind, Kind::Assign | Kind::Operator) {
             if label.kind == Kind::Text {
-                selector.matchers.push(("__name__".to_owned(), "=".to_owned(), label.text.to_owned()));
+                selector.matchers.push(("__name__".to_owned(), "=".to_owned(), name));
                 return Ok(());
             }
             return self.unexpected_in(operator, "label matching", "label matching operator");
@@ -424,8 +470,16 @@ impl<'t> Reader<'t> {
             return self.unexpected_in(value, "label matching", "string");
         }
         self.take()?;
-        let name = if label.kind == Kind::Text { &label.text[1..label.text.len() - 1] } else { label.text };
-        selector.matchers.push((name.to_owned(), operator.text.to_owned(), value.text.to_owned()));
+        let text = unquoted(value.text);
+        if operator.text.ends_with('~') {
+            if let Err(error) = model::re2::anchored(&text) {
+                return wrong(label.start, error.to_string());
+            }
+            // In its place there may be a note of a raw string.
+            self.notes.retain(|note| note.start != value.start);
+            self.note(value, What::Pattern(text.clone()));
+        }
+        selector.matchers.push((name, operator.text.to_owned(), text));
         Ok(())
     }
 
@@ -440,12 +494,16 @@ impl<'t> Reader<'t> {
         match number.kind {
             Kind::Number | Kind::Duration => {
                 self.take()?;
-                let zero = is_zero(&number)?;
+                let seconds = self.seconds(number)?;
                 // What is computed from durations is told of elsewhere.
                 if strength(&self.peek()?).is_some_and(|strength| strength >= 4) {
                     return Err(Unread::GivenUp);
                 }
-                Ok(Some((first.start, !zero && first.text != "-")))
+                if seconds > LONGEST {
+                    return wrong(first.start, TOO_LONG);
+                }
+                // Less than a millisecond is nothing.
+                Ok(Some((first.start, seconds >= 0.001 && first.text != "-")))
             }
             Kind::LeftParen | Kind::Preprocessor | Kind::Aggregator => Err(Unread::GivenUp),
             _ if signed => Err(Unread::GivenUp),
@@ -511,8 +569,11 @@ impl<'t> Reader<'t> {
             Kind::LeftParen | Kind::Preprocessor | Kind::Aggregator => return Err(Unread::GivenUp),
             _ => return self.unexpected_in(number, "offset", "number, duration, step(), or range()"),
         }
-        let zero = is_zero(&number)?;
+        let seconds = self.seconds(number)?;
         self.peek()?;
+        if seconds.is_nan() || seconds > LONGEST {
+            return wrong(number.start, TOO_LONG);
+        }
         if !matches!(of.part, Part::Selector(_) | Part::Matrix | Part::Subquery) {
             let message = "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery";
             return wrong(of.start, message);
@@ -520,7 +581,7 @@ impl<'t> Reader<'t> {
         if of.offset {
             return wrong(of.start, "offset may not be set multiple times");
         }
-        of.offset = !zero;
+        of.offset = seconds != 0.0;
         Ok(())
     }
 
@@ -532,7 +593,15 @@ impl<'t> Reader<'t> {
         }
         let moment = self.peek()?;
         match moment.kind {
-            Kind::Number | Kind::Duration => drop(self.take()?),
+            Kind::Number | Kind::Duration => {
+                self.take()?;
+                let seconds = self.seconds(moment)?;
+                if seconds.is_nan() || seconds > LONGEST {
+                    let signed = if first.text == "-" { -seconds } else { seconds };
+                    let said = if seconds == f64::INFINITY { format!("{signed:+}").replace("inf", "Inf") } else { format!("{signed:.6}") };
+                    return wrong(of.start, format!("timestamp out of bounds for @ modifier: {said}"));
+                }
+            }
             Kind::Preprocessor if (moment.is("start") || moment.is("end")) && first.start == moment.start => {
                 self.take()?;
                 for kind in [Kind::LeftParen, Kind::RightParen] {
@@ -557,22 +626,27 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// Whether a number or duration is zero. Fails where a duration has units in the wrong order, or some that there are not.
-fn is_zero(item: &Item<'_>) -> Read<bool> {
-    const UNITS: [&str; 7] = ["y", "w", "d", "h", "m", "s", "ms"];
-    let zero = !item.text.bytes().any(|byte| byte.is_ascii_hexdigit() && byte != b'0');
+/// A number, or a duration's seconds. Fails where a duration has units in the wrong order, or some that there are not.
+fn seconds(item: Item<'_>) -> Read<f64> {
+    const UNITS: [(&str, f64); 7] =
+        [("y", 31_536_000.0), ("w", 604_800.0), ("d", 86_400.0), ("h", 3_600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001)];
     if item.kind != Kind::Duration {
-        return Ok(zero && !item.is("inf") && !item.is("nan"));
+        // What the crate does not read either is refused by it.
+        return Ok(promql_parser::util::parse_str_radix(item.text).unwrap_or(0.0));
     }
-    let mut next = 0;
-    for unit in item.text.split(|c: char| c.is_ascii_digit()).filter(|unit| !unit.is_empty()) {
-        let Some(at) = UNITS.iter().position(|known| *known == unit) else {
+    let (mut next, mut sum, mut rest) = (0, 0.0, item.text);
+    while !rest.is_empty() {
+        let (digits, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
+        let (unit, tail) = tail.split_at(tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len()));
+        let Some(at) = UNITS.iter().position(|(known, _)| *known == unit) else {
             return wrong(item.start, format!("unknown unit {} in duration {}", quoted(unit), quoted(item.text)));
         };
         if at < next {
             return wrong(item.start, format!("not a valid duration string: {}", quoted(item.text)));
         }
-        next = at + 1;
+        // More digits than a number has are infinitely many.
+        sum += digits.parse::<f64>().unwrap_or(f64::INFINITY) * UNITS[at].1;
+        (next, rest) = (at + 1, tail);
     }
-    Ok(!item.text.bytes().any(|byte| matches!(byte, b'1'..=b'9')))
+    Ok(sum)
 }

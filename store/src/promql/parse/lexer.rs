@@ -78,6 +78,12 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
+/// What stands in the quotes of a text whose escapes have been looked at.
+pub fn unquoted(text: &str) -> String {
+    let inside = || text.get(1..text.len().saturating_sub(1)).unwrap_or("").to_owned();
+    promql_parser::util::unquote_string(text).unwrap_or_else(|_| inside())
+}
+
 /// A character in single quotes as Go writes it; the end of the text is the replacement character.
 fn character(c: Option<char>) -> String {
     let mut out = String::from("'");
@@ -138,6 +144,9 @@ pub struct Lexer<'t> {
     colon: bool,
     duration: bool,
 }
+
+/// What is said of operators that are Prometheus's but not ours.
+const TRIMMING: &str = "the operators </ and >/, which trim native histograms, are not supported";
 
 const AGGREGATORS: [&str; 14] = [
     "sum",
@@ -250,6 +259,7 @@ impl<'t> Lexer<'t> {
                 Some('=') => Ok(self.emit(Kind::Operator)),
                 other => self.wrong(format!("unexpected character after '!': {}", character(other))),
             },
+            '<' | '>' if self.peek() == Some('/') => self.wrong(TRIMMING),
             '<' | '>' => {
                 self.accept(|c| c == '=');
                 Ok(self.emit(Kind::Operator))

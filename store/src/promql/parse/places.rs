@@ -15,7 +15,12 @@ impl Places {
     /// Of an expression and what was read of its text; parts that do not look alike have no places.
     pub fn new(text: &str, expr: &Expr, tree: &Tree) -> Self {
         let mut places = Places::default();
-        places.walk(&|at| place(text, at), expr, tree);
+        let lines: Vec<usize> = std::iter::once(0).chain(text.match_indices('\n').map(|(end, _)| end + 1)).collect();
+        let place = |at: usize| {
+            let line = lines.partition_point(|start| *start <= at);
+            Place { line, column: at + 1 - lines[line - 1] }
+        };
+        places.walk(&place, expr, tree);
         places
     }
 

@@ -15,9 +15,31 @@ pub struct Function {
     /// A letter an argument: `v`ector, `m`atrix, `s`calar, `t`ext.
     arguments: &'static str,
     /// How many of the last argument may be missing or added; below 0: any number.
-    variadic: i32,
+    pub variadic: i32,
     /// Whether it gives a scalar; else an instant vector.
     scalar: bool,
+}
+
+impl Function {
+    /// The types of its arguments.
+    pub fn types(self) -> impl Iterator<Item = ValueType> {
+        self.arguments.chars().map(type_of)
+    }
+
+    /// The type of what it gives.
+    pub fn result(self) -> ValueType {
+        if self.scalar { ValueType::Scalar } else { ValueType::Vector }
+    }
+}
+
+/// The type that a letter stands for.
+fn type_of(letter: char) -> ValueType {
+    match letter {
+        'v' => ValueType::Vector,
+        'm' => ValueType::Matrix,
+        's' => ValueType::Scalar,
+        _ => ValueType::String,
+    }
 }
 
 /// Arguments, how many more there may be, whether the result is a scalar, names.
@@ -183,29 +205,21 @@ fn check_call(tree: &Tree, function: Function) -> Result<ValueType, Wrong> {
             _ => return wrong(labels.start, "expected label selectors only"),
         }
     }
-    let types = function.arguments.chars();
-    let types = types.clone().chain(types.last().into_iter().cycle());
-    for (number, (argument, letter)) in tree.children.iter().zip(types).enumerate() {
-        let wanted = match letter {
-            'v' => ValueType::Vector,
-            'm' => ValueType::Matrix,
-            's' => ValueType::Scalar,
-            _ => ValueType::String,
-        };
+    let types = function.types().chain(function.types().last().into_iter().cycle());
+    for (number, (argument, wanted)) in tree.children.iter().zip(types).enumerate() {
         // The second argument of `info` may be any label matchers.
         if !(info && number == 1) {
             expect(argument, wanted, &format!("call to function {name}"))?;
         }
     }
-    Ok(if function.scalar { ValueType::Scalar } else { ValueType::Vector })
+    Ok(function.result())
 }
 
 fn check_selector(selector: &Selector, start: usize) -> Result<(), Wrong> {
-    let text = |written: &str| written.get(1..written.len().saturating_sub(1)).unwrap_or("").to_owned();
     if let Some(name) = &selector.name {
         let other = selector.matchers.iter().find(|(label, ..)| label == "__name__");
         return other.map_or(Ok(()), |(.., value)| {
-            wrong(start, format!("metric name must not be set twice: {} or {}", quoted(name), quoted(&text(value))))
+            wrong(start, format!("metric name must not be set twice: {} or {}", quoted(name), quoted(value)))
         });
     }
     let takes_nothing = |(label, op, value): &(String, String, String)| {
@@ -215,7 +229,7 @@ fn check_selector(selector: &Selector, start: usize) -> Result<(), Wrong> {
             "=~" => MatchOp::Regex,
             _ => MatchOp::NotRegex,
         };
-        Matcher::new(label, op, &text(value)).is_ok_and(|matcher| matcher.matches_value(""))
+        Matcher::new(label, op, value).is_ok_and(|matcher| matcher.matches_value(""))
     };
     if selector.matchers.iter().all(takes_nothing) {
         return wrong(start, "vector selector must contain at least one non-empty matcher");
