@@ -526,6 +526,11 @@ async fn refusals_that_pass_say_when_to_come_again() {
     let body = snappy(&request().encode_to_vec());
     let (status, _, written, retry) = send(&rig.collector, post("/api/v1/write", &V1, body.clone())).await;
     assert_eq!((status, written[0].as_str(), retry.as_deref()), (StatusCode::SERVICE_UNAVAILABLE, "0", Some("3")));
+    // After 429 Prometheus would drop it.
+    let busy = || Refusal::Busy { retry_after: std::time::Duration::from_secs(1) };
+    rig.sink.refuse(vec![busy(), busy()]);
+    let (status, _, _, retry) = send(&rig.collector, post("/api/v1/write", &V1, body.clone())).await;
+    assert_eq!((status, retry.as_deref()), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));
     assert_eq!(send(&rig.collector, post("/api/v1/write", &V1, body)).await.0, StatusCode::NO_CONTENT);
 }
 
@@ -552,6 +557,8 @@ async fn bad_requests_are_refused_with_a_sentence_and_nothing_is_stored() {
         ("empty", V1.to_vec(), Vec::new(), 400, "not a complete snappy stream"),
         ("not UTF-8", V1.to_vec(), snappy(&not_utf8), 400, "UTF-8"),
         ("v1 as v2", V2.to_vec(), snappy(&[0x28, 0x01]), 400, "Request field 5"),
+        ("a request of v1 as v2", V2.to_vec(), snappy(&good), 400, "version 1; its content type is proto=prometheus.WriteRequest"),
+        ("a request of v2 as v1", V1.to_vec(), snappy(b"\x22\x01x"), 400, "version 2; its content type is proto=io.prometheus.write.v2"),
         ("too large on the wire", V1.to_vec(), vec![0; 65 << 10], 413, "on the wire"),
         ("bomb", V1.to_vec(), snappy(&vec![0; 1 << 20]), 413, "after decompression"),
         ("announces more than it holds", V1.to_vec(), liar, 400, "announces more"),

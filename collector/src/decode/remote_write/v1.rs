@@ -16,8 +16,11 @@ use model::labels::METRIC_NAME;
 pub(crate) fn v1<'a>(body: &'a [u8], to: &mut Builder<'a, '_>) -> Result<(), DecodeError> {
     let mut message = Message::new("WriteRequest", body);
     while let Some(field) = message.next()? {
-        if field.number == 3 {
-            metadata(field.message("MetricMetadata")?, to)?;
+        match field.number {
+            3 => metadata(field.message("MetricMetadata")?, to)?,
+            // Nothing of it would be read, and all of it be acknowledged.
+            4 | 5 => return Err(field.error("a request of version 2; its content type is proto=io.prometheus.write.v2.Request").into()),
+            _ => {}
         }
     }
     let mut reader = Reader { labels: Labels::default(), families: HashMap::new() };

@@ -13,7 +13,12 @@ use crate::rows::tally::Reason;
 pub(crate) fn v2<'a>(body: &'a [u8], to: &mut Builder<'a, '_>) -> Result<(), DecodeError> {
     let (mut message, mut count) = (Message::new("Request", body), 0);
     while let Some(field) = message.next()? {
-        count += usize::from(field.number == 4);
+        match field.number {
+            4 => count += 1,
+            // Nothing of it would be read, and all of it be acknowledged.
+            1..=3 => return Err(field.error("a request of version 1; its content type is proto=prometheus.WriteRequest").into()),
+            _ => {}
+        }
     }
     to.hold((count * size_of::<&str>()) as u64)?;
     let mut symbols = Vec::with_capacity(count);
