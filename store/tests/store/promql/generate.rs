@@ -118,6 +118,8 @@ const EXPRESSIONS: &[&str] = &[
     "requests_total",
     "temperature{job=\"api\",instance!=\"1\"}",
     "{__name__=~\"lim.*|temperature\",job!~\"a.+\"}",
+    "{__name__=~`lim.*|temp\\w+`,job!~`a\\S+`}",
+    "label_replace(temperature, `initial`, `$1`, `job`, `(\\w).*`)",
     "temperature offset 2m",
     "temperature offset -90s",
     "temperature @ 300",
@@ -291,7 +293,7 @@ impl Maker {
 
     fn selector(&mut self) -> String {
         let name = self.of(&["requests_total", "temperature", "limit"]);
-        let matchers = self.of(&["", "", "", "{job=\"api\"}", "{instance!=\"1\"}", "{instance=~\"0|2\"}", "{job!~\"w.*\"}"]);
+        let matchers = self.of(&["", "", "", "{job=\"api\"}", "{instance!=\"1\"}", "{instance=~\"0|2\"}", "{job!~\"w.*\"}", "{instance=~`\\d`}"]);
         format!("{name}{matchers}")
     }
 
