@@ -293,7 +293,8 @@ impl Maker {
 
     fn selector(&mut self) -> String {
         let name = self.of(&["requests_total", "temperature", "limit"]);
-        let matchers = self.of(&["", "", "", "{job=\"api\"}", "{instance!=\"1\"}", "{instance=~\"0|2\"}", "{job!~\"w.*\"}", "{instance=~`\\d`}"]);
+        let matchers =
+            self.of(&["", "", "", "{job=\"api\"}", "{instance!=\"1\"}", "{instance=~\"0|2\"}", "{job!~\"w.*\"}", "{instance=~`\\d`}"]);
         format!("{name}{matchers}")
     }
 
