@@ -165,7 +165,7 @@ impl Door {
                 sums.add(&sample, at, |_| {});
                 assert!(sums.len() <= 64, "the series are bounded");
             }
-            let request = sums.flush(at.plus(Duration::from_secs(1))).pop()?.request;
+            let request = sums.flush(at.plus(Duration::from_secs(1)), usize::MAX).pop()?.request;
             Some(self.read(Protocol::Otlp(Signal::Metrics, Format::Protobuf), request.encode_to_vec().into()))
         };
         [NOW, NOW.plus(Duration::from_secs(10))].into_iter().filter_map(&mut flush).collect()

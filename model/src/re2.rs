@@ -54,15 +54,13 @@ fn escape(rest: &str, in_class: bool, out: &mut String) -> usize {
         return 1;
     };
     let ascii = match (escaped, in_class) {
-        ('d', false) => "[0-9]",
+        // In brackets too they are classes of their own, so that no range begins with their last character: `[\w-.]`.
+        ('d', _) => "[0-9]",
         ('D', _) => "[^0-9]",
-        ('w', false) => "[0-9A-Za-z_]",
+        ('w', _) => "[0-9A-Za-z_]",
         ('W', _) => "[^0-9A-Za-z_]",
-        ('s', false) => r"[\t\n\f\r ]",
+        ('s', _) => r"[\t\n\f\r ]",
         ('S', _) => r"[^\t\n\f\r ]",
-        ('d', true) => "0-9",
-        ('w', true) => "0-9A-Za-z_",
-        ('s', true) => r"\t\n\f\r ",
         ('b', false) => r"(?-u:\b)",
         ('0'..='7', _) => return octal(rest, out),
         // Word boundaries to `regex`, the characters themselves to RE2.
@@ -94,11 +92,10 @@ fn octal(rest: &str, out: &mut String) -> usize {
 
 /// One member of a class, or its end; returns how many bytes that is.
 fn class_member(rest: &str, in_class: &mut bool, out: &mut String) -> usize {
-    if rest.starts_with("[:")
-        && let Some(end) = rest.find(":]")
-    {
-        out.push_str(&rest[..end + 2]);
-        return end + 2;
+    if let Some((_, after)) = check::named(rest) {
+        let taken = rest.len() - after.len();
+        out.push_str(&rest[..taken]);
+        return taken;
     }
     // Classes do not nest and know no operators.
     if let Some(pair) = ["&&", "--", "~~"].into_iter().find(|pair| rest.starts_with(pair)) {

@@ -116,6 +116,8 @@ struct Ran {
     notes: notes::Notes,
     matched: bool,
     samples: usize,
+    /// Whether samples were read by another question that had begun before.
+    joined: bool,
 }
 
 /// What an evaluation gives, what there is to say about it, and how many samples each step looked at.
@@ -173,7 +175,7 @@ impl PromQl {
     }
 
     fn from(&self) -> load::From<'_> {
-        load::From { source: &self.source, scans: self.scans.as_deref(), metrics: self.metrics.as_deref() }
+        load::From { source: &self.source, scans: self.scans.as_deref(), metrics: self.metrics.as_deref(), joined: AtomicBool::new(false) }
     }
 
     fn setting(&self, query: Frame, options: &QueryOptions) -> Setting {
@@ -197,7 +199,9 @@ impl PromQl {
         let setting = self.setting(frame, options);
         let plain = options.overlay.is_empty() && options.step_samples.is_none();
         let steady = plain && self.cache.is_some() && needed(&plan, &setting, &frame)?.steady;
-        let Some(cache) = self.cache.as_ref().filter(|_| steady) else { return self.computed(tenant, plan, frame, frame, options).await };
+        let Some(cache) = self.cache.as_ref().filter(|_| steady) else {
+            return self.computed(tenant, plan, frame, frame, options).await.map(|(answer, _)| answer);
+        };
         let key = Key {
             tenant: tenant.clone(),
             expr: expr.to_owned(),
@@ -207,24 +211,28 @@ impl PromQl {
             lookback: setting.lookback,
         };
         let seen = cache.arrivals().seen(tenant);
-        let answer = match cache.find(&key, &frame) {
+        let (answer, joined) = match cache.find(&key, &frame) {
             Some(known) => {
                 let rest = Frame { start: known.end + frame.step, ..frame };
                 cache.count(frame.len() - rest.len(), rest.len());
                 let rest = if rest.is_empty() { None } else { Some(self.computed(tenant, plan, rest, rest, options).await?) };
-                join(&known, &frame, rest)
+                let joined = rest.as_ref().is_some_and(|(_, joined)| *joined);
+                (join(&known, &frame, rest.map(|(answer, _)| answer)), joined)
             }
             None => {
                 cache.count(0, frame.len());
                 self.computed(tenant, plan, frame, frame, options).await?
             }
         };
-        cache.keep(key, &frame, &answer, seen);
+        // What was read before the question began was not looked at for samples that came since.
+        if !joined {
+            cache.keep(key, &frame, &answer, seen);
+        }
         Ok(answer)
     }
 
     /// A range query: all steps of a frame, which is a part of the query's. Where they need more samples than may be in memory, half of
-    /// them after the other.
+    /// them after the other. Says whether samples were read by a question that had begun before.
     async fn computed(
         &self,
         tenant: &TenantId,
@@ -232,14 +240,17 @@ impl PromQl {
         query: Frame,
         frame: Frame,
         options: &QueryOptions,
-    ) -> Result<Answer, QueryError> {
+    ) -> Result<(Answer, bool), QueryError> {
         let (stopwatch, timeout) = (Stopwatch::start(), options.timeout);
-        let mut answer: Option<Answer> = None;
+        let (mut answer, mut joined): (Option<Answer>, bool) = (None, false);
         let mut left = vec![frame];
         while let Some(frame) = left.pop() {
             let options = QueryOptions { timeout: timeout.saturating_sub(stopwatch.elapsed()), ..options.clone() };
             let part = match self.run(tenant, Arc::clone(&plan), query, frame, &options, Form::Matrix).await {
-                Ok(ran) => matrix_of(ran),
+                Ok(ran) => {
+                    joined |= ran.joined;
+                    matrix_of(ran)
+                }
                 Err(error) => match slices::halves(&frame).filter(|_| is_too_many_samples(&error)) {
                     Some([first, second]) => {
                         left.extend([second, first]);
@@ -257,7 +268,7 @@ impl PromQl {
                 return Err(too_many_samples(self.limits.max_samples));
             }
         }
-        answer.ok_or_else(|| QueryError::Execution("the query has no steps".to_owned()))
+        answer.map(|answer| (answer, joined)).ok_or_else(|| QueryError::Execution("the query has no steps".to_owned()))
     }
 
     async fn run(
@@ -297,14 +308,16 @@ impl PromQl {
             spans.iter_mut().flatten().for_each(|extent| extent.wish = None);
         }
         let limits = LoadLimits { max_series: self.limits.max_series, max_samples: self.limits.max_samples, timeout: options.timeout };
-        let data = load(&self.from(), tenant, &plan.selectors, &spans, &options.overlay, limits).await?;
+        let from = self.from();
+        let data = load(&from, tenant, &plan.selectors, &spans, &options.overlay, limits).await?;
+        let joined = from.joined.into_inner();
         let matched = data.iter().any(|series| !series.is_empty());
         let samples: usize = data.iter().map(|loaded| loaded.read()).sum();
         let series = data.iter().map(|loaded| loaded.len()).sum::<usize>();
         if !plan.subqueries && plan.depth <= stack::SHALLOW && (samples + series).saturating_mul(frame.len().max(1)) < FEW {
             let (outcome, notes, looked_at) = evaluate(&plan, &setting, &frame, &data, &AtomicBool::new(false), (form, count.is_some()))?;
             note_samples(count, &frame, &looked_at);
-            return Ok(Ran { outcome, notes, matched, samples });
+            return Ok(Ran { outcome, notes, matched, samples, joined });
         }
         let thread = Arc::clone(&self.threads).acquire_owned().await.map_err(|_| stopping())?;
         let cancel = CancelOnDrop(Arc::new(AtomicBool::new(false)));
@@ -321,7 +334,7 @@ impl PromQl {
         drop(cancel);
         let (outcome, notes, looked_at) = evaluated?;
         note_samples(count, &frame, &looked_at);
-        Ok(Ran { outcome, notes, matched, samples })
+        Ok(Ran { outcome, notes, matched, samples, joined })
     }
 }
 
@@ -400,7 +413,7 @@ fn answer(value: QueryValue, histograms: Vec<HistogramSeries>, notes: notes::Not
 
 /// The answer of a range query.
 fn matrix_of(ran: Ran) -> Answer {
-    let Ran { outcome, notes, matched, samples } = ran;
+    let Ran { outcome, notes, matched, samples, .. } = ran;
     let (series, native) = match outcome {
         Outcome::Matrix(series, native) => (series, native),
         // It was asked for as a matrix.
@@ -447,7 +460,7 @@ impl MetricQuery for PromQl {
     async fn instant(&self, tenant: &TenantId, expr: &str, at: Timestamp, options: &QueryOptions) -> Result<Answer, QueryError> {
         let plan = self.plans.of(expr)?;
         let frame = Frame { start: at.millis(), end: at.millis(), step: 1 };
-        let Ran { outcome, notes, matched, samples } = self.run(tenant, plan, frame, frame, options, Form::AsIs).await?;
+        let Ran { outcome, notes, matched, samples, .. } = self.run(tenant, plan, frame, frame, options, Form::AsIs).await?;
         let mut native = Vec::new();
         let sample = |value: f64| SeriesSample { at: Timestamp::from_millis(frame.start), value };
         let value = match outcome {

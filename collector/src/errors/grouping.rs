@@ -51,7 +51,9 @@ fn call(frame: &Frame) -> (String, String) {
 fn is_dotnet(function: &str, file: &str) -> bool {
     let name = function.rsplit_once('.').map_or("", |(_, name)| name);
     let is_capital = name.starts_with(|c: char| c.is_ascii_uppercase()) || function.ends_with("..ctor") || function.ends_with("..cctor");
-    [".cs", ".fs", ".vb", ".cshtml", ".razor"].iter().any(|end| file.ends_with(end)) || file.is_empty() && is_capital
+    // Namespaces of .NET begin with a capital, packages of Java do not.
+    let namespace = function.starts_with(|c: char| c.is_ascii_uppercase());
+    [".cs", ".fs", ".vb", ".cshtml", ".razor"].iter().any(|end| file.ends_with(end)) || file.is_empty() && is_capital && namespace
 }
 
 /// Class and method: `Cart.Add` of `Acme.Shop.Cart.Add`, `Cart..ctor` of `Acme.Shop.Cart..ctor`.

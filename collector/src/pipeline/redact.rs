@@ -370,7 +370,7 @@ impl Redactor {
                 }
             }
             Value::Double(number) => {
-                if (number.abs() >= 1e13 || !self.custom.is_empty())
+                if (number.abs() >= 1e13 || (!self.custom.is_empty() && number.fract() == 0.0))
                     && let Some(redacted) = self.redact(&number.to_string(), counts)
                 {
                     *value = Value::Text(Cow::Owned(redacted));
@@ -399,8 +399,10 @@ impl Redactor {
         self.text(&mut attribute.key, counts);
         if secret {
             let text = attribute.value.text();
-            // Whether there is a password is none.
-            if !text.is_empty() && !is_mark(&text) && !matches!(&*text, "true" | "false") {
+            // Whether there is a password is none, and a number of tokens is no token.
+            let counts_tokens =
+                !matches!(attribute.value, Value::Text(_)) && !self.keys.iter().any(|name| names::ends(&attribute.key, name));
+            if !text.is_empty() && !is_mark(&text) && !matches!(&*text, "true" | "false") && !counts_tokens {
                 let mark = self.mark(Kind::Password, &text);
                 counts.add(Kind::Password as usize, 1);
                 attribute.value = Value::Text(Cow::Owned(mark));

@@ -60,6 +60,9 @@ pub(super) fn id(text: &Str<'_>) -> Vec<u8> {
     hex::decode(&*text.0).unwrap_or_default()
 }
 
+/// What names an event inside of an item.
+const NAMED: &[u8] = b"\"event_id\"";
+
 /// The hash by which a request is known again. SDKs that kept an envelope while they were offline send it with another `sent_at`:
 /// where there is an event id, it and the items count, not the header around them. `None` where nothing in the envelope tells it from
 /// another one with the same items: a script that reports each minute that its job ran sends the same bytes each minute.
@@ -70,8 +73,8 @@ pub(crate) fn request_hash(endpoint: Endpoint, project: u64, body: &[u8]) -> Opt
         Endpoint::Store => (Cow::Borrowed(""), true),
     };
     match (&*event_id, sent) {
-        ("", false) => None,
-        ("", true) => Some(RequestHash::of(&format!("sentry/{project}"), body)),
+        ("", false) if !body.windows(NAMED.len()).any(|bytes| bytes == NAMED) => None,
+        ("", _) => Some(RequestHash::of(&format!("sentry/{project}"), body)),
         (event_id, _) => Some(RequestHash::of(&format!("sentry/{project}/{event_id}"), items)),
     }
 }

@@ -61,7 +61,7 @@ impl Sums {
     fn flush(&self) -> (Vec<Part>, Protocol) {
         let now = self.store.collector.inner.clock.now();
         let mut all = self.lock();
-        let parts = all.flush(now);
+        let parts = all.flush(now, self.store.most(usize::MAX) / 4);
         self.store.collector.inner.meters.sockets.statsd_series.set(all.len() as i64);
         (parts, Protocol::Statsd(now.nanos(), all.flushes()))
     }

@@ -29,7 +29,7 @@ const MOST_BYTES: usize = 64 << 20;
 /// What a series takes beside its name and tags, and a value of a set.
 const SERIES: usize = 160;
 const SET_VALUE: usize = 16;
-/// About how large a request is that is written: a flush is stored in parts, so that none is too large for the intake.
+/// About how large a request is at most that is written: a flush is stored in parts, so that none is too large for the intake.
 const PART: usize = 1 << 20;
 
 /// A part of a flush.
@@ -197,9 +197,9 @@ impl Aggregator {
         Ok(())
     }
 
-    /// Everything since the last flush as requests, none where there is nothing; then all begins anew. Gauges are written again
+    /// Everything since the last flush as requests of about `most` bytes, none where there is nothing; then all begins anew. Gauges are written again
     /// until nobody has set them for as long as configured; other series are forgotten after a flush without them.
-    pub(crate) fn flush(&mut self, now: Timestamp) -> Vec<Part> {
+    pub(crate) fn flush(&mut self, now: Timestamp, most: usize) -> Vec<Part> {
         let ttl = self.config.gauge_ttl.0;
         self.series.retain(|_, series| match series.state {
             State::Gauge(_) => series.touched || now.since(series.at) < ttl,
@@ -215,7 +215,7 @@ impl Aggregator {
             let mut taken = 0;
             let fits = |(key, _, state): &&(&str, Option<i64>, &State)| {
                 taken += key.len() + SERIES + if matches!(state, State::Histogram(_)) { 16 * self.config.bounds.len() } else { 0 };
-                taken <= PART
+                taken <= most.min(PART)
             };
             let (part, others) = rest.split_at(rest.iter().take_while(fits).count().max(1));
             parts.push(Part { request: export(part, &self.config.bounds, self.since, now), points: part.len() as u64 });

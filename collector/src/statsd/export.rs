@@ -137,7 +137,7 @@ mod tests {
 
     /// A flush of which there is one part.
     fn flush(all: &mut Aggregator, now: Timestamp) -> Option<ExportMetricsServiceRequest> {
-        let mut parts = all.flush(now);
+        let mut parts = all.flush(now, usize::MAX);
         assert!(parts.len() < 2);
         parts.pop().map(|part| part.request)
     }
@@ -283,11 +283,11 @@ mod tests {
             0,
             "what is small fits, what is there goes on"
         );
-        let parts = all.flush(at(10));
+        let parts = all.flush(at(10), usize::MAX);
         let points: u64 = parts.iter().map(|part| part.points).sum();
         assert_eq!(points, (12_000 - lost) as u64 + 1);
         assert!(parts.len() > 60 && parts.iter().all(|part| prost::Message::encoded_len(&part.request) < 2 << 20));
-        assert_eq!(all.flush(at(20)).len(), 0);
+        assert_eq!(all.flush(at(20), usize::MAX).len(), 0);
         assert_eq!(add(&mut all, &[&lines[11_999]], 21), [], "there is room again");
     }
 

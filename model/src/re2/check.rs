@@ -148,7 +148,9 @@ pub struct Counts<'p> {
 
 /// Reads `{n}`, `{n,}` or `{n,m}`; everything else is literal.
 pub fn counts(rest: &str) -> Option<Counts<'_>> {
-    let (inside, after) = rest.strip_prefix('{')?.split_once('}')?;
+    let inside = rest.strip_prefix('{')?;
+    let end = inside.find(|c: char| !c.is_ascii_digit() && c != ',').filter(|end| inside[*end..].starts_with('}'))?;
+    let (inside, after) = (&inside[..end], &inside[end + 1..]);
     let number = |text: &str| {
         let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
         good.then(|| text.parse().unwrap_or(usize::MAX))
@@ -204,13 +206,20 @@ fn upto(text: &str, end: usize) -> &str {
     text.get(..end).unwrap_or(text)
 }
 
+/// The name of a class of characters that begins here, and what follows it. No name is longer than what is looked at.
+pub fn named(rest: &str) -> Option<(&str, &str)> {
+    let inside = rest.strip_prefix("[:")?;
+    let end = inside[..inside.floor_char_boundary(32)].find(":]")?;
+    Some((&inside[..end], &inside[end + 2..]))
+}
+
 /// What follows a class in brackets.
 fn class(whole: &str) -> Result<&str, String> {
     let mut rest = whole[1..].strip_prefix('^').unwrap_or(&whole[1..]);
     let mut first = true;
     while first || !rest.starts_with(']') {
         first = false;
-        if let Some((name, after)) = rest.strip_prefix("[:").and_then(|named| named.split_once(":]")) {
+        if let Some((name, after)) = named(rest) {
             if !NAMED.contains(&name.strip_prefix('^').unwrap_or(name)) {
                 return wrong("invalid character class range", &rest[..rest.len() - after.len()]);
             }

@@ -406,6 +406,8 @@ impl Evaluator<'_> {
             values.dedup();
             let found = histogram::evaluate(histogram::Of::Quantile(&q), &columns, frame.len(), &mut self.notes)?;
             for value in values {
+                let waiting = waiting + out.iter().map(|column| column.cells.len()).sum::<usize>();
+                self.beside(waiting, |all| all.room(found.len(), frame))?;
                 let text = histogram::quantile_text(value);
                 out.extend(found.iter().map(|column| {
                     let here = |(cell, q): (&f64, &f64)| if q.total_cmp(&value).is_eq() { *cell } else { ABSENT };

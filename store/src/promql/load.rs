@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::FutureExt;
@@ -43,6 +44,8 @@ pub struct From<'a> {
     pub scans: Option<&'a Scans>,
     /// Told of each scan, and whether it was joined.
     pub metrics: Option<&'a Metrics>,
+    /// Set where a scan was joined: what it read may be older than the question.
+    pub joined: AtomicBool,
 }
 
 impl From<'_> {
@@ -67,6 +70,7 @@ impl From<'_> {
             }
             None => (select(&**self.source, tenant, &matchers, extent, overlay, limits).await.map(Arc::new), false),
         };
+        self.joined.fetch_or(joined, Ordering::Relaxed);
         if let Some(metrics) = self.metrics {
             metrics.scanned(joined);
         }

@@ -2,7 +2,7 @@
 //! key parts its words: `api_key` is that of `x-api-key`, `stripeApiKey` and `shop.API_KEY`, and not of `api_key_id` or `mapikey`. Pure.
 
 /// Names beside the configured ones, where these hold all that are built in.
-const FURTHER: [&str; 13] = [
+const FURTHER: [&str; 12] = [
     "token",
     "credential",
     "credentials",
@@ -12,14 +12,13 @@ const FURTHER: [&str; 13] = [
     "signingkey",
     "encryptionkey",
     "passwordconfirmation",
-    "sessionid",
     "jsessionid",
     "phpsessid",
     "sessid",
 ];
 
 /// What ends with one of [`FURTHER`] and is no secret: places in lists, parts of languages.
-const HARMLESS: [&str; 12] = [
+const HARMLESS: [&str; 20] = [
     "pagetoken",
     "nexttoken",
     "continuationtoken",
@@ -32,6 +31,14 @@ const HARMLESS: [&str; 12] = [
     "bostoken",
     "padtoken",
     "unexpectedtoken",
+    "resumetoken",
+    "cursortoken",
+    "skiptoken",
+    "deltatoken",
+    "requesttoken",
+    "clienttoken",
+    "idempotencytoken",
+    "devicetoken",
 ];
 
 /// A name as it is compared: small letters without what parts them. `None` where nothing stays.
@@ -51,10 +58,9 @@ pub(super) fn further_endings() -> u32 {
     FURTHER.iter().fold(0, |all, name| all | ending(name))
 }
 
-/// Whether a value under this key is a secret by one of [`FURTHER`]. `session.id` is OpenTelemetry's name of a visit, which opens nothing.
+/// Whether a value under this key is a secret by one of [`FURTHER`]. Ids of sessions are none: most of them tell visits apart.
 pub(super) fn further(key: &str) -> bool {
-    let visit = || key.strip_suffix("session.id").is_some_and(|before| before.is_empty() || before.ends_with('.'));
-    FURTHER.iter().any(|name| ends(key, name)) && !harmless(key) && !visit()
+    FURTHER.iter().any(|name| ends(key, name)) && !harmless(key)
 }
 
 /// Whether the key ends with what is no secret.
@@ -131,14 +137,21 @@ mod tests {
 
     #[test]
     fn tokens_that_open_something_are_told_from_others() {
-        for key in
-            ["token", "apiToken", "user.credentials", "session_id", "sessionId", "http.SESSION-ID", "JSESSIONID", "cookies", "s3.accessKey"]
-        {
+        for key in ["token", "apiToken", "user.credentials", "JSESSIONID", "cookies", "s3.accessKey"] {
             assert!(further(key), "{key}");
         }
-        for key in
-            ["next_page_token", "nextToken", "eos_token", "session.id", "browser.session.id", "access_key_id", "jwt_issuer", "max_tokens"]
-        {
+        for key in [
+            "next_page_token",
+            "nextToken",
+            "eos_token",
+            "session.id",
+            "session_id",
+            "rum.sessionId",
+            "resumeToken",
+            "access_key_id",
+            "jwt_issuer",
+            "max_tokens",
+        ] {
             assert!(!further(key), "{key}");
         }
         assert!(FURTHER.iter().chain(&HARMLESS).all(|name| plain(name).as_deref() == Some(*name)), "all are plain");

@@ -49,7 +49,7 @@ pub(super) const FINDERS: [Finder; 14] = [
     },
     Finder {
         kind: Kind::Password,
-        anchors: &["oken", "OKEN", "ookie", "OOKIE", "redential", "REDENTIAL", "ession_i", "essionI", "ecret", "Pwd"],
+        anchors: &["oken", "OKEN", "ookie", "OOKIE", "redential", "REDENTIAL", "ecret", "Pwd"],
         regex: FIELD,
         accept: field,
     },
@@ -244,7 +244,7 @@ const PASSWORD: &str = concat!(
 const FIELD: &str = concat!(
     "(?:",
     begin!(),
-    "(?i-u:token|cookies?|credentials?)|[a-z0-9](?:Token|Cookies?|Credentials?|Secret|Pwd)|[sS]ession(?:_id|I[dD]))",
+    "(?i-u:token|cookies?|credentials?)|[a-z0-9](?:Token|Cookies?|Credentials?|Secret|Pwd))",
     r#"\\*["'][ \t]{0,3}(?:=>|:)[ \t]{0,3}"#,
     r#"(?:\\+"(.*?)\\+"|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'"#,
     r#"|\[[ \t]*(?:\\+"(.*?)\\+"|"((?:[^"\\]|\\.)*(?:"[ \t]*,[ \t]*"(?:[^"\\]|\\.)*)*)")[ \t]*\])"#
@@ -252,17 +252,28 @@ const FIELD: &str = concat!(
 
 /// What already stands for a secret is none.
 pub(super) fn is_mark(text: &str) -> bool {
-    text.starts_with("[redacted") || text.starts_with("redacted:")
+    // What stands behind a mark may be a secret yet.
+    let ends = |rest: &str| rest.split_once(']').is_none_or(|(_, after)| after.chars().all(|c| matches!(c, '"' | '\'' | '\\' | ']' | ' ')));
+    text.strip_prefix("[redacted").is_some_and(ends) || text.starts_with("redacted:")
 }
 
 fn not_marked(_: &Captures<'_>, secret: Match<'_>, _: &str) -> bool {
     !is_mark(secret.as_str())
 }
 
+/// How far before an address the beginning of its URL is looked for.
+const FAR: usize = 300;
+
 /// No user of an URL: `user:password@host` is the password's kind.
 fn mail(all: &Captures<'_>, found: Match<'_>, text: &str) -> bool {
-    let before = &text[..found.start()];
-    all.get(1).is_some() || !(before.ends_with(':') && (before.contains("://") || before.contains(":\\")))
+    let before = &text[text.floor_char_boundary(found.start().saturating_sub(FAR))..found.start()];
+    if all.get(1).is_some() {
+        // The two digits of an escape are nobody's name: `%2F%40someone.else`.
+        let name = found.as_str().split('%').next().unwrap_or("");
+        let digits = name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        return !(digits && before.trim_end_matches("25").ends_with('%'));
+    }
+    !(before.ends_with(':') && (before.contains("://") || before.contains(":\\")))
 }
 
 /// `sk-` begins words too: a key has digits and letters of both cases, or names its maker.
@@ -309,10 +320,17 @@ fn header(all: &Captures<'_>, secret: Match<'_>, _: &str) -> bool {
 
 /// With the signs that base64 has and blanks where URLs escape them, however often.
 fn unescaped(text: &str) -> String {
-    let mut text = text.to_owned();
-    while text.contains("%25") {
-        text = text.replace("%25", "%");
+    let mut once = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, mut after)) = rest.split_once('%') {
+        while let Some(deeper) = after.strip_prefix("25") {
+            after = deeper;
+        }
+        once.push_str(before);
+        once.push('%');
+        rest = after;
     }
+    let mut text = once + rest;
     for (escape, sign) in [("%20", " "), ("%09", "\t"), ("%2B", "+"), ("%2b", "+"), ("%2F", "/"), ("%2f", "/"), ("%3D", "="), ("%3d", "=")]
     {
         text = text.replace(escape, sign);

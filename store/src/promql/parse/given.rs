@@ -27,7 +27,7 @@ pub enum What {
     Name(String),
     /// A pattern in quotes, with what stands in them.
     Pattern(String),
-    /// The brace that opens the label matchers of `info`.
+    /// The brace that opens label matchers without a name before them.
     Matchers,
     /// A duration of nothing.
     Zero,
@@ -58,9 +58,8 @@ pub struct Given {
 impl Given {
     /// The text with all that was noted of it in other words.
     pub fn new(text: &str, mut notes: Vec<Noted>, pluses: Pluses) -> Self {
-        // No text holds more underscores in a row than it holds.
-        let longest = text.split(|c| c != '_').map(str::len).max().unwrap_or(0);
-        let prefix = format!("given{}", "_".repeat(longest + 1));
+        // Short whatever the text is, and no text holds its own hash, escaped or not.
+        let prefix = format!("given{:016x}_", xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
         let mut given = Given { text: String::with_capacity(text.len() + 16), prefix, meant: Vec::new() };
         notes.sort_by_key(|note| note.start);
         let mut done = 0;

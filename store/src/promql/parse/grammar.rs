@@ -351,12 +351,6 @@ impl<'t> Reader<'t> {
                 let Some(function) = super::types::function(name.text) else {
                     return wrong(name.start, format!("unknown function with name {}", quoted(name.text)));
                 };
-                // Of what `info` joins with, no matcher need be one that does not match the empty text.
-                if let ("info", Some(Tree { part: Part::Selector(Selector { name: None, .. }), start, .. })) =
-                    (function.name, children.get(1))
-                {
-                    self.notes.push(Noted { what: What::Matchers, start: *start, end: start + 1 });
-                }
                 Ok(Tree::new(Part::Call { function: function.name.to_owned() }, name.start, children))
             }
             Kind::Preprocessor if next.kind == Kind::LeftParen => {
@@ -433,7 +427,11 @@ impl<'t> Reader<'t> {
     fn selector(&mut self, start: usize, name: Option<String>) -> Read<Tree> {
         let mut selector = Selector { name, matchers: Vec::new() };
         if self.peek()?.kind == Kind::LeftBrace {
-            self.take()?;
+            let brace = self.take()?;
+            if selector.name.is_none() {
+                // Whether one of them must not match the empty text is looked at elsewhere: the crate sees no patterns.
+                self.note(brace, What::Matchers);
+            }
             while self.peek()?.kind != Kind::RightBrace {
                 self.matcher(&mut selector)?;
                 let next = self.peek()?;
@@ -476,7 +474,9 @@ impl<'t> Reader<'t> {
                 return wrong(label.start, error.to_string());
             }
             // In its place there may be a note of a raw string.
-            self.notes.retain(|note| note.start != value.start);
+            if self.notes.last().is_some_and(|note| note.start == value.start) {
+                self.notes.pop();
+            }
             self.note(value, What::Pattern(text.clone()));
         }
         selector.matchers.push((name, operator.text.to_owned(), text));
