@@ -137,6 +137,7 @@ mod tests {
     #[test]
     fn classes_do_not_nest_and_know_no_operators() {
         assert!(matches(r"[[a]+", "[a") && matches(r"[a&&b]+", "a&b") && matches(r"[+--]+", "+,-"));
+        assert!(matches(r"[\w-.]+", "a_b-c.d") && matches(r"[\s-x]+", " -x") && !matches(r"[\s-x]", "A"), "no range begins with a class");
         assert!(matches(r"[[:alpha:]]+", "abc") && matches(r"[]a]+", "]a") && matches(r"[^]a]", "b"));
     }
 

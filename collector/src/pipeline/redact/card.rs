@@ -264,6 +264,14 @@ mod tests {
     }
 
     #[test]
+    fn many_in_a_row_are_all_found() {
+        let many = "4111111111111111 ".repeat(20_000);
+        assert_eq!(found(&many).len(), 20_000);
+        assert_eq!(found("LIKE '%4111111111111111%'"), ["4111111111111111"]);
+        assert!(found(&"1".repeat(100_000)).is_empty() && found(&"1234 ".repeat(20_000)).is_empty());
+    }
+
+    #[test]
     fn groups_may_be_parted_as_urls_write_blanks() {
         for number in ["4111 1111 1111 1111", "3782 822463 10005", "4000 0000 0000 0000 006"] {
             for between in ["+", "%20", "%2520"] {

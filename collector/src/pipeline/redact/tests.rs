@@ -87,6 +87,18 @@ fn redacted(redactor: &Redactor, text: &str) -> String {
 }
 
 #[test]
+fn what_is_escaped_again_and_again_is_read_once() {
+    let redactor = redactor(&everything());
+    let text = format!("authorization%{}3Aabc1 basic AAAAAA%{}2B", "25".repeat(100_000), "25".repeat(100_000));
+    assert!(redacted(&redactor, &text).len() <= text.len() + 100);
+    for text in ["u=https%3A%2F%2Fmedium.com%2F%40first.last", "%7B%40timestamp.gte%7D", "rum.sessionId=17"] {
+        assert_eq!(redacted(&redactor, text), text);
+    }
+    let list = r#"{"Set-Cookie":["[redacted]","sid=s3cret1"]}"#;
+    assert!(!redacted(&redactor, list).contains("s3cret1"));
+}
+
+#[test]
 fn what_urls_escape_is_redacted_too() {
     let redactor = redactor(&everything());
     for (kind, secret) in secrets() {

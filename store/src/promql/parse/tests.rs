@@ -120,6 +120,28 @@ fn what_info_joins_with_may_match_nothing() {
 }
 
 #[test]
+fn a_pattern_that_excludes_nothing_is_enough_for_a_selector() {
+    for text in [r#"{job!~""}"#, r#"{a!~".*"}"#, r#"{namespace!~"|kube-system"}"#, r#"count({job!~""} offset 5m)"#] {
+        assert!(parse(text).is_ok(), "{text}: {:?}", parse(text).err());
+    }
+    assert_eq!(matchers(r#"{"given\x5f"="a",b=~"c"}"#).len(), 2, "no matcher of the user's is taken for ours");
+}
+
+#[test]
+fn hostile_texts_are_read_to_their_end() {
+    let half = 60_000;
+    for text in [
+        format!("x{{{}}} # {}", "a=~\"\",".repeat(9_000), "_".repeat(half)),
+        format!("x{{a=~\"{}\"}}", "{".repeat(2 * half)),
+        format!("x{{a=~\"{}}}\"}}", "{".repeat(2 * half)),
+        format!("x{{a=~\"[{}\"}}", "[:".repeat(half)),
+        format!("x{{a=~`{}`}}", "\\".repeat(2 * half)),
+    ] {
+        let _ = parse(&text);
+    }
+}
+
+#[test]
 fn what_is_evaluated_fails_there_and_has_a_tree() {
     for (text, expected) in [
         ("label_replace(x, \"a\", \"b\", \"c\", \"(\")", "invalid regular expression in label_replace(): ("),
