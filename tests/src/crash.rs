@@ -154,14 +154,16 @@ fn tear(world: &Watchfire, rng: &mut StdRng) -> bool {
 }
 
 /// What is left free of the disk: next to nothing, or more than there is.
-const RESERVES: [&str; 2] = ["disk_reserve: 1MiB", "disk_reserve: 4096TiB"];
+const RESERVES: [&str; 2] = ["disk_reserve: 1MiB", "disk_reserve: 4194304GiB"];
 
 /// Goes on with a disk that counts as full until somebody was told so, then with the disk as it is. Ends with a server that was killed.
 async fn fill_disk(world: &mut Watchfire) {
     world.reconfigure(RESERVES[0], RESERVES[1]);
-    world.start().await;
+    // It serves, and says that it is not well.
+    world.launch();
+    let metrics = format!("http://{}/metrics", world.http);
     wait_for("a batch to be refused because the disk is full", async || {
-        let metrics = world.text("/metrics").await;
+        let metrics = reqwest::get(&metrics).await.ok()?.text().await.ok()?;
         let mut lines = metrics.lines();
         lines.any(|line| line.starts_with("watchfire_wal_refused_total{reason=\"disk_full\"}") && !line.ends_with(" 0")).then_some(())
     })
@@ -214,7 +216,7 @@ pub async fn rounds(executable: &str, rounds: usize, seed: u64) -> Told {
                 world.kill();
                 told.kills += 1;
                 told.torn += usize::from(rng.random_bool(0.5) && tear(&world, &mut rng));
-                if rng.random_bool(0.25) {
+                if round % 9 == 2 {
                     fill_disk(&mut world).await;
                     told.full_disks += 1;
                 }

@@ -97,10 +97,14 @@ impl Watchfire {
     }
     /// Starts the process and waits until every part is well.
     pub async fn start(&mut self) {
+        self.launch();
+        self.ready().await;
+    }
+    /// Starts the process.
+    pub fn launch(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let child = self.command(&["serve"]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         self.child = Some(child);
-        self.ready().await;
     }
     /// Waits until every part is well.
     pub async fn ready(&mut self) {

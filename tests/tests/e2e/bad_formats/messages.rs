@@ -114,7 +114,7 @@ fn statsd_messages() -> Vec<Sent> {
     const OLD: Counter = (REJECTED, &["signal=\"metrics\"", "too_old"]);
     const AHEAD: Counter = (REJECTED, &["signal=\"metrics\"", "too_far_ahead"]);
     const NAME: Counter = (REJECTED, &["signal=\"metrics\"", "bad_metric_name"]);
-    let long = [vec![b'x'; 60_000], b":1|c".to_vec()].concat();
+    let named = |length: usize| [vec![b'x'; length], b":1|c".to_vec()].concat();
     vec![
         sent("StatsD: truncated", Via::StatsdUdp, b"bad.name:1|", MALFORMED, 1.0),
         sent("StatsD: not UTF-8", Via::StatsdUdp, b"bad\xff:1|c", MALFORMED, 1.0),
@@ -124,7 +124,8 @@ fn statsd_messages() -> Vec<Sent> {
         sent("StatsD: another type", Via::StatsdTcp, b"bad:1|q\n", MALFORMED, 1.0),
         sent("StatsD: an event", Via::StatsdUdp, b"_e{5,4}:title|text", UNSUPPORTED, 1.0),
         sent("StatsD: a large datagram of no sample", Via::StatsdUdp, &vec![b'x'; 60_000], MALFORMED, 1.0),
-        sent("StatsD: a large datagram of one", Via::StatsdUdp, &long, NAME, 1.0),
+        sent("StatsD: a large datagram of one", Via::StatsdUdp, &named(60_000), MALFORMED, 1.0),
+        sent("StatsD: a long name", Via::StatsdUdp, &named(5_000), NAME, 1.0),
         sent("StatsD: a clock behind", Via::StatsdUdp, format!("bad:1|c|T{}", seconds - year).as_bytes(), OLD, 1.0),
         sent("StatsD: a clock ahead", Via::StatsdTcp, format!("bad:1|g|T{}\n", seconds + year).as_bytes(), AHEAD, 1.0),
         sent("StatsD: a time that is none", Via::StatsdTcp, b"bad:1|c|Tnoon\nbad:1|c|T0\n", MALFORMED, 2.0),
