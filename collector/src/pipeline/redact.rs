@@ -395,14 +395,12 @@ impl Redactor {
         if self.keep.iter().any(|wording| wording.matches(&attribute.key)) {
             return;
         }
-        let secret = self.modes[Kind::Password as usize] != Mode::Keep && self.names_a_secret(&attribute.key);
+        let secret = self.modes[Kind::Password as usize] != Mode::Keep && self.is_secret(attribute);
         self.text(&mut attribute.key, counts);
         if secret {
             let text = attribute.value.text();
-            // Whether there is a password is none, and a number of tokens is no token.
-            let counts_tokens =
-                !matches!(attribute.value, Value::Text(_)) && !self.keys.iter().any(|name| names::ends(&attribute.key, name));
-            if !text.is_empty() && !is_mark(&text) && !matches!(&*text, "true" | "false") && !counts_tokens {
+            // Whether there is a password is none.
+            if !text.is_empty() && !is_mark(&text) && !matches!(&*text, "true" | "false") {
                 let mark = self.mark(Kind::Password, &text);
                 counts.add(Kind::Password as usize, 1);
                 attribute.value = Value::Text(Cow::Owned(mark));
@@ -412,11 +410,13 @@ impl Redactor {
         }
     }
 
-    /// Whether a value under this key is a secret: the key's last words are one of the names.
+    /// Whether the whole value is a secret: the key's last words are one of the names. By those that are not configured no number is: one of
+    /// tokens is no token.
     #[inline]
-    fn names_a_secret(&self, key: &str) -> bool {
-        self.endings & names::ending(key) != 0
-            && (self.keys.iter().any(|name| names::ends(key, name)) || (self.further_keys && names::further(key)))
+    fn is_secret(&self, attribute: &Attribute<'_>) -> bool {
+        let key = &*attribute.key;
+        let further = || self.further_keys && matches!(attribute.value, Value::Text(_)) && names::further(key);
+        self.endings & names::ending(key) != 0 && (self.keys.iter().any(|name| names::ends(key, name)) || further())
     }
 }
 

@@ -395,10 +395,9 @@ impl Evaluator<'_> {
     /// One series per quantile, with the quantile in a label.
     fn histogram_quantiles(&mut self, of: &Node, label: &str, qs: &[Node], frame: &Frame) -> Result<Vec<Column>, QueryError> {
         let columns = self.vector(of, frame)?;
-        let waiting: usize = columns.iter().map(Column::cells).sum();
+        let mut waiting: usize = columns.iter().map(Column::cells).sum();
         let mut out: Vec<Column> = Vec::new();
         for q in qs {
-            let waiting = waiting + out.iter().map(Column::cells).sum::<usize>();
             let q = self.beside(waiting, |all| all.scalar(q, frame))?;
             // A quantile that changes from step to step belongs to another series at each.
             let mut values: Vec<f64> = q.clone();
@@ -406,8 +405,8 @@ impl Evaluator<'_> {
             values.dedup();
             let found = histogram::evaluate(histogram::Of::Quantile(&q), &columns, frame.len(), &mut self.notes)?;
             for value in values {
-                let waiting = waiting + out.iter().map(|column| column.cells.len()).sum::<usize>();
                 self.beside(waiting, |all| all.room(found.len(), frame))?;
+                waiting += found.len() * frame.len();
                 let text = histogram::quantile_text(value);
                 out.extend(found.iter().map(|column| {
                     let here = |(cell, q): (&f64, &f64)| if q.total_cmp(&value).is_eq() { *cell } else { ABSENT };

@@ -163,7 +163,7 @@ fn escaped(before: &[u8]) -> bool {
 }
 
 /// Whether it ends with `%`, or with one that was escaped itself: `%25`.
-fn percent(mut chain: &[u8]) -> bool {
+pub(super) fn percent(mut chain: &[u8]) -> bool {
     while let [before @ .., b'2', b'5'] = chain {
         chain = before;
     }

@@ -271,7 +271,7 @@ fn mail(all: &Captures<'_>, found: Match<'_>, text: &str) -> bool {
         // The two digits of an escape are nobody's name: `%2F%40someone.else`.
         let name = found.as_str().split('%').next().unwrap_or("");
         let digits = name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        return !(digits && before.trim_end_matches("25").ends_with('%'));
+        return !(digits && super::card::percent(before.as_bytes()));
     }
     !(before.ends_with(':') && (before.contains("://") || before.contains(":\\")))
 }

@@ -407,6 +407,10 @@ fn attributes_are_redacted_by_the_last_words_of_their_keys() {
     assert!(keys(&none, &secret).is_empty());
     let kept = RedactionConfig { password: Mode::Keep, ..everything() };
     assert!(keys(&kept, &secret).is_empty());
+    // A number of tokens is none, and is looked through as others are.
+    let mut numbers = [5, 4_111_111_111_111_111].map(|number| Attribute { key: "llm.token".into(), value: Value::Int(number) });
+    redactor(&everything()).attributes(&mut numbers, &mut Counts::default());
+    assert_eq!(numbers.map(|one| one.value.text().into_owned()), ["5", "[redacted:card]"]);
     // Whether there is one is no secret.
     let mut flags = [Attribute { key: "has_password".into(), value: Value::Bool(true) }, Attribute::text("has_token", "false")];
     let before = flags.clone();
