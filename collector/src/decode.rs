@@ -152,34 +152,21 @@ impl Protocol {
             Protocol::Statsd(..) => Signal::Metrics.noun(),
         }
     }
-    /// The name that request hashes are made with; `None` where senders do not send a request again.
-    pub(crate) fn resends(self) -> Option<&'static str> {
-        match self {
-            Protocol::Otlp(signal, _) => Some(signal.protocol()),
-            Protocol::Loki(_) => Some("loki"),
-            Protocol::Fluent { resends } => resends.then_some("fluent"),
-            Protocol::Zipkin => Some("zipkin"),
-            Protocol::Ndjson | Protocol::Syslog(_) => None,
-            Protocol::RemoteWrite(Version::V1) => Some("remote_write/v1"),
-            Protocol::RemoteWrite(Version::V2) => Some("remote_write/v2"),
-            Protocol::Sentry(..) => Some("sentry"),
-            Protocol::Statsd(..) => Some("statsd"),
-        }
-    }
     /// The hash by which a request that is sent again is known; `None` where senders do not.
     pub(crate) fn request(self, body: &[u8]) -> Option<RequestHash> {
-        match self {
-            Protocol::Sentry(endpoint, project) => sentry::request_hash(endpoint, project, body),
+        let name = match self {
+            Protocol::Otlp(signal, _) => signal.protocol(),
+            Protocol::Loki(_) => "loki",
+            Protocol::Fluent { resends: true } => "fluent",
+            Protocol::Zipkin => "zipkin",
+            Protocol::RemoteWrite(Version::V1) => "remote_write/v1",
+            Protocol::RemoteWrite(Version::V2) => "remote_write/v2",
+            Protocol::Ndjson | Protocol::Syslog(_) | Protocol::Fluent { resends: false } => return None,
+            Protocol::Sentry(endpoint, project) => return sentry::request_hash(endpoint, project, body),
             // Two flushes may hold the same samples: only the same flush is the same request.
-            Protocol::Statsd(flushed, number) => Some(RequestHash::of(&format!("statsd/{flushed}/{number}"), body)),
-            Protocol::Otlp(..)
-            | Protocol::RemoteWrite(_)
-            | Protocol::Loki(_)
-            | Protocol::Ndjson
-            | Protocol::Syslog(_)
-            | Protocol::Fluent { .. }
-            | Protocol::Zipkin => self.resends().map(|name| RequestHash::of(name, body)),
-        }
+            Protocol::Statsd(flushed, number) => &format!("statsd/{flushed}/{number}"),
+        };
+        Some(RequestHash::of(name, body))
     }
     /// How much memory reading takes beside the rows: formats that are held whole while they are read, in bytes.
     pub(crate) fn weight(self, body: &[u8]) -> u64 {
