@@ -15,6 +15,7 @@ mod carry;
 pub mod config;
 mod destination;
 mod digest;
+mod hand_over;
 mod lines;
 mod meters;
 mod progress;
@@ -47,6 +48,7 @@ pub use api::router;
 pub use config::Config;
 
 use destination::Destination;
+pub(crate) use hand_over::{Handing, Outbox};
 use lines::{Line, Lines, Place};
 use meters::Meters;
 
@@ -64,6 +66,9 @@ pub struct DeliveryWorker {
     heard: Mutex<digest::Heard>,
     slots: Semaphore,
     in_flight: watch::Sender<usize>,
+    hand: Mutex<hand_over::Hand>,
+    /// How many rows were handed over and are not done.
+    handed: watch::Sender<usize>,
     stopping: AtomicBool,
     backlog_at: Mutex<Option<Timestamp>>,
 }
@@ -144,6 +149,8 @@ impl DeliveryWorker {
             heard: Mutex::default(),
             slots: Semaphore::new(config.concurrency),
             in_flight: watch::Sender::new(0),
+            hand: Mutex::default(),
+            handed: watch::Sender::new(0),
             stopping: AtomicBool::new(false),
             backlog_at: Mutex::new(None),
             config,
@@ -207,7 +214,7 @@ impl DeliveryWorker {
     ) -> Result<(usize, JoinSet<()>), StateError> {
         self.measure(&**state, now).await?;
         let room = self.room().await;
-        if room == 0 || self.stopping.load(Ordering::SeqCst) {
+        if room == 0 || self.is_stopping() {
             return Ok((0, JoinSet::new()));
         }
         let claim = Claim { queue: Queue::Delivery, now, lease_for: self.lease, limit: room.min(self.batch()) };
@@ -229,13 +236,18 @@ impl DeliveryWorker {
     /// Starts no further send and waits for those under way, at most this long. Rows that were claimed but not begun are given back.
     pub async fn drain(&self, at_most: Duration) {
         self.stopping.store(true, Ordering::SeqCst);
-        let mut in_flight = self.in_flight.subscribe();
-        if tokio::time::timeout(at_most, in_flight.wait_for(|count| *count == 0)).await.is_err() {
+        let (mut in_flight, mut handed) = (self.in_flight.subscribe(), self.handed.subscribe());
+        let all = async { (in_flight.wait_for(|count| *count == 0).await.is_ok(), handed.wait_for(|count| *count == 0).await.is_ok()) };
+        if tokio::time::timeout(at_most, all).await.is_err() {
             tracing::warn!(
-                rows = *self.in_flight.borrow(),
+                rows = *self.in_flight.borrow() + *self.handed.borrow(),
                 "deliveries were still under way at the end; they are reconciled at the next start"
             );
         }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
     }
 
     /// For how many rows there is room. Where there is little, it waits for more, as long as a round lasts.
@@ -302,6 +314,11 @@ impl DeliveryWorker {
             jobs.iter().flat_map(|job| &job.rows).for_each(|row| lines.add(&row.work, row.place.clone()));
             lines.keep(&pending)
         };
+        self.get_to_know(&unknown, state).await
+    }
+
+    /// Takes pending rows into the picture.
+    async fn get_to_know(&self, unknown: &[WorkId], state: &dyn StateStore) -> Result<(), StateError> {
         for some in unknown.chunks(500) {
             let query = WorkQuery { state: Some(WorkState::Pending), ids: some.to_vec(), limit: some.len(), ..WorkQuery::default() };
             for row in state.list(&query).await? {

@@ -20,6 +20,7 @@ use model::time::{Span, Timestamp};
 use model::units::Value;
 use serde::{Deserialize, Serialize};
 
+use crate::delivery::Handing;
 use crate::evaluate::everything;
 use crate::machine::{Foreign, Instance, Memory, fingerprint};
 use crate::routing::Placing;
@@ -163,20 +164,47 @@ impl<'a> Hush<'a> {
 
 /// Takes a batch: all of it in one commit. Gives back how many alerts are new.
 pub(crate) async fn take(shared: &Shared, batch: &[Sent], now: Timestamp) -> Result<usize, StateError> {
-    let received = Received { at: now, whole: true, waited: false };
-    let state = &*shared.state;
+    let mut received = Received { at: now, whole: true, waited: false, hands_over: true };
     for attempt in 1.. {
-        let (commit, fired) = decide(shared, state, batch, received, now).await?;
-        if commit.is_empty() {
-            return Ok(0);
-        }
-        match state.commit(commit).await {
-            Ok(_) => return Ok(fired),
+        let decided = decide(shared, &*shared.state, batch, received, now).await?;
+        let fired = decided.fired;
+        match decided.write(shared).await {
+            Ok(()) => return Ok(fired),
             Err(error) if error.is_conflict() && attempt < TRIES => {}
+            // Another node leads: it sends.
+            Err(StateError::Fenced { .. }) if received.hands_over => received.hands_over = false,
             Err(error) => return Err(error),
         }
     }
     Ok(0)
+}
+
+/// What a batch comes to.
+struct Decided {
+    commit: Commit,
+    /// How many alerts are new.
+    fired: usize,
+    /// What is sent as soon as the commit is made.
+    handing: Option<Handing>,
+}
+
+impl Decided {
+    /// Makes the commit and sends what is handed over.
+    async fn write(self, shared: &Shared) -> Result<(), StateError> {
+        let Decided { mut commit, handing, .. } = self;
+        let state = shared.state.clone();
+        let Some(handing) = handing else {
+            return if commit.is_empty() { Ok(()) } else { state.commit(commit).await.map(drop) };
+        };
+        commit.fence = Some(handing.fence.clone());
+        // A task of its own: whoever sent the alerts may go away in between, and the notices must go out.
+        let written = tokio::spawn(async move {
+            state.commit(commit).await?;
+            handing.go(&state);
+            Ok(())
+        });
+        written.await.unwrap_or_else(|source| Err(StateError::Backend { doing: "writing alerts", source: Box::new(source) }))
+    }
 }
 
 /// How a batch came.
@@ -188,19 +216,21 @@ struct Received {
     whole: bool,
     /// Whether it may have waited: then there may be news that was received after it.
     waited: bool,
+    /// Whether notices may be handed over.
+    hands_over: bool,
 }
 
 /// How long new groups wait at least where what was sent together is taken in several commits.
 const TOGETHER: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// What a batch changes, and how many alerts are new.
+/// What a batch changes.
 async fn decide(
     shared: &Shared,
     state: &dyn StateStore,
     batch: &[Sent],
     received: Received,
     now: Timestamp,
-) -> Result<(Commit, usize), StateError> {
+) -> Result<Decided, StateError> {
     let mut taking = Taking::read(shared, state, batch, received, now).await?;
     for sent in batch {
         taking.one(sent);
@@ -208,13 +238,14 @@ async fn decide(
     let (mut commit, fired) = taking.finish()?;
     // Groups are joined in the same commit; the follower finds it done.
     let placing = Placing::new(shared, state, now);
-    let mut placing = if received.whole { placing.together() } else { placing.waiting(TOGETHER) };
+    let mut placing = if received.whole { placing.together(received.hands_over) } else { placing.waiting(TOGETHER) };
     placing.look_up(&fired).await?;
     for alert in &fired {
         placing.place_new(alert).await?;
     }
-    commit.merge(placing.finish()?);
-    Ok((commit, fired.len()))
+    let (placed, handing) = placing.finish_handing()?;
+    commit.merge(placed);
+    Ok(Decided { commit, fired: fired.len(), handing })
 }
 
 /// A record that is being changed.

@@ -33,10 +33,11 @@ use model::drive::{Follower, Nudge, Worker};
 use model::ids::IdSource;
 use model::query::{MetricQuery, RowQuery};
 use model::sink::SeriesSink;
-use model::state::StateStore;
+use model::state::{Fence, StateStore};
 use model::tenant::TenantId;
 use model::time::Clock;
 use prometheus::Registry;
+use tokio::sync::watch;
 
 pub use config::Config;
 pub use rules::{Ladder, RuleError, RuleSet};
@@ -99,11 +100,17 @@ impl Alerting {
             ids,
             nudge,
             meters,
+            outbox: Default::default(),
             forecasts: Default::default(),
             tenant,
         });
         let evaluator = Arc::new(Evaluator::new(shared.clone()));
         Ok(Alerting { shared, evaluator })
+    }
+    /// Hands the first notices of new groups of others' alerts over to this worker while this node leads, so that they go out as soon as they
+    /// are written. Without it they are claimed as all others are.
+    pub fn hand_over_to(&self, worker: Arc<delivery::DeliveryWorker>, leading: watch::Receiver<Option<Fence>>) {
+        self.shared.outbox.open(worker, leading);
     }
     /// The evaluator: run it, or call it by hand.
     pub fn evaluator(&self) -> Arc<Evaluator> {

@@ -15,6 +15,7 @@ use model::work::{Work, WorkChange};
 use serde::de::DeserializeOwned;
 
 use crate::config::Config;
+use crate::delivery::Outbox;
 use crate::evaluate::forecasts::Forecasts;
 use crate::meters::Meters;
 use crate::routing::Routing;
@@ -35,6 +36,8 @@ pub struct Shared {
     pub(crate) ids: Arc<dyn IdSource>,
     pub(crate) nudge: Nudge,
     pub(crate) meters: Meters,
+    /// Where notices may be handed over.
+    pub(crate) outbox: Outbox,
     /// What was learned for rules about anomalies.
     pub(crate) forecasts: Forecasts,
     pub(crate) tenant: TenantId,
@@ -97,8 +100,8 @@ impl Shared {
         attempt: usize,
     ) -> Result<bool, StateError> {
         commit.fence = fence.cloned();
-        // The row is due again where this is lost, and nothing was done outside.
-        commit.derived = true;
+        // The row is due again where this is lost, and nothing was done outside; unless something is, as soon as this is written.
+        commit.derived = !commit.takes();
         commit.change(&work.tenant, change);
         match state.commit(commit).await {
             Ok(_) => Ok(true),

@@ -236,7 +236,7 @@ impl Writer {
             queued_at: now,
             message,
         };
-        commit.schedule(&incident.tenant, delivery.into_work(key, lane)?);
+        commit.schedule(&incident.tenant, delivery.as_work(key, lane)?);
         Ok(())
     }
 

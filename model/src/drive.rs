@@ -52,7 +52,11 @@ impl Concerns {
                 WorkChange::Schedule(new) => concerns.add(|queue| queue == new.queue),
                 // They do not say of which queue.
                 WorkChange::Retry { .. } | WorkChange::Replay { .. } => concerns.add(|_| true),
-                WorkChange::Cancel { .. } | WorkChange::Progress { .. } | WorkChange::Done { .. } | WorkChange::Dead { .. } => {}
+                WorkChange::Take { .. }
+                | WorkChange::Cancel { .. }
+                | WorkChange::Progress { .. }
+                | WorkChange::Done { .. }
+                | WorkChange::Dead { .. } => {}
             }
         }
         concerns

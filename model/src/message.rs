@@ -33,8 +33,8 @@ pub struct Delivery {
 
 impl Delivery {
     /// The work row for it. `key` makes it unique among the open deliveries (a ladder step is written once).
-    pub fn into_work(self, key: String, lane: Lane) -> Result<NewWork, serde_json::Error> {
-        Ok(NewWork { queue: Queue::Delivery, key, lane, subject: self.subject.clone(), due_at: self.queued_at, body: Json::of(&self)? })
+    pub fn as_work(&self, key: String, lane: Lane) -> Result<NewWork, serde_json::Error> {
+        Ok(NewWork { queue: Queue::Delivery, key, lane, subject: self.subject.clone(), due_at: self.queued_at, body: Json::of(self)? })
     }
 }
 

@@ -164,6 +164,10 @@ impl Commit {
     pub fn change(&mut self, tenant: &TenantId, change: WorkChange) {
         self.work.push((tenant.clone(), change));
     }
+    /// Whether it writes rows that are begun as soon as it is written: then it must outlive the machine.
+    pub fn takes(&self) -> bool {
+        self.work.iter().any(|(_, change)| matches!(change, WorkChange::Take { .. }))
+    }
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.puts.is_empty() && self.events.is_empty() && self.work.is_empty()

@@ -18,7 +18,7 @@ use crate::state::{
 };
 use crate::tenant::TenantId;
 use crate::time::{Clock, SimulatedClock, Timestamp};
-use crate::work::{Claim, Queue, Work, WorkChange, WorkQuery, WorkState};
+use crate::work::{Claim, FIRST_LEASE, Queue, Work, WorkChange, WorkQuery, WorkState};
 use async_trait::async_trait;
 
 /// At which commit the process ends, counted from 1 and from the moment at which this is chosen.
@@ -175,24 +175,14 @@ impl Data {
                 if self.work.iter().any(|(row, _)| row.tenant == tenant && row.queue == new.queue && row.key == new.key) {
                     return Ok(());
                 }
-                let id = WorkId::derived(at, &format!("{}/{}/{}", tenant, new.queue.as_str(), new.key));
-                let row = Work {
-                    id,
-                    tenant,
-                    queue: new.queue,
-                    key: new.key,
-                    lane: new.lane,
-                    subject: new.subject,
-                    state: WorkState::Pending,
-                    due_at: new.due_at,
-                    attempts: 0,
-                    body: new.body,
-                    progress: None,
-                    error: None,
-                    created_at: at,
-                    lease: 0,
-                };
-                self.work.push((row, Timestamp::EPOCH));
+                self.work.push((new.row(&tenant, at), Timestamp::EPOCH));
+            }
+            WorkChange::Take { new, lease_for, progress } => {
+                if self.work.iter().any(|(row, _)| row.tenant == tenant && row.queue == new.queue && row.key == new.key) {
+                    return Err(conflict(format!("work {}", new.key)));
+                }
+                self.claims = self.claims.max(FIRST_LEASE);
+                self.work.push((new.taken(&tenant, at, progress), at.plus(lease_for)));
             }
             WorkChange::Cancel { queue, key } => {
                 for (row, held) in &mut self.work {

@@ -102,6 +102,40 @@ pub struct NewWork {
     pub body: Json,
 }
 
+impl NewWork {
+    /// Its id as a row: always the same for the same tenant, queue, key and moment, so that it does not depend on the backend.
+    pub fn id(&self, tenant: &TenantId, at: Timestamp) -> WorkId {
+        // As stores keep a text: PostgreSQL's takes no NUL.
+        WorkId::derived(at, &format!("{tenant}/{}/{}", self.queue.as_str(), self.key.replace('\0', "\u{FFFD}")))
+    }
+    /// The row that is written of it, which nobody holds.
+    pub fn row(self, tenant: &TenantId, at: Timestamp) -> Work {
+        Work {
+            id: self.id(tenant, at),
+            tenant: tenant.clone(),
+            queue: self.queue,
+            key: self.key,
+            lane: self.lane,
+            subject: self.subject,
+            state: WorkState::Pending,
+            due_at: self.due_at,
+            attempts: 0,
+            body: self.body,
+            progress: None,
+            error: None,
+            created_at: at,
+            lease: 0,
+        }
+    }
+    /// The row of a [`WorkChange::Take`], as its holder knows it: claimed once, with this note.
+    pub fn taken(self, tenant: &TenantId, at: Timestamp, progress: serde_json::Value) -> Work {
+        Work { attempts: 1, lease: FIRST_LEASE, progress: Some(progress), ..self.row(tenant, at) }
+    }
+}
+
+/// The claim of a row that is held from the beginning.
+pub const FIRST_LEASE: u64 = 1;
+
 /// Where a row stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -170,6 +204,16 @@ pub struct Work {
 pub enum WorkChange {
     /// Write a row, unless one with its queue and key exists.
     Schedule(NewWork),
+    /// Write a row that whoever writes it holds from the beginning, claimed once ([`FIRST_LEASE`]) and with a note: it is begun as soon as
+    /// this is written, without a claim. A key that is taken is a conflict. A commit with one of these must last (it is never `derived`).
+    Take {
+        /// The row.
+        new: NewWork,
+        /// Held for this long from the commit's moment.
+        lease_for: Duration,
+        /// The note.
+        progress: serde_json::Value,
+    },
     /// Cancel the pending row with this key, whoever holds it; none is no error.
     Cancel {
         /// Its queue.

@@ -480,6 +480,7 @@ pub async fn start(
     // Loops.
     let (publish, fence) = watch::channel::<Option<Fence>>(None);
     let context = Loop { state: state.clone(), nudge: nudge.clone(), fence: fence.clone(), stop: loops.clone(), longest };
+    alerting.hand_over_to(delivery.clone(), fence.clone());
     let mut followers: Vec<Arc<dyn Follower>> = incidents.followers();
     followers.extend(alerting.followers());
     followers.extend(remediation.followers());

@@ -22,6 +22,8 @@ use crate::ladder;
 /// How often the outcome of a send is written again where the store fails.
 const SETTLE_TRIES: u32 = 3;
 const WAITS_FOR_ITS_TURN: Duration = Duration::from_millis(500);
+/// Why a row goes back to the others.
+pub(super) const NOT_IN_TIME: &str = "was not begun in time and is taken up again";
 
 impl DeliveryWorker {
     /// Carries out a job. Rows that fail to commit are taken up again when their lease ends.
@@ -126,9 +128,8 @@ impl DeliveryWorker {
         state: &dyn StateStore,
     ) -> Result<Begin, StateError> {
         let wait = |at, reason: &str| Begin::Not(Next::Wait { at, reason: reason.to_owned(), progress: progress.clone() });
-        let stopping = self.stopping.load(std::sync::atomic::Ordering::SeqCst);
-        if stopping || now.plus(self.budget()) > claimed_at.plus(self.lease) {
-            return Ok(wait(now, "was not begun in time and is taken up again"));
+        if self.is_too_late(now, claimed_at) {
+            return Ok(wait(now, NOT_IN_TIME));
         }
         // What waited may have been overtaken by an acknowledgement.
         let unneeded = ladder::wanted::unneeded(state, work, delivery).await?;
@@ -201,15 +202,28 @@ impl DeliveryWorker {
         attempt.number = begun.attempts;
         attempt.resend = begun.resend;
         state.commit(settle::noted(work, &begun, fence, attempt.now)).await?;
+        Ok(self.send(delivery, destination, &attempt, &begun, deadline, state).await)
+    }
+
+    /// Sends what was noted, and says what follows.
+    pub(super) async fn send(
+        &self,
+        delivery: &Delivery,
+        destination: &Destination,
+        attempt: &Attempt,
+        begun: &Progress,
+        deadline: impl Future<Output = ()>,
+        state: &dyn StateStore,
+    ) -> Next {
         let watch = Stopwatch::start();
         let result = tokio::select! {
-            result = destination.channel.send(delivery, &attempt) => result,
-            () = &mut deadline => Err(SendError::doubtful(format!("not finished within {:?}", self.budget()))),
+            result = destination.channel.send(delivery, attempt) => result,
+            () = deadline => Err(SendError::doubtful(format!("not finished within {:?}", self.budget()))),
         };
         self.meters.sent(&delivery.receiver, watch.elapsed());
         let now = state.now().await.unwrap_or(attempt.now);
         self.note_health(destination, delivery, &result, now);
-        Ok(after(result, &begun, now, self.random(), &self.config))
+        after(result, begun, now, self.random(), &self.config)
     }
 
     /// A provider that asks for patience gets it from all rows; one that fails again and again is left alone for a while.
@@ -225,7 +239,7 @@ impl DeliveryWorker {
     }
 
     /// Commits what became of a row. Where the store fails it is tried again: after a send, the outcome is worth it.
-    async fn settle(
+    pub(super) async fn settle(
         &self,
         work: &Work,
         delivery: Option<&Delivery>,
@@ -253,8 +267,13 @@ impl DeliveryWorker {
     }
 
     /// How long asking and sending may take together: less than the lease, so that nobody else sends meanwhile.
-    fn budget(&self) -> Duration {
+    pub(super) fn budget(&self) -> Duration {
         self.lease * 2 / 3
+    }
+
+    /// Whether what is held since a moment may no longer be begun: the process stops, or the lease could end before the send.
+    pub(super) fn is_too_late(&self, now: Timestamp, held_since: Timestamp) -> bool {
+        self.is_stopping() || now.plus(self.budget()) > held_since.plus(self.lease)
     }
 
     /// In `0.0..1.0`.

@@ -23,6 +23,8 @@ pub struct Destination {
     failures: AtomicU32,
     /// Whether people read what it gets.
     pub read: bool,
+    /// Whether it knows a message that comes again by its key.
+    pub keyed: bool,
 }
 
 impl Destination {
@@ -35,6 +37,7 @@ impl Destination {
             rooms: config.channel_rate_limit().map(|rate| Mutex::new(TokenBucket::new(rate))),
             failures: AtomicU32::new(0),
             read: super::digest::is_read(config),
+            keyed: super::hand_over::knows_keys(config),
         }
     }
 

@@ -228,7 +228,7 @@ fn folding(rows: &[Told<'_>], id: NotificationId, fence: Option<&Fence>, now: Ti
     let digest = Delivery { id, tenant, receiver, subject: Subject::default(), queued_at: now, message: Message::Notice(Box::new(notice)) };
     let mut commit = Commit::at(now);
     commit.fence = fence.cloned();
-    commit.schedule(&delivery.tenant, digest.into_work(format!("{PREFIX}{id}"), first.lane).ok()?);
+    commit.schedule(&delivery.tenant, digest.as_work(format!("{PREFIX}{id}"), first.lane).ok()?);
     for (work, told) in rows {
         let progress = Progress { digest: Some(id), ..Progress::of(work.progress.as_ref(), now) };
         commit.change(&work.tenant, WorkChange::Progress { id: work.id, lease: work.lease, progress: progress.note() });

@@ -46,7 +46,7 @@ pub async fn queue(state: &Memory, delivery: Delivery, lane: Lane) -> WorkId {
     let now = state.clock().now();
     let key = delivery.id.to_string();
     let mut commit = Commit::at(now);
-    commit.schedule(&delivery.tenant.clone(), Delivery { queued_at: now, ..delivery }.into_work(key.clone(), lane).unwrap());
+    commit.schedule(&delivery.tenant.clone(), Delivery { queued_at: now, ..delivery }.as_work(key.clone(), lane).unwrap());
     state.commit(commit).await.unwrap();
     state.rows().into_iter().find(|row| row.key == key).unwrap().id
 }

@@ -4,6 +4,7 @@ mod api;
 mod channels;
 mod crash;
 mod flow;
+mod hand_over;
 mod keypad;
 mod order;
 mod overtaken;

@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::postable::PostableAlert;
-use super::{News, Received, Sent, decide, take};
+use super::{Decided, News, Received, Sent, decide, take};
 use crate::shared::Shared;
 
 /// So many alerts are taken while their sender waits.
@@ -157,7 +157,7 @@ impl IntakeWorker {
 
     /// Takes the alerts from `taken` on, some a commit; the last one ends the row and the record.
     async fn take_apart(&self, row: &Row<'_>, found: &Versioned<Waiting>, batch: &[Sent], taken: &mut usize) -> Result<(), StateError> {
-        let received = Received { at: found.entity.at, whole: batch.len() <= SOME, waited: true };
+        let received = Received { at: found.entity.at, whole: batch.len() <= SOME, waited: true, hands_over: true };
         loop {
             let from = (*taken).min(batch.len());
             let next = (from + SOME).min(batch.len());
@@ -181,7 +181,7 @@ impl IntakeWorker {
     ) -> Result<(), StateError> {
         let (id, lease) = (row.work.id, row.work.lease);
         for attempt in 1..=TRIES {
-            let (mut commit, _) = decide(&self.shared, row.state, some, received, row.state.now().await?).await?;
+            let Decided { mut commit, handing, .. } = decide(&self.shared, row.state, some, received, row.state.now().await?).await?;
             let change = match last {
                 Some(found) => {
                     commit.delete(&found.entity, Expect::Version(found.version));
@@ -190,6 +190,9 @@ impl IntakeWorker {
                 None => WorkChange::Progress { id, lease, progress: json!({"taken": next}) },
             };
             if self.shared.moved(commit, row.work, change, row.state, row.fence, attempt).await? {
+                if let Some(handing) = handing {
+                    handing.go(&self.shared.state);
+                }
                 break;
             }
         }

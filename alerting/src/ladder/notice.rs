@@ -125,7 +125,7 @@ pub(super) fn tell(
             message: Message::Notice(Box::new(notice.clone())),
         };
         let body = |source| StateError::Body { kind: "delivery".to_owned(), id: key.clone(), source };
-        let work = delivery.into_work(key.clone(), lane(scene.severity)).map_err(body)?;
+        let work = delivery.as_work(key.clone(), lane(scene.severity)).map_err(body)?;
         commit.schedule(&run.tenant, work);
     }
     Ok(())

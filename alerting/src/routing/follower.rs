@@ -22,6 +22,7 @@ use super::looking::{Looking, Seat};
 use super::notice::{Taking, tell_taken};
 use super::tree::Route;
 use super::worker::{Job, members, row};
+use crate::delivery::Handing;
 use crate::external;
 use crate::shared::Shared;
 
@@ -98,6 +99,9 @@ pub(crate) struct Placing<'a> {
     together: bool,
     /// How long a new group waits at least.
     wait: Duration,
+    hands_over: bool,
+    /// Where the first notices of new groups may be handed over.
+    handing: Option<Handing>,
 }
 
 /// A group as it was read, and as it will be written.
@@ -140,12 +144,13 @@ pub(super) fn put_member(commit: &mut Commit, member: &Member, expect: Expect) -
 impl<'a> Placing<'a> {
     pub(crate) fn new(shared: &'a Shared, state: &'a dyn StateStore, now: Timestamp) -> Self {
         let (routing, commit) = (shared.routing(), Commit::at(now));
-        Placing { shared, routing, state, now, commit, groups: BTreeMap::new(), together: false, wait: Duration::ZERO }
+        Placing { shared, routing, state, now, commit, groups: BTreeMap::new(), together: false, wait: Duration::ZERO, hands_over: false, handing: None }
     }
 
-    /// For alerts all of which are placed in one commit: a new group that does not wait is looked at in it.
-    pub(crate) fn together(self) -> Self {
-        Placing { together: true, ..self }
+    /// For alerts all of which are placed in one commit: a new group that does not wait is looked at in it. What it tells may be handed
+    /// over.
+    pub(crate) fn together(self, hands_over: bool) -> Self {
+        Placing { together: true, hands_over, ..self }
     }
 
     /// For alerts that are placed in several commits: a new group waits for the others.
@@ -154,7 +159,12 @@ impl<'a> Placing<'a> {
     }
 
     /// The commit, with every group that changed.
-    pub(crate) fn finish(mut self) -> Result<Commit, StateError> {
+    pub(crate) fn finish(self) -> Result<Commit, StateError> {
+        self.finish_handing().map(|(commit, _)| commit)
+    }
+
+    /// The same, with what is handed over once it is made.
+    pub(crate) fn finish_handing(mut self) -> Result<(Commit, Option<Handing>), StateError> {
         for held in std::mem::take(&mut self.groups).into_values() {
             if !held.seats.is_empty() {
                 self.first_look(held)?;
@@ -162,7 +172,7 @@ impl<'a> Placing<'a> {
                 self.commit.put(&held.group, held.expect)?;
             }
         }
-        Ok(self.commit)
+        Ok((self.commit, self.handing.filter(|handing| !handing.is_empty())))
     }
 
     /// The look at a new group that does not wait.
@@ -171,7 +181,8 @@ impl<'a> Placing<'a> {
         let Some(route) = routing.root.as_ref().and_then(|root| root.find(&held.group.route)) else { return Ok(()) };
         let key = format!("{:016x}", self.shared.ids.random() & u128::from(u64::MAX));
         let Held { group, seats, expect, .. } = held;
-        let looking = Looking { shared: self.shared, routing: &routing, route, group, seats, now: self.now };
+        let handing = self.handing.as_mut();
+        let looking = Looking { shared: self.shared, routing: &routing, route, group, seats, now: self.now, handing };
         let (commit, group) = looking.look(&key)?;
         self.commit.merge(commit);
         match group {
@@ -229,6 +240,10 @@ impl<'a> Placing<'a> {
         for found in by_ids::<AlertGroup>(self.state, &self.shared.tenant, &ids).await? {
             wanted.remove(&found.entity.id);
             self.groups.insert(found.entity.id.clone(), Held::read(found));
+        }
+        // After the groups were read: what an earlier group of the same name still has to tell was written before it went.
+        if self.hands_over && wanted.values().any(|(route, _)| route.group_wait.is_zero()) {
+            self.handing = self.shared.outbox.begin(self.state).await?;
         }
         for (id, (route, labels)) in wanted {
             self.groups.insert(id, Held::new(self.shared, route, labels));

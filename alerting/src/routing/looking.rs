@@ -11,6 +11,7 @@ use super::follower::{put_member, schedule_look};
 use super::group::{AlertGroup, Decision, Member, Standing, look};
 use super::notice::{Telling, tell};
 use super::tree::{Closed, Route};
+use crate::delivery::Handing;
 use crate::shared::Shared;
 
 /// How many alerts are journalled when a route's hours keep them back.
@@ -31,6 +32,8 @@ pub(super) struct Looking<'a> {
     pub group: AlertGroup,
     pub seats: Vec<Seat>,
     pub now: Timestamp,
+    /// Where what is told may be handed over.
+    pub handing: Option<&'a mut Handing>,
 }
 
 impl Looking<'_> {
@@ -66,7 +69,7 @@ impl Looking<'_> {
         if let Some(told) = &decision.tell {
             let pick = |places: &[usize]| places.iter().filter_map(|at| self.seats.get(*at)).map(|seat| &seat.alert).collect();
             let telling = Telling { firing: pick(&told.firing), over: pick(&told.over), why: told.why };
-            tell(self.shared, commit, &self.group, self.route, &telling, key, self.now)?;
+            tell(self.shared, commit, &self.group, self.route, &telling, key, self.now, self.handing.as_deref_mut())?;
             (self.group.told_at, self.group.told_firing) = (Some(self.now), !told.firing.is_empty());
         }
         for (at, Seat { member, expect, .. }) in self.seats.iter().enumerate() {

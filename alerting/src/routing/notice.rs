@@ -13,6 +13,7 @@ use model::time::Timestamp;
 use super::group::AlertGroup;
 use super::tree::Route;
 use crate::channels::UNANSWERED;
+use crate::delivery::Handing;
 use crate::ladder::notice::{lane, notice_alert};
 use crate::shared::Shared;
 
@@ -60,6 +61,7 @@ fn title(telling: &Telling<'_>, group: &AlertGroup) -> String {
 }
 
 /// Adds one delivery per receiver to the commit. `key` is fresh for every look.
+#[allow(clippy::too_many_arguments)] // the group, its surroundings and the moment
 pub(super) fn tell(
     shared: &Shared,
     commit: &mut Commit,
@@ -68,6 +70,7 @@ pub(super) fn tell(
     telling: &Telling<'_>,
     key: &str,
     now: Timestamp,
+    handing: Option<&mut Handing>,
 ) -> Result<(), StateError> {
     let all = || telling.firing.iter().chain(&telling.over);
     let total = telling.firing.len() + telling.over.len();
@@ -100,7 +103,7 @@ pub(super) fn tell(
         details,
     };
     let subject = said.first().map(|alert| Subject::alert(alert.id, alert.incident)).unwrap_or_default();
-    queue(commit, group, route, &subject, notice, key, now)
+    queue(commit, group, route, &subject, notice, key, now, handing)
 }
 
 /// Tells those who heard that alerts fire that somebody has them.
@@ -131,13 +134,14 @@ pub(super) fn tell_taken(
         reason: format!("route {}: acknowledged by {}", route.name, taking.by),
         details,
     };
-    queue(commit, group, route, &Subject::alert(first.id, first.incident), notice, key, now)
+    queue(commit, group, route, &Subject::alert(first.id, first.incident), notice, key, now, None)
 }
 
 fn url(shared: &Shared) -> Option<String> {
     shared.config.external_url.as_ref().map(|base| format!("{}/api/watchfire/v1/alerts", base.trim_end_matches('/')))
 }
 
+#[allow(clippy::too_many_arguments)] // as above
 fn queue(
     commit: &mut Commit,
     group: &AlertGroup,
@@ -146,6 +150,7 @@ fn queue(
     notice: Notice,
     key: &str,
     now: Timestamp,
+    mut handing: Option<&mut Handing>,
 ) -> Result<(), StateError> {
     for receiver in &route.receivers {
         let key = format!("group/{}/{key}/{receiver}", group.id);
@@ -158,7 +163,11 @@ fn queue(
             message: Message::Notice(Box::new(notice.clone())),
         };
         let body = |source| StateError::Body { kind: "delivery".to_owned(), id: key.clone(), source };
-        commit.schedule(&group.tenant, delivery.into_work(key.clone(), lane(notice.severity)).map_err(body)?);
+        let new = delivery.as_work(key.clone(), lane(notice.severity)).map_err(body)?;
+        match handing.as_deref_mut() {
+            Some(handing) => commit.change(&group.tenant, handing.write(&group.tenant, delivery, new, now)),
+            None => commit.schedule(&group.tenant, new),
+        }
     }
     Ok(())
 }

@@ -156,7 +156,7 @@ async fn look_at(shared: &Shared, state: &dyn StateStore, id: &str, key: &str, n
             None => gone.push(one),
         }
     }
-    let looking = Looking { shared, routing: &routing, route, group: group.clone(), seats, now };
+    let looking = Looking { shared, routing: &routing, route, group: group.clone(), seats, now, handing: None };
     let (mut commit, after) = looking.look(key.rsplit('/').next().unwrap_or(key))?;
     for one in gone {
         commit.delete(&one.entity, Expect::Version(one.version));

@@ -73,7 +73,7 @@ impl Records for MemoryState {
                 return Err(StateError::Fenced { lease: fence.lease.clone() });
             }
         }
-        inner.tables.commit(commit)
+        inner.tables.commit(commit, self.node.as_deref())
     }
 
     async fn get(&self, tenant: &TenantId, kind: &'static str, id: &str) -> Result<Option<Record>, StateError> {

@@ -33,8 +33,6 @@ pub struct SqlState<D: Dialect> {
     readers: D::Pool,
     /// `None`: the database's own clock counts.
     clock: Option<Arc<dyn Clock>>,
-    /// Whose claims these are; `None` where nothing is claimed (the command line).
-    node: Option<String>,
 }
 
 /// A condition list that is built while its arguments are numbered.
@@ -69,12 +67,13 @@ impl Conditions {
 
 impl<D: Dialect> SqlState<D> {
     pub(super) fn new(writer: D::Pool, readers: D::Pool, clock: Option<Arc<dyn Clock>>) -> Self {
-        SqlState { writer: Arc::new(Writer::new(writer)), readers, clock, node: None }
+        SqlState { writer: Arc::new(Writer::new(writer)), readers, clock }
     }
 
     /// Makes its claims in the name of a node, which can [take them back](Leases::take_back) when it starts again.
     pub fn named(self, node: &str) -> Self {
-        SqlState { node: Some(node.to_owned()), ..self }
+        self.writer.name(node);
+        self
     }
 
     /// Closes the connections once they are idle.
@@ -179,7 +178,7 @@ impl<D: Dialect> WorkRows for SqlState<D> {
             return Ok(Vec::new());
         }
         let mut write = self.writer.begin("claiming work", Synced::WithTheNext).await?;
-        let claimed = work::claim::<D>(&mut write, claim, self.node.as_deref()).await?;
+        let claimed = work::claim::<D>(&mut write, claim, self.writer.node()).await?;
         D::commit(write).await.map_err(failed::<D>("claiming work"))?;
         Ok(claimed)
     }

@@ -3,11 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use model::ids::WorkId;
 use model::state::Backlog;
-use model::tenant::TenantId;
 use model::time::Timestamp;
-use model::work::{NewWork, QUEUES, Queue};
+use model::work::{QUEUES, Queue};
 
 /// How many records and events a query without a limit gives.
 pub const USUAL_RECORDS: usize = 1_000;
@@ -27,11 +25,6 @@ pub fn stored(at: Timestamp) -> Timestamp {
 /// A limit, where 0 means the usual one.
 pub fn limit(wanted: usize, usual: usize) -> usize {
     if wanted == 0 { usual } else { wanted }
-}
-
-/// The id of a new work row: always the same for the same row, so that it does not depend on the backend.
-pub fn work_id(tenant: &TenantId, new: &NewWork, at: Timestamp) -> WorkId {
-    WorkId::derived(at, &format!("{tenant}/{}/{}", new.queue.as_str(), storable(&new.key)))
 }
 
 /// One backlog for every queue, idle ones too, from the pending rows, the dead letters and the first due time of those that have some.

@@ -416,6 +416,34 @@ async fn claims(store: &dyn StateStore) {
     assert!(store.commit(change(WorkChange::Replay { id: nothing, due_at: NOW })).await.unwrap_err().is_conflict());
 }
 
+/// A row that is held from the beginning: nobody else gets it while the lease lasts, afterwards anybody, with the note; its node takes it back.
+async fn held_from_the_beginning(store: &dyn StateStore) {
+    let queue = Queue::Intake;
+    let (owner, new) = work("taken", Lane::Page, NOW);
+    let WorkChange::Schedule(new) = new else { unreachable!() };
+    let new = NewWork { queue, ..new };
+    let take = WorkChange::Take { new: new.clone(), lease_for: Duration::from_secs(30), progress: json!({"sending": 1}) };
+    let wanted = new.clone().taken(&owner, NOW, json!({"sending": 1}));
+    store.commit(Commit { work: vec![(owner.clone(), take.clone())], ..Commit::at(NOW) }).await.unwrap();
+    let due = |secs| Claim { queue, ..claim(NOW.plus(Duration::from_secs(secs)), 9) };
+    let listed = async || store.list(&WorkQuery { queue: Some(queue), ..WorkQuery::default() }).await.unwrap().remove(0);
+    assert_eq!(listed().await, wanted, "the holder knows the row without reading it");
+    assert_eq!(store.pending(queue).await.unwrap(), [wanted.id]);
+    assert!(store.claim(&due(29)).await.unwrap().is_empty());
+    // Its key is taken, also for whoever only schedules.
+    let both = vec![(owner.clone(), WorkChange::Schedule(NewWork { key: "beside".into(), ..new.clone() })), (owner.clone(), take)];
+    assert!(store.commit(Commit { work: both, ..Commit::at(NOW) }).await.unwrap_err().is_conflict());
+    store.commit(Commit { work: vec![(owner, WorkChange::Schedule(new))], ..Commit::at(NOW) }).await.unwrap();
+    assert_eq!(store.list(&WorkQuery { queue: Some(queue), ..WorkQuery::default() }).await.unwrap().len(), 1, "nothing of it was written");
+    // A later claim has another number: the first holder can no longer change the row.
+    let again = store.claim(&due(30)).await.unwrap().remove(0);
+    assert!((again.attempts, again.progress) == (2, Some(json!({"sending": 1}))) && again.lease > wanted.lease);
+    assert!(store.commit(change(WorkChange::Done { id: wanted.id, lease: wanted.lease })).await.unwrap_err().is_conflict());
+    assert_eq!(store.take_back(NODE).await.unwrap(), 1);
+    let last = store.claim(&due(30)).await.unwrap().remove(0);
+    store.commit(change(WorkChange::Done { id: last.id, lease: last.lease })).await.unwrap();
+}
+
 /// When there will be something to do, and what is forgotten.
 async fn next_and_old(store: &dyn StateStore) {
     let queue = Queue::Maintenance;
@@ -525,6 +553,7 @@ pub async fn contract(store: Arc<dyn StateStore>) {
     journal_finds(&*store).await;
     work_rows(&*store).await;
     claims(&*store).await;
+    held_from_the_beginning(&*store).await;
     next_and_old(&*store).await;
     leases(&*store).await;
     taken_back(&*store).await;

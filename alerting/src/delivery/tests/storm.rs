@@ -41,7 +41,7 @@ async fn a_thousand_alerts_are_a_few_messages_and_every_page() {
     for (receiver, lane, number) in rows {
         let delivery = world.delivery(receiver, storm_notice(number));
         let key = delivery.id.to_string();
-        commit.schedule(&delivery.tenant.clone(), delivery.into_work(key, lane).unwrap());
+        commit.schedule(&delivery.tenant.clone(), delivery.as_work(key, lane).unwrap());
     }
     world.state.commit(commit).await.unwrap();
     world.settle(&worker).await;

@@ -8,9 +8,9 @@ use model::ids::{EventId, WorkId};
 use model::state::{Commit, Expect, Put, Record, StateError};
 use model::tenant::TenantId;
 use model::time::Timestamp;
-use model::work::{Claim, Lane, Queue, Work, WorkChange, WorkState};
+use model::work::{Claim, FIRST_LEASE, Lane, Queue, Work, WorkChange, WorkState};
 
-use super::super::text::{USUAL_WORK, limit, storable, stored, work_id};
+use super::super::text::{USUAL_WORK, limit, storable, stored};
 
 /// Kind, id, tenant: in this order, because lists are by kind and newest id.
 pub type Place = (String, String, TenantId);
@@ -75,10 +75,10 @@ impl Tables {
         self.work.values().rev().map(|row| &row.work)
     }
 
-    /// Changes everything or nothing; gives the numbers of the events.
-    pub fn commit(&mut self, commit: Commit) -> Result<Vec<u64>, StateError> {
+    /// Changes everything or nothing, in the name of a node; gives the numbers of the events.
+    pub fn commit(&mut self, commit: Commit, node: Option<&str>) -> Result<Vec<u64>, StateError> {
         let mut undo = vec![Undo::Journal(self.journal.len())];
-        match self.apply(&commit, &mut undo) {
+        match self.apply(&commit, node, &mut undo) {
             Ok(()) => {
                 if commit.derived {
                     self.loose.append(&mut undo);
@@ -119,12 +119,12 @@ impl Tables {
         self.undo(loose);
     }
 
-    fn apply(&mut self, commit: &Commit, undo: &mut Vec<Undo>) -> Result<(), StateError> {
+    fn apply(&mut self, commit: &Commit, node: Option<&str>, undo: &mut Vec<Undo>) -> Result<(), StateError> {
         for put in &commit.puts {
             undo.push(self.put(put, commit.at)?);
         }
         for (tenant, change) in &commit.work {
-            undo.extend(self.change(tenant, change, commit.at)?);
+            undo.extend(self.change(tenant, change, commit.at, node)?);
         }
         let mut fresh = HashSet::new();
         match commit.events.iter().find(|event| self.event_ids.contains(&event.id) || !fresh.insert(event.id)) {
@@ -198,32 +198,28 @@ impl Tables {
         before
     }
 
-    fn change(&mut self, tenant: &TenantId, change: &WorkChange, at: Timestamp) -> Result<Option<Undo>, StateError> {
+    fn change(
+        &mut self,
+        tenant: &TenantId,
+        change: &WorkChange,
+        at: Timestamp,
+        node: Option<&str>,
+    ) -> Result<Option<Undo>, StateError> {
         let id = match change {
             WorkChange::Schedule(new) => {
-                let key = (tenant.clone(), new.queue, storable(&new.key).into_owned());
-                if self.work_keys.contains_key(&key) {
+                let work = as_stored(new.clone().row(tenant, at));
+                if self.has_key(&work) {
                     return Ok(None);
                 }
-                let id = work_id(tenant, new, at);
-                let work = Work {
-                    id,
-                    tenant: key.0,
-                    queue: key.1,
-                    key: key.2,
-                    lane: new.lane,
-                    subject: new.subject.clone(),
-                    state: WorkState::Pending,
-                    due_at: stored(new.due_at),
-                    attempts: 0,
-                    body: new.body.clone(),
-                    progress: None,
-                    error: None,
-                    created_at: stored(at),
-                    lease: 0,
-                };
-                self.set_work(id, Some(Row { work, claims: 0, lease_until: None, holder: None, finished_at: None }));
-                return Ok(Some(Undo::Work(id, None)));
+                return Ok(Some(self.add_work(Row { work, claims: 0, lease_until: None, holder: None, finished_at: None })));
+            }
+            WorkChange::Take { new, lease_for, progress } => {
+                let work = as_stored(new.clone().taken(tenant, at, progress.clone()));
+                if self.has_key(&work) {
+                    return Err(conflict(format!("work {}", work.id)));
+                }
+                let (lease_until, holder) = (Some(stored(at.plus(*lease_for))), node.map(str::to_owned));
+                return Ok(Some(self.add_work(Row { work, claims: FIRST_LEASE, lease_until, holder, finished_at: None })));
             }
             WorkChange::Cancel { queue, key } => {
                 let known = self.work_keys.get(&(tenant.clone(), *queue, storable(key).into_owned()));
@@ -243,6 +239,16 @@ impl Tables {
         let changed = found.and_then(|row| row.changed(change, stored(at))).ok_or_else(|| conflict(format!("work {id}")))?;
         let before = self.set_work(id, Some(changed));
         Ok(Some(Undo::Work(id, before.map(Box::new))))
+    }
+
+    fn has_key(&self, work: &Work) -> bool {
+        self.work_keys.contains_key(&(work.tenant.clone(), work.queue, work.key.clone()))
+    }
+
+    fn add_work(&mut self, row: Row) -> Undo {
+        let id = row.work.id;
+        self.set_work(id, Some(row));
+        Undo::Work(id, None)
     }
 
     /// Takes due rows that nobody holds.
@@ -302,6 +308,13 @@ impl Tables {
     }
 }
 
+/// A row with the texts and times that stores keep.
+fn as_stored(mut work: Work) -> Work {
+    work.key = storable(&work.key).into_owned();
+    (work.due_at, work.created_at) = (stored(work.due_at), stored(work.created_at));
+    work
+}
+
 /// The smallest or largest id there can be.
 fn uuid_bound(max: bool) -> WorkId {
     let text = format!("{}_{}", WorkId::PREFIX, if max { "f".repeat(32) } else { "0".repeat(32) });
@@ -314,7 +327,7 @@ impl Row {
         let pending = self.work.state == WorkState::Pending;
         let held = |lease: &u64| pending && self.lease_until.is_some() && self.claims == *lease;
         let give_back = match change {
-            WorkChange::Schedule(_) => return None,
+            WorkChange::Schedule(_) | WorkChange::Take { .. } => return None,
             WorkChange::Progress { lease, progress, .. } if held(lease) => {
                 self.work.progress = Some(progress.clone());
                 false

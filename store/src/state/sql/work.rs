@@ -6,11 +6,11 @@ use model::ids::WorkId;
 use model::state::{Backlog, StateError};
 use model::tenant::TenantId;
 use model::time::Timestamp;
-use model::work::{Claim, NewWork, Queue, Work, WorkChange};
+use model::work::{Claim, FIRST_LEASE, NewWork, Queue, Work, WorkChange};
 
-use super::super::dialect::{Arg, Dialect, args, failed};
+use super::super::dialect::{Arg, Dialect, args, failed, is_taken};
 use super::super::rows;
-use super::super::text::{backlogs, limit, storable, work_id};
+use super::super::text::{backlogs, limit, storable};
 use super::commit::{places, statements};
 
 /// One statement for each lane, joined by `UNION ALL`. The index has the rows of a lane in the order of
@@ -79,32 +79,60 @@ macro_rules! held {
     };
 }
 
-/// Applies changes, in order; rows that are scheduled one after the other in one statement.
-pub async fn changes<D: Dialect>(write: &mut D::Connection, changes: &[(TenantId, WorkChange)], at: Timestamp) -> Result<(), StateError> {
-    let schedules = |change: &(TenantId, WorkChange)| matches!(change.1, WorkChange::Schedule(_));
-    for alike in changes.chunk_by(|a, b| schedules(a) && schedules(b)) {
-        let new = |change: &(TenantId, WorkChange)| match &change.1 {
-            WorkChange::Schedule(new) => Some(arguments(&change.0, new, at)),
-            _ => None,
-        };
-        if let Some(rows) = alike.iter().map(new).collect::<Option<Vec<_>>>() {
-            for some in statements(&rows) {
+/// What changes have in common that are one statement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// New rows that nobody holds; of a key that is there the row stays as it is.
+    Schedule,
+    /// New rows that are held.
+    Take,
+    /// One by itself.
+    One,
+}
+
+impl Way {
+    fn of(change: &WorkChange) -> Self {
+        match change {
+            WorkChange::Schedule(_) => Way::Schedule,
+            WorkChange::Take { .. } => Way::Take,
+            WorkChange::Cancel { .. }
+            | WorkChange::Progress { .. }
+            | WorkChange::Done { .. }
+            | WorkChange::Retry { .. }
+            | WorkChange::Dead { .. }
+            | WorkChange::Replay { .. } => Way::One,
+        }
+    }
+}
+
+/// Applies changes, in order; rows that are written one after the other in one statement. Rows that are held are so in the name of a node.
+pub async fn changes<D: Dialect>(
+    write: &mut D::Connection,
+    changes: &[(TenantId, WorkChange)],
+    at: Timestamp,
+    node: Option<&str>,
+) -> Result<(), StateError> {
+    for alike in changes.chunk_by(|a, b| Way::of(&a.1) == Way::of(&b.1)) {
+        let new: Vec<Vec<Arg>> = alike.iter().filter_map(|(tenant, change)| new_row(tenant, change, at, node)).collect();
+        for some in statements(&new) {
+            if alike.first().is_some_and(|(_, change)| Way::of(change) == Way::Take) {
+                take::<D>(write, some).await?;
+            } else {
                 schedule::<D>(write, some).await?;
             }
-            continue;
         }
-        for (tenant, one) in alike {
+        for (tenant, one) in alike.iter().filter(|(_, change)| Way::of(change) == Way::One) {
             change::<D>(write, tenant, one, at).await?;
         }
     }
     Ok(())
 }
 
-/// Applies one change.
+/// Applies one change of a row that is there.
 async fn change<D: Dialect>(write: &mut D::Connection, tenant: &TenantId, change: &WorkChange, at: Timestamp) -> Result<(), StateError> {
     let by = |id: &WorkId, lease: u64| args![id.to_string(), tenant.as_str(), rows::int(lease)];
     let (id, sql, mut args, more): (_, _, _, Vec<Arg>) = match change {
-        WorkChange::Schedule(new) => return schedule::<D>(write, &[arguments(tenant, new, at)]).await,
+        WorkChange::Schedule(_) | WorkChange::Take { .. } => return Ok(()), // new rows
         WorkChange::Cancel { queue, key } => return cancel::<D>(write, tenant, *queue, key, at).await,
         WorkChange::Progress { id, lease, progress } => (id, held!("progress = $4"), by(id, *lease), args![progress.to_string()]),
         WorkChange::Done { id, lease } => {
@@ -131,10 +159,27 @@ async fn change<D: Dialect>(write: &mut D::Connection, tenant: &TenantId, change
     if changed == 1 { Ok(()) } else { Err(StateError::Conflict { what: format!("work {id}") }) }
 }
 
-/// The columns of a new row.
-fn arguments(tenant: &TenantId, new: &NewWork, at: Timestamp) -> Vec<Arg> {
+/// The columns of a new row; none where the change is another one.
+fn new_row(tenant: &TenantId, change: &WorkChange, at: Timestamp, node: Option<&str>) -> Option<Vec<Arg>> {
+    match change {
+        WorkChange::Schedule(new) => Some(columns(tenant, new, at)),
+        WorkChange::Take { new, lease_for, progress } => {
+            let mut row = columns(tenant, new, at);
+            row.extend(args![progress.to_string(), at.plus(*lease_for).micros(), node.map(str::to_owned)]);
+            Some(row)
+        }
+        WorkChange::Cancel { .. }
+        | WorkChange::Progress { .. }
+        | WorkChange::Done { .. }
+        | WorkChange::Retry { .. }
+        | WorkChange::Dead { .. }
+        | WorkChange::Replay { .. } => None,
+    }
+}
+
+fn columns(tenant: &TenantId, new: &NewWork, at: Timestamp) -> Vec<Arg> {
     args![
-        work_id(tenant, new, at).to_string(),
+        new.id(tenant, at).to_string(),
         tenant.as_str(),
         new.queue.as_str(),
         &*storable(&new.key),
@@ -154,6 +199,19 @@ async fn schedule<D: Dialect>(write: &mut D::Connection, rows: &[Vec<Arg>]) -> R
         places(rows.len(), 10, ", 'pending', 0, 0")
     );
     D::run(write, &sql, rows.concat()).await.map(|_| ()).map_err(failed::<D>("scheduling work"))
+}
+
+async fn take<D: Dialect>(write: &mut D::Connection, rows: &[Vec<Arg>]) -> Result<(), StateError> {
+    let sql = format!(
+        "INSERT INTO work (id, tenant, queue, key, lane, subject_alert, subject_incident, due_at, body, created_at, progress, lease_until, \
+         holder, state, attempts, lease) VALUES {}",
+        places(rows.len(), 13, &format!(", 'pending', 1, {FIRST_LEASE}"))
+    );
+    match D::run(write, &sql, rows.concat()).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_taken::<D>(&error) => Err(StateError::Conflict { what: format!("one of {} work rows", rows.len()) }),
+        Err(error) => Err(failed::<D>("writing work that is held")(error)),
+    }
 }
 
 async fn cancel<D: Dialect>(

@@ -3,7 +3,7 @@
 //! transaction stays, and each is written by itself; so every caller hears of its own commit.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use model::state::{Commit, Fence, StateError};
 use tokio::sync::oneshot;
@@ -41,17 +41,29 @@ struct Ending;
 pub struct Writer<D: Dialect> {
     pool: D::Pool,
     line: Mutex<Line>,
+    /// Whose claims these are; none where nothing is claimed (the command line).
+    node: OnceLock<String>,
 }
 
 impl<D: Dialect> Writer<D> {
     /// Over a pool of one connection.
     pub fn new(pool: D::Pool) -> Self {
-        Writer { pool, line: Mutex::default() }
+        Writer { pool, line: Mutex::default(), node: OnceLock::new() }
     }
 
     /// Waits for the turn and begins a transaction. There is one connection, so that writes of this process take turns for it.
     pub async fn begin(&self, doing: &'static str, synced: Synced) -> Result<D::Transaction, StateError> {
         D::begin(&self.pool, synced).await.map_err(failed::<D>(doing))
+    }
+
+    /// Claims rows in the name of this node from now on, once and for all.
+    pub fn name(&self, node: &str) {
+        self.node.get_or_init(|| node.to_owned());
+    }
+
+    /// In whose name it claims rows.
+    pub fn node(&self) -> Option<&str> {
+        self.node.get().map(String::as_str)
     }
 
     /// Closes the connection once it is idle.
@@ -128,7 +140,7 @@ impl<D: Dialect> Writer<D> {
                 held = Some(fence);
             }
             commit::puts::<D>(&mut write, &commit.puts, commit.at).await?;
-            work::changes::<D>(&mut write, &commit.work, commit.at).await?;
+            work::changes::<D>(&mut write, &commit.work, commit.at, self.node()).await?;
             numbers.push(commit::append::<D>(&mut write, &commit.events, &mut head).await?);
         }
         D::commit(write).await.map_err(failed::<D>("committing"))?;

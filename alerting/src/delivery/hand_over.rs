@@ -1,0 +1,263 @@
+//! Handing over: the notice of a new group goes out as soon as it is written. The row is written as held by this process and with the note
+//! "about to be sent" ([`WorkChange::Take`]), so that between the alert and the request stand one commit and one sync, and no claim.
+//!
+//! Only where nothing is lost by it: this node leads, the receiver is a program that knows a repeated message by its key (after a crash
+//! between the commit and the send it is sent again under the same key, marked), it has a token to spare, and nothing waits that must go
+//! out before. Everything else is scheduled as usual. What was handed over and cannot be begun in time is given back without its note.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
+
+use model::message::{Delivery, Message};
+use model::state::{Fence, StateError, StateStore};
+use model::tenant::TenantId;
+use model::time::Timestamp;
+use model::work::{NewWork, Queue, Work, WorkChange};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::carry::NOT_IN_TIME;
+use super::destination::Destination;
+use super::lines::Place;
+use super::progress::{Next, Progress};
+use super::{Counted, DeliveryWorker};
+use crate::channels::{Attempt, ReceiverConfig, chain};
+
+/// So many rows are held at most.
+const HELD: usize = 2_048;
+/// So many rows of one receiver are under way at most: a few are being sent, the rest wait for the commit of what became of them.
+const ABREAST: usize = 64;
+/// Where more pending rows than this are unknown, there is a backlog: it goes first.
+const UNKNOWN: usize = 64;
+
+/// Whether the receiver knows a message that comes again by its key.
+pub(super) fn knows_keys(config: &ReceiverConfig) -> bool {
+    match config {
+        ReceiverConfig::Pagerduty(_) | ReceiverConfig::Webhook(_) | ReceiverConfig::Opsgenie(_) => true,
+        ReceiverConfig::Slack(_)
+        | ReceiverConfig::SlackWebhook(_)
+        | ReceiverConfig::Mail(_)
+        | ReceiverConfig::TwilioSms(_)
+        | ReceiverConfig::TwilioVoice(_)
+        | ReceiverConfig::MsTeams(_)
+        | ReceiverConfig::Discord(_)
+        | ReceiverConfig::Telegram(_)
+        | ReceiverConfig::Ntfy(_) => false,
+    }
+}
+
+/// Where notices are handed over to; empty until the process has a delivery worker.
+#[derive(Default)]
+pub(crate) struct Outbox(OnceLock<(Arc<DeliveryWorker>, watch::Receiver<Option<Fence>>)>);
+
+impl Outbox {
+    /// From now on notices are handed over to this worker while this node leads. Only the first one counts.
+    pub(crate) fn open(&self, worker: Arc<DeliveryWorker>, leading: watch::Receiver<Option<Fence>>) {
+        self.0.get_or_init(|| (worker, leading));
+    }
+
+    /// For the notices of one commit; `None` where they are scheduled as usual. To be asked after what the commit depends on was read: it
+    /// looks at what is pending at this moment.
+    pub(crate) async fn begin(&self, state: &dyn StateStore) -> Result<Option<Handing>, StateError> {
+        let Some((worker, leading)) = self.0.get() else { return Ok(None) };
+        let Some(fence) = leading.borrow().clone() else { return Ok(None) };
+        if worker.is_stopping() || !worker.knows_pending(state).await? {
+            return Ok(None);
+        }
+        Ok(Some(Handing { worker: worker.clone(), fence, rows: Vec::new(), begun: false }))
+    }
+}
+
+/// The rows of one commit that are handed over. Dropped without [`Handing::go`], it comes to nothing.
+pub(crate) struct Handing {
+    worker: Arc<DeliveryWorker>,
+    /// The commit must be made under it.
+    pub(crate) fence: Fence,
+    rows: Vec<Handed>,
+    begun: bool,
+}
+
+/// A row that is held.
+pub(super) struct Handed {
+    work: Work,
+    delivery: Arc<Delivery>,
+    place: Place,
+    destination: Arc<Destination>,
+    fence: Fence,
+    /// The moment of its commit.
+    at: Timestamp,
+}
+
+impl Handing {
+    /// Whether anything is handed over.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// How the row of a delivery about something new is written: held, or as usual.
+    pub(crate) fn write(&mut self, tenant: &TenantId, delivery: Delivery, new: NewWork, at: Timestamp) -> WorkChange {
+        let Some(destination) = self.worker.ready(&delivery, self.rows.len()) else { return WorkChange::Schedule(new) };
+        let progress = Progress::default().begun(at).note();
+        // What is to be said is at hand: the row need not hold it twice.
+        let work = NewWork { body: Value::Null.into(), ..new.clone() }.taken(tenant, at, progress.clone());
+        let place = Place::of(&work, &delivery);
+        let first = self.worker.lines().before(&place, &HashSet::new()).is_none();
+        if !first || self.worker.take_token(&delivery, work.lane, &destination, at).is_err() {
+            return WorkChange::Schedule(new);
+        }
+        let (delivery, fence) = (Arc::new(delivery), self.fence.clone());
+        self.rows.push(Handed { work, delivery, place, destination, fence, at });
+        WorkChange::Take { new, lease_for: self.worker.lease, progress }
+    }
+
+    /// The commit is made: they are sent.
+    pub(crate) fn go(mut self, state: &Arc<dyn StateStore>) {
+        self.begun = true;
+        self.worker.clone().take_over(std::mem::take(&mut self.rows), state);
+    }
+}
+
+impl Drop for Handing {
+    fn drop(&mut self) {
+        if !self.begun {
+            self.rows.iter().for_each(|row| row.destination.put_back(&row.delivery));
+        }
+    }
+}
+
+/// What was handed over and is not begun, by receiver.
+pub(super) type Hand = HashMap<String, Waiting>;
+
+#[derive(Default)]
+pub(super) struct Waiting {
+    rows: VecDeque<(Handed, Counted)>,
+    /// Tasks that take them.
+    carriers: usize,
+}
+
+/// A task that carries a receiver's rows, one after the other, until there are none.
+struct Carrier {
+    worker: Arc<DeliveryWorker>,
+    receiver: String,
+    /// Whether it is one of those that are counted.
+    counted: bool,
+}
+
+impl Carrier {
+    /// The next row. Where there is none, this carrier is no longer one: under the same lock, so that no row waits for nobody.
+    fn next(&mut self) -> Option<(Handed, Counted)> {
+        let mut hand = self.worker.hand();
+        let waiting = hand.get_mut(&self.receiver)?;
+        let row = waiting.rows.pop_front();
+        if row.is_none() {
+            waiting.carriers -= 1;
+            self.counted = false;
+            if waiting.carriers == 0 {
+                hand.remove(&self.receiver);
+            }
+        }
+        row
+    }
+
+    async fn run(mut self, state: Arc<dyn StateStore>) {
+        while let Some((row, counted)) = self.next() {
+            self.worker.carry_handed(row, &*state).await;
+            drop(counted);
+        }
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        // Only where it ended in the middle of a row.
+        if self.counted
+            && let Some(waiting) = self.worker.hand().get_mut(&self.receiver)
+        {
+            waiting.carriers -= 1;
+        }
+    }
+}
+
+impl DeliveryWorker {
+    fn hand(&self) -> MutexGuard<'_, Hand> {
+        self.hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the picture of the lines has all pending rows, or can have them soon.
+    async fn knows_pending(&self, state: &dyn StateStore) -> Result<bool, StateError> {
+        let pending = state.pending(Queue::Delivery).await?;
+        let unknown: Vec<_> = {
+            let lines = self.lines();
+            pending.into_iter().filter(|id| !lines.knows(*id)).take(UNKNOWN + 1).collect()
+        };
+        if unknown.len() > UNKNOWN {
+            return Ok(false);
+        }
+        self.get_to_know(&unknown, state).await?;
+        Ok(true)
+    }
+
+    /// The receiver, where a notice may be handed over to it; so many are about to be.
+    fn ready(&self, delivery: &Delivery, more: usize) -> Option<Arc<Destination>> {
+        let destinations = self.destinations();
+        let (_, destination) = destinations.get(&delivery.receiver)?;
+        let fits = matches!(delivery.message, Message::Notice(_)) && destination.keyed && destination.channel.has_use_for(&delivery.message);
+        (fits && *self.handed.borrow() + more < HELD).then(|| destination.clone())
+    }
+
+    /// Sends rows that were just written.
+    fn take_over(self: Arc<Self>, rows: Vec<Handed>, state: &Arc<dyn StateStore>) {
+        let mut begin = Vec::new();
+        {
+            let (mut hand, mut lines) = (self.hand(), self.lines());
+            for row in rows {
+                lines.add(&row.work, Some(row.place.clone()));
+                let receiver = row.delivery.receiver.clone();
+                let waiting = hand.entry(receiver.clone()).or_default();
+                waiting.rows.push_back((row, Counted::new(&self.handed, 1)));
+                if waiting.carriers < ABREAST {
+                    waiting.carriers += 1;
+                    begin.push(receiver);
+                }
+            }
+        }
+        for receiver in begin {
+            tokio::spawn(Carrier { worker: self.clone(), receiver, counted: true }.run(state.clone()));
+        }
+    }
+
+    async fn carry_handed(&self, row: Handed, state: &dyn StateStore) {
+        let again = match self.send_handed(&row, state).await {
+            Ok(again) => again,
+            Err(error) => {
+                let (work, error) = (&row.work, chain(&error));
+                tracing::warn!(work = %work.id, key = work.key, error, "a delivery was not finished; it is taken again when its lease ends");
+                Some(row.at.plus(self.lease))
+            }
+        };
+        match again {
+            None => self.lines().remove(row.work.id),
+            Some(due) => self.lines().put_off(row.work.id, due),
+        }
+    }
+
+    /// `None` where the row is finished, else when it is due again.
+    async fn send_handed(&self, row: &Handed, state: &dyn StateStore) -> Result<Option<Timestamp>, StateError> {
+        let Handed { work, delivery, destination, fence, at, .. } = row;
+        // In the same order as everywhere.
+        let Ok(own) = destination.slots.acquire().await else { return Ok(Some(*at)) };
+        let Ok(any) = self.slots.acquire().await else { return Ok(Some(*at)) };
+        let now = state.now().await?;
+        let next = if self.is_too_late(now, *at) {
+            destination.put_back(delivery);
+            Next::Wait { at: now, reason: NOT_IN_TIME.to_owned(), progress: Progress::default() }
+        } else {
+            let begun = Progress::of(work.progress.as_ref(), now);
+            let attempt = Attempt { now, number: begun.attempts, ..Attempt::default() };
+            self.send(delivery, destination, &attempt, &begun, tokio::time::sleep(self.budget()), state).await
+        };
+        drop((own, any));
+        let now = state.now().await?;
+        self.settle(work, Some(delivery), next, now, state, Some(fence)).await
+    }
+}
