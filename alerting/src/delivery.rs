@@ -187,8 +187,8 @@ impl DeliveryWorker {
         self.destinations.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims due rows and sends them, different lines side by side. It returns the number of rows claimed as soon as all of them are
-    /// settled, or after [`Config::patience`]: what then still waits for a slow provider goes on in the background and holds up nobody.
+    /// Claims due rows and sends them, different lines side by side. It returns the number of rows claimed as soon as all of them, and those
+    /// that were handed over, are settled, or after [`Config::patience`]: what then still waits for a slow provider goes on in the background and holds up nobody.
     pub async fn deliver_due(
         self: &Arc<Self>,
         state: &Arc<dyn StateStore>,
@@ -196,7 +196,12 @@ impl DeliveryWorker {
         now: Timestamp,
     ) -> Result<usize, StateError> {
         let (claimed, mut tasks) = self.begin_due(state, fence, now).await?;
-        let all = async { while tasks.join_next().await.is_some() {} };
+        let mut handed = self.handed.subscribe();
+        let all = async {
+            while tasks.join_next().await.is_some() {}
+            // What was handed over is not counted, but waited for. Its sender is this worker's own.
+            let _ = handed.wait_for(|count| *count == 0).await;
+        };
         if tokio::time::timeout(self.config.patience.0, all).await.is_err() {
             tasks.detach_all();
         }

@@ -18,6 +18,8 @@ pub struct Told {
     alerts: u64,
     ladder_steps: u64,
     overtaken: u64,
+    others: u64,
+    handed_over: u64,
     arrivals: u64,
     events: u64,
     acts: u64,
@@ -36,6 +38,8 @@ impl Told {
         self.alerts += other.alerts;
         self.ladder_steps += other.ladder_steps;
         self.overtaken += other.overtaken;
+        self.others += other.others;
+        self.handed_over += other.handed_over;
         self.arrivals += other.arrivals;
         self.events += other.events;
         self.acts += other.acts;
@@ -59,6 +63,8 @@ impl Told {
             ("ladder steps", self.ladder_steps),
             ("notices", self.arrivals),
             ("pages overtaken by people", self.overtaken),
+            ("requests of others", self.others),
+            ("notices handed over", self.handed_over),
             ("acts of people", self.acts),
             ("calls for help", self.escalations),
             ("silences", self.silences),
@@ -75,7 +81,7 @@ impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} days, {} steps, {} alerts, {} ladder steps, {} notices, {} pages overtaken by people, {} events, {} acts of people, {} calls for help, {} silences and windows, {} restarts, \
+            "{} days, {} steps, {} alerts, {} ladder steps, {} notices, {} pages overtaken by people, {} requests of others, {} commits that hand notices over, {} events, {} acts of people, {} calls for help, {} silences and windows, {} restarts, \
              {} deaths at a commit, {} races past the lease, {} clock jumps",
             self.days,
             self.steps,
@@ -83,6 +89,8 @@ impl fmt::Display for Told {
             self.ladder_steps,
             self.arrivals,
             self.overtaken,
+            self.others,
+            self.handed_over,
             self.events,
             self.acts,
             self.escalations,
@@ -144,6 +152,6 @@ mod tests {
     #[test]
     fn a_long_run_in_which_something_never_happened_shows_nothing() {
         assert!(Told::default().missing().is_empty(), "there was no time for it");
-        assert_eq!(Told { days: LONG, alerts: 1, overtaken: 1, ..Told::default() }.missing().len(), 9);
+        assert_eq!(Told { days: LONG, alerts: 1, overtaken: 1, ..Told::default() }.missing().len(), 11);
     }
 }

@@ -9,12 +9,10 @@ use alerting::delivery::DeliveryWorker;
 use alerting::ladder::LadderRun;
 use alerting::machine::Instance;
 use alerting::{Alerting, AlertingDeps, RuleSet};
-use axum::body::Body;
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{Method, StatusCode};
 use incidents::Incidents;
-use model::access::{Permission, Principal};
 use model::drive::{Nudge, Worker};
-use model::event::{Actor, Recorded};
+use model::event::Recorded;
 use model::ids::{NotificationId, SequentialIds};
 use model::incident::Incident;
 use model::state::{Entity, Journal, JournalQuery, Leases, StateError, WorkRows, all};
@@ -26,11 +24,11 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use store::state::MemoryState;
-use tower::ServiceExt;
+use tokio::sync::watch;
 
 use super::Told;
 use super::invariants::{self, Ledger};
-use super::node::{Defect, Fault, LEASE, Node, NodeState, Watched};
+use super::node::{Defect, Fault, LEASE, Node, NodeState, Watched, send};
 use super::outside::{Mode, NoEvidence, NoPapers, Providers, Signals, Way};
 
 /// How often rules are evaluated.
@@ -75,7 +73,8 @@ fn config() -> alerting::Config {
             {"name": "second", "steps": [{"after": "2m", "notify": ["turns"]}, {"after": "30m", "notify": ["days"]}], "repeat": 1},
             {"name": "inform", "steps": [{"after": "0s", "notify": ["hook"]}]},
         ],
-        "route": {"receivers": ["hook", "chat"], "group_by": ["service_name"], "group_wait": "30s", "group_interval": "5m", "repeat_interval": "4h"},
+        "route": {"receivers": ["hook", "chat"], "group_by": ["service_name"], "group_wait": "30s", "group_interval": "5m", "repeat_interval": "4h",
+            "routes": [{"matchers": ["alertname=Others"], "receivers": ["pager", "hook"], "group_by": ["n"], "group_wait": "0s", "group_interval": "1m"}]},
         "inhibit_rules": [{"source_matchers": ["alertname=Errors"], "target_matchers": ["alertname=Backlog"], "equal": ["service_name"]}],
         "time_intervals": [{"name": "sundays", "time_intervals": [{"weekdays": ["sunday"], "times": [{"start_time": "02:00", "end_time": "04:00"}]}]},
             {"name": "office", "time_intervals": [{"weekdays": ["monday:friday"], "times": [{"start_time": "06:00", "end_time": "20:00"}]}]}],
@@ -197,7 +196,8 @@ impl World {
     /// One random thing, and the time until the next one.
     async fn something(&mut self) -> Done {
         match self.rng.random_range(0..100) {
-            0..30 => self.signal(),
+            0..24 => self.signal(),
+            24..30 => self.others().await?,
             30..33 => self.query_failure(),
             33..48 => self.act_on_alert().await?,
             48..53 => self.act_on_incident().await?,
@@ -224,6 +224,21 @@ impl World {
         let value = self.rng.random_bool(0.4).then(|| values[self.rng.random_range(0..values.len())]);
         self.signals.set(signal, service, value);
         self.note(format!("{signal} of {service}: {value:?}"));
+    }
+
+    /// Others send that alerts fire, or are over, to any node or to the one that leads, while it works.
+    async fn others(&mut self) -> Done {
+        let until = self.now().plus(Duration::from_secs(if self.rng.random_bool(0.7) { 300 } else { 0 }));
+        let count = self.rng.random_range(1..4);
+        let one = |number: usize| json!({"labels": {"alertname": "Others", "severity": "info", "n": number.to_string()}, "endsAt": until});
+        let alerts: Value = (0..count).map(one).collect();
+        self.told.others += 1;
+        if self.rng.random_bool(0.3) {
+            return self.ask(Method::POST, "/api/v2/alerts", alerts).await.map(drop);
+        }
+        self.note(format!("others send {alerts} to whoever leads"));
+        self.watched.send(alerts);
+        Ok(())
     }
 
     fn query_failure(&mut self) {
@@ -269,22 +284,9 @@ impl World {
     /// A request of a person to either node.
     async fn ask(&mut self, method: Method, path: &str, body: Value) -> Done<StatusCode> {
         let node = self.nodes[self.rng.random_range(0..2)].clone();
-        let principal = Principal {
-            tenant: TenantId::default(),
-            permissions: vec![Permission::Admin],
-            actor: Actor::User { id: "ana".to_owned() },
-            keyless: false,
-        };
-        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
-        let mut request = Request::builder().method(method.clone()).uri(path).body(body).unwrap();
-        request.headers_mut().insert("content-type", "application/json".parse().unwrap());
-        request.extensions_mut().insert(principal);
-        let answer = node.router.clone().oneshot(request).await.map_err(|error| error.to_string())?;
-        self.note(format!("{method} {path} at {}: {}", node.name, answer.status()));
-        match answer.status() {
-            status if status.is_server_error() => Err(format!("{method} {path} answers {status}")),
-            status => Ok(status),
-        }
+        let status = send(&node.router, path, method.clone(), body).await;
+        self.note(format!("{method} {path} at {}: {status}", node.name));
+        if status.is_server_error() { Err(format!("{method} {path} answers {status}")) } else { Ok(status) }
     }
 
     async fn records<T: Entity>(&self, statuses: &[&str]) -> Done<Vec<T>> {
@@ -548,6 +550,7 @@ impl World {
         self.told.alerts += self.ledger.alerts.len() as u64;
         self.told.ladder_steps += self.ledger.steps;
         self.told.overtaken += self.ledger.overtaken;
+        self.told.handed_over += self.watched.handed_over();
         invariants::the_last_word_is_the_end(&self.providers.arrivals(0))
     }
 }
@@ -602,6 +605,9 @@ fn build(
     // A round waits for its sends: nothing here takes real time.
     let config: alerting::delivery::Config = serde_json::from_value(json!({"patience": "1h", "give_up_after": "52w"})).unwrap();
     let delivery = DeliveryWorker::with_channels(channels.collect(), config, ids.clone(), &registry).unwrap();
+    let delivery = Arc::new(delivery);
+    let (leading, fence) = watch::channel(None);
+    alerting.hand_over_to(delivery.clone(), fence);
     let mut followers = incidents.followers();
     followers.extend(alerting.followers());
     let mut workers = alerting.workers();
@@ -614,7 +620,8 @@ fn build(
         evaluator: alerting.evaluator(),
         followers,
         workers,
-        delivery: Arc::new(delivery),
+        delivery,
         router,
+        leading,
     })
 }
