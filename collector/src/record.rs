@@ -81,6 +81,7 @@ impl<'a> Attributes<'a> {
         self.get(key).map_or(Cow::Borrowed(""), Value::text)
     }
     /// Appends one, or counts it where there are `limit` already.
+    #[inline]
     pub(crate) fn push(&mut self, attribute: Attribute<'a>, limit: usize) {
         if self.list.len() < limit {
             self.list.push(attribute);

@@ -11,9 +11,40 @@ use crate::record::{Attribute, Attributes, Resource, Scope, Value};
 /// Nesting beyond this is refused.
 const MAX_DEPTH: usize = 64;
 
+/// `KeyValue` as nearly all senders write it: a short key, then a short value that is a string, a small integer, a boolean or a float.
+/// `None` where it is written in another way, or is broken: then it is read field by field, which says what is wrong.
+#[inline]
+fn usual(bytes: &[u8]) -> Option<Attribute<'_>> {
+    let ([0x0A, length @ ..0x80], rest) = bytes.split_first_chunk::<2>()? else { return None };
+    let (key, rest) = rest.split_at_checked(usize::from(*length))?;
+    let ([0x12, length @ ..0x80], any) = rest.split_first_chunk::<2>()? else { return None };
+    if any.len() != usize::from(*length) {
+        return None;
+    }
+    let value = match any {
+        [0x0A, length, text @ ..] if text.len() == usize::from(*length) => Value::Text(Cow::Borrowed(std::str::from_utf8(text).ok()?)),
+        [0x10, flag @ 0..=1] => Value::Bool(*flag != 0),
+        [0x18, number @ ..0x80] => Value::Int(i64::from(*number)),
+        [0x18, low @ 0x80..=0xFF, high @ ..0x80] => Value::Int(i64::from(*low & 0x7F) | i64::from(*high) << 7),
+        [0x18, low @ 0x80..=0xFF, middle @ 0x80..=0xFF, high @ ..0x80] => {
+            Value::Int(i64::from(*low & 0x7F) | i64::from(*middle & 0x7F) << 7 | i64::from(*high) << 14)
+        }
+        [0x21, number @ ..] => Value::Double(f64::from_le_bytes(number.try_into().ok()?)),
+        _ => return None,
+    };
+    Some(Attribute { key: Cow::Borrowed(std::str::from_utf8(key).ok()?), value })
+}
+
 /// `KeyValue`.
 #[inline]
-pub(super) fn attribute<'a>(mut message: Message<'a>) -> Result<Attribute<'a>, WireError> {
+pub(super) fn attribute<'a>(message: Message<'a>) -> Result<Attribute<'a>, WireError> {
+    match usual(message.rest()) {
+        Some(attribute) => Ok(attribute),
+        None => field_by_field(message),
+    }
+}
+
+fn field_by_field<'a>(mut message: Message<'a>) -> Result<Attribute<'a>, WireError> {
     let mut attribute = Attribute::default();
     while let Some(field) = message.next()? {
         match field.number {
@@ -233,4 +264,47 @@ pub(super) enum Entered<'a> {
     Resource(Resource<'a>),
     /// A scope below it.
     Scope(Scope<'a>),
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use proptest::prelude::*;
+
+    use super::*;
+    use opentelemetry_proto::tonic::common::v1::any_value::Value as Sent;
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+
+    /// What both ways say of the same bytes, where the short one takes them.
+    fn agree(bytes: &[u8]) -> Result<bool, TestCaseError> {
+        let Some(attribute) = usual(bytes) else { return Ok(false) };
+        let whole = field_by_field(Message::new("KeyValue", bytes));
+        // By their text: NaN is like no other.
+        prop_assert_eq!(format!("{:?}", whole.unwrap()), format!("{attribute:?}"));
+        Ok(true)
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_way_says_what_the_long_one_says(
+            key in "\\PC{0,20}", text in "\\PC{0,40}", int in any::<i64>(), shift in 0u32..64, double in any::<f64>(), flag in any::<bool>(),
+            broken in prop::option::of((any::<prop::sample::Index>(), any::<u8>())), cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let values = [Sent::StringValue(text), Sent::IntValue(int >> shift), Sent::DoubleValue(double), Sent::BoolValue(flag)];
+            for value in values {
+                let small = !matches!(value, Sent::IntValue(number) if !(0..1 << 21).contains(&number));
+                let mut bytes = KeyValue { key: key.clone(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }.encode_to_vec();
+                let short = bytes.len() < 0x80 && !key.is_empty();
+                let whole = broken.is_none() && cut.is_none();
+                if let Some((at, byte)) = &broken {
+                    *at.get_mut(&mut bytes) ^= byte;
+                }
+                if let Some(cut) = &cut {
+                    bytes.truncate(cut.index(bytes.len() + 1));
+                }
+                let taken = agree(&bytes)?;
+                prop_assert!(!(whole && small && short) || taken, "{:?} goes the long way", bytes);
+            }
+        }
+    }
 }

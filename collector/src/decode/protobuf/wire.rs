@@ -64,6 +64,12 @@ impl<'a> Message<'a> {
     pub(crate) fn new(name: &'static str, bytes: &'a [u8]) -> Self {
         Message { name, rest: bytes }
     }
+    /// The bytes that are still to be read.
+    #[inline]
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+    #[cold]
     fn fail<T>(&self, number: u32, problem: &'static str) -> Result<T, WireError> {
         Err(WireError { message: self.name, number, problem })
     }
@@ -117,6 +123,7 @@ impl<'a> Message<'a> {
 }
 
 impl<'a> Field<'a> {
+    #[cold]
     fn fail<T>(&self, problem: &'static str) -> Result<T, WireError> {
         Err(WireError { message: self.message, number: self.number, problem })
     }
