@@ -120,6 +120,12 @@ impl Calendar {
 /// Where no end is in sight.
 const LOOK_AGAIN: Duration = Duration::from_secs(24 * 3600);
 
+/// Names, each where it stands first: nobody is told twice.
+fn once(names: &[String]) -> Vec<String> {
+    let mut met = BTreeSet::new();
+    names.iter().filter(|name| met.insert(*name)).cloned().collect()
+}
+
 impl Route {
     /// The tree.
     pub fn root(config: &RouteConfig) -> Self {
@@ -130,7 +136,7 @@ impl Route {
         let own = config.receivers.is_some() || config.escalation.is_some();
         let (receivers, escalation) = match (own, parent) {
             (false, Some(parent)) => (parent.receivers.clone(), parent.escalation.clone()),
-            (true, _) | (false, None) => (config.receivers.clone().unwrap_or_default(), config.escalation.clone()),
+            (true, _) | (false, None) => (once(config.receivers.as_deref().unwrap_or_default()), config.escalation.clone()),
         };
         let name = match (&config.name, own, parent) {
             (Some(name), _, _) => name.clone(),

@@ -29,7 +29,8 @@ impl Scene {
     fn new(receivers: &str, config: Config) -> Self {
         catcher::crypto();
         let name = receivers.split("name: ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
-        let routes = format!("route: {{ receivers: [{name}], group_by: ['...'], group_wait: 0s, group_interval: 10s }}");
+        // A name that stands twice is one receiver.
+        let routes = format!("route: {{ receivers: [{name}, {name}], group_by: ['...'], group_wait: 0s, group_interval: 10s }}");
         let alerts = Alerts::new(&routes, "groups: []\n");
         let (leading, fence) = watch::channel(Some(alerts.state.lead(LEADER)));
         let worker = worker(receivers, config);
