@@ -73,6 +73,13 @@ async fn watched(world: &Watchfire, signal: &str, length: Duration, more: &[&str
     (load.report(), most)
 }
 
+/// MiB of the server's memory that are PromQL's newest samples: they have a cap of their own.
+async fn head(world: &Watchfire) -> f64 {
+    let metrics = world.text("/metrics").await;
+    let bytes = metrics.lines().find_map(|line| line.strip_prefix("watchfire_promql_head_bytes "));
+    bytes.map_or(0.0, |text| text.parse::<f64>().unwrap()) / 1_048_576.0
+}
+
 /// For each signal: how long an acknowledgement takes at half of saturation, and the server's memory at 100,000 records a second.
 pub async fn half(executable: &str) {
     println!("signal    saturation/s  at half of it: ack p50 / p99 ms   at 100,000/s: p99 ms, server MiB (of them PromQL's head)");
@@ -89,14 +96,12 @@ pub async fn half(executable: &str) {
         world.stop().await;
         world.start().await;
         let (report, memory) = watched(&world, signal, Duration::from_secs(20), &["--rate", "100000"]).await;
-        let metrics = world.text("/metrics").await;
-        let head =
-            metrics.lines().find_map(|line| line.strip_prefix("watchfire_promql_head_bytes ")).map_or(0.0, |text| text.parse().unwrap());
+        let head = head(&world).await;
         println!(
             "{signal:<9} {saturation:>12.0} {p50:>24.1} / {p99:<6.1} {:>20.1}, {:.0} ({:.0})",
             of(&report, "/acknowledge_milliseconds/p99"),
             mebibytes(memory),
-            head / 1048576.0
+            head
         );
         world.stop().await;
     }
@@ -158,7 +163,10 @@ pub async fn pressure(executable: &str, length: Duration) {
 
 /// One look at a server that runs for long.
 struct Look {
+    /// MiB, without PromQL's newest samples.
     server: f64,
+    /// MiB of those.
+    head: f64,
     engine: f64,
     parts: u64,
 }
@@ -174,10 +182,11 @@ pub async fn long(executable: &str, length: Duration, rate: u64) {
         if start.elapsed() >= every * looks.len() as u32 {
             let (server, engine) = (process(world.pid()).0, process(child_of(world.pid())).0);
             let parts = number(&world, "SELECT count() FROM system.parts WHERE active AND database = 'watchfire'").await;
-            let look = Look { server: mebibytes(server), engine: mebibytes(engine), parts };
+            let head = head(&world).await;
+            let look = Look { server: mebibytes(server) - head, head, engine: mebibytes(engine), parts };
             if looks.len() % 5 == 0 {
                 println!(
-                    "  {:>5.0} s: server {:.0} MiB, engine {:.0} MiB, {parts} parts",
+                    "  {:>5.0} s: server {:.0} MiB and {head:.0} MiB of PromQL's samples, engine {:.0} MiB, {parts} parts",
                     start.elapsed().as_secs_f64(),
                     look.server,
                     look.engine
@@ -193,13 +202,15 @@ pub async fn long(executable: &str, length: Duration, rate: u64) {
     let (early, late) = (&looks[warm..(warm + third).min(looks.len())], &looks[looks.len() - third..]);
     println!(
         "long, {length:?} at {rate} spans/s: acknowledged {}, stored {}, ack p50 {:.1} p99 {:.1} ms; means early -> late: server {:.0} -> {:.0} \
-         MiB, engine {:.0} -> {:.0} MiB, parts {:.0} -> {:.0}",
+         MiB, PromQL's samples {:.0} -> {:.0} MiB, engine {:.0} -> {:.0} MiB, parts {:.0} -> {:.0}",
         of(&report, "/acknowledged"),
         of(&report, "/stored"),
         of(&report, "/acknowledge_milliseconds/p50"),
         of(&report, "/acknowledge_milliseconds/p99"),
         mean(early, |look| look.server),
         mean(late, |look| look.server),
+        mean(early, |look| look.head),
+        mean(late, |look| look.head),
         mean(early, |look| look.engine),
         mean(late, |look| look.engine),
         mean(early, |look| look.parts as f64),
