@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use model::message::{Delivery, Message};
 use model::state::{Fence, StateError, StateStore};
@@ -26,7 +27,9 @@ use crate::channels::{Attempt, ReceiverConfig, chain};
 /// So many rows are held at most.
 const HELD: usize = 2_048;
 /// So many rows of one receiver are under way at most: a few are being sent, the rest wait for the commit of what became of them.
-const ABREAST: usize = 64;
+const ABREAST: usize = 128;
+/// How long whoever has more to hand over waits for room.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Where more pending rows than this are unknown, there is a backlog: it goes first.
 const UNKNOWN: usize = 64;
 
@@ -54,6 +57,15 @@ impl Outbox {
     /// From now on notices are handed over to this worker while this node leads. Only the first one counts.
     pub(crate) fn open(&self, worker: Arc<DeliveryWorker>, leading: watch::Receiver<Option<Fence>>) {
         self.0.get_or_init(|| (worker, leading));
+    }
+
+    /// Waits a moment until so many more can be held: what is written sooner than it can be sent has to be claimed, which costs more.
+    pub(crate) async fn wait_for_room(&self, more: usize) {
+        if let Some((worker, _)) = self.0.get() {
+            let mut handed = worker.handed.subscribe();
+            // Without room it is scheduled.
+            let _ = tokio::time::timeout(PATIENCE, handed.wait_for(|held| held + more <= HELD)).await;
+        }
     }
 
     /// For the notices of one commit; `None` where they are scheduled as usual. To be asked after what the commit depends on was read: it

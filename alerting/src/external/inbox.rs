@@ -162,6 +162,7 @@ impl IntakeWorker {
             let from = (*taken).min(batch.len());
             let next = (from + SOME).min(batch.len());
             let last = (next == batch.len()).then_some(found);
+            self.shared.outbox.wait_for_room(next - from).await;
             self.take_some(row, &batch[from..next], received, next, last).await?;
             *taken = next;
             if last.is_some() {

@@ -12,7 +12,7 @@ use super::super::dialect::{Dialect, Synced, failed};
 use super::{commit, work};
 
 /// So many commits are written together at most.
-const TOGETHER: usize = 64;
+const TOGETHER: usize = 128;
 /// A group takes no further commit once it has so many rows.
 const ROWS: usize = 2_000;
 
