@@ -48,7 +48,7 @@ fn route(node: &Node, groups: &[Group], told: bool, notes: &mut Notes) -> Option
         match groups.iter().find(|group| group.name == name) {
             Some(group) => {
                 made.receivers = Some(group.members.clone());
-                made.send_resolved = (group.send_resolved != told).then_some(group.send_resolved);
+                made.send_resolved = (!group.send_resolved || !told).then_some(group.send_resolved);
                 made.name = (group.members != [name]).then(|| name.to_owned());
             }
             None => notes.say(node.line, format!("the route's receiver `{name}` does not exist")),
