@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use model::event::Actor;
 use model::ids::SilenceId;
-use model::labels::{Labels, Matcher};
+use model::labels::{Labels, MatchOp, Matcher};
 use model::state::Entity;
 use model::tenant::TenantId;
 use model::time::Timestamp;
@@ -62,6 +62,15 @@ impl Silence {
             "active"
         }
     }
+}
+
+/// Whether matchers ask for nothing, so that they would silence whatever there is: each lets an absent label through because that is what
+/// it looks for. `env!="prod"` does ask for something (Alertmanager's rule).
+pub fn asks_nothing(matchers: &[Matcher]) -> bool {
+    matchers.iter().all(|matcher| match matcher.op {
+        MatchOp::Equal | MatchOp::Regex => matcher.matches_value(""),
+        MatchOp::NotEqual | MatchOp::NotRegex => false,
+    })
 }
 
 impl Entity for Silence {

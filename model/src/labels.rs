@@ -72,6 +72,18 @@ impl Labels {
         }
         xxhash_rust::xxh3::xxh3_64(&bytes)
     }
+    /// Alertmanager's fingerprint: FNV-1a over sorted names and values, each followed by 0xFF, as 16 hex digits.
+    pub fn alertmanager_fingerprint(&self) -> String {
+        let mut hash = 0xcbf2_9ce4_8422_2325u64;
+        let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        for (name, value) in self.iter() {
+            name.bytes().for_each(&mut add);
+            add(0xFF);
+            value.bytes().for_each(&mut add);
+            add(0xFF);
+        }
+        format!("{hash:016x}")
+    }
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Labels {
@@ -152,7 +164,7 @@ struct MatcherText {
 
 /// A matcher whose pattern does not parse.
 #[derive(Debug, thiserror::Error)]
-#[error("the pattern of {name}{op:?}{value:?} is not a regular expression (RE2 syntax)")]
+#[error("the pattern {value:?} for {name} is not a regular expression (RE2 syntax)")]
 pub struct MatcherError {
     name: String,
     op: MatchOp,

@@ -38,6 +38,13 @@ impl Timestamp {
         let nanos = secs * 1e9;
         (nanos.is_finite() && nanos.abs() < 9.2e18).then(|| Timestamp((secs * 1e3).round() as i64 * 1_000_000))
     }
+    /// From RFC 3339 text. What lies beyond the years that fit (1677 to 2262) becomes the first or the last moment: who writes
+    /// `9999-12-31T23:59:59Z` means never.
+    pub fn parse_clamped(text: &str) -> Result<Self, TimestampError> {
+        let time = DateTime::parse_from_rfc3339(text).map_err(|_| TimestampError(text.to_owned()))?;
+        let end = if time.timestamp() < 0 { i64::MIN } else { i64::MAX };
+        Ok(Timestamp(time.timestamp_nanos_opt().unwrap_or(end)))
+    }
     /// Nanoseconds since the epoch.
     pub const fn nanos(self) -> i64 {
         self.0
@@ -292,6 +299,15 @@ mod tests {
         for bad in ["", "5", "m", "5x", "5s5m", "-5m", "5m 5s", "99999999999999999999y"] {
             assert!(bad.parse::<Span>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_lies_beyond_is_never() {
+        let read = |text: &str| Timestamp::parse_clamped(text).unwrap();
+        assert_eq!(read("9999-12-31T23:59:59Z"), Timestamp::from_nanos(i64::MAX));
+        assert_eq!(read("1066-10-14T09:00:00Z"), Timestamp::from_nanos(i64::MIN));
+        assert_eq!(read("2026-03-01T09:30:00Z"), "2026-03-01T09:30:00Z".parse().unwrap());
+        assert!(Timestamp::parse_clamped("never").is_err());
     }
 
     #[test]

@@ -43,6 +43,12 @@ fn colour(notice: &Notice) -> u32 {
     }
 }
 
+/// Markdown's own signs lose their meaning: labels come from outside.
+fn escape(text: &str) -> String {
+    let signs = ['*', '_', '~', '|', '[', ']', '`', '\\'];
+    text.chars().flat_map(|c| signs.contains(&c).then_some('\\').into_iter().chain([c])).collect()
+}
+
 /// The message. No mention in it does anything: labels come from outside.
 pub fn render(message: &Message, resend: bool) -> Option<Value> {
     let again = if resend { " (sent again)" } else { "" };
@@ -51,7 +57,7 @@ pub fn render(message: &Message, resend: bool) -> Option<Value> {
         Message::Notice(notice) => {
             let mut embed = json!({
                 "title": cut(&format!("{}{again}", headline(notice)), TITLE),
-                "description": cut(&lines(notice, SHOWN), DESCRIPTION),
+                "description": cut(&escape(&lines(notice, SHOWN)), DESCRIPTION),
                 "color": colour(notice),
             });
             if let Some(url) = &notice.url {

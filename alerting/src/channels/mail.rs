@@ -22,6 +22,8 @@ use super::text::{alert_line, cut, headline, one_line};
 use super::{Attempt, Channel, Reconciled, SendError, Sent, cannot_carry, is_acknowledgement};
 
 const SUBJECT: usize = 200;
+/// The port on which a connection is encrypted from its first byte: nothing there speaks STARTTLS.
+const SMTPS: u16 = 465;
 
 /// One mail server and its recipients.
 pub struct Mail {
@@ -55,14 +57,19 @@ pub fn problems(config: &MailConfig) -> Vec<String> {
     found
 }
 
+/// STARTTLS, or TLS from the first byte.
+fn encryption(config: &MailConfig) -> Result<Tls, String> {
+    let parameters = TlsParameters::new(config.host.clone()).map_err(|error| format!("TLS cannot be set up: {error}"))?;
+    Ok(if config.port == SMTPS { Tls::Wrapper(parameters) } else { Tls::Required(parameters) })
+}
+
 impl Mail {
     /// From its settings; says what is wrong with them.
     pub fn new(config: &MailConfig) -> Result<Self, String> {
         let parse = |address: &String| address.parse::<Mailbox>().map_err(|_| format!("`{address}` is not an address"));
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&config.host).port(config.port);
         if config.starttls {
-            let parameters = TlsParameters::new(config.host.clone()).map_err(|error| format!("TLS cannot be set up: {error}"))?;
-            builder = builder.tls(Tls::Required(parameters));
+            builder = builder.tls(encryption(config)?);
         }
         if let (Some(username), Some(password)) = (&config.username, &config.password) {
             builder = builder.credentials(Credentials::new(username.clone(), password.reveal().to_owned()));

@@ -18,6 +18,8 @@ const ALIAS: usize = 512;
 const DESCRIPTION: usize = 15_000;
 const NOTE: usize = 1_000;
 const VALUE: usize = 1_000;
+/// Of all names and values of `details` together.
+const DETAILS: usize = 8_000;
 const SHOWN: usize = 50;
 
 /// One integration.
@@ -43,6 +45,20 @@ fn priority(severity: Severity) -> &'static str {
     }
 }
 
+/// As many pairs as Opsgenie takes; of two of one name the first.
+fn fit<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Map<String, Value> {
+    let (mut details, mut room) = (Map::new(), DETAILS);
+    for (name, value) in pairs {
+        let value = cut(value, VALUE);
+        let size = name.chars().count() + value.chars().count();
+        if size <= room && !details.contains_key(name) {
+            room -= size;
+            details.insert(name.to_owned(), value.into());
+        }
+    }
+    details
+}
+
 /// The path below `/v2/alerts` and the body.
 pub fn render(delivery: &Delivery, notice: &Notice, resend: bool) -> (String, Value) {
     let alias = hashed_beyond(&notice.dedup_key, ALIAS);
@@ -55,12 +71,11 @@ pub fn render(delivery: &Delivery, notice: &Notice, resend: bool) -> (String, Va
         PageAction::Resolve => act("close"),
         PageAction::Trigger => {
             let labels = notice.alerts.first().map(|alert| alert.labels.clone()).unwrap_or_default();
-            let mut details: Map<String, Value> =
-                notice.details.iter().map(|(name, value)| (name.clone(), cut(value, VALUE).into())).collect();
-            details.extend(labels.iter().map(|(name, value)| (name.to_owned(), cut(value, VALUE).into())));
-            details.insert("watchfire_notification".to_owned(), delivery.id.to_string().into());
-            details.extend(notice.url.as_ref().map(|url| ("url".to_owned(), url.as_str().into())));
-            details.extend(resend.then(|| ("watchfire_resend".to_owned(), "true".into())));
+            let id = delivery.id.to_string();
+            let own = [("watchfire_notification", id.as_str())].into_iter().chain(resend.then_some(("watchfire_resend", "true")));
+            let own = own.chain(notice.url.as_deref().map(|url| ("url", url)));
+            let said = notice.details.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            let details = fit(own.chain(labels.iter()).chain(said));
             let body = json!({
                 "message": cut(&one_line(&notice.title), MESSAGE),
                 "alias": alias,

@@ -15,6 +15,8 @@ use super::{Attempt, Channel, Reconciled, SendError, Sent, cannot_carry};
 
 /// How much is read out.
 const SPOKEN: usize = 400;
+/// Twilio's limit of the TwiML of a call, in characters.
+const TWIML: usize = 4_000;
 
 /// One account.
 #[derive(Debug)]
@@ -53,6 +55,7 @@ pub(crate) fn escape(text: &str) -> String {
         '>' => "&gt;".to_owned(),
         '"' => "&quot;".to_owned(),
         '\'' => "&apos;".to_owned(),
+        '\u{FFFE}' | '\u{FFFF}' => " ".to_owned(), // no XML may hold them
         c => c.to_string(),
     };
     one_line(text).chars().map(escaped).collect()
@@ -65,8 +68,14 @@ pub(crate) fn keypad_path(delivery: &Delivery) -> Option<String> {
     Some(format!("/hooks/twilio/{}/{alert}", receiver.replace('+', "%20")))
 }
 
-/// What the call says, in TwiML.
+/// What the call says, in TwiML; where escaping makes it longer than Twilio takes, less is read out.
 pub fn render(delivery: &Delivery, notice: &Notice, callback: Option<&str>, resend: bool) -> String {
+    let spoken = [SPOKEN, SPOKEN / 2, SPOKEN / 4, SPOKEN / 8].map(|spoken| twiml(delivery, notice, callback, resend, spoken));
+    let [.., least] = &spoken;
+    spoken.iter().find(|twiml| twiml.chars().count() <= TWIML).unwrap_or(least).clone()
+}
+
+fn twiml(delivery: &Delivery, notice: &Notice, callback: Option<&str>, resend: bool, spoken: usize) -> String {
     let severity = match notice.severity {
         Severity::Critical => "Critical",
         Severity::High => "High",
@@ -75,7 +84,7 @@ pub fn render(delivery: &Delivery, notice: &Notice, callback: Option<&str>, rese
     };
     let again = if resend { " This call may be a repetition." } else { "" };
     let number = notice.incident_number.map_or(String::new(), |number| format!(" Incident {number}."));
-    let words = escape(&cut(&format!("Watchfire.{again} {severity}.{number} {}", notice.title), SPOKEN));
+    let words = escape(&cut(&format!("Watchfire.{again} {severity}.{number} {}", notice.title), spoken));
     let say = format!("<Say>{words}</Say>");
     match callback.zip(keypad_path(delivery)) {
         Some((base, path)) => {

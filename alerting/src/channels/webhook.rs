@@ -70,7 +70,7 @@ impl Channel for Webhook {
 pub struct Body<'a> {
     version: &'static str,
     group_key: String,
-    truncated_alerts: u64,
+    truncated_alerts: usize,
     status: &'static str,
     receiver: &'a str,
     group_labels: &'a Labels,
@@ -103,7 +103,7 @@ pub fn render<'a>(receiver: &'a str, notice: &'a Notice, at: Timestamp) -> Body<
     Body {
         version: "4",
         group_key: format!("{{}}/{{dedup_key={:?}}}:{}", notice.dedup_key, notice.group_labels),
-        truncated_alerts: 0,
+        truncated_alerts: left_out(notice),
         status: status(over),
         receiver,
         group_labels: &notice.group_labels,
@@ -112,6 +112,12 @@ pub fn render<'a>(receiver: &'a str, notice: &'a Notice, at: Timestamp) -> Body<
         external_url: url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default(),
         alerts: notice.alerts.iter().map(|alert| body_alert(alert, url, resolves.then_some(at))).collect(),
     }
+}
+
+/// How many alerts of the group are not shown.
+fn left_out(notice: &Notice) -> usize {
+    let total = notice.details.get("alerts_total").and_then(|total| total.parse::<usize>().ok()).unwrap_or(0);
+    total.saturating_sub(notice.alerts.len())
 }
 
 fn status(over: bool) -> &'static str {

@@ -15,6 +15,7 @@ use model::alert::Acknowledgement;
 use model::drive::Nudge;
 use model::event::{Actor, Event, EventKind, Subject};
 use model::ids::{AlertId, EventId, IdSource};
+use model::incident::Incident;
 use model::state::{Commit, Expect, StateError, StateStore, TRIES, Versioned, load};
 use model::tenant::TenantId;
 use ring::hmac;
@@ -91,12 +92,26 @@ async fn pressed(
     }
 }
 
+/// What a press is about: the alert of the call or, where that ended before somebody pressed, one that still fires in its incident: the
+/// incident is what pages on.
+async fn meant(desk: &Desk, id: AlertId) -> Result<Option<Versioned<Instance>>, StateError> {
+    let instance = async |id: AlertId| load::<Instance>(&*desk.state, &desk.tenant, &id.to_string()).await;
+    let Some(called) = instance(id).await? else { return Ok(None) };
+    let (firing, incident) = (called.entity.alert.is_firing(), called.entity.alert.incident);
+    let Some(incident) = incident.filter(|_| !firing) else { return Ok(firing.then_some(called)) };
+    let found = load::<Incident>(&*desk.state, &desk.tenant, &incident.to_string()).await?;
+    for other in found.iter().flat_map(|found| &found.entity.firing) {
+        if let Some(other) = instance(*other).await?.filter(|other| other.entity.alert.is_firing()) {
+            return Ok(Some(other));
+        }
+    }
+    Ok(None)
+}
+
 async fn acknowledge(desk: &Desk, receiver: &str, id: AlertId) -> Result<&'static str, StateError> {
     for attempt in 1.. {
-        let found = load::<Instance>(&*desk.state, &desk.tenant, &id.to_string()).await?;
-        let Some(Versioned { entity: mut instance, version }) = found.filter(|found| found.entity.alert.is_firing()) else {
-            return Ok("It is over already.");
-        };
+        let Some(Versioned { entity: mut instance, version }) = meant(desk, id).await? else { return Ok("It is over already.") };
+        let id = instance.alert.id;
         if instance.alert.acknowledged.is_some() {
             return Ok("Somebody has it already.");
         }

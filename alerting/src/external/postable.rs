@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::event::Actor;
 use model::labels::Labels;
-use model::time::{Span, Timestamp, TimestampError};
+use model::time::{Span, Timestamp};
 use serde::Deserialize;
 
 use super::{Door, News, Sent, severity, until};
@@ -30,7 +30,7 @@ pub(crate) struct PostableAlert {
 fn time(text: Option<&str>) -> Result<Option<Timestamp>, String> {
     match text.filter(|text| !text.is_empty() && !text.starts_with(UNSET)) {
         None => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|error: TimestampError| error.to_string()),
+        Some(text) => Timestamp::parse_clamped(text).map(Some).map_err(|error| error.to_string()),
     }
 }
 
@@ -47,7 +47,7 @@ impl PostableAlert {
         if labels.is_empty() {
             return Err("at least one label pair required".to_owned());
         }
-        if let Some((name, _)) = labels.iter().find(|(name, _)| name.chars().any(char::is_control)) {
+        if let Some((name, _)) = labels.iter().find(|(name, _)| name.is_empty() || name.chars().any(char::is_control)) {
             return Err(format!("invalid label set: invalid name {name:?}"));
         }
         let news = match ends_at {

@@ -12,6 +12,7 @@ use model::time::{Span, Timestamp};
 use model::work::Lane;
 
 use super::{LadderRun, LadderSubject, TakenStep};
+use crate::external::Door;
 use crate::shared::Shared;
 
 /// What a run is about, as it stands now.
@@ -43,6 +44,12 @@ pub(super) struct Telling<'a> {
     pub key: String,
 }
 
+/// What readers know an alert by. One that came through Alertmanager's API is its labels there, so its readers are told what
+/// `/api/v2/alerts` and the sender's own tools say.
+fn print(alert: &Alert) -> String {
+    if alert.rule.source == Door::Alertmanager.source() { alert.labels.alertmanager_fingerprint() } else { alert.fingerprint_hex() }
+}
+
 pub(crate) fn notice_alert(alert: &Alert) -> NoticeAlert {
     NoticeAlert {
         resolved: alert.state.resolved_at().is_some(),
@@ -50,7 +57,7 @@ pub(crate) fn notice_alert(alert: &Alert) -> NoticeAlert {
         annotations: alert.annotations.clone(),
         starts_at: alert.state.active_at(),
         ends_at: alert.state.resolved_at(),
-        fingerprint: alert.fingerprint_hex(),
+        fingerprint: print(alert),
         value: alert.value.to_string(),
         expr: alert.expr.clone(),
     }

@@ -92,17 +92,14 @@ fn moment(at: Timestamp) -> String {
     at.to_chrono().to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// Alertmanager's fingerprint of a label set: FNV-1a over sorted names and values, each followed by 0xFF.
-pub(super) fn fingerprint(labels: &Labels) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    for (name, value) in labels.iter() {
-        name.bytes().for_each(&mut add);
-        add(0xFF);
-        value.bytes().for_each(&mut add);
-        add(0xFF);
+/// A yes or no in any of the words that Alertmanager's API takes for one.
+fn flag(word: &str) -> Option<bool> {
+    let word = word.to_ascii_lowercase();
+    match word.as_str() {
+        "true" | "1" | "yes" | "ok" | "y" | "on" | "selected" | "checked" | "t" | "enabled" => Some(true),
+        "false" | "0" | "no" | "n" | "off" | "f" | "disabled" => Some(false),
+        _ => None,
     }
-    format!("{hash:016x}")
 }
 
 /// What a list of alerts is filtered by.
@@ -120,8 +117,9 @@ impl Filter {
     /// From a query; names may be repeated.
     fn read(query: &[(String, String)]) -> Result<Self, Problem> {
         let mut filter = Filter { active: true, silenced: true, inhibited: true, unprocessed: true, matchers: Vec::new(), receiver: None };
-        for (name, value) in query {
-            let flag = || value.parse::<bool>().map_err(|_| Problem::bad(format!("{name} in query must be of type boolean: {value:?}")));
+        // A parameter without a value is as good as none, as there.
+        for (name, value) in query.iter().filter(|(name, value)| name == "filter" || !value.is_empty()) {
+            let flag = || flag(value).ok_or_else(|| Problem::bad(format!("{name} in query must be of type boolean: {value:?}")));
             match name.as_str() {
                 "active" => filter.active = flag()?,
                 "silenced" => filter.silenced = flag()?,
@@ -206,7 +204,8 @@ fn show(api: &Api, instance: Instance, hush: &Hush<'_>, now: Timestamp) -> Shown
     let mut silenced_by: Vec<String> = hush.silences(&alert.labels, now).into_iter().map(|silence| silence.id.uuid().to_string()).collect();
     silenced_by.sort();
     let window = api.shared.routing().maintained(&alert.labels, now).is_some();
-    let inhibited_by: Vec<String> = hush.inhibited(alert.fingerprint, &alert.labels).map(fingerprint).into_iter().collect();
+    let inhibited_by: Vec<String> =
+        hush.inhibited(alert.fingerprint, &alert.labels).map(Labels::alertmanager_fingerprint).into_iter().collect();
     let suppressed = window || !silenced_by.is_empty() || !inhibited_by.is_empty();
     let started = alert.state.fired_at().unwrap_or(now);
     let foreign = memory.foreign;
@@ -214,7 +213,7 @@ fn show(api: &Api, instance: Instance, hush: &Hush<'_>, now: Timestamp) -> Shown
     let gettable = GettableAlert {
         annotations: alert.annotations.clone(),
         ends_at: moment(ends_at),
-        fingerprint: fingerprint(&alert.labels),
+        fingerprint: alert.labels.alertmanager_fingerprint(),
         receivers: receivers(api, &alert),
         starts_at: moment(started),
         status: Status { inhibited_by, silenced_by, state: if suppressed { "suppressed" } else { "active" } },

@@ -22,7 +22,7 @@ use super::{Api, ApiError};
 use crate::ladder::{LadderRun, wake_row};
 use crate::machine::Instance;
 use crate::rules::Question;
-use crate::silence::{MatcherText, Silence};
+use crate::silence::{MatcherText, Silence, asks_nothing};
 
 /// The longest comment, in bytes.
 const LONGEST_COMMENT: usize = 8 * 1024;
@@ -353,7 +353,7 @@ impl NewSilence {
                 AnyMatcher::Text(text) => text.parse::<MatcherText>().map_err(|error| ApiError::bad_data(error.to_string()))?.0,
             });
         }
-        if matchers.iter().all(|matcher| matcher.matches_value("")) {
+        if asks_nothing(&matchers) {
             return Err(ApiError::bad_data("this would silence everything: at least one matcher must need a label to be there"));
         }
         Ok(Silence {

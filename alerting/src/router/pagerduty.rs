@@ -55,7 +55,7 @@ struct Event {
     #[serde(default)]
     payload: Option<Payload>,
     #[serde(default)]
-    links: Vec<Value>,
+    links: Option<Vec<Value>>,
     #[serde(default)]
     client: Option<String>,
     #[serde(default)]
@@ -116,7 +116,7 @@ fn trigger(event: &Event, key: &str, principal: &Principal, now: Timestamp) -> R
         let text = payload.custom_details.as_str().map_or_else(|| payload.custom_details.to_string(), str::to_owned);
         annotations.insert("description".to_owned(), text);
     }
-    let link = event.links.iter().find_map(|link| link["href"].as_str());
+    let link = event.links.iter().flatten().find_map(|link| link["href"].as_str());
     annotations.extend(link.map(|href| ("runbook_url".to_owned(), href.to_owned())));
     annotations.extend(event.client.clone().map(|client| ("client".to_owned(), client)));
     let starts_at = payload.timestamp.as_deref().and_then(|text| text.parse().ok()).unwrap_or(now).min(now);

@@ -19,9 +19,19 @@ pub fn print(headers: &[&str], rows: Vec<Vec<String>>, empty: &str) {
     table.set_content_arrangement(if terminal { ContentArrangement::Dynamic } else { ContentArrangement::Disabled });
     table.set_header(headers.to_vec());
     for row in rows {
-        table.add_row(row.into_iter().map(|text| if terminal { coloured(text) } else { Cell::new(text) }));
+        table.add_row(row.iter().map(|text| shown(text)).map(|text| if terminal { coloured(text) } else { Cell::new(text) }));
     }
     println!("{table}");
+}
+
+/// The longest text of a cell, in characters; `--json` has all of it.
+const LONGEST: usize = 500;
+
+/// A text as a cell may show it. Summaries and labels come from outside: their control characters could drive the terminal, and one of
+/// thousands of characters would make every line as wide.
+fn shown(text: &str) -> String {
+    let plain = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c });
+    plain.chain((text.chars().count() > LONGEST).then_some('…')).collect()
 }
 
 fn coloured(text: String) -> Cell {
@@ -68,6 +78,13 @@ pub fn sparkline(values: &[f64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_from_outside_drives_no_terminal_and_stays_in_its_column() {
+        assert_eq!(shown("a\u{1b}[31m\nb\u{7}"), "a [31m b ");
+        assert_eq!(shown(&"ä".repeat(9_000)).chars().count(), LONGEST + 1);
+        assert_eq!(shown("short"), "short");
+    }
 
     #[test]
     fn durations_are_short_and_bars_scale() {

@@ -131,9 +131,13 @@ fn hook(kind: &str, one: &Node, notes: &mut Notes) -> Option<Keys> {
     Some(vec![("type", kind.to_owned()), ("url", quoted(url))])
 }
 
-/// Whether an integration is told of ends: here all of a receiver are told, or none.
-fn resolved(one: &Node) -> Option<u64> {
-    one.get("send_resolved").filter(|wanted| wanted.as_text() == Some("false")).map(|wanted| wanted.line)
+/// Where it stands that an integration is not told of ends: here all of a receiver are told, or none. Alertmanager tells mail and Slack
+/// only where it is asked to.
+fn deafness(word: &str, one: &Node) -> Option<u64> {
+    match one.get("send_resolved") {
+        Some(wanted) => (wanted.as_text() == Some("false")).then_some(wanted.line),
+        None => matches!(word, "email" | "slack").then_some(one.line),
+    }
 }
 
 /// Reads `receivers`.
@@ -150,7 +154,7 @@ pub(super) fn read(root: &Node, notes: &mut Notes) -> (Vec<Receiver>, Vec<Group>
                 continue;
             };
             for integration in list.entries() {
-                match resolved(integration) {
+                match deafness(word, integration) {
                     Some(line) => deaf.push(line),
                     None => hearing += 1,
                 }
@@ -185,7 +189,7 @@ pub(super) fn read(root: &Node, notes: &mut Notes) -> (Vec<Receiver>, Vec<Group>
         for line in deaf.into_iter().filter(|_| send_resolved) {
             notes.say(
                 line,
-                "`send_resolved: false` is left out: others of this receiver hear of ends, and a route tells all of them or none",
+                "`send_resolved: false` (the default of email and slack) is left out: others of this receiver hear of ends, and a route tells all of them or none",
             );
         }
         groups.push(Group { name, members, send_resolved });

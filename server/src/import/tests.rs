@@ -95,6 +95,26 @@ fn further_receivers_are_taken_over_or_told() {
     assert!(notes.iter().any(|note| note.contains("a `pushover_configs` entry of receiver `all` is left out")), "{notes:?}");
 }
 
+/// Each receiver of Alertmanager says for itself whether it hears of ends; a route here inherits it.
+#[test]
+fn who_hears_of_ends_does_so_below_a_route_that_does_not() {
+    let config = crate::config::parse(&both().config).unwrap();
+    let root = alerting::routing::Route::root(config.alerting.route.as_ref().unwrap());
+    let told: Vec<(&str, bool)> = root.all().into_iter().map(|route| (route.name.as_str(), route.send_resolved)).collect();
+    let wanted = [("ops-mail", false), ("blackhole", true), ("team-db", false), ("pager", true), ("team-web", true), ("chatops", true)];
+    assert_eq!(told, wanted, "mail hears of ends only where it is asked for, PagerDuty does");
+}
+
+/// In Alertmanager a route with an empty list groups as its parent does; here it would make one group of everything.
+#[test]
+fn an_empty_group_by_is_the_parents() {
+    let text = "route: { receiver: all, group_by: [alertname], routes: [{ receiver: all, matchers: [a=b], group_by: [] }] }\nreceivers:\n- name: all\n  webhook_configs: [{ url: 'http://127.0.0.1:1' }]\n";
+    let imported = import(&[("am.yml".to_owned(), text.to_owned())]);
+    let config = crate::config::parse(&imported.config).unwrap();
+    let root = config.alerting.route.as_ref().unwrap();
+    assert_eq!((root.group_by.as_deref(), &root.routes[0].group_by), (Some(["alertname".to_owned()].as_slice()), &None));
+}
+
 #[test]
 fn what_cannot_be_read_is_an_error() {
     let one = |text: &str| import(&[("x.yml".to_owned(), text.to_owned())]).errors;

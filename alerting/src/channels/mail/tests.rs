@@ -123,6 +123,14 @@ async fn a_server_that_is_not_there_is_tried_again_without_doubt() {
     assert!(matches!(error, SendError::Retry { doubt: false, .. }), "{error:?}");
 }
 
+/// Nothing on 465 speaks STARTTLS: whoever waits for it there waits until the timeout, mail after mail.
+#[test]
+fn on_port_465_the_first_byte_is_encrypted() {
+    crate::channels::catcher::crypto();
+    assert!(matches!(encryption(&config(465)).unwrap(), Tls::Wrapper(_)));
+    assert!(matches!(encryption(&config(587)).unwrap(), Tls::Required(_)));
+}
+
 #[tokio::test]
 async fn starttls_is_insisted_on() {
     let catcher = SmtpCatcher::start().await;

@@ -48,6 +48,13 @@ fn the_body_is_alertmanagers() {
 }
 
 #[test]
+fn what_is_left_out_is_counted() {
+    let mut notice = notice(PageAction::Trigger, "inc_1");
+    notice.details.insert("alerts_total".into(), "1200".into());
+    assert_eq!(render("hook", &notice, START).truncated_alerts, 1_199);
+}
+
+#[test]
 fn resolved_alerts_have_an_end() {
     let notice = notice(PageAction::Resolve, "inc_1");
     let body = serde_json::to_value(render("hook", &notice, START)).unwrap();

@@ -282,3 +282,36 @@ async fn bodies_are_the_providers() {
     assert!(form["Twiml"].contains("Critical. Incident 42. checkout fails 7.5% of requests") && form["To"] == "+15550002", "{form:?}");
     assert!(!form["Twiml"].contains("Gather"), "without a way back there is no keypad");
 }
+
+/// What a provider refuses is a dead letter: whatever an alert says must fit.
+#[tokio::test]
+async fn what_an_alert_says_fits_into_the_providers_limits() {
+    let mut nasty = notice(PageAction::Trigger, "inc_1");
+    nasty.title = format!("\u{FFFF}{}", "\"&".repeat(3_000));
+    for n in 0..60 {
+        nasty.alerts[0].labels = nasty.alerts[0].labels.clone().with(&format!("label_{n}"), &"v".repeat(900));
+    }
+    nasty.alerts[0].annotations.insert("summary".into(), "[click](https://evil.example.org) *now*".into());
+    let body = async |word: &str| {
+        let way = WAYS.iter().find(|way| way.word == word).unwrap();
+        let (mut world, catcher) = (World::new(), fake().await);
+        let worker = world.worker(&way.receivers(&catcher.url));
+        world.send("way", Message::Notice(Box::new(nasty.clone())), Lane::Page).await;
+        world.settle(&worker).await;
+        sent(&catcher)[0].clone()
+    };
+    let details = body("opsgenie").await.json()["details"].clone();
+    let size: usize = details.as_object().unwrap().iter().map(|(name, value)| name.len() + value.as_str().unwrap().len()).sum();
+    assert!(size <= 8_000 && size > 7_000, "Opsgenie takes 8,000 characters of details: {size}");
+    assert!(details["watchfire_notification"].is_string() && details["alertname"] == "CheckoutErrorRate", "{details}");
+    let twiml = body("twilio_voice").await.form()["Twiml"].clone();
+    assert!(
+        twiml.chars().count() <= 4_000 && twiml.contains("Critical. Incident 42."),
+        "Twilio takes 4,000 characters of TwiML: {}",
+        twiml.len()
+    );
+    assert!(!twiml.contains('\u{FFFF}'), "no XML may hold it");
+    let discord = body("discord").await.json();
+    let said = discord["embeds"][0]["description"].as_str().unwrap().to_owned();
+    assert!(said.starts_with(r"\[click\](https://evil.example.org) \*now\*"), "a label makes no link: {said}");
+}

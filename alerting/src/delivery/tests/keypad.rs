@@ -24,22 +24,28 @@ fn alert_id() -> AlertId {
     AlertId::derived(START, "the alert")
 }
 
+const FIRING: AlertState = AlertState::Firing { active_at: START, fired_at: START, keep_firing_since: None };
+
 async fn fire(world: &World) {
+    put(world, alert_id(), FIRING, None).await;
+}
+
+async fn put(world: &World, id: AlertId, state: AlertState, incident: Option<IncidentId>) {
     let alert = Alert {
-        id: alert_id(),
+        id,
         tenant: TenantId::default(),
         rule: RuleKey { source: "file:a".to_owned(), group: "g".to_owned(), name: "Down".to_owned() },
-        fingerprint: 7,
+        fingerprint: id.uuid().as_u128() as u64,
         labels: Labels::empty().with("alertname", "Down"),
         annotations: BTreeMap::new(),
         severity: Severity::Critical,
-        state: AlertState::Firing { active_at: START, fired_at: START, keep_firing_since: None },
+        state,
         value: Value(1.0),
         expr: String::new(),
         escalation: None,
         remediation: None,
         acknowledged: None,
-        incident: None,
+        incident,
         unknown: false,
         muted: false,
     };
@@ -107,4 +113,26 @@ async fn a_one_on_the_keypad_acknowledges_and_only_twilio_is_believed() {
     let events: Vec<EventKind> = world.state.kinds().into_iter().filter(|kind| *kind == EventKind::AlertAcknowledged).collect();
     assert_eq!(events.len(), 1);
     assert!(!format!("{:?}", world.state.journal()).contains("1555"), "no number is journalled");
+}
+
+/// The alert that somebody is called about ends while the phone rings: what its incident still has is what pages on.
+#[tokio::test]
+async fn a_one_takes_what_still_fires_in_the_incident() {
+    let mut world = World::new();
+    let other = AlertId::derived(START, "another alert");
+    let over = AlertState::Resolved { active_at: START, fired_at: START, resolved_at: START };
+    put(&world, alert_id(), over, Some(incident_id())).await;
+    put(&world, other, FIRING, Some(incident_id())).await;
+    let mut commit = Commit::at(START);
+    commit.put(&Incident { alerts: vec![alert_id(), other], firing: vec![other], ..incident() }, Expect::New).unwrap();
+    world.state.commit(commit).await.unwrap();
+    let receivers = format!(
+        "[{{name: call, type: twilio_voice, account_sid: AC1, auth_token: TWILIOSECRET, from: '+1', to: ['+15550002222'], callback_url: '{BASE}'}}]"
+    );
+    let worker = world.worker(&receivers);
+    let router = voice::router(worker, world.state.clone(), Arc::new(SequentialIds::default()), Nudge::default(), TenantId::default());
+    let (_, said) = press(&router, &format!("/hooks/twilio/call/{}", alert_id()), "1", None).await;
+    assert!(said.contains("<Say>Acknowledged"), "{said}");
+    let taken = load::<Alert>(&*world.state, &TenantId::default(), &other.to_string()).await.unwrap().unwrap().entity.acknowledged;
+    assert_eq!(taken.unwrap().by.to_string(), "keypad of call");
 }
