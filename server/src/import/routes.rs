@@ -41,20 +41,23 @@ fn span(node: &Node, key: &str, notes: &mut Notes) -> Option<Span> {
     read
 }
 
-fn route(node: &Node, groups: &[Group], notes: &mut Notes) -> Option<RouteConfig> {
+/// `told`: whether the route above tells of ends. Alertmanager asks the receiver, Watchfire's routes inherit it.
+fn route(node: &Node, groups: &[Group], mut told: bool, notes: &mut Notes) -> Option<RouteConfig> {
     let mut made = RouteConfig::default();
     if let Some(name) = node.text("receiver") {
         match groups.iter().find(|group| group.name == name) {
             Some(group) => {
                 made.receivers = Some(group.members.clone());
-                made.send_resolved = (!group.send_resolved).then_some(false);
+                made.send_resolved = (group.send_resolved != told).then_some(group.send_resolved);
+                told = group.send_resolved;
                 made.name = (group.members != [name]).then(|| name.to_owned());
             }
             None => notes.say(node.line, format!("the route's receiver `{name}` does not exist")),
         }
     }
     made.r#continue = node.text("continue") == Some("true");
-    made.group_by = node.get("group_by").map(|_| node.texts("group_by"));
+    // An empty list is as none: the labels of the route above.
+    made.group_by = node.get("group_by").map(|_| node.texts("group_by")).filter(|labels| !labels.is_empty());
     made.group_wait = span(node, "group_wait", notes);
     made.group_interval = span(node, "group_interval", notes);
     made.repeat_interval = span(node, "repeat_interval", notes);
@@ -66,7 +69,7 @@ fn route(node: &Node, groups: &[Group], notes: &mut Notes) -> Option<RouteConfig
         .list("routes")
         .iter()
         .filter_map(|child| {
-            let made = route(child, groups, notes);
+            let made = route(child, groups, told, notes);
             if made.is_none() {
                 notes.say(child.line, "the route is left out, because its matchers cannot be read");
             }
@@ -124,7 +127,7 @@ pub(super) fn plan(root: &Node, notes: &mut Notes) -> Plan {
     let (receivers, groups) = receivers::read(root, notes);
     let (mut top, mut group_by) = (None, Vec::new());
     if let Some(node) = root.get("route") {
-        top = route(node, &groups, notes);
+        top = route(node, &groups, true, notes);
         group_by = node.texts("group_by");
         if group_by.iter().any(|label| label == "...") {
             group_by.clear();
