@@ -4,6 +4,7 @@
 
 pub(crate) mod ask;
 mod board;
+mod ended;
 pub(crate) mod forecasts;
 mod group;
 mod own;
@@ -17,7 +18,7 @@ mod write;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use model::alert::{AlertState, RuleKey};
@@ -71,6 +72,8 @@ struct Stage {
     runners: Vec<Arc<Runner>>,
     /// Under which fencing token the boards were read; `None`: not yet.
     loaded: tokio::sync::Mutex<Option<Option<u64>>>,
+    /// What stood here before, until it is known which series it wrote.
+    before: Mutex<Option<Arc<Stage>>>,
 }
 
 /// Evaluates rules.
@@ -82,7 +85,7 @@ pub struct Evaluator {
 
 impl Evaluator {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let stage = Stage::of(&shared);
+        let stage = Stage::of(&shared, None);
         Evaluator { shared, stage: RwLock::new(Arc::new(stage)), restaged: Notify::new() }
     }
 
@@ -93,9 +96,9 @@ impl Evaluator {
         }
     }
 
-    /// Goes on with other rules. Alert state is read from the store again; alerts of rules that are gone resolve.
+    /// Goes on with other rules. Alert state is read from the store again; alerts of rules that are gone resolve, and their series end.
     pub(crate) fn restage(&self) {
-        let stage = Arc::new(Stage::of(&self.shared));
+        let stage = Arc::new(Stage::of(&self.shared, ended::last(self.stage())));
         match self.stage.write() {
             Ok(mut slot) => *slot = stage,
             Err(poisoned) => *poisoned.into_inner() = stage,
@@ -246,10 +249,15 @@ impl Evaluator {
             return Ok(());
         }
         let mut boards = board::load_all(&*self.shared.state, &self.shared.tenant, now).await?;
+        for (key, written) in ended::written_before(stage) {
+            boards.entry(key).or_default().written.extend(written);
+        }
         for runner in &stage.runners {
             runner.fill(&mut boards).await;
         }
+        let gone: Vec<Labels> = boards.values_mut().flat_map(|board| std::mem::take(&mut board.written)).collect();
         self.retire(boards, now, fence).await?;
+        ended::mark(&self.shared, stage, gone, now).await;
         *loaded = Some(token);
         Ok(())
     }
@@ -323,7 +331,7 @@ fn firing<'a>(instances: impl Iterator<Item = &'a Instance>) -> Vec<(u64, Labels
 }
 
 impl Stage {
-    fn of(shared: &Shared) -> Self {
+    fn of(shared: &Shared, before: Option<Arc<Stage>>) -> Self {
         let rules: Arc<RuleSet> = shared.rules();
         let escalation = shared.config.own_escalation.as_deref();
         let mut runners: Vec<Arc<Runner>> = Vec::new();
@@ -341,7 +349,7 @@ impl Stage {
             rules: Vec::new(),
         };
         runners.push(Arc::new(Runner::new(check, LADDER_CHECK, own::ladder_overdue(escalation), true)));
-        Stage { runners, loaded: tokio::sync::Mutex::new(None) }
+        Stage { runners, loaded: tokio::sync::Mutex::new(None), before: Mutex::new(before) }
     }
 }
 

@@ -17,7 +17,7 @@ use model::time::Timestamp;
 use model::units::Value;
 use serde::{Deserialize, Serialize};
 
-use crate::rules::{AlertRule, Question, Thresholds};
+use crate::rules::{AlertRule, Question, Threshold, Thresholds};
 
 /// How long a resolved alert is kept in memory and shown (Prometheus: `resolvedRetention`).
 pub const RESOLVED_RETENTION: Duration = Duration::from_secs(15 * 60);
@@ -34,6 +34,9 @@ pub struct Memory {
     pub flapping: bool,
     /// The rule's thresholds and label templates when it was last written: what a probe needs when the rule is gone.
     pub thresholds: Option<Thresholds>,
+    /// The rule's recovery threshold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Threshold>,
     /// Label templates of the rule.
     pub rule_labels: BTreeMap<String, String>,
     /// What is known of an alert that somebody else's rules made.
@@ -121,6 +124,8 @@ pub struct Active {
     pub value: Value,
     /// How bad this value is.
     pub severity: Severity,
+    /// No threshold holds, but neither does the recovery threshold: what fires goes on, nothing begins.
+    pub lingers: bool,
 }
 
 /// What an evaluation said.
@@ -241,8 +246,10 @@ fn advance(setting: Setting<'_>, before: &RuleState, samples: &BTreeMap<u64, Act
     let fingerprints: std::collections::BTreeSet<u64> = before.instances.keys().chain(samples.keys()).copied().collect();
     for fingerprint in fingerprints {
         let previous = before.instances.get(&fingerprint);
+        // Not one that is kept open only by `keep_firing_for` or because it flaps: that has recovered.
+        let fires = previous.is_some_and(|instance| instance.alert.is_firing() && instance.memory.history & 1 == 1);
         let mut changes = Vec::new();
-        let after = match (samples.get(&fingerprint), previous) {
+        let after = match (samples.get(&fingerprint).filter(|sample| fires || !sample.lingers), previous) {
             (Some(sample), previous) => Some(present(setting, fingerprint, previous, sample, now, ids, &mut changes)),
             (None, Some(previous)) => absent(setting, previous, now, &mut changes),
             (None, None) => None,
@@ -312,6 +319,7 @@ fn dress(rule: &AlertRule, instance: &mut Instance, sample: &Active) {
     alert.escalation = rule.escalation.ladder(alert.severity).map(str::to_owned);
     alert.remediation.clone_from(&rule.remediation);
     instance.memory.thresholds.clone_from(&rule.thresholds);
+    instance.memory.recovery = rule.recovery;
     instance.memory.question = Some(&rule.question).filter(|question| **question != Question::PromQl).cloned();
     instance.memory.rule_labels = rule.labels.iter().map(|(name, template)| (name.clone(), template.text().to_owned())).collect();
 }

@@ -48,6 +48,7 @@ impl Probe {
             labels: templates.collect::<Result<_, crate::template::TemplateError>>().map_err(|error| error.to_string())?,
             annotations: Default::default(),
             thresholds: memory.thresholds,
+            recovery: memory.recovery,
             escalation: Escalation::None,
             remediation: None,
             place: Place::default(),

@@ -7,6 +7,7 @@ mod merge;
 mod question;
 mod sources;
 mod threshold;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +25,7 @@ use crate::template::Template;
 pub use folder::read_folder;
 pub use question::{Anomaly, Direction, IGNORED, NoData, Question, Regressed, SqlQuestion};
 pub use threshold::{Comparison, Threshold, ThresholdError, Thresholds};
+pub use words::yaml_mistake;
 
 /// What is wrong with a rule file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -132,6 +134,8 @@ pub struct AlertRule {
     pub annotations: BTreeMap<String, Template>,
     /// The severity ladder, where the expression has no comparison of its own.
     pub thresholds: Option<Thresholds>,
+    /// A firing alert goes on until this holds, even where no threshold does.
+    pub recovery: Option<Threshold>,
     /// Which ladder it climbs.
     pub escalation: Escalation,
     /// Which remediation is tried.

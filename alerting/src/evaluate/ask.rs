@@ -15,7 +15,7 @@ use model::units::Value;
 use super::rows::{self, Element};
 use super::unusual::{self, Foreseen};
 use crate::machine::{Active, Outcome, fingerprint};
-use crate::rules::{AlertRule, Anomaly, IGNORED, Question, RecordRule, Regressed, SqlQuestion};
+use crate::rules::{AlertRule, Anomaly, IGNORED, Question, RecordRule, Regressed, SqlQuestion, Thresholds};
 use crate::shared::Shared;
 use crate::template::{Answers, Expansion, QuerySample, Template, TemplateData, error_text};
 
@@ -187,13 +187,16 @@ pub(crate) async fn alert(shared: &Shared, rule: &AlertRule, moment: Moment<'_>)
         let mut cache = Answers::new();
         let mut active = BTreeMap::new();
         for mut found in outcome? {
-            let Some(level) = level(rule, found.score.unwrap_or(found.value)) else { continue };
+            let measured = found.score.unwrap_or(found.value);
+            let lingering = level(rule, measured).is_none();
+            let Some(level) = level(rule, measured).or_else(|| lingers(rule, measured).map(Some)) else { continue };
             if active.len() < NAMED_ISSUES
                 && let Some(issue) = issue(shared, &found).await
             {
                 found.evidence.insert("issue".to_owned(), issue);
             }
             let mut one = element(shared, rule, moment, &found, level, &mut cache).await;
+            one.lingers = lingering;
             for (name, text) in found.evidence {
                 one.annotations.entry(name).or_insert(text);
             }
@@ -202,8 +205,9 @@ pub(crate) async fn alert(shared: &Shared, rule: &AlertRule, moment: Moment<'_>)
                 return Err("vector contains metrics with the same labelset after applying alert labels".to_owned());
             }
         }
-        if moment.limit > 0 && active.len() > moment.limit {
-            return Err(format!("exceeded limit of {} with {} alerts", moment.limit, active.len()));
+        let alerts = active.values().filter(|one| !one.lingers).count();
+        if moment.limit > 0 && alerts > moment.limit {
+            return Err(format!("exceeded limit of {} with {alerts} alerts", moment.limit));
         }
         Ok(active)
     };
@@ -245,6 +249,13 @@ fn level(rule: &AlertRule, value: f64) -> Option<Option<Severity>> {
     }
 }
 
+/// Where no threshold holds: the severity in which an alert that fires goes on, because the recovery threshold does not hold either. What
+/// is not a number is nothing to hold on to.
+fn lingers(rule: &AlertRule, value: f64) -> Option<Severity> {
+    rule.recovery.filter(|recovery| !value.is_nan() && !recovery.holds(value))?;
+    rule.thresholds.as_ref().and_then(Thresholds::mildest)
+}
+
 async fn element(
     shared: &Shared,
     rule: &AlertRule,
@@ -277,7 +288,7 @@ async fn element(
         }
         None => identity.get("severity").and_then(|word| word.parse().ok()).unwrap_or(Severity::Warning),
     };
-    Active { labels: identity, annotations, value: Value(*value), severity }
+    Active { labels: identity, annotations, value: Value(*value), severity, lingers: false }
 }
 
 /// Expands a template, asking each query that it names once per evaluation of its rule.

@@ -35,6 +35,7 @@ pub(super) fn bare(key: RuleKey, expr: &str) -> AlertRule {
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         thresholds: None,
+        recovery: None,
         escalation: Escalation::None,
         remediation: None,
         place: Place::default(),
@@ -54,7 +55,7 @@ pub(super) fn ladder_overdue(escalation: Option<&str>) -> AlertRule {
 fn one(rule: &AlertRule, labels: Labels, severity: Severity, value: f64, summary: String) -> (u64, Active) {
     let labels = labels.with("alertname", &rule.name).with("severity", severity.as_str());
     let annotations = [("summary".to_owned(), summary)].into();
-    (fingerprint(&rule.key, &labels), Active { labels, annotations, value: Value(value), severity })
+    (fingerprint(&rule.key, &labels), Active { labels, annotations, value: Value(value), severity, lingers: false })
 }
 
 /// How many rules without data a notice names.
@@ -87,7 +88,7 @@ fn silent_rules(own: &AlertRule, rules: &[Silent<'_>]) -> Option<(u64, Active)> 
     let labels: Labels = [("rule_source", &first.source), ("rule_group", &first.group)].into_iter().collect();
     let labels = labels.with("alertname", "WatchfireRuleNoData").with("severity", Severity::Info.as_str());
     let annotations = [("summary".to_owned(), summary)].into();
-    let active = Active { labels, annotations, value: Value(rules.len() as f64), severity: Severity::Info };
+    let active = Active { labels, annotations, value: Value(rules.len() as f64), severity: Severity::Info, lingers: false };
     Some((fingerprint(&own.key, &active.labels), active))
 }
 

@@ -8,7 +8,7 @@ use model::fingerprint::Fingerprint;
 use model::ids::{IssueId, SequentialIds, SilenceId};
 use model::issue::{Group as IssueGroup, Issue, IssueState};
 use model::labels::METRIC_NAME;
-use model::query::{Cell, Rows};
+use model::query::{Cell, Rows, SeriesSample};
 use model::severity::Severity;
 use model::state::{Records, load};
 use model::tenant::TenantId;
@@ -428,6 +428,63 @@ async fn the_driver_evaluates_while_it_leads_and_stops_when_told() {
     stop.send(()).unwrap();
     driver.await.unwrap();
     assert_eq!(world.count("alert_fired"), 1);
+}
+
+#[tokio::test]
+async fn the_series_of_rules_that_are_gone_end_with_them() {
+    let rules = |recorded: &str, alert: &str| {
+        format!(
+            "groups:\n- name: g\n  rules:\n  - record: {recorded}\n    expr: down\n  - alert: {alert}\n    expr: down\n- name: other\n  rules: []\n"
+        )
+    };
+    let mut world = World::new("", &rules("rec:a", "A"));
+    world.set("down", &[(API, 1.0)]);
+    world.tick().await;
+    world.take_written();
+    let ended = |written: Vec<(Labels, SeriesSample)>| -> Vec<String> {
+        let stale = written.into_iter().filter(|(_, sample)| sample.value.to_bits() == STALE.to_bits());
+        let mut names: Vec<String> = stale.map(|(labels, _)| labels.get("__name__").unwrap_or_default().to_owned()).collect();
+        names.sort();
+        names
+    };
+
+    // Twice, before anything is evaluated: only the rules that wrote something count.
+    world.reload("groups: []\n");
+    world.reload(&rules("rec:b", "B"));
+    world.clock.advance(Duration::from_secs(15));
+    world.tick().await;
+    assert_eq!(ended(world.take_written()), ["ALERTS", "ALERTS_FOR_STATE", "rec:a"]);
+
+    // A rule that goes on after a reload knows what it wrote before.
+    world.reload(&rules("rec:b", "B"));
+    world.set("down", &[]);
+    world.clock.advance(Duration::from_secs(15));
+    world.tick().await;
+    assert_eq!(ended(world.take_written()), ["ALERTS", "ALERTS_FOR_STATE", "rec:b"]);
+
+    // One that moved to another group goes on with its series.
+    world.set("down", &[(API, 1.0)]);
+    world.tick().await;
+    world.take_written();
+    world.reload(&rules("rec:b", "B").replace("name: g\n", "name: h\n"));
+    world.clock.advance(Duration::from_secs(15));
+    world.tick().await;
+    assert_eq!(ended(world.take_written()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_alert_with_a_recovery_threshold_is_over_only_below_it() {
+    let rules = "groups:\n- name: g\n  limit: 1\n  rules:\n  - alert: Full\n    expr: disk\n    thresholds: { warning: '> 80', critical: '> 95' }\n    recovery: '< 70'\n";
+    let world = World::new("", rules);
+    let mut seen = Vec::new();
+    for value in [75.0, 96.0, 75.0, 70.0, f64::NAN, 81.0, 79.0, 69.0, 79.0] {
+        world.set("disk", &[(&[("host", "a")], value), (&[("host", "b")], 75.0)]);
+        world.tick().await;
+        let firing = world.alerts().await.into_iter().find(|one| one.alert.is_firing());
+        seen.push(firing.map(|one| one.alert.severity.as_str()));
+    }
+    let (no, warning, critical) = (None, Some("warning"), Some("critical"));
+    assert_eq!(seen, [no, critical, warning, warning, no, warning, warning, no, no], "what is not a number holds nothing");
 }
 
 fn rows(columns: &[&str], rows: Vec<Vec<Cell>>) -> Rows {

@@ -43,7 +43,7 @@ impl Bench {
     }
     fn sample(&self, label: &str, severity: Severity) -> (u64, Active) {
         let labels: Labels = [("alertname", "A"), ("i", label)].into_iter().collect();
-        let active = Active { labels, annotations: BTreeMap::new(), value: Value(1.0), severity };
+        let active = Active { labels, annotations: BTreeMap::new(), value: Value(1.0), severity, lingers: false };
         (fingerprint(&self.rule.key, &active.labels), active)
     }
     fn only(&self) -> &Alert {
@@ -152,6 +152,27 @@ fn an_alert_that_comes_and_goes_is_held_open_until_it_settles() {
     let later: Vec<(i64, Vec<Change>)> = (10..30).map(|at| (at, bench.at(at, None))).filter(|(_, changes)| !changes.is_empty()).collect();
     assert_eq!(later.len(), 1, "{later:?}");
     assert_eq!(later[0].1, [Change::FlappingEnded, Resolved]);
+}
+
+#[test]
+fn between_threshold_and_recovery_what_fires_goes_on_and_nothing_begins() {
+    let mut bench = Bench::new("    thresholds: { warning: \"> 5\" }\n    recovery: \"< 3\"\n    for: 10s\n    keep_firing_for: 30s\n");
+    let between = |bench: &mut Bench, second: i64| {
+        let (identity, sample) = bench.sample("x", Severity::Warning);
+        let samples = [(identity, Active { lingers: true, ..sample })].into();
+        bench.step(second, &Outcome::Samples(samples))
+    };
+    assert_eq!(between(&mut bench, 0), [], "nothing begins");
+    assert_eq!(bench.at(10, WARN), [Pending]);
+    assert_eq!(between(&mut bench, 20), [Cancelled], "it does not wait for `for` either");
+    bench.at(30, WARN);
+    assert_eq!(bench.at(40, WARN), [Fired]);
+    for second in [50, 500, 5_000] {
+        assert_eq!(between(&mut bench, second), [], "it is not over");
+    }
+    assert_eq!(bench.at(5_010, None), [], "kept by keep_firing_for");
+    assert_eq!(between(&mut bench, 5_020), [], "it has recovered: this does not begin anew");
+    assert_eq!(between(&mut bench, 5_040), [Resolved]);
 }
 
 #[test]

@@ -235,4 +235,7 @@ fn alert_rule(fields: &mut Map<String, Value>, rule: &AlertRule, view: &RuleView
     if let Some(thresholds) = &rule.thresholds {
         fields.insert("thresholds".to_owned(), json!(thresholds));
     }
+    if let Some(recovery) = &rule.recovery {
+        fields.insert("recovery".to_owned(), json!(recovery));
+    }
 }

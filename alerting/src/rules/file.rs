@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use model::time::Span;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_saphyr::Spanned;
 
 use super::question::NoData;
 use super::sources::{AbsentYaml, AnomalyYaml, ErrorsYaml, HeartbeatYaml, LogsYaml, SloYaml, SpansYaml};
+use super::words::yaml_mistake;
 use super::{Ladder, RuleError};
 
 /// A rule file or a sidecar.
@@ -29,12 +30,20 @@ pub(super) struct GroupYaml {
     pub name: Spanned<String>,
     pub interval: Option<Span>,
     pub query_offset: Option<Span>,
+    /// 0 or less: none.
     #[serde(default)]
-    pub limit: usize,
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
+    pub limit: i64,
+    #[serde(default, deserialize_with = "texts")]
+    pub labels: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
     pub rules: Vec<RuleYaml>,
+}
+
+/// Texts by name; nothing at all is an empty one, as in Prometheus.
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Spanned<String>>, D::Error> {
+    let read = Option::<BTreeMap<String, Spanned<Option<String>>>>::deserialize(deserializer)?.unwrap_or_default();
+    let text = |read: Spanned<Option<String>>| Spanned::new(read.value.unwrap_or_default(), read.referenced, read.defined);
+    Ok(read.into_iter().map(|(name, read)| (name, text(read))).collect())
 }
 
 /// A rule; which keys fit together is checked later.
@@ -57,11 +66,13 @@ pub(super) struct RuleYaml {
     #[serde(rename = "for")]
     pub hold: Option<Span>,
     pub keep_firing_for: Option<Span>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "texts")]
     pub labels: BTreeMap<String, Spanned<String>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "texts")]
     pub annotations: BTreeMap<String, Spanned<String>>,
     pub thresholds: Option<Spanned<BTreeMap<String, String>>>,
+    /// Beside `thresholds`: an alert is over only when this holds.
+    pub recovery: Option<Spanned<String>>,
     pub escalation: Option<Spanned<EscalationYaml>>,
     pub remediation: Option<Spanned<String>>,
 }
@@ -110,8 +121,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<FileYaml, RuleError> {
     }
     serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map(|place| place.line()).filter(|line| *line > 0);
-        let message = error.without_snippet().to_string();
-        let message = message.lines().next().unwrap_or("the file is not YAML").trim().to_owned();
+        let message = yaml_mistake(&error.without_snippet().to_string());
         let message = match line.and_then(|line| field(text, line)) {
             Some(field) if !message.contains(&format!("`{field}`")) => format!("`{field}`: {message}"),
             Some(_) | None => message,

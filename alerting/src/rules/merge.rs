@@ -11,8 +11,11 @@ use serde_saphyr::Spanned;
 use super::file::{EscalationYaml, FileYaml, GroupYaml, RuleYaml, line, parse};
 use super::question::Question;
 use super::sources::{self, Compiled, SloYaml};
-use super::{AlertRule, Escalation, Group, Place, RecordRule, Rule, RuleError, RuleSet, Thresholds};
+use super::{AlertRule, Escalation, Group, Place, RecordRule, Rule, RuleError, RuleSet, Threshold, Thresholds};
 use crate::template::Template;
+
+/// Labels and annotations with their places.
+type Texts = BTreeMap<String, Spanned<String>>;
 
 struct Errors {
     file: String,
@@ -85,12 +88,16 @@ fn merge_rule(base: &mut GroupYaml, extra: &RuleYaml, errors: &mut Errors) {
         || !extra.labels.is_empty()
         || !extra.annotations.is_empty();
     if foreign {
-        errors.push(extra.line(), "a sidecar holds `thresholds`, `escalation` and `remediation` only: put the rest into the rule file");
+        errors.push(
+            extra.line(),
+            "a sidecar holds `thresholds`, `recovery`, `escalation` and `remediation` only: put the rest into the rule file",
+        );
     }
     let mut found = false;
     for rule in base.rules.iter_mut().filter(|rule| rule.alert.as_ref().is_some_and(|alert| alert.value == name.value)) {
         found = true;
         let twice = (rule.thresholds.is_some() && extra.thresholds.is_some())
+            || (rule.recovery.is_some() && extra.recovery.is_some())
             || (rule.escalation.is_some() && extra.escalation.is_some())
             || (rule.remediation.is_some() && extra.remediation.is_some());
         if twice {
@@ -102,6 +109,7 @@ fn merge_rule(base: &mut GroupYaml, extra: &RuleYaml, errors: &mut Errors) {
             }
         };
         merge(&mut rule.remediation, &extra.remediation);
+        merge(&mut rule.recovery, &extra.recovery);
         rule.escalation = extra.escalation.clone().or(rule.escalation.take());
         rule.thresholds = extra.thresholds.clone().or(rule.thresholds.take());
     }
@@ -130,8 +138,8 @@ fn file(yaml: FileYaml, set: &mut RuleSet, errors: &mut Errors) {
         if !names.insert(group.name.value.clone()) {
             errors.push(line(&group.name), format!("group `{}` exists twice in this file: rename one of them", group.name.value));
         }
-        if group.interval.is_some_and(|interval| interval.0.is_zero()) {
-            errors.push(line(&group.name), format!("`interval` of group `{}` is 0: write a duration such as 15s", group.name.value));
+        for (label, value) in group.labels.iter().filter(|(label, _)| !is_label_name(label) || *label == "__name__") {
+            errors.push(line(value), format!("`{label}` of group `{}` is not a label name: use letters, digits and _", group.name.value));
         }
         let built = self::group(&group, &source, errors);
         set.groups.push(built);
@@ -183,9 +191,10 @@ fn group(yaml: &GroupYaml, source: &str, errors: &mut Errors) -> Group {
     Group {
         source: source.to_owned(),
         name: yaml.name.value.clone(),
-        interval: span(&yaml.interval),
+        // As in Prometheus 0 is as none.
+        interval: span(&yaml.interval).filter(|interval| !interval.is_zero()),
         query_offset: span(&yaml.query_offset),
-        limit: yaml.limit,
+        limit: usize::try_from(yaml.limit).unwrap_or(0),
         rules,
     }
 }
@@ -210,7 +219,7 @@ fn is_metric_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
 }
 
-fn rule(yaml: &RuleYaml, group_labels: &BTreeMap<String, String>, key: RuleKey, errors: &mut Errors) -> Option<Rule> {
+fn rule(yaml: &RuleYaml, group_labels: &Texts, key: RuleKey, errors: &mut Errors) -> Option<Rule> {
     let place = Place { file: errors.file.clone(), line: yaml.expr_line() };
     let asked = match asked(yaml) {
         Ok(asked) => asked,
@@ -282,7 +291,7 @@ fn asked(yaml: &RuleYaml) -> Result<Compiled, String> {
 fn record_rule(
     yaml: &RuleYaml,
     record: &Spanned<String>,
-    group_labels: &BTreeMap<String, String>,
+    group_labels: &Texts,
     key: RuleKey,
     asked: Compiled,
     place: Place,
@@ -294,6 +303,7 @@ fn record_rule(
         ("keep_firing_for", yaml.keep_firing_for.is_some()),
         ("annotations", !yaml.annotations.is_empty()),
         ("thresholds", yaml.thresholds.is_some()),
+        ("recovery", yaml.recovery.is_some()),
         ("escalation", yaml.escalation.is_some()),
         ("remediation", yaml.remediation.is_some()),
     ];
@@ -303,8 +313,7 @@ fn record_rule(
     if !is_metric_name(&record.value) {
         errors.push(line(record), format!("`record: {}` is not a metric name: use letters, digits, _ and :", record.value));
     }
-    let mut labels = group_labels.clone();
-    labels.extend(yaml.labels.iter().map(|(label, value)| (label.clone(), value.value.clone())));
+    let labels = group_labels.iter().chain(&yaml.labels).map(|(label, value)| (label.clone(), value.value.clone())).collect();
     let Compiled { question, expr, .. } = asked;
     Some(Rule::Record(Box::new(RecordRule { key, metric: record.value.clone(), question, expr, labels, place })))
 }
@@ -327,14 +336,7 @@ fn templates<'a>(
     parsed
 }
 
-fn alert_rule(
-    yaml: &RuleYaml,
-    group_labels: &BTreeMap<String, String>,
-    key: RuleKey,
-    asked: Compiled,
-    place: Place,
-    errors: &mut Errors,
-) -> AlertRule {
+fn alert_rule(yaml: &RuleYaml, group_labels: &Texts, key: RuleKey, asked: Compiled, place: Place, errors: &mut Errors) -> AlertRule {
     let name = yaml.alert.as_ref().map(|alert| alert.value.clone()).unwrap_or_default();
     for (annotation, value) in &yaml.annotations {
         if !is_label_name(annotation) {
@@ -344,11 +346,13 @@ fn alert_rule(
     if let Some(severity) = yaml.labels.get("severity").filter(|_| yaml.thresholds.is_some()) {
         errors.push(line(severity), format!("rule `{name}` has both `thresholds` and a label `severity`: remove the label"));
     }
-    let inherited = group_labels.iter().filter(|(label, _)| !yaml.labels.contains_key(*label)).map(|(l, v)| (l, v.as_str(), None));
+    let inherited = group_labels.iter().filter(|(label, _)| !yaml.labels.contains_key(*label)).map(|(l, v)| (l, v.value.as_str(), line(v)));
     let own = yaml.labels.iter().map(|(label, value)| (label, value.value.as_str(), line(value)));
     let labels = templates("label", inherited.chain(own), &name, errors);
     let texts = yaml.annotations.iter().map(|(annotation, value)| (annotation, value.value.as_str(), line(value)));
     let annotations = templates("annotation", texts, &name, errors);
+    let thresholds = yaml.thresholds.as_ref().and_then(|thresholds| self::thresholds(thresholds, &name, errors));
+    let recovery = yaml.recovery.as_ref().and_then(|recovery| self::recovery(recovery, thresholds.as_ref(), &name, errors));
     AlertRule {
         key,
         question: asked.question,
@@ -358,7 +362,8 @@ fn alert_rule(
         keep_firing_for: yaml.keep_firing_for.map_or(Duration::ZERO, |span| span.0),
         labels,
         annotations,
-        thresholds: yaml.thresholds.as_ref().and_then(|thresholds| self::thresholds(thresholds, &name, errors)),
+        thresholds,
+        recovery,
         escalation: yaml.escalation.as_ref().map(|escalation| self::escalation(escalation, &name, errors)).unwrap_or_default(),
         remediation: yaml.remediation.as_ref().map(|remediation| remediation.value.clone()),
         place,
@@ -389,13 +394,32 @@ fn by_severity<T, E: std::fmt::Display>(
 }
 
 fn thresholds(yaml: &Spanned<BTreeMap<String, String>>, rule: &str, errors: &mut Errors) -> Option<Thresholds> {
-    let entries = yaml.value.iter().map(|(word, text)| (word.clone(), text.parse::<super::Threshold>()));
+    let entries = yaml.value.iter().map(|(word, text)| (word.clone(), text.parse::<Threshold>()));
     let map = by_severity("thresholds", entries, line(yaml), rule, errors);
     if yaml.value.is_empty() {
         errors.push(line(yaml), format!("`thresholds` of rule `{rule}` is empty: write for example {{ warning: \"> 0.01\" }}"));
         return None;
     }
     Some(Thresholds(map))
+}
+
+fn recovery(yaml: &Spanned<String>, thresholds: Option<&Thresholds>, rule: &str, errors: &mut Errors) -> Option<Threshold> {
+    let mut fail = |problem: String| errors.push(line(yaml), format!("`recovery` of rule `{rule}` {problem}"));
+    let recovery = match yaml.value.parse::<Threshold>() {
+        Ok(recovery) => recovery,
+        Err(problem) => {
+            fail(format!("is wrong: {problem}"));
+            return None;
+        }
+    };
+    let Some(thresholds) = thresholds else {
+        fail("stands beside `thresholds`: move the comparison out of the expression into them".to_owned());
+        return None;
+    };
+    if let Some((severity, threshold)) = thresholds.0.iter().find(|(_, threshold)| threshold.meets(&recovery)) {
+        fail(format!("is `{recovery}`, which can hold while {severity} (`{threshold}`) does: write one that never does"));
+    }
+    Some(recovery)
 }
 
 fn escalation(yaml: &Spanned<EscalationYaml>, rule: &str, errors: &mut Errors) -> Escalation {

@@ -84,6 +84,10 @@ fn errors_name_file_line_field_and_fix() {
         (rule("    thresholds: { warning: \"1\" }\n"), Some(6), vec!["thresholds", "`1`", "> 0.05"]),
         (rule("    thresholds: { loud: \"> 1\" }\n"), Some(6), vec!["`loud`", "critical, high, warning or info"]),
         (rule("    thresholds: { warn: \"> 1\", medium: \"> 2\" }\n"), Some(6), vec!["twice"]),
+        (rule("    thresholds: { warning: \"> 1\" }\n    recovery: soon\n"), Some(7), vec!["`recovery` of rule `A`", "`soon`", "> 0.05"]),
+        (rule("    recovery: \"< 1\"\n"), Some(6), vec!["`recovery`", "beside `thresholds`"]),
+        (rule("    thresholds: { high: \"> 1\" }\n    recovery: \"< 2\"\n"), Some(7), vec!["`< 2`", "while high (`> 1`) does"]),
+        ("groups:\n- name: g\n  rules:\n  - record: a\n    expr: up\n    recovery: \"< 1\"\n".to_owned(), Some(4), vec!["`recovery`"]),
         (rule("    annotations: { summary: \"{{ nope }}\" }\n"), Some(6), vec!["summary", "nope", "not defined"]),
         (rule("    labels: { bad-name: x }\n"), Some(6), vec!["bad-name", "not a label name"]),
         (rule("    record: b\n"), Some(4), vec!["either `record` or `alert`"]),
@@ -91,7 +95,11 @@ fn errors_name_file_line_field_and_fix() {
         ("groups:\n- name: g\n  rules:\n  - alert: A\n".to_owned(), Some(4), vec!["no `expr`"]),
         ("groups:\n- name: g\n  rules:\n  - record: a\n    expr: up\n    for: 1m\n".to_owned(), Some(4), vec!["`for`", "remove it"]),
         ("groups:\n- name: g\n- name: g\n".to_owned(), Some(3), vec!["exists twice"]),
-        ("groups:\n- name: g\n  interval: 0s\n".to_owned(), Some(2), vec!["`interval`"]),
+        ("groups:\n- name: g\n  labels: { bad-name: x }\n".to_owned(), Some(3), vec!["`bad-name` of group `g`", "not a label name"]),
+        (rule("    labels: { a: b, a: c }\n"), Some(6), vec!["`a` stands twice", "keep one"]),
+        ("groups: []\n---\ngroups: []\n".to_owned(), None, vec!["more than one YAML document"]),
+        ("groups: { a: b }\n".to_owned(), Some(1), vec!["a list is expected"]),
+        (rule("    labels: [x]\n"), Some(6), vec!["`labels`", "key: value"]),
         ("groups: [\n".to_owned(), None, vec![]),
         ("escalations:\n- name: a\n  steps: []\n".to_owned(), Some(2), vec!["no steps"]),
     ] {
@@ -107,12 +115,22 @@ fn errors_name_file_line_field_and_fix() {
 }
 
 #[test]
+fn what_prometheus_takes_is_taken() {
+    let text = "groups:\n- name: g\n  interval: 0s\n  limit: -1\n  labels: { team: }\n  rules:\n  - alert: A\n    expr: up\n    labels: { a: null, b: ~, n: 1, t: true }\n    annotations:\n      summary:\n  - record: r\n    expr: up\n    labels:\n";
+    let set = load_one(text).unwrap_or_else(|errors| panic!("{errors:?}"));
+    assert_eq!((set.groups[0].interval, set.groups[0].limit), (None, 0), "none of its own");
+    let rule = alert(&set, 0);
+    let texts: Vec<&str> = rule.labels.values().map(crate::template::Template::text).collect();
+    assert_eq!((texts, rule.annotations["summary"].text()), (vec!["", "", "1", "true", ""], ""));
+}
+
+#[test]
 fn a_sidecar_adds_our_keys_to_a_plain_prometheus_file() {
     let base = "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: up\n  - alert: B\n    expr: up\n";
     let load = |sidecar: &str| RuleSet::load(vec![("x/a.yaml".into(), base.into()), ("x/a.watchfire.yaml".into(), sidecar.into())]);
-    let good =
-        "groups:\n- name: g\n  rules:\n  - alert: B\n    thresholds: { high: \"< 1\" }\n    escalation: page\n    remediation: fix\n";
+    let good = "groups:\n- name: g\n  rules:\n  - alert: B\n    thresholds: { high: \"< 1\" }\n    recovery: \">= 2\"\n    escalation: page\n    remediation: fix\n";
     let set = load(good).unwrap();
+    assert_eq!(alert(&set, 1).recovery.map(|one| one.to_string()).as_deref(), Some(">= 2"));
     assert!(alert(&set, 0).thresholds.is_none());
     assert_eq!(alert(&set, 1).escalation, Escalation::One("page".to_owned()));
     assert_eq!((set.len(), alert(&set, 1).remediation.as_deref()), (2, Some("fix")));

@@ -92,6 +92,12 @@ impl Threshold {
             Comparison::Unequal => value != self.limit,
         }
     }
+    /// Whether some value passes both.
+    pub fn meets(&self, other: &Threshold) -> bool {
+        // What passes changes at the limits only.
+        let around = |limit: f64| [limit.next_down(), limit, limit.next_up()];
+        around(self.limit).into_iter().chain(around(other.limit)).any(|value| self.holds(value) && other.holds(value))
+    }
 }
 
 /// A severity ladder.
@@ -102,5 +108,9 @@ impl Thresholds {
     /// The worst severity whose threshold the value passes.
     pub fn severity(&self, value: f64) -> Option<Severity> {
         self.0.iter().rev().find(|(_, threshold)| threshold.holds(value)).map(|(severity, _)| *severity)
+    }
+    /// The mildest severity.
+    pub fn mildest(&self) -> Option<Severity> {
+        self.0.keys().next().copied()
     }
 }

@@ -9,16 +9,18 @@ use super::value::Val;
 use super::{number, printf};
 
 /// Every function.
-const NAMES: [&str; 44] = [
+const NAMES: [&str; 46] = [
     "and",
     "or",
     "not",
     "len",
     "index",
+    "slice",
     "print",
     "printf",
     "println",
     "html",
+    "js",
     "urlquery",
     "eq",
     "ne",
@@ -68,10 +70,12 @@ pub(super) fn call(name: &str, arguments: &[Val], world: &World<'_>) -> Result<V
         ("not", [value]) => Ok(Val::Bool(!value.truth())),
         ("len", [value]) => length(value),
         ("index", [value, keys @ ..]) => keys.iter().try_fold(value.clone(), |value, key| index(&value, key)).map_err(Stop::Error),
+        ("slice", [value, bounds @ ..]) => slice(value, bounds).map_err(Stop::Error),
         ("print", values) => Ok(Val::Str(printf::print(values))),
         ("println", values) => Ok(Val::Str(values.iter().map(Val::print).collect::<Vec<_>>().join(" ") + "\n")),
         ("printf", [format, values @ ..]) => Ok(Val::Str(printf::printf(format.text()?, values))),
         ("html", values) => Ok(Val::Str(escape_html(&printf::print(values)))),
+        ("js", values) => Ok(Val::Str(escape_js(&printf::print(values)))),
         ("urlquery" | "urlQueryEscape", values) => Ok(Val::Str(escape_query(&printf::print(values)))),
         ("eq", [left, right, others @ ..]) => {
             for other in std::iter::once(right).chain(others) {
@@ -119,7 +123,7 @@ fn prometheus(name: &str, arguments: &[Val], world: &World<'_>) -> Result<Val, S
             moment(seconds).map(|time| Val::Str(time.print()))
         }
         ("toTime", [value]) => moment(value.number()?),
-        ("toDuration", [value]) => text(number::humanize_duration(value.number()?)),
+        ("toDuration", [value]) => text(number::format_duration(value.number()?)),
         ("title", [value]) => text(title(value.text()?)),
         ("toUpper", [value]) => text(value.text()?.to_uppercase()),
         ("toLower", [value]) => text(value.text()?.to_lowercase()),
@@ -134,7 +138,9 @@ fn prometheus(name: &str, arguments: &[Val], world: &World<'_>) -> Result<Val, S
             value.text()?.parse::<model::time::Span>().map(|span| Val::Float(span.0.as_secs_f64())).map_err(|error| error.to_string())
         }
         ("externalURL", []) => text(world.external_url.to_owned()),
-        ("pathPrefix", []) => text(url::Url::parse(world.external_url).map(|url| url.path().to_owned()).unwrap_or_default()),
+        ("pathPrefix", []) => {
+            text(url::Url::parse(world.external_url).map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default())
+        }
         ("graphLink", [expr]) => text(format!("/graph?g0.expr={}&g0.tab=0", escape_query(expr.text()?))),
         ("tableLink", [expr]) => text(format!("/graph?g0.expr={}&g0.tab=1", escape_query(expr.text()?))),
         _ => Err(format!("wrong number of args for {name}: got {}", arguments.len())),
@@ -168,6 +174,32 @@ fn index(value: &Val, key: &Val) -> Result<Val, String> {
         }
         _ => Err(format!("can't index item of type {} with {}", value.type_name(), key.type_name())),
     }
+}
+
+/// `x[from:to]`, in bytes of a text.
+fn slice(value: &Val, bounds: &[Val]) -> Result<Val, String> {
+    let length = match value {
+        Val::Str(text) => text.len(),
+        Val::List(values) => values.len(),
+        _ => return Err(format!("can't slice item of type {}", value.type_name())),
+    };
+    let place = |at: usize, otherwise: usize| match bounds.get(at) {
+        None => Ok(otherwise),
+        Some(Val::Int(at)) => usize::try_from(*at).ok().filter(|at| *at <= length).ok_or_else(|| format!("index out of range: {at}")),
+        Some(other) => Err(format!("cannot index slice/array with type {}", other.type_name())),
+    };
+    let (from, to) = (place(0, 0)?, place(1, length)?);
+    if bounds.len() > 2 {
+        return Err(format!("too many slice indexes: {}", bounds.len()));
+    }
+    if from > to {
+        return Err(format!("invalid slice index: {from} > {to}"));
+    }
+    Ok(match value {
+        Val::Str(text) => Val::Str(String::from_utf8_lossy(&text.as_bytes()[from..to]).into_owned()),
+        Val::List(values) => Val::List(values[from..to].to_vec()),
+        other => other.clone(),
+    })
 }
 
 /// Go compares only values of one basic kind; integers and floats are compared here too, because `gt $value 5` can mean one thing only.
@@ -226,6 +258,16 @@ fn strip_domain(address: &str) -> String {
 
 fn escape_query(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+fn escape_js(text: &str) -> String {
+    let one = |c: char| match c {
+        '\\' | '\'' | '"' => format!("\\{c}"),
+        '<' | '>' | '&' | '=' => format!("\\u{:04X}", c as u32),
+        c if c.is_control() => format!("\\u{:04X}", c as u32),
+        c => c.to_string(),
+    };
+    text.chars().map(one).collect()
 }
 
 fn escape_html(text: &str) -> String {

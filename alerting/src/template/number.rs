@@ -94,7 +94,36 @@ pub(super) fn format_f(value: f64, precision: usize) -> String {
 
 /// How Go prints a moment in UTC: `2015-06-23 13:19:44.128 +0000 UTC`.
 pub(super) fn format_time(millis: i64) -> String {
-    Timestamp::from_millis(millis).to_chrono().format("%Y-%m-%d %H:%M:%S%.f +0000 UTC").to_string()
+    let (second, milli) = (Timestamp::from_millis(millis).to_chrono().format("%Y-%m-%d %H:%M:%S"), millis.rem_euclid(1_000));
+    let fraction = format!(".{milli:03}");
+    format!("{second}{} +0000 UTC", fraction.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// How Go prints a duration of so many seconds: `1h0m1.5s`, `250ms`, `0s`.
+pub(super) fn format_duration(seconds: f64) -> String {
+    let nanos = (seconds * 1e9) as i64;
+    let (sign, size) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
+    let with = |whole: u64, per: u64, unit: &str| {
+        let digits = per.ilog10() as usize;
+        let text = format!("{}.{:0digits$}", whole / per, whole % per);
+        format!("{}{unit}", text.trim_end_matches('0').trim_end_matches('.'))
+    };
+    let text = match size {
+        0 => "0s".to_owned(),
+        1..=999 => format!("{size}ns"),
+        1_000..=999_999 => with(size, 1_000, "µs"),
+        1_000_000..=999_999_999 => with(size, 1_000_000, "ms"),
+        _ => {
+            let minutes = size / 60_000_000_000;
+            let rest = with(size % 60_000_000_000, 1_000_000_000, "s");
+            match (minutes / 60, minutes) {
+                (0, 0) => rest,
+                (0, minutes) => format!("{minutes}m{rest}"),
+                (hours, minutes) => format!("{hours}h{}m{rest}", minutes % 60),
+            }
+        }
+    };
+    format!("{sign}{text}")
 }
 
 const UP: [&str; 8] = ["k", "M", "G", "T", "P", "E", "Z", "Y"];

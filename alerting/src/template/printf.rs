@@ -35,7 +35,8 @@ struct Flags {
 /// Go's `fmt.Sprintf`.
 pub(super) fn printf(format: &str, values: &[Val]) -> String {
     let mut out = String::new();
-    let mut values = values.iter();
+    // The next value, and whether the format names values by their place: then it need not use all of them.
+    let (mut next, mut named) = (0, false);
     let mut chars = format.chars().peekable();
     while let Some(c) = chars.next() {
         if c != '%' {
@@ -54,25 +55,46 @@ pub(super) fn printf(format: &str, values: &[Val]) -> String {
             }
             chars.next();
         }
-        flags.width = digits(&mut chars).unwrap_or(0);
+        let star = chars.next_if_eq(&'*').and_then(|_| width(values, &mut next, &mut flags));
+        flags.width = star.or_else(|| digits(&mut chars)).unwrap_or(0);
         if chars.peek() == Some(&'.') {
             chars.next();
             flags.precision = Some(digits(&mut chars).unwrap_or(0));
         }
+        let mut bad = false;
+        if chars.next_if_eq(&'[').is_some() {
+            let place = digits(&mut chars).filter(|place| (1..=values.len()).contains(place));
+            bad = chars.next_if_eq(&']').is_none() || place.is_none();
+            next = place.map_or(next, |place| place - 1);
+            named = true;
+        }
         match chars.next() {
             None => out.push_str("%!(NOVERB)"),
             Some('%') => out.push('%'),
-            Some(verb) => match values.next() {
-                None => out.push_str(&format!("%!{verb}(MISSING)")),
-                Some(value) => out.push_str(&pad(&verb_text(verb, value, &flags), verb, value, &flags)),
-            },
+            Some(verb) if bad => out.push_str(&format!("%!{verb}(BADINDEX)")),
+            Some(verb) => {
+                match values.get(next) {
+                    None => out.push_str(&format!("%!{verb}(MISSING)")),
+                    Some(value) => out.push_str(&pad(&verb_text(verb, value, &flags), verb, value, &flags)),
+                }
+                next += 1;
+            }
         }
     }
-    let extra: Vec<String> = values.map(|value| format!("{}={}", value.type_name(), value.print())).collect();
+    let rest: &[Val] = if named { &[] } else { values.get(next..).unwrap_or_default() };
+    let extra: Vec<String> = rest.iter().map(|value| format!("{}={}", value.type_name(), value.print())).collect();
     if !extra.is_empty() {
         out.push_str(&format!("%!(EXTRA {})", extra.join(", ")));
     }
     out
+}
+
+/// The width that `*` takes from the values; a negative one is padded on the right.
+fn width(values: &[Val], next: &mut usize, flags: &mut Flags) -> Option<usize> {
+    let Some(Val::Int(width)) = values.get(*next) else { return None };
+    *next += 1;
+    flags.minus |= *width < 0;
+    Some(usize::try_from(width.unsigned_abs()).unwrap_or(WIDEST).min(WIDEST))
 }
 
 fn digits(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<usize> {
@@ -104,8 +126,11 @@ fn verb_text(verb: char, value: &Val, flags: &Flags) -> String {
         ('x', Val::Str(text)) => text.bytes().map(|byte| format!("{byte:02x}")).collect(),
         ('X', Val::Str(text)) => text.bytes().map(|byte| format!("{byte:02X}")).collect(),
         ('d', Val::Int(number)) => signed(number.to_string()),
+        ('x', Val::Int(number)) if flags.sharp => format!("{number:#x}"),
         ('x', Val::Int(number)) => format!("{number:x}"),
         ('X', Val::Int(number)) => format!("{number:X}"),
+        ('U', Val::Int(number)) => format!("U+{number:04X}"),
+        ('T', _) => value.type_name().to_owned(),
         ('o', Val::Int(number)) => format!("{number:o}"),
         ('b', Val::Int(number)) => format!("{number:b}"),
         ('c', Val::Int(number)) => u32::try_from(*number).ok().and_then(char::from_u32).unwrap_or('\u{fffd}').to_string(),
@@ -113,6 +138,7 @@ fn verb_text(verb: char, value: &Val, flags: &Flags) -> String {
         ('e', Val::Float(number)) => finite(format_e(*number, flags.precision.unwrap_or(6))),
         ('E', Val::Float(number)) => finite(format_e(*number, flags.precision.unwrap_or(6))).to_uppercase(),
         ('g', Val::Float(number)) => finite(format_g(*number, flags.precision)),
+        ('G', Val::Float(number)) => finite(format_g(*number, flags.precision)).to_uppercase(),
         ('t', Val::Bool(yes)) => yes.to_string(),
         (_, Val::Nil) => format!("%!{verb}(<nil>)"),
         _ => format!("%!{verb}({}={})", value.type_name(), value.print()),

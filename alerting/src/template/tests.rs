@@ -65,6 +65,30 @@ fn external_labels_and_url_are_seen() {
     );
 }
 
+/// What Prometheus 2.42 makes of these, but for `toDuration`, which it has not: that is Go's `time.Duration`.
+#[test]
+fn the_rarer_functions_and_verbs_of_go() {
+    for (text, expanded) in [
+        ("{{ slice $labels.instance 0 4 }} {{ slice \"abcdef\" 2 }} {{ slice \"abc\" }}", "web1 cdef abc"),
+        ("{{ slice \"abc\" 2 9 }}", "<error expanding template: error calling slice: index out of range: 9>"),
+        ("{{ (index (slice (query \"up\") 1) 0).Labels.instance }}", "a"),
+        ("{{ js \"it's <b>\" }}", "it\\'s \\u003Cb\\u003E"),
+        ("{{ printf \"%[2]d %[1]d\" 1 2 }} {{ printf \"%[1]s %[1]s\" \"a\" }} {{ printf \"%[3]d\" 1 2 }}", "2 1 a a %!d(BADINDEX)"),
+        ("{{ printf \"%*d|%*d|\" 5 42 -5 42 }}", "   42|42   |"),
+        ("{{ printf \"%T %T %U %#x %G\" $value \"a\" 65 255 1e-7 }}", "float64 string U+0041 0xff 1E-07"),
+        ("{{ toTime 0 }} {{ toTime \"1.5\" }}", "1970-01-01 00:00:00 +0000 UTC 1970-01-01 00:00:01.5 +0000 UTC"),
+        (
+            "{{ toDuration 3601.5 }} {{ toDuration 90 }} {{ toDuration \"0.25\" }} {{ toDuration 0 }} {{ toDuration -2 }}",
+            "1h0m1.5s 1m30s 250ms 0s -2s",
+        ),
+    ] {
+        assert_eq!(expand(text, 1.0), expanded, "{text}");
+    }
+    let root = TemplateData { external_url: "http://h/".to_owned(), ..data(1.0) };
+    let expanded = Template::parse("{{ pathPrefix }}/graph").unwrap().expand(&root, &Answers::new());
+    assert_eq!(expanded, Expansion::Text("/graph".to_owned()));
+}
+
 #[test]
 fn wrong_templates_are_refused_with_a_reason() {
     for (text, reason) in [

@@ -365,6 +365,9 @@ pub(super) struct PromRule {
     alerts: Option<Vec<PromAlert>>,
     #[schema(nullable = false)]
     thresholds: Option<Thresholds>,
+    /// What must hold until a firing alert is over, where the rule says it: `< 0.005`.
+    #[schema(nullable = false)]
+    recovery: Option<String>,
     #[schema(nullable = false)]
     question: Option<QuestionWord>,
     /// Where the rule stands, as alerts name it.

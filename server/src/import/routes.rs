@@ -41,22 +41,23 @@ fn span(node: &Node, key: &str, notes: &mut Notes) -> Option<Span> {
     read
 }
 
-/// `told`: whether the parent's receivers hear of ends, which holds for a route that does not say otherwise.
-fn route(node: &Node, groups: &[Group], told: bool, notes: &mut Notes) -> Option<RouteConfig> {
+/// `told`: whether the route above tells of ends. Alertmanager asks the receiver, Watchfire's routes inherit it.
+fn route(node: &Node, groups: &[Group], mut told: bool, notes: &mut Notes) -> Option<RouteConfig> {
     let mut made = RouteConfig::default();
     if let Some(name) = node.text("receiver") {
         match groups.iter().find(|group| group.name == name) {
             Some(group) => {
                 made.receivers = Some(group.members.clone());
-                made.send_resolved = (!group.send_resolved || !told).then_some(group.send_resolved);
+                made.send_resolved = (group.send_resolved != told).then_some(group.send_resolved);
+                told = group.send_resolved;
                 made.name = (group.members != [name]).then(|| name.to_owned());
             }
             None => notes.say(node.line, format!("the route's receiver `{name}` does not exist")),
         }
     }
     made.r#continue = node.text("continue") == Some("true");
-    // An empty list is none there: the parent's holds.
-    made.group_by = Some(node.texts("group_by")).filter(|labels| !labels.is_empty());
+    // An empty list is as none: the labels of the route above.
+    made.group_by = node.get("group_by").map(|_| node.texts("group_by")).filter(|labels| !labels.is_empty());
     made.group_wait = span(node, "group_wait", notes);
     made.group_interval = span(node, "group_interval", notes);
     made.repeat_interval = span(node, "repeat_interval", notes);
@@ -64,7 +65,6 @@ fn route(node: &Node, groups: &[Group], told: bool, notes: &mut Notes) -> Option
     made.active_time_intervals = node.texts("active_time_intervals");
     // A route whose matchers cannot be read would take everything: it is left out with all below it, and that is told.
     made.matchers = Matchers(matchers::read(node, "", notes)?);
-    let told = made.send_resolved.unwrap_or(told);
     made.routes = node
         .list("routes")
         .iter()

@@ -36,7 +36,13 @@ fn alerts_go_where_alertmanager_leads_them() {
     assert_eq!(root.group_wait, Some(model::time::Span::secs(30)));
     assert_eq!(root.routes[0].receivers, Some(Vec::new()), "a black hole stays one");
     assert_eq!(root.routes[1].mute_time_intervals, ["nights"]);
-    assert_eq!(root.routes[1].send_resolved, Some(false));
+    let ends = |labels: &[(&str, &str)]| {
+        let root = alerting::routing::Route::root(root);
+        root.take(&labels.iter().copied().collect()).iter().map(|route| route.send_resolved).collect::<Vec<bool>>()
+    };
+    assert_eq!(ends(&[("alertname", "X")]), [false], "mail hears of ends only where it says so");
+    assert_eq!(ends(&[("team", "db")]), [false], "it says that it does not");
+    assert_eq!(ends(&[("severity", "page"), ("team", "web")]), [true, true], "others do, whatever the route above says");
     assert_eq!(config.alerting.resolve_timeout, model::time::Span::secs(300));
     // The rule files are as they were.
     assert_eq!(imported.rules, [("node.rules.yaml".to_owned(), RULES.to_owned())]);
@@ -113,6 +119,27 @@ fn an_empty_group_by_is_the_parents() {
     let config = crate::config::parse(&imported.config).unwrap();
     let root = config.alerting.route.as_ref().unwrap();
     assert_eq!((root.group_by.as_deref(), &root.routes[0].group_by), (Some(["alertname".to_owned()].as_slice()), &None));
+}
+
+#[test]
+fn secrets_in_files_and_dollars_in_texts_stay_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    std::fs::write(&path, "k3y\n").unwrap();
+    let text = format!(
+        "route:\n  receiver: pager\n  group_by: [team]\n  routes:\n  - {{ receiver: hook, group_by: [], matchers: ['path=\"a${{x}}b\"'] }}\nreceivers:\n- name: pager\n  pagerduty_configs: [{{ routing_key_file: {} }}]\n- name: hook\n  webhook_configs: [{{ url: 'http://127.0.0.1:1/${{y}}$${{z}}' }}]\n",
+        path.display()
+    );
+    let imported = import(&[("am.yml".to_owned(), text)]);
+    assert!(imported.config.contains(&format!("routing_key: ${{file:{}}}\n", path.display())), "{}", imported.config);
+    assert!(imported.config.contains("/$${y}$$${z}"), "{}", imported.config);
+    let written = folder.path().join("watchfire.yaml");
+    std::fs::write(&written, &imported.config).unwrap();
+    // No variable is set: what looks like one would be refused.
+    let config = crate::config::read(Some(&written), &|_| None).unwrap_or_else(|error| panic!("{error:#}\n{}", imported.config));
+    let route = &config.alerting.route.as_ref().unwrap().routes[0];
+    assert!(format!("{:?}", route.matchers).contains("a${x}b"), "{route:?}");
+    assert_eq!(route.group_by, None, "an empty list is as none");
 }
 
 #[test]

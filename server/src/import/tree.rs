@@ -108,8 +108,11 @@ impl<'de> Visitor<'de> for Any {
 /// Reads a file.
 pub(super) fn parse(text: &str) -> Result<Node, String> {
     serde_saphyr::from_str::<Spanned<Tree>>(text).map(node).map_err(|error| {
-        let message = error.without_snippet().to_string();
-        message.lines().next().unwrap_or("the file is not YAML").trim().to_owned()
+        let message = alerting::rules::yaml_mistake(&error.without_snippet().to_string());
+        match error.location().map(|place| place.line()).filter(|line| *line > 0) {
+            Some(line) => format!("line {line}: {message}"),
+            None => message,
+        }
     })
 }
 

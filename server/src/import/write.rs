@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Note;
-use super::receivers::quoted;
+use super::receivers::{plain, quoted};
 use super::routes::{Inhibit, Plan, texts};
 
 /// The folder of rule files beside the configuration.
@@ -16,7 +16,7 @@ fn list(items: &[String]) -> String {
 
 /// A value as YAML below a key, indented.
 fn block(out: &mut String, key: &str, value: &impl serde::Serialize) {
-    let text = serde_saphyr::to_string(value).unwrap_or_default();
+    let text = plain(&serde_saphyr::to_string(value).unwrap_or_default());
     let _ = writeln!(out, "  {key}:");
     for line in text.lines() {
         let _ = writeln!(out, "    {line}");

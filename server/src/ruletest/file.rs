@@ -200,9 +200,8 @@ pub(super) fn line<T>(value: &Spanned<T>) -> u64 {
 /// Reads a file; fails with `line 3: ...`.
 pub(super) fn parse(text: &str) -> Result<FileYaml, String> {
     serde_saphyr::from_str(text).map_err(|error| {
-        let message = error.without_snippet().to_string();
-        let message = message.lines().next().unwrap_or("the file is not YAML").trim().to_owned();
-        match error.location().map(|place| place.line()).filter(|line| *line > 0 && !message.contains("line ")) {
+        let message = alerting::rules::yaml_mistake(&error.without_snippet().to_string());
+        match error.location().map(|place| place.line()).filter(|line| *line > 0) {
             Some(line) => format!("line {line}: {message}"),
             None => message,
         }
