@@ -1,11 +1,14 @@
 //! Forecasts of series with seasons, and how far a value is from what was expected. Pure. In: the history of a series on an even grid.
 //! Out: the value expected at each of the next steps with the interval in which it lies if all is as usual, or why the history is too
 //! little to say. The seasons are learned by augurs (MSTL: Bandara, Hyndman, Bergmeir 2021), averaged over the whole history and with
-//! outliers left out, so that yesterday's incident is not expected again today.
+//! outliers left out, so that yesterday's incident is not expected again today; one that goes on is not learned from at all (`hold`).
 
+mod change;
 mod clean;
 mod grid;
+mod hold;
 mod level;
+mod places;
 mod spread;
 
 use augurs_core::Fit;
@@ -14,6 +17,7 @@ use augurs_mstl::stlrs::{MstlParams, MstlResult, StlParams};
 
 pub use grid::TooLittle;
 
+use hold::{Held, Marks};
 use level::Level;
 use spread::Parts;
 
@@ -28,6 +32,16 @@ pub struct Learning {
     pub horizon: usize,
     /// So many steps are forecast.
     pub steps: usize,
+    /// Values outside of their interval are not learned from for so many steps, and for an eighth of the history at most; then they are
+    /// usual. 0: at once.
+    pub hold: usize,
+}
+
+impl Learning {
+    /// An interval ends so many standard deviations from what is expected.
+    fn ends(&self) -> f64 {
+        distrs::Normal::ppf(0.5 + self.level / 2.0, 0.0, 1.0)
+    }
 }
 
 /// Why there is no forecast.
@@ -71,9 +85,24 @@ impl Band {
 pub struct Forecast {
     /// One per step; the first stands where the newest value of the history stands.
     bands: Vec<Band>,
+    held: Option<Hold>,
+}
+
+/// The newest values are not learned from, because they are not usual.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hold {
+    /// For so many steps, the newest value's included.
+    pub since: usize,
+    /// In so many steps they are usual, unless others come before.
+    pub left: usize,
 }
 
 impl Forecast {
+    /// Whether what is seen now is not learned from.
+    pub fn held(&self) -> Option<Hold> {
+        self.held
+    }
+
     /// What is expected so many steps after the newest value of the history, in between as well; none where that is too far ahead.
     pub fn at(&self, ahead: f64) -> Option<Band> {
         let position = ahead.max(0.0);
@@ -108,38 +137,42 @@ pub fn shortest_history(period: usize) -> usize {
 pub fn forecast(history: &[f64], learning: &Learning) -> Result<Forecast, NoForecast> {
     let longest = learning.periods.iter().copied().max().unwrap_or(2).max(2);
     let filled = grid::fill(history, &learning.periods, shortest_history(longest)).map_err(NoForecast::TooLittle)?;
-    let (values, measured) = (&filled.values, &filled.measured);
+    let Held { values, usual, marks } = hold::look(&filled.values, &filled.measured, learning);
     // The decomposition computes in f32: around 0, in units of the series' own spread.
-    let center = spread::middle(values);
+    let center = spread::middle(&values);
     let sizes: Vec<f64> = values.iter().map(|value| (value - center).abs()).collect();
     let largest = sizes.iter().copied().fold(0.0, f64::max);
-    let usual = spread::wide_deviation(&sizes, learning.horizon);
-    let unit = if usual > 0.0 { usual } else { 1.0 };
-    let scaled: Vec<f64> = values.iter().map(|value| (value - center) / unit).collect();
-    let cleaned = clean::without_outliers(&scaled, &learning.periods);
-    let mut best = Seasons::none(&scaled, measured, learning);
+    let wide = spread::wide_deviation(&sizes, learning.horizon);
+    let unit = if wide > 0.0 { wide } else { 1.0 };
+    let in_units = |values: &[f64]| -> Vec<f64> { values.iter().map(|value| (value - center) / unit).collect() };
+    let scaled = in_units(&values);
+    let cleaned = clean::without_outliers(&in_units(&usual), &learning.periods);
+    let mut best = Seasons::none(&scaled, &marks, learning);
     for count in 1..=learning.periods.len() {
-        let seasons = Seasons::learn(&learning.periods[..count], &scaled, &cleaned, measured, learning)?;
+        let seasons = Seasons::learn(&learning.periods[..count], &scaled, &cleaned, &marks, learning)?;
         // What has no seasons is foreseen better without.
         if seasons.level.cost < best.level.cost * BETTER {
             best = seasons;
         }
     }
     let Seasons { cycles, rest, level } = best;
-    let errors: Vec<f64> = (0..rest.len()).map(|at| if measured[at] { rest[at] - level.before[at] } else { f64::NAN }).collect();
+    let errors: Vec<f64> = (0..rest.len()).map(|at| if marks.counted[at] { rest[at] - level.before[at] } else { f64::NAN }).collect();
     let shortest = learning.periods.iter().copied().min().unwrap_or(2).max(2);
     let parts = Parts::of(&errors, shortest);
-    let ends = distrs::Normal::ppf(0.5 + learning.level / 2.0, 0.0, 1.0);
+    let ends = learning.ends();
     // Rounding is no anomaly.
     let least = (center.abs() + largest) * 1e-6;
+    let held = marks.open.map_or(0, |hold| hold.since);
     let band = |ahead: usize| {
         let season: f64 = cycles.iter().map(|cycle| cycle[(ahead + cycle.len() - 1) % cycle.len()]).sum();
-        let expected = center + unit * (level.now + season);
-        let width = ends * unit * level.deviation(ahead.max(1)) * parts.factor(rest.len() + ahead - 1);
+        let moved = if held > 0 { level.slope * ahead as f64 } else { 0.0 };
+        let expected = center + unit * (level.now + moved + season);
+        let deviation = if held > 0 { level.deviation_held(held + ahead) } else { level.deviation(ahead.max(1)) };
+        let width = ends * unit * deviation * parts.factor(rest.len() + ahead - 1);
         let width = width.max(least);
         Band { expected, lower: expected - width, upper: expected + width }
     };
-    Ok(Forecast { bands: (0..=learning.steps).map(band).collect() })
+    Ok(Forecast { bands: (0..=learning.steps).map(band).collect(), held: marks.open })
 }
 
 /// A season must make errors so much smaller.
@@ -156,17 +189,17 @@ struct Seasons {
 }
 
 impl Seasons {
-    fn none(values: &[f64], measured: &[bool], learning: &Learning) -> Self {
-        Seasons { cycles: Vec::new(), rest: values.to_vec(), level: Level::of(values, measured, learning.horizon) }
+    fn none(values: &[f64], marks: &Marks, learning: &Learning) -> Self {
+        Seasons { cycles: Vec::new(), rest: values.to_vec(), level: Level::of(values, marks, learning.horizon, learning.hold) }
     }
 
-    fn learn(periods: &[usize], values: &[f64], cleaned: &[f64], measured: &[bool], learning: &Learning) -> Result<Self, NoForecast> {
+    fn learn(periods: &[usize], values: &[f64], cleaned: &[f64], marks: &Marks, learning: &Learning) -> Result<Self, NoForecast> {
         let model = MSTLModel::naive(periods.to_vec()).mstl_params(decomposition(periods, values.len()));
         let fitted = model.fit(cleaned).map_err(|error| NoForecast::Model(error.to_string()))?;
         let learned = fitted.fit();
         let longest = periods.iter().copied().max().unwrap_or(2);
         let rest = without_seasons(learned, values, cleaned, longest);
-        let level = Level::of(&rest, measured, learning.horizon);
+        let level = Level::of(&rest, marks, learning.horizon, learning.hold);
         let last = |(season, period): (&Vec<f32>, &usize)| season[season.len() - period..].iter().copied().map(f64::from).collect();
         Ok(Seasons { cycles: learned.seasonal().iter().zip(periods).map(last).collect(), rest, level })
     }

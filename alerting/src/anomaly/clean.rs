@@ -7,7 +7,7 @@ use super::spread;
 const APART: f64 = 6.0;
 
 /// The middle of the values around each one.
-fn rolling_middle(values: &[f64], width: usize) -> Vec<f64> {
+pub(super) fn rolling_middle(values: &[f64], width: usize) -> Vec<f64> {
     let half = (width / 2).max(1);
     let mut window: Vec<f64> = Vec::with_capacity(2 * half + 2);
     let insert = |window: &mut Vec<f64>, value: f64| {

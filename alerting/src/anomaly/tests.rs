@@ -1,5 +1,7 @@
 //! Forecasts of made-up traffic, by fixed seeds: what is usual stays inside as often as promised, what is not is outside at once.
 
+mod incidents;
+
 use super::*;
 
 use rand::rngs::SmallRng;
@@ -44,7 +46,7 @@ impl Shop {
 }
 
 fn learning() -> Learning {
-    Learning { periods: vec![DAY, WEEK], level: 0.99, horizon: 4, steps: 12 }
+    Learning { periods: vec![DAY, WEEK], level: 0.99, horizon: 4, steps: 12, hold: 2 * DAY }
 }
 
 /// The width of an interval in those of the 0.99 one.

@@ -14,7 +14,7 @@ use model::tenant::TenantId;
 use model::time::{Span, Timestamp};
 use tokio::sync::Semaphore;
 
-use crate::anomaly::{Band, Forecast, NoForecast, TooLittle, forecast};
+use crate::anomaly::{Band, Forecast, Hold, NoForecast, TooLittle, forecast};
 use crate::rules::{Anomaly, Question, RuleSet};
 
 /// So many values of a series are asked for at once.
@@ -35,11 +35,23 @@ pub(crate) struct Learned {
     reason: Option<String>,
 }
 
+/// A series is not as usual, so what is seen is not learned from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Held {
+    /// The first value.
+    pub since: Timestamp,
+    /// If it stays so, it is usual then.
+    pub until: Timestamp,
+}
+
 impl Learned {
     /// What is expected of a series at a moment, which is not long after the moment of learning.
-    pub(crate) fn band(&self, labels: &Labels, at: Timestamp) -> Option<Band> {
+    pub(crate) fn band(&self, labels: &Labels, at: Timestamp) -> Option<(Band, Option<Held>)> {
         let ahead = at.since(self.at).as_secs_f64() / self.step.as_secs_f64();
-        self.series.get(&labels.clone().without(METRIC_NAME))?.at(ahead)
+        let forecast = self.series.get(&labels.clone().without(METRIC_NAME))?;
+        let steps = |count: usize| self.step * u32::try_from(count).unwrap_or(u32::MAX);
+        let held = |hold: Hold| Held { since: self.at.minus(steps(hold.since.saturating_sub(1))), until: self.at.plus(steps(hold.left)) };
+        Some((forecast.at(ahead)?, forecast.held().map(held)))
     }
 
     /// Why there is no forecast of any series, in one sentence.

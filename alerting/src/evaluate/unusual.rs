@@ -6,6 +6,7 @@ use model::alert::RuleKey;
 use model::labels::{Labels, METRIC_NAME};
 use model::query::SeriesSample;
 
+use super::forecasts::Held;
 use super::rows::Element;
 use crate::anomaly::Band;
 use crate::rules::Anomaly;
@@ -21,17 +22,19 @@ pub(crate) struct Foreseen {
 }
 
 /// Why a value is told.
-fn why(asked: &Anomaly, value: f64, band: &Band) -> String {
+fn why(asked: &Anomaly, value: f64, band: &Band, held: Option<Held>) -> String {
     let side = if value > band.expected { "above" } else { "below" };
+    let held = held.map(|Held { since, until }| format!("; unusual since {since}, counts as usual from {until} on if it stays so"));
     format!(
-        "{} is {side} the {} expected at this time ({} to {} with {} % of what is usual, learned from {} of history)",
+        "{} is {side} the {} expected at this time ({} to {} with {} % of what is usual, learned from {} of history){}",
         humanize(value),
         humanize(band.expected),
         humanize(band.lower),
         humanize(band.upper),
         // Without the noise of binary fractions.
         (asked.level * 1e8).round() / 1e6,
-        asked.history
+        asked.history,
+        held.unwrap_or_default()
     )
 }
 
@@ -39,12 +42,12 @@ fn why(asked: &Anomaly, value: f64, band: &Band) -> String {
 pub(crate) fn told(
     asked: &Anomaly,
     samples: Vec<(Labels, SeriesSample)>,
-    band: impl Fn(&Labels) -> Option<Band>,
+    expected: impl Fn(&Labels) -> Option<(Band, Option<Held>)>,
     all: bool,
 ) -> (Vec<Element>, Vec<Foreseen>) {
     let (mut elements, mut foreseen) = (Vec::new(), Vec::new());
     for (labels, sample) in samples {
-        let Some(band) = band(&labels) else { continue };
+        let Some((band, held)) = expected(&labels) else { continue };
         foreseen.push(Foreseen { labels: labels.clone(), band });
         if !sample.value.is_finite() {
             continue;
@@ -54,7 +57,7 @@ pub(crate) fn told(
             let figures = [("expected", band.expected), ("lower", band.lower), ("upper", band.upper)];
             let mut evidence: BTreeMap<String, String> =
                 figures.iter().map(|(name, figure)| ((*name).to_owned(), humanize(*figure))).collect();
-            let why = why(asked, sample.value, &band);
+            let why = why(asked, sample.value, &band, held);
             evidence.insert("summary".to_owned(), why.clone());
             evidence.insert("anomaly".to_owned(), why);
             elements.push(Element {

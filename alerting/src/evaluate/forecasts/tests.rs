@@ -133,6 +133,40 @@ async fn usual_hours_are_silent_and_what_is_not_usual_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn an_incident_is_not_learned_while_it_goes_on_and_what_lasts_is_usual_in_the_end() {
+    let mut world = World::new("", RULES);
+    let traffic = Traffic::of(&world);
+    minutes(&world, 5).await;
+    traffic.set(&world, 50);
+    for minute in 0..40 {
+        minutes(&world, 1).await;
+        assert_eq!(open(&world, "Odd").await.len(), 1, "after {minute} minutes");
+        if minute == 30 {
+            world.tick().await;
+            world.take_written();
+            world.tick().await;
+            let before = bands(&world);
+            world.restart();
+            world.tick().await;
+            assert_eq!(bands(&world), before, "a restart holds the same");
+        }
+    }
+    let odd = open(&world, "Odd").await;
+    let said = &odd[0].alert.annotations["summary"];
+    assert!(said.contains("; unusual since ") && said.ends_with(" on if it stays so"), "{said}");
+    traffic.set(&world, 100);
+    minutes(&world, 1).await;
+    assert!(open(&world, "Odd").await.is_empty(), "its end is usual at once");
+    // For an eighth of six hours.
+    minutes(&world, 10).await;
+    traffic.set(&world, 200);
+    minutes(&world, 43).await;
+    assert_eq!(open(&world, "Odd").await.len(), 1);
+    minutes(&world, 10).await;
+    assert!(open(&world, "Odd").await.is_empty(), "{:?}", open(&world, "Odd").await);
+}
+
+#[tokio::test]
 async fn too_little_history_is_no_data_with_the_reason_and_never_an_alert() {
     let world = World::new("no_data_after: 10m", RULES);
     let traffic = Traffic::of(&world);

@@ -22,6 +22,8 @@ pub(in crate::rules) struct AnomalyYaml {
     pub step: Option<Span>,
     /// How often it learns anew.
     pub refit: Option<Span>,
+    /// So long at most what is not usual is not learned from.
+    pub hold: Option<Span>,
     /// The share of usual values that lie in the interval.
     pub level: Option<f64>,
     /// How far a value must be off: `10` in its own unit, or `20%` of what was expected.
@@ -55,6 +57,9 @@ pub struct Anomaly {
     pub step: Span,
     /// It learns at multiples of this since the epoch, so that a restart and a replay learn the same; a multiple of `step`.
     pub refit: Span,
+    /// What is outside of its interval is not learned from; what lasts so long is usual then. A multiple of `step`, or 0.
+    #[serde(default = "usual_hold")]
+    pub hold: Span,
     /// So large a share of usual values lies in the interval; from 0.5 to 1, both left out.
     pub level: f64,
     /// How far from the expected value a value must be, in its unit.
@@ -70,6 +75,7 @@ pub struct Anomaly {
 const DAY: Duration = Duration::from_secs(86_400);
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 const HOUR: Duration = Duration::from_secs(3_600);
+const HOLD: Duration = Duration::from_secs(2 * 86_400);
 const STEP: Duration = Duration::from_secs(300);
 const LEVEL: f64 = 0.999;
 const SERIES: usize = 100;
@@ -80,6 +86,11 @@ const FEWEST_STEPS: u128 = 6;
 
 fn steps(span: Duration, step: Duration) -> usize {
     usize::try_from(span.as_nanos() / step.as_nanos().max(1)).unwrap_or(usize::MAX)
+}
+
+/// Also of what was recorded before there was one.
+fn usual_hold() -> Span {
+    Span(HOLD)
 }
 
 fn is_multiple(span: Duration, of: Duration) -> bool {
@@ -101,6 +112,7 @@ impl Anomaly {
             horizon,
             // Where learning anew fails for a while, the old forecast goes on.
             steps: 3 * horizon + 1,
+            hold: steps(self.hold.0, self.step.0),
         }
     }
 
@@ -180,6 +192,16 @@ impl AnomalyYaml {
         if !is_multiple(refit, step) || refit > shortest.0 {
             return Err(format!("`refit: {}` must be whole steps of {} and at most {shortest}", Span(refit), Span(step)));
         }
+        let longest_hold = step * u32::try_from(steps(history / 8, step)).unwrap_or(1);
+        let hold = self.hold.map_or(longest_hold.min(HOLD), |hold| hold.0);
+        if hold > longest_hold || !(hold.is_zero() || is_multiple(hold, step)) {
+            return Err(format!(
+                "`hold: {}` must be whole steps of {} and at most {}, an eighth of the history",
+                Span(hold),
+                Span(step),
+                Span(longest_hold)
+            ));
+        }
         let level = self.level.unwrap_or(LEVEL);
         if !(level > 0.5 && level < 1.0) {
             return Err(format!(
@@ -196,6 +218,7 @@ impl AnomalyYaml {
             history: Span(history),
             step: Span(step),
             refit: Span(refit),
+            hold: Span(hold),
             level,
             minimum,
             minimum_share,

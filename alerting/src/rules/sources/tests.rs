@@ -1,6 +1,6 @@
 //! What sources are compiled to, and the sentence for what is wrong with them.
 
-use crate::rules::{AlertRule, Question, Rule, RuleSet};
+use crate::rules::{AlertRule, Anomaly, Question, Rule, RuleSet};
 
 fn load(rule: &str) -> Result<AlertRule, String> {
     let indented: String = rule.lines().map(|line| format!("        {line}\n")).collect();
@@ -79,17 +79,24 @@ fn an_anomaly_is_promql_with_settings_that_fit_days_and_weeks() {
     let rule = load("anomaly: { expr: ' sum(rate(x[5m])) ' }").unwrap();
     let Question::Anomaly(asked) = &rule.question else { panic!("{rule:?}") };
     assert_eq!(rule.expr, "sum(rate(x[5m]))");
-    let texts = [asked.seasons[0], asked.seasons[1], asked.history, asked.step, asked.refit, asked.needed()].map(|span| span.to_string());
-    assert_eq!(texts, ["1d", "1w", "4w", "5m", "1h", "2w"]);
+    let texts = [asked.seasons[0], asked.seasons[1], asked.history, asked.step, asked.refit, asked.hold, asked.needed()]
+        .map(|span| span.to_string());
+    assert_eq!(texts, ["1d", "1w", "4w", "5m", "1h", "2d", "2w"]);
     assert_eq!((asked.level, asked.minimum, asked.minimum_share, asked.max_series), (0.999, 0.0, 0.0, 100));
     let learning = asked.learning();
-    assert_eq!((learning.periods, learning.horizon, learning.steps, asked.length()), (vec![288, 2_016], 12, 37, 8_064));
+    assert_eq!((learning.periods, learning.horizon, learning.steps, learning.hold, asked.length()), (vec![288, 2_016], 12, 37, 576, 8_064));
     let question = serde_json::to_value(&rule.question).unwrap();
     assert_eq!(serde_json::from_value::<Question>(question).unwrap(), rule.question, "an alert's record keeps it");
 
+    let mut older = serde_json::to_value(asked).unwrap();
+    older.as_object_mut().unwrap().remove("hold");
+    assert_eq!(serde_json::from_value::<Anomaly>(older).unwrap(), *asked, "a record from before there was a hold");
+    let Question::Anomaly(at_once) = load("anomaly: { expr: x, hold: 0s }").unwrap().question else { panic!() };
+    assert_eq!(at_once.learning().hold, 0);
+
     let rule = load("anomaly: { expr: x, seasons: [1h], minimum: 20%, direction: below }").unwrap();
     let Question::Anomaly(asked) = &rule.question else { panic!("{rule:?}") };
-    assert_eq!([asked.step, asked.refit, asked.history].map(|span| span.to_string()), ["1m", "2m", "4h"]);
+    assert_eq!([asked.step, asked.refit, asked.hold, asked.history].map(|span| span.to_string()), ["1m", "2m", "30m", "4h"]);
     let band = crate::anomaly::Band { expected: 100.0, lower: 90.0, upper: 110.0 };
     for (value, score) in [(50.0, 5.0), (85.0, 0.0), (150.0, 0.0), (100.0, 0.0)] {
         assert_eq!(asked.score(value, &band), score, "{value}");
@@ -135,6 +142,8 @@ fn mistakes_are_one_sentence_with_the_fix() {
         ("anomaly: { expr: up, history: 1w }", "at least twice 1w"),
         ("anomaly: { expr: up, step: 1m }", "more than 20000 steps"),
         ("anomaly: { expr: up, refit: 2d }", "at most 1d"),
+        ("anomaly: { expr: up, hold: 8d }", "`hold: 8d` must be whole steps of 5m and at most 3d12h, an eighth of the history"),
+        ("anomaly: { expr: up, hold: 7m }", "must be whole steps of 5m"),
         ("anomaly: { expr: up, level: 99 }", "less than 1"),
         ("anomaly: { expr: up, minimum: lots }", "neither a number nor a share such as 20%"),
         ("anomaly: { expr: up, minimum: '-5%' }", "neither a number nor a share"),
