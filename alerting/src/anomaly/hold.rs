@@ -163,7 +163,7 @@ fn walk(usual: &Usual, values: &[f64], measured: &[bool], incidents: &[Range<usi
     let mut walk =
         Walk { level: level::beginning(&usual.rest), since: None, back: 0, weight: 0, first: 0, longest: learning.horizon.max(2 * BACK) };
     let (mut marks, mut before) = (Marks::none(measured), Vec::with_capacity(values.len()));
-    for at in 0..values.len() {
+    for (at, measured) in measured.iter().copied().enumerate() {
         if walk.since.is_some() {
             walk.level += usual.level.slope;
         }
@@ -176,8 +176,8 @@ fn walk(usual: &Usual, values: &[f64], measured: &[bool], incidents: &[Range<usi
         }
         let off = usual.rest[at] - walk.level;
         let ahead = at + 1 - walk.since.unwrap_or(at);
-        let outside = measured[at] && off.abs() > (ends * usual.deviation(at, ahead)).max(usual.least);
-        marks.pace[at] = walk.step(at, off, outside, measured[at], usual);
+        let outside = measured && off.abs() > (ends * usual.deviation(at, ahead)).max(usual.least);
+        marks.pace[at] = walk.step(at, off, outside, measured, usual);
         if walk.back >= BACK {
             walk.release(at, usual, &mut marks);
         }

@@ -25,7 +25,7 @@ use super::{Counted, DeliveryWorker};
 use crate::channels::{Attempt, ReceiverConfig, chain};
 
 /// So many rows are held at most.
-const HELD: usize = 2_048;
+const HELD: usize = 1_536;
 /// So many rows of one receiver are under way at most: a few are being sent, the rest wait for the commit of what became of them.
 const ABREAST: usize = 128;
 /// How long whoever has more to hand over waits for room.
@@ -213,7 +213,8 @@ impl DeliveryWorker {
     fn ready(&self, delivery: &Delivery, more: usize) -> Option<Arc<Destination>> {
         let destinations = self.destinations();
         let (_, destination) = destinations.get(&delivery.receiver)?;
-        let fits = matches!(delivery.message, Message::Notice(_)) && destination.keyed && destination.channel.has_use_for(&delivery.message);
+        let fits =
+            matches!(delivery.message, Message::Notice(_)) && destination.keyed && destination.channel.has_use_for(&delivery.message);
         (fits && *self.handed.borrow() + more < HELD).then(|| destination.clone())
     }
 

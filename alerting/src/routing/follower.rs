@@ -144,7 +144,18 @@ pub(super) fn put_member(commit: &mut Commit, member: &Member, expect: Expect) -
 impl<'a> Placing<'a> {
     pub(crate) fn new(shared: &'a Shared, state: &'a dyn StateStore, now: Timestamp) -> Self {
         let (routing, commit) = (shared.routing(), Commit::at(now));
-        Placing { shared, routing, state, now, commit, groups: BTreeMap::new(), together: false, wait: Duration::ZERO, hands_over: false, handing: None }
+        Placing {
+            shared,
+            routing,
+            state,
+            now,
+            commit,
+            groups: BTreeMap::new(),
+            together: false,
+            wait: Duration::ZERO,
+            hands_over: false,
+            handing: None,
+        }
     }
 
     /// For alerts all of which are placed in one commit: a new group that does not wait is looked at in it. What it tells may be handed

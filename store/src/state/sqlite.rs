@@ -12,7 +12,7 @@ use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use model::time::{Clock, Stopwatch};
@@ -40,8 +40,9 @@ const WRITER_KEEPS: i64 = 8_192;
 const READER_KEEPS: i64 = 512;
 /// Statements that are kept prepared on each connection.
 const PREPARED: usize = 200;
-/// The log of writes is carried over into the file beside the writes, each time about so many of them were committed.
-const CARRIED_AFTER: u32 = 64;
+/// The log of writes is carried over into the file beside the writes, each time so many rows were changed since: its two syncs hold up
+/// those of commits, so it should be rare, and a page that is written often is carried once.
+const CARRIED_AFTER: u64 = 4_096;
 /// Where that does not keep up, a commit does it itself at so many pages of 4 KiB: the log stays bounded.
 const LARGEST_LOG: u32 = 16_384;
 
@@ -65,7 +66,8 @@ pub struct Connections {
 #[derive(Debug)]
 struct Carrier {
     connection: Mutex<Slot>,
-    commits: AtomicU32,
+    /// How many rows were changed when it was carried over last.
+    carried: AtomicU64,
     busy: AtomicBool,
 }
 
@@ -150,17 +152,19 @@ impl Carrier {
         connection.busy_timeout(Duration::ZERO)?;
         Ok(Carrier {
             connection: Mutex::new(Slot { connection: Some(connection), synced: Synced::Yes }),
-            commits: AtomicU32::new(0),
+            carried: AtomicU64::new(0),
             busy: AtomicBool::new(false),
         })
     }
 
-    /// Another commit was made. Every so many of them the log is carried over on a thread that may wait, while writes and reads go on.
-    fn committed(self: &Arc<Self>) {
-        if self.commits.fetch_add(1, Ordering::Relaxed) < CARRIED_AFTER || self.busy.swap(true, Ordering::AcqRel) {
+    /// Another commit was made; so many rows were changed in all. Every so many of them the log is carried over on a thread that may wait,
+    /// while writes and reads go on.
+    fn committed(self: &Arc<Self>, changed: u64) {
+        let since = changed.saturating_sub(self.carried.load(Ordering::Relaxed));
+        if since < CARRIED_AFTER || self.busy.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.commits.store(0, Ordering::Relaxed);
+        self.carried.store(changed, Ordering::Relaxed);
         let carrier = Arc::clone(self);
         match Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(move || carrier.carry())),
@@ -293,8 +297,8 @@ impl Dialect for Sqlite {
     async fn commit(mut write: Turn) -> rusqlite::Result<()> {
         aside(write.slot.synced == Synced::Yes, || write.slot.connection()?.execute_batch("COMMIT"))?;
         write.open = false;
-        if let Some(carrier) = &write.carrier {
-            carrier.committed();
+        if let Some(carrier) = write.carrier.clone() {
+            carrier.committed(write.slot.connection()?.total_changes());
         }
         Ok(())
     }

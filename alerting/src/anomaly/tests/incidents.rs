@@ -84,7 +84,8 @@ fn growth_goes_on_during_an_outage() {
 
 #[test]
 fn a_lasting_change_is_usual_after_the_hold_whatever_it_is() {
-    let ways: [(&str, fn(f64) -> f64); 4] =
+    type Way = (&'static str, fn(f64) -> f64);
+    let ways: [Way; 4] =
         [("moved", |usual| usual + 50.0), ("doubled", |usual| usual * 2.0), ("halved", |usual| usual / 2.0), ("gone", |_| 0.0)];
     for (name, what) in ways {
         let story = story(3, 3 * HOLD, 0);

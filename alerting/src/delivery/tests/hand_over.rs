@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use super::*;
-use crate::channels::catcher::http::{Catcher, Fault};
 use crate::channels::catcher::fakes;
+use crate::channels::catcher::http::{Catcher, Fault};
 use crate::testing::World as Alerts;
 
 const LEADER: u64 = 7;

@@ -268,8 +268,8 @@ pub(super) enum Entered<'a> {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message as _;
     use proptest::prelude::*;
+    use prost::Message as _;
 
     use super::*;
     use opentelemetry_proto::tonic::common::v1::any_value::Value as Sent;

@@ -198,13 +198,7 @@ impl Tables {
         before
     }
 
-    fn change(
-        &mut self,
-        tenant: &TenantId,
-        change: &WorkChange,
-        at: Timestamp,
-        node: Option<&str>,
-    ) -> Result<Option<Undo>, StateError> {
+    fn change(&mut self, tenant: &TenantId, change: &WorkChange, at: Timestamp, node: Option<&str>) -> Result<Option<Undo>, StateError> {
         let id = match change {
             WorkChange::Schedule(new) => {
                 let work = as_stored(new.clone().row(tenant, at));
