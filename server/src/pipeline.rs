@@ -45,7 +45,7 @@ use store::promql::head::Head;
 use store::promql::head::fill::Filler;
 use store::promql::head::source::HeadSource;
 use store::promql::source::SeriesSource;
-use store::sql::{GuardedSql, RuleSql, check_question};
+use store::sql::{GuardedSql, RuleSql, Watermark, check_question};
 use store::state::{PostgresState, SqliteState};
 use store::wal::{Wal, WalSeries, WalSeriesConfig};
 use tokio::sync::{Semaphore, watch};
@@ -363,7 +363,10 @@ pub async fn start(
         escalations: Vec::new(), // they are with the rules
         ..config.alerting.clone()
     };
-    let rows: Arc<dyn RowQuery> = Arc::new(RuleSql::new(clickhouse.client(), &config.storage.clickhouse.database));
+    let log = wal.clone();
+    let watermark = Watermark::new(clock.clone(), Box::new(move || log.health().behind));
+    let rules_ask = RuleSql::new(clickhouse.client(), &config.storage.clickhouse.database).waiting_for(watermark);
+    let rows: Arc<dyn RowQuery> = Arc::new(rules_ask);
     let alerting = Arc::new(Alerting::new(AlertingDeps {
         config: alerting_config,
         rules,

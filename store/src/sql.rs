@@ -12,6 +12,7 @@ mod questions;
 mod refused;
 mod tokens;
 mod visitors;
+mod watermark;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ pub use guard::{Checked, INTERNAL, TABLES, check};
 pub use questions::{RuleSql, bound, check_question, table};
 pub use refused::SqlRefused;
 pub use visitors::TenantGuard;
+pub use watermark::Watermark;
 
 /// Tables with a column `tenant` that statements may read themselves; all other names in [`TABLES`] are views over them.
 pub const BASE_TABLES: [&str; 12] = [

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::tokens::{self, Token};
-use super::{Limits, check, tenant_settings, understood};
+use super::{Limits, Watermark, check, tenant_settings, understood};
 
 /// The most memory of one statement of a rule.
 const MEMORY: u64 = 512 << 20;
@@ -31,6 +31,7 @@ pub struct RuleSql {
     client: Client,
     database: String,
     turns: Arc<Semaphore>,
+    watermark: Option<Arc<Watermark>>,
 }
 
 #[derive(Deserialize)]
@@ -113,7 +114,13 @@ pub fn table(body: &[u8], limit: usize) -> Result<Rows, QueryError> {
 impl RuleSql {
     /// Over a client; `database` holds the telemetry.
     pub fn new(client: Client, database: &str) -> Self {
-        RuleSql { client: client.with_database(database), database: database.to_owned(), turns: Arc::new(Semaphore::new(TURNS)) }
+        let turns = Arc::new(Semaphore::new(TURNS));
+        RuleSql { client: client.with_database(database), database: database.to_owned(), turns, watermark: None }
+    }
+
+    /// Asks when what was received before the end of a window is stored.
+    pub fn waiting_for(self, watermark: Watermark) -> Self {
+        RuleSql { watermark: Some(Arc::new(watermark)), ..self }
     }
 
     fn client(&self, tenant: &TenantId, timeout: Duration) -> Client {
@@ -136,7 +143,11 @@ impl RuleSql {
 impl RowQuery for RuleSql {
     async fn rows(&self, tenant: &TenantId, question: &RowQuestion<'_>) -> Result<Rows, QueryError> {
         check_question(question.statement, &self.database)?;
-        let statement = bound(question.statement, question.from, question.to);
+        let (from, to) = match &self.watermark {
+            Some(watermark) => watermark.reached(question.from, question.to).await?,
+            None => (question.from, question.to),
+        };
+        let statement = bound(question.statement, from, to);
         let checked = check(&statement, &self.database).map_err(|refused| QueryError::BadData(refused.to_string()))?;
         let timeout = question.timeout;
         let waited = tokio::time::timeout(timeout, self.turns.acquire()).await.map_err(|_| QueryError::Timeout(timeout))?;

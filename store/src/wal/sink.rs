@@ -151,6 +151,8 @@ pub(crate) struct Trouble {
 pub struct WalHealth {
     /// Age of the oldest durable row that ClickHouse does not hold yet; `None` if it holds them all.
     pub lag: Option<Duration>,
+    /// The same without spans of traces that are still decided about.
+    pub behind: Option<Duration>,
     /// Bytes in the segments.
     pub bytes: u64,
     /// The configured cap.
@@ -218,6 +220,7 @@ impl Wal {
         let trouble = lock(&self.shared.trouble).clone();
         WalHealth {
             lag: self.shared.lag(),
+            behind: self.shared.behind(),
             bytes: totals.bytes,
             max_bytes: self.shared.config.max_bytes,
             quarantined: trouble.quarantined,
@@ -372,7 +375,16 @@ impl Shared {
 
     /// Age of the oldest durable row that is not stored.
     pub fn lag(&self) -> Option<Duration> {
-        let oldest = self.queues.values().filter_map(|queue| {
+        self.lag_of(|_| true)
+    }
+
+    /// The same without spans of traces that are still decided about: those wait on purpose.
+    pub fn behind(&self) -> Option<Duration> {
+        self.lag_of(|table| table != tables::UNDECIDED_SPANS.number)
+    }
+
+    fn lag_of(&self, counts: impl Fn(u16) -> bool) -> Option<Duration> {
+        let oldest = self.queues.iter().filter(|(table, _)| counts(**table)).filter_map(|(_, queue)| {
             let waiting = lock(&queue.lanes).oldest();
             let under_way = lock(&queue.under_way).oldest();
             [waiting, under_way].into_iter().flatten().min()
