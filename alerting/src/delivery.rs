@@ -313,23 +313,25 @@ impl DeliveryWorker {
 
     /// Takes the picture of all pending rows anew; those that it has, or that are at hand, are not read again.
     async fn look_again(&self, jobs: &[Job], state: &dyn StateStore) -> Result<(), StateError> {
+        let added = self.lines().added();
         let pending = state.pending(Queue::Delivery).await?;
         let unknown = {
             let mut lines = self.lines();
             jobs.iter().flat_map(|job| &job.rows).for_each(|row| lines.add(&row.work, row.place.clone()));
-            lines.keep(&pending)
+            lines.keep(&pending, added)
         };
         self.get_to_know(&unknown, state).await
     }
 
-    /// Takes pending rows into the picture.
+    /// Takes pending rows into the picture, all at once: nobody sees a line without its beginning.
     async fn get_to_know(&self, unknown: &[WorkId], state: &dyn StateStore) -> Result<(), StateError> {
+        let mut found = Vec::with_capacity(unknown.len());
         for some in unknown.chunks(500) {
             let query = WorkQuery { state: Some(WorkState::Pending), ids: some.to_vec(), limit: some.len(), ..WorkQuery::default() };
-            for row in state.list(&query).await? {
-                self.lines().add(&row, Place::read(&row));
-            }
+            found.extend(state.list(&query).await?.into_iter().map(|row| (Place::read(&row), row)));
         }
+        let mut lines = self.lines();
+        found.into_iter().for_each(|(place, row)| lines.add(&row, place));
         Ok(())
     }
 

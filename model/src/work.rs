@@ -108,7 +108,7 @@ impl NewWork {
         // As stores keep a text: PostgreSQL's takes no NUL.
         WorkId::derived(at, &format!("{tenant}/{}/{}", self.queue.as_str(), self.key.replace('\0', "\u{FFFD}")))
     }
-    /// The row that is written of it, which nobody holds.
+    /// The row that is written of it, which nobody holds, with the times that stores keep: whole microseconds.
     pub fn row(self, tenant: &TenantId, at: Timestamp) -> Work {
         Work {
             id: self.id(tenant, at),
@@ -118,12 +118,12 @@ impl NewWork {
             lane: self.lane,
             subject: self.subject,
             state: WorkState::Pending,
-            due_at: self.due_at,
+            due_at: Timestamp::from_micros(self.due_at.micros()),
             attempts: 0,
             body: self.body,
             progress: None,
             error: None,
-            created_at: at,
+            created_at: Timestamp::from_micros(at.micros()),
             lease: 0,
         }
     }

@@ -55,6 +55,16 @@ impl TokenBucket {
         if earliest <= now { self.take(lane, now) } else { Err(whole_micros(earliest)) }
     }
 
+    /// Whether somebody was given a moment that lies ahead, or was given it so shortly before that he may still be on his way.
+    pub fn is_waited_for(&self, now: Timestamp) -> bool {
+        self.promised.iter().any(|promised| promised.plus(ON_ITS_WAY) > now)
+    }
+
+    /// Until when nothing goes out, where that lies ahead.
+    pub fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
+        Some(self.paused_until).filter(|until| *until > now)
+    }
+
     /// How many tokens are promised already.
     pub fn ahead(&self, now: Timestamp) -> usize {
         let last = self.promised.iter().copied().max().unwrap_or_default();
@@ -81,6 +91,9 @@ impl TokenBucket {
         self.paused_until = self.paused_until.max(until);
     }
 }
+
+/// From the moment that a waiting row was given to its asking for the token.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// One message a day is the slowest.
 const LONGEST: Duration = Duration::from_secs(86_400);

@@ -54,6 +54,16 @@ impl Destination {
         if jumps { bucket.jump(lane, now) } else { bucket.take(lane, now) }
     }
 
+    /// Whether others wait for a token already.
+    pub fn is_waited_for(&self, delivery: &Delivery, now: Timestamp) -> bool {
+        self.bucket(&delivery.message).lock().unwrap_or_else(PoisonError::into_inner).is_waited_for(now)
+    }
+
+    /// Until when nothing of this kind of message goes out, where that lies ahead.
+    pub fn paused_until(&self, delivery: &Delivery, now: Timestamp) -> Option<Timestamp> {
+        self.bucket(&delivery.message).lock().unwrap_or_else(PoisonError::into_inner).paused_until(now)
+    }
+
     /// How many messages of this kind wait for a moment that they were given.
     pub fn ahead(&self, delivery: &Delivery, now: Timestamp) -> usize {
         self.bucket(&delivery.message).lock().unwrap_or_else(PoisonError::into_inner).ahead(now)

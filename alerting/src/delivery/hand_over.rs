@@ -5,7 +5,7 @@
 //! between the commit and the send it is sent again under the same key, marked), it has a token to spare, and nothing waits that must go
 //! out before. Everything else is scheduled as usual. What was handed over and cannot be begun in time is given back without its note.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -70,19 +70,20 @@ impl Outbox {
 
     /// For the notices of one commit; `None` where they are scheduled as usual. To be asked after what the commit depends on was read: it
     /// looks at what is pending at this moment.
-    pub(crate) async fn begin(&self, state: &dyn StateStore) -> Result<Option<Handing>, StateError> {
-        let Some((worker, leading)) = self.0.get() else { return Ok(None) };
-        let Some(fence) = leading.borrow().clone() else { return Ok(None) };
-        if worker.is_stopping() || !worker.knows_pending(state).await? {
-            return Ok(None);
+    pub(crate) async fn begin(&self, state: &dyn StateStore) -> Option<Handing> {
+        let (worker, leading) = self.0.get()?;
+        let fence = leading.borrow().clone()?;
+        if worker.is_stopping() || !worker.knows_pending(state).await {
+            return None;
         }
-        Ok(Some(Handing { worker: worker.clone(), fence, rows: Vec::new(), begun: false }))
+        Some(Handing { worker: worker.clone(), leading: leading.clone(), fence, rows: Vec::new(), begun: false })
     }
 }
 
 /// The rows of one commit that are handed over. Dropped without [`Handing::go`], it comes to nothing.
 pub(crate) struct Handing {
     worker: Arc<DeliveryWorker>,
+    leading: watch::Receiver<Option<Fence>>,
     /// The commit must be made under it.
     pub(crate) fence: Fence,
     rows: Vec<Handed>,
@@ -95,9 +96,11 @@ pub(super) struct Handed {
     delivery: Arc<Delivery>,
     place: Place,
     destination: Arc<Destination>,
+    leading: watch::Receiver<Option<Fence>>,
     fence: Fence,
     /// The moment of its commit.
     at: Timestamp,
+    _counted: Counted,
 }
 
 impl Handing {
@@ -108,17 +111,20 @@ impl Handing {
 
     /// How the row of a delivery about something new is written: held, or as usual.
     pub(crate) fn write(&mut self, tenant: &TenantId, delivery: Delivery, new: NewWork, at: Timestamp) -> WorkChange {
-        let Some(destination) = self.worker.ready(&delivery, self.rows.len()) else { return WorkChange::Schedule(new) };
+        let worker = &self.worker;
+        let Some(destination) = worker.ready(&delivery) else { return WorkChange::Schedule(new) };
+        // Counted before it is asked whether the process ends: whoever ends it waits for what is counted.
+        let counted = Counted::new(&worker.handed, 1);
         let progress = Progress::default().begun(at).note();
         // What is to be said is at hand: the row need not hold it twice.
         let work = NewWork { body: Value::Null.into(), ..new.clone() }.taken(tenant, at, progress.clone());
         let place = Place::of(&work, &delivery);
-        let first = self.worker.lines().before(&place, &HashSet::new()).is_none();
-        if !first || self.worker.take_token(&delivery, work.lane, &destination, at).is_err() {
+        let waits = worker.is_stopping() || worker.lines().is_open(&place.line) || destination.is_waited_for(&delivery, at);
+        if waits || worker.take_token(&delivery, work.lane, &destination, at).is_err() {
             return WorkChange::Schedule(new);
         }
-        let (delivery, fence) = (Arc::new(delivery), self.fence.clone());
-        self.rows.push(Handed { work, delivery, place, destination, fence, at });
+        let (delivery, leading, fence) = (Arc::new(delivery), self.leading.clone(), self.fence.clone());
+        self.rows.push(Handed { work, delivery, place, destination, leading, fence, at, _counted: counted });
         WorkChange::Take { new, lease_for: self.worker.lease, progress }
     }
 
@@ -142,7 +148,7 @@ pub(super) type Hand = HashMap<String, Waiting>;
 
 #[derive(Default)]
 pub(super) struct Waiting {
-    rows: VecDeque<(Handed, Counted)>,
+    rows: VecDeque<Handed>,
     /// Tasks that take them.
     carriers: usize,
 }
@@ -157,7 +163,7 @@ struct Carrier {
 
 impl Carrier {
     /// The next row. Where there is none, this carrier is no longer one: under the same lock, so that no row waits for nobody.
-    fn next(&mut self) -> Option<(Handed, Counted)> {
+    fn next(&mut self) -> Option<Handed> {
         let mut hand = self.worker.hand();
         let waiting = hand.get_mut(&self.receiver)?;
         let row = waiting.rows.pop_front();
@@ -172,20 +178,23 @@ impl Carrier {
     }
 
     async fn run(mut self, state: Arc<dyn StateStore>) {
-        while let Some((row, counted)) = self.next() {
+        while let Some(row) = self.next() {
             self.worker.carry_handed(row, &*state).await;
-            drop(counted);
         }
     }
 }
 
 impl Drop for Carrier {
     fn drop(&mut self) {
-        // Only where it ended in the middle of a row.
+        // Only where it ended in the middle of a row. What the last one leaves is claimed when its lease ends.
+        let mut hand = self.worker.hand();
         if self.counted
-            && let Some(waiting) = self.worker.hand().get_mut(&self.receiver)
+            && let Some(waiting) = hand.get_mut(&self.receiver)
         {
             waiting.carriers -= 1;
+            if waiting.carriers == 0 {
+                hand.remove(&self.receiver);
+            }
         }
     }
 }
@@ -195,27 +204,26 @@ impl DeliveryWorker {
         self.hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the picture of the lines has all pending rows, or can have them soon.
-    async fn knows_pending(&self, state: &dyn StateStore) -> Result<bool, StateError> {
-        let pending = state.pending(Queue::Delivery).await?;
+    /// Whether the picture of the lines has all pending rows, or can have them soon. Where that cannot be found out it has not.
+    async fn knows_pending(&self, state: &dyn StateStore) -> bool {
+        if self.lines().len() > HELD {
+            return false;
+        }
+        let Ok(pending) = state.pending(Queue::Delivery).await else { return false };
         let unknown: Vec<_> = {
             let lines = self.lines();
             pending.into_iter().filter(|id| !lines.knows(*id)).take(UNKNOWN + 1).collect()
         };
-        if unknown.len() > UNKNOWN {
-            return Ok(false);
-        }
-        self.get_to_know(&unknown, state).await?;
-        Ok(true)
+        unknown.len() <= UNKNOWN && self.get_to_know(&unknown, state).await.is_ok()
     }
 
-    /// The receiver, where a notice may be handed over to it; so many are about to be.
-    fn ready(&self, delivery: &Delivery, more: usize) -> Option<Arc<Destination>> {
+    /// The receiver, where a notice may be handed over to it.
+    fn ready(&self, delivery: &Delivery) -> Option<Arc<Destination>> {
         let destinations = self.destinations();
         let (_, destination) = destinations.get(&delivery.receiver)?;
         let fits =
             matches!(delivery.message, Message::Notice(_)) && destination.keyed && destination.channel.has_use_for(&delivery.message);
-        (fits && *self.handed.borrow() + more < HELD).then(|| destination.clone())
+        (fits && *self.handed.borrow() < HELD).then(|| destination.clone())
     }
 
     /// Sends rows that were just written.
@@ -227,7 +235,7 @@ impl DeliveryWorker {
                 lines.add(&row.work, Some(row.place.clone()));
                 let receiver = row.delivery.receiver.clone();
                 let waiting = hand.entry(receiver.clone()).or_default();
-                waiting.rows.push_back((row, Counted::new(&self.handed, 1)));
+                waiting.rows.push_back(row);
                 if waiting.carriers < ABREAST {
                     waiting.carriers += 1;
                     begin.push(receiver);
@@ -256,18 +264,26 @@ impl DeliveryWorker {
 
     /// `None` where the row is finished, else when it is due again.
     async fn send_handed(&self, row: &Handed, state: &dyn StateStore) -> Result<Option<Timestamp>, StateError> {
-        let Handed { work, delivery, destination, fence, at, .. } = row;
+        let Handed { work, delivery, destination, leading, fence, at, .. } = row;
         // In the same order as everywhere.
         let Ok(own) = destination.slots.acquire().await else { return Ok(Some(*at)) };
         let Ok(any) = self.slots.acquire().await else { return Ok(Some(*at)) };
-        let now = state.now().await?;
-        let next = if self.is_too_late(now, *at) {
+        if leading.borrow().as_ref() != Some(fence) {
+            return Ok(Some(at.plus(self.lease))); // whoever leads now takes it when its lease ends
+        }
+        let now = state.now().await.inspect_err(|_| destination.put_back(delivery))?;
+        let given_back = |at, reason: &str| {
             destination.put_back(delivery);
-            Next::Wait { at: now, reason: NOT_IN_TIME.to_owned(), progress: Progress::default() }
-        } else {
-            let begun = Progress::of(work.progress.as_ref(), now);
-            let attempt = Attempt { now, number: begun.attempts, ..Attempt::default() };
-            self.send(delivery, destination, &attempt, &begun, tokio::time::sleep(self.budget()), state).await
+            Next::Wait { at, reason: reason.to_owned(), progress: Progress::default() }
+        };
+        let next = match destination.paused_until(delivery, now) {
+            _ if self.is_too_late(now, *at) => given_back(now, NOT_IN_TIME),
+            Some(until) => given_back(until, "waits for the receiver's patience"),
+            None => {
+                let begun = Progress::of(work.progress.as_ref(), now);
+                let attempt = Attempt { now, number: begun.attempts, ..Attempt::default() };
+                self.send(delivery, destination, &attempt, &begun, tokio::time::sleep(self.budget()), state).await
+            }
         };
         drop((own, any));
         let now = state.now().await?;

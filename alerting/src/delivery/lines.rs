@@ -70,29 +70,45 @@ fn action_rank(action: PageAction) -> u8 {
 #[derive(Debug, Default)]
 pub struct Lines {
     open: HashMap<Line, BTreeMap<Turn, (WorkId, Timestamp)>>,
-    places: HashMap<WorkId, Option<Place>>,
+    /// With the number under which the row was added.
+    places: HashMap<WorkId, (Option<Place>, u64)>,
+    added: u64,
 }
 
 impl Lines {
-    /// Forgets what is no longer pending; gives the pending rows that it does not know.
-    pub fn keep(&mut self, pending: &[WorkId]) -> Vec<WorkId> {
+    /// How many rows were ever added: to be asked before the pending rows are read, for [`Lines::keep`].
+    pub fn added(&self) -> u64 {
+        self.added
+    }
+
+    /// How many rows it has.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Forgets what is no longer pending, but for what was added since then: whoever read the pending rows may not have seen it. Gives the
+    /// pending rows that it does not know.
+    pub fn keep(&mut self, pending: &[WorkId], added: u64) -> Vec<WorkId> {
         let pending: HashSet<WorkId> = pending.iter().copied().collect();
-        let gone: Vec<WorkId> = self.places.keys().filter(|id| !pending.contains(id)).copied().collect();
+        let gone = self.places.iter().filter(|(id, (_, number))| !pending.contains(id) && *number <= added);
+        let gone: Vec<WorkId> = gone.map(|(id, _)| *id).collect();
         gone.into_iter().for_each(|id| self.remove(id));
         pending.into_iter().filter(|id| !self.knows(*id)).collect()
     }
 
     /// Takes a pending row into the picture; it has no place where its body is no delivery.
     pub fn add(&mut self, row: &Work, place: Option<Place>) {
+        self.remove(row.id);
+        self.added += 1;
         if let Some(place) = &place {
             self.open.entry(place.line.clone()).or_default().insert(place.turn.clone(), (row.id, row.due_at));
         }
-        self.places.insert(row.id, place);
+        self.places.insert(row.id, (place, self.added));
     }
 
     /// The row is due at another time.
     pub fn put_off(&mut self, id: WorkId, due: Timestamp) {
-        let Some(Some(place)) = self.places.get(&id) else { return };
+        let Some((Some(place), _)) = self.places.get(&id) else { return };
         if let Some(row) = self.open.get_mut(&place.line).and_then(|open| open.get_mut(&place.turn)) {
             row.1 = due;
         }
@@ -103,6 +119,11 @@ impl Lines {
         self.places.contains_key(&id)
     }
 
+    /// Whether anything of the line is open.
+    pub fn is_open(&self, line: &Line) -> bool {
+        self.open.contains_key(line)
+    }
+
     /// The first open row before this place that is not in `batch`, and when it is due.
     pub fn before(&self, place: &Place, batch: &HashSet<WorkId>) -> Option<(WorkId, Timestamp)> {
         let open = self.open.get(&place.line)?;
@@ -111,12 +132,56 @@ impl Lines {
 
     /// The row is finished.
     pub fn remove(&mut self, id: WorkId) {
-        let Some(Some(place)) = self.places.remove(&id) else { return };
+        let Some((Some(place), _)) = self.places.remove(&id) else { return };
         if let Some(open) = self.open.get_mut(&place.line) {
             open.remove(&place.turn);
             if open.is_empty() {
                 self.open.remove(&place.line);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::json::Json;
+    use model::work::{Lane, NewWork, Queue};
+    use serde_json::Value;
+
+    use super::*;
+
+    fn row(key: &str, at: Timestamp) -> (Work, Place) {
+        let body: Json = Value::Null.into();
+        let new = NewWork { queue: Queue::Delivery, key: key.into(), lane: Lane::Page, subject: Default::default(), due_at: at, body };
+        let work = new.row(&TenantId::default(), at);
+        let line = Line { tenant: TenantId::default(), receiver: "hook".into(), thing: "page/1".into() };
+        let turn = Turn { written: at, rank: 0, id: NotificationId::derived(at, key) };
+        (work, Place { line, turn })
+    }
+
+    #[test]
+    fn a_row_that_is_added_twice_is_open_once() {
+        let mut lines = Lines::default();
+        let at = Timestamp::from_nanos(1_800_000_000_000_000_123);
+        let (work, place) = row("a", at);
+        // As who wrote it knows it, and as it is read.
+        let read = Place { turn: Turn { written: work.created_at, ..place.turn.clone() }, ..place.clone() };
+        assert_ne!(place, read);
+        lines.add(&work, Some(place.clone()));
+        lines.add(&work, Some(read));
+        assert!(lines.is_open(&place.line) && lines.len() == 1);
+        lines.remove(work.id);
+        assert!(!lines.is_open(&place.line), "no ghost holds up the line");
+    }
+
+    #[test]
+    fn what_was_added_since_the_pending_rows_were_read_is_kept() {
+        let mut lines = Lines::default();
+        let (old, new) = (row("old", Timestamp::from_secs(1)), row("new", Timestamp::from_secs(2)));
+        lines.add(&old.0, Some(old.1));
+        let added = lines.added();
+        lines.add(&new.0, Some(new.1.clone()));
+        assert_eq!(lines.keep(&[], added), []);
+        assert!(lines.knows(new.0.id) && !lines.knows(old.0.id));
     }
 }

@@ -254,7 +254,7 @@ impl<'a> Placing<'a> {
         }
         // After the groups were read: what an earlier group of the same name still has to tell was written before it went.
         if self.hands_over && wanted.values().any(|(route, _)| route.group_wait.is_zero()) {
-            self.handing = self.shared.outbox.begin(self.state).await?;
+            self.handing = self.shared.outbox.begin(self.state).await;
         }
         for (id, (route, labels)) in wanted {
             self.groups.insert(id, Held::new(self.shared, route, labels));

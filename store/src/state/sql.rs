@@ -219,7 +219,7 @@ impl<D: Dialect> WorkRows for SqlState<D> {
 
     async fn pending(&self, queue: Queue) -> Result<Vec<WorkId>, StateError> {
         let sql = "SELECT id FROM work WHERE queue = $1 AND state = 'pending'";
-        // An index has them, and few are pending in the queues that are asked for.
+        // An index has them, and who asks knows that there are few.
         let found = self.read("listing pending work", sql, args![queue.as_str()]).await?;
         found.iter().map(rows::work_id::<D>).collect()
     }

@@ -42,7 +42,7 @@ const READER_KEEPS: i64 = 512;
 const PREPARED: usize = 200;
 /// The log of writes is carried over into the file beside the writes, each time so many rows were changed since: its two syncs hold up
 /// those of commits, so it should be rare, and a page that is written often is carried once.
-const CARRIED_AFTER: u64 = 4_096;
+const CARRIED_AFTER: u64 = 1_024;
 /// Where that does not keep up, a commit does it itself at so many pages of 4 KiB: the log stays bounded.
 const LARGEST_LOG: u32 = 16_384;
 

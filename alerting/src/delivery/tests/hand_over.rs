@@ -229,3 +229,44 @@ async fn what_cannot_be_begun_before_the_end_is_given_back_unmarked() {
     let marked = catcher.requests().iter().filter(|request| request.headers.contains_key("x-watchfire-resend")).count();
     assert_eq!((catcher.requests().len(), marked), (5, 1));
 }
+
+/// What fails is tried again by a claim, and leaves nothing in the picture that would hold up what follows.
+#[tokio::test]
+async fn what_fails_is_tried_again_and_its_line_goes_on() {
+    let catcher = fakes::plain().await;
+    catcher.fault("hook", Fault::Answer(500, "{}"));
+    let scene = Scene::new(&hook(&catcher, ""), Config { patience: model::time::Span::secs(60), ..Config::default() });
+    scene.alerts.clock.advance(Duration::from_nanos(123));
+    assert_eq!(scene.post(firing(0..1)).await, 200);
+    scene.until("it failed", |scene| scene.alerts.count("notification_retried") == 1).await;
+    let state: Arc<dyn StateStore> = scene.alerts.state.clone();
+    scene.alerts.clock.set(scene.alerts.state.next_due().unwrap());
+    // With one that this worker does not know, so that it looks at all that is pending.
+    let Message::Notice(told) = scene.alerts.deliveries().remove(0).1.message else { panic!() };
+    let mut over = scene.alerts.deliveries().remove(0).1;
+    over.id = NotificationId::derived(scene.alerts.now(), "over");
+    over.message = Message::Notice(Box::new(notice(PageAction::Resolve, &told.dedup_key)));
+    queue(&scene.alerts.state, over, Lane::Page).await;
+    scene.worker.deliver_due(&state, Some(&scene.alerts.state.lead(LEADER)), scene.alerts.now()).await.unwrap();
+    let states: Vec<Value> = catcher.bodies("hook").iter().map(|body| body["status"].clone()).collect();
+    assert_eq!(states, ["firing", "firing", "resolved"]);
+    assert_eq!(scene.worker.lines().len(), 0);
+}
+
+/// A provider that asks for patience gets it from what is held too; and nothing new is handed over past those that wait.
+#[tokio::test]
+async fn what_is_held_waits_where_the_receiver_asks_for_it() {
+    let catcher = fakes::plain().await;
+    catcher.fault("hook", Fault::RetryAfter(429, "60"));
+    let receivers = hook(&catcher, "");
+    let scene = Scene::new(&receivers, Config { per_destination: 1, ..Config::default() });
+    assert_eq!(scene.post(firing(0..3)).await, 200);
+    scene.until("all are given back", |scene| scene.rows(WorkState::Pending).iter().all(|row| row.lease == 0)).await;
+    assert_eq!(catcher.requests().len(), 1);
+    let untried = scene.rows(WorkState::Pending).iter().filter(|row| row.progress.as_ref().unwrap()["attempts"] == 0).count();
+    assert_eq!(untried, 2, "only one was begun");
+    assert_eq!(scene.post(firing(5..6)).await, 200);
+    assert!(scene.rows(WorkState::Pending).iter().any(|row| row.progress.is_none()), "it is scheduled as usual");
+    scene.another(&receivers).await;
+    assert_eq!(scene.rows(WorkState::Done).len(), 4);
+}

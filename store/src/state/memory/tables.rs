@@ -302,10 +302,9 @@ impl Tables {
     }
 }
 
-/// A row with the texts and times that stores keep.
+/// A row with the texts that stores keep.
 fn as_stored(mut work: Work) -> Work {
     work.key = storable(&work.key).into_owned();
-    (work.due_at, work.created_at) = (stored(work.due_at), stored(work.created_at));
     work
 }
 
