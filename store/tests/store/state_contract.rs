@@ -419,6 +419,7 @@ async fn claims(store: &dyn StateStore) {
 /// A row that is held from the beginning: nobody else gets it while the lease lasts, afterwards anybody, with the note; its node takes it back.
 async fn held_from_the_beginning(store: &dyn StateStore) {
     let queue = Queue::Intake;
+    store.take_back(NODE).await.unwrap(); // what the stories before this one left
     let (owner, new) = work("taken", Lane::Page, NOW);
     let WorkChange::Schedule(new) = new else { unreachable!() };
     let new = NewWork { queue, ..new };
