@@ -196,11 +196,10 @@ impl DeliveryWorker {
         now: Timestamp,
     ) -> Result<usize, StateError> {
         let (claimed, mut tasks) = self.begin_due(state, fence, now).await?;
-        let mut handed = self.handed.subscribe();
         let all = async {
             while tasks.join_next().await.is_some() {}
-            // What was handed over is not counted, but waited for. Its sender is this worker's own.
-            let _ = handed.wait_for(|count| *count == 0).await;
+            // What was handed over is not counted, but waited for.
+            none(&self.handed).await;
         };
         if tokio::time::timeout(self.config.patience.0, all).await.is_err() {
             tasks.detach_all();
@@ -241,8 +240,10 @@ impl DeliveryWorker {
     /// Starts no further send and waits for those under way, at most this long. Rows that were claimed but not begun are given back.
     pub async fn drain(&self, at_most: Duration) {
         self.stopping.store(true, Ordering::SeqCst);
-        let (mut in_flight, mut handed) = (self.in_flight.subscribe(), self.handed.subscribe());
-        let all = async { (in_flight.wait_for(|count| *count == 0).await.is_ok(), handed.wait_for(|count| *count == 0).await.is_ok()) };
+        let all = async {
+            none(&self.in_flight).await;
+            none(&self.handed).await;
+        };
         if tokio::time::timeout(at_most, all).await.is_err() {
             tracing::warn!(
                 rows = *self.in_flight.borrow() + *self.handed.borrow(),
@@ -352,6 +353,11 @@ impl DeliveryWorker {
     fn lines(&self) -> std::sync::MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Waits until none are counted. The counter cannot go away meanwhile.
+async fn none(count: &watch::Sender<usize>) {
+    let _ = count.subscribe().wait_for(|count| *count == 0).await;
 }
 
 /// Rows under way, counted until dropped.

@@ -10,6 +10,7 @@ use model::message::{Delivery, Message, PageAction};
 use model::state::{Fence, StateError, StateStore, load};
 use model::time::{Stopwatch, Timestamp};
 use model::work::Work;
+use tokio::sync::SemaphorePermit;
 
 use super::destination::Destination;
 use super::digest;
@@ -36,22 +37,29 @@ impl DeliveryWorker {
                 Some((first, due)) => self.wait_behind(&work, delivery.as_deref().ok(), first, due, state, fence).await,
                 None => self.carry(&work, &delivery, destination.as_deref(), state, fence, claimed_at).await,
             };
-            let again = match result {
-                Ok(again) => again,
-                Err(error) => {
-                    let error = chain(&error);
-                    tracing::warn!(work = %work.id, key = work.key, error, "a delivery was not finished; it is taken again when its lease ends");
-                    Some(claimed_at.plus(self.lease))
-                }
-            };
-            match again {
-                None => self.lines().remove(work.id),
-                Some(due) => {
-                    self.lines().put_off(work.id, due);
-                    behind = behind.or(Some((work.id, due)));
-                }
-            }
+            let again = self.picture(&work, result, claimed_at);
+            behind = behind.or(again.map(|due| (work.id, due)));
         }
+    }
+
+    /// Takes what became of a row that is held since a moment into the picture of the lines. `None` where it is finished, else when it is due
+    /// again.
+    pub(super) fn picture(&self, work: &Work, result: Result<Option<Timestamp>, StateError>, held_since: Timestamp) -> Option<Timestamp> {
+        let again = result.unwrap_or_else(|error| {
+            let error = chain(&error);
+            tracing::warn!(work = %work.id, key = work.key, error, "a delivery was not finished; it is taken again when its lease ends");
+            Some(held_since.plus(self.lease))
+        });
+        match again {
+            None => self.lines().remove(work.id),
+            Some(due) => self.lines().put_off(work.id, due),
+        }
+        again
+    }
+
+    /// Room for a send. Acquired in this order everywhere: a hanging receiver fills its own slots and no others. `None` at the very end.
+    pub(super) async fn slots<'a>(&'a self, destination: &'a Destination) -> Option<(SemaphorePermit<'a>, SemaphorePermit<'a>)> {
+        Some((destination.slots.acquire().await.ok()?, self.slots.acquire().await.ok()?))
     }
 
     async fn wait_behind(
@@ -99,9 +107,7 @@ impl DeliveryWorker {
             let reason = format!("{} has no use for `{}`", delivery.receiver, settle::action_word(&delivery.message));
             return self.settle(work, Some(delivery), Next::Unneeded { reason, page: false, progress }, now, state, fence).await;
         }
-        // Acquired in this order everywhere: a hanging receiver fills its own slots and no others.
-        let Ok(own) = destination.slots.acquire().await else { return Ok(Some(now)) };
-        let Ok(any) = self.slots.acquire().await else { return Ok(Some(now)) };
+        let Some(slots) = self.slots(destination).await else { return Ok(Some(now)) };
         let now = state.now().await?;
         let next = match self.may_begin(delivery, work, destination, &progress, now, claimed_at, state).await? {
             Begin::Not(next) => next,
@@ -111,7 +117,7 @@ impl DeliveryWorker {
             }
         };
         // The receiver is done with it; what is left to write holds up no other send.
-        drop((own, any));
+        drop(slots);
         let now = state.now().await?;
         self.settle(work, Some(delivery), next, now, state, fence).await
     }

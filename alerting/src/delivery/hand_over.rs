@@ -22,7 +22,7 @@ use super::destination::Destination;
 use super::lines::Place;
 use super::progress::{Next, Progress};
 use super::{Counted, DeliveryWorker};
-use crate::channels::{Attempt, ReceiverConfig, chain};
+use crate::channels::{Attempt, ReceiverConfig};
 
 /// So many rows are held at most.
 const HELD: usize = 1_536;
@@ -33,20 +33,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Where more pending rows than this are unknown, there is a backlog: it goes first.
 const UNKNOWN: usize = 64;
 
-/// Whether the receiver knows a message that comes again by its key.
+/// Whether the receiver knows a message that comes again by its key. What is not named here is claimed, which is right for everybody.
 pub(super) fn knows_keys(config: &ReceiverConfig) -> bool {
-    match config {
-        ReceiverConfig::Pagerduty(_) | ReceiverConfig::Webhook(_) | ReceiverConfig::Opsgenie(_) => true,
-        ReceiverConfig::Slack(_)
-        | ReceiverConfig::SlackWebhook(_)
-        | ReceiverConfig::Mail(_)
-        | ReceiverConfig::TwilioSms(_)
-        | ReceiverConfig::TwilioVoice(_)
-        | ReceiverConfig::MsTeams(_)
-        | ReceiverConfig::Discord(_)
-        | ReceiverConfig::Telegram(_)
-        | ReceiverConfig::Ntfy(_) => false,
-    }
+    matches!(config, ReceiverConfig::Pagerduty(_) | ReceiverConfig::Webhook(_) | ReceiverConfig::Opsgenie(_))
 }
 
 /// Where notices are handed over to; empty until the process has a delivery worker.
@@ -76,7 +65,7 @@ impl Outbox {
         if worker.is_stopping() || !worker.knows_pending(state).await {
             return None;
         }
-        Some(Handing { worker: worker.clone(), leading: leading.clone(), fence, rows: Vec::new(), begun: false })
+        Some(Handing { worker: worker.clone(), leading: leading.clone(), fence, rows: Vec::new() })
     }
 }
 
@@ -87,13 +76,14 @@ pub(crate) struct Handing {
     /// The commit must be made under it.
     pub(crate) fence: Fence,
     rows: Vec<Handed>,
-    begun: bool,
 }
 
 /// A row that is held.
 pub(super) struct Handed {
     work: Work,
-    delivery: Arc<Delivery>,
+    /// The note that stands in it.
+    begun: Progress,
+    delivery: Delivery,
     place: Place,
     destination: Arc<Destination>,
     leading: watch::Receiver<Option<Fence>>,
@@ -110,36 +100,36 @@ impl Handing {
     }
 
     /// How the row of a delivery about something new is written: held, or as usual.
-    pub(crate) fn write(&mut self, tenant: &TenantId, delivery: Delivery, new: NewWork, at: Timestamp) -> WorkChange {
+    pub(crate) fn write(&mut self, tenant: &TenantId, delivery: Delivery, mut new: NewWork, at: Timestamp) -> WorkChange {
         let worker = &self.worker;
         let Some(destination) = worker.ready(&delivery) else { return WorkChange::Schedule(new) };
         // Counted before it is asked whether the process ends: whoever ends it waits for what is counted.
         let counted = Counted::new(&worker.handed, 1);
-        let progress = Progress::default().begun(at).note();
+        let begun = Progress::default().begun(at);
+        let progress = begun.note();
         // What is to be said is at hand: the row need not hold it twice.
-        let work = NewWork { body: Value::Null.into(), ..new.clone() }.taken(tenant, at, progress.clone());
+        let body = std::mem::replace(&mut new.body, Value::Null.into());
+        let work = new.clone().taken(tenant, at, progress.clone());
+        new.body = body;
         let place = Place::of(&work, &delivery);
         let waits = worker.is_stopping() || worker.lines().is_open(&place.line) || destination.is_waited_for(&delivery, at);
         if waits || worker.take_token(&delivery, work.lane, &destination, at).is_err() {
             return WorkChange::Schedule(new);
         }
-        let (delivery, leading, fence) = (Arc::new(delivery), self.leading.clone(), self.fence.clone());
-        self.rows.push(Handed { work, delivery, place, destination, leading, fence, at, _counted: counted });
+        let (leading, fence) = (self.leading.clone(), self.fence.clone());
+        self.rows.push(Handed { work, begun, delivery, place, destination, leading, fence, at, _counted: counted });
         WorkChange::Take { new, lease_for: self.worker.lease, progress }
     }
 
     /// The commit is made: they are sent.
     pub(crate) fn go(mut self, state: &Arc<dyn StateStore>) {
-        self.begun = true;
         self.worker.clone().take_over(std::mem::take(&mut self.rows), state);
     }
 }
 
 impl Drop for Handing {
     fn drop(&mut self) {
-        if !self.begun {
-            self.rows.iter().for_each(|row| row.destination.put_back(&row.delivery));
-        }
+        self.rows.iter().for_each(|row| row.destination.put_back(&row.delivery));
     }
 }
 
@@ -151,6 +141,16 @@ pub(super) struct Waiting {
     rows: VecDeque<Handed>,
     /// Tasks that take them.
     carriers: usize,
+}
+
+/// A carrier of a receiver's rows is one no longer.
+fn leave(hand: &mut Hand, receiver: &str) {
+    if let Some(waiting) = hand.get_mut(receiver) {
+        waiting.carriers -= 1;
+        if waiting.carriers == 0 {
+            hand.remove(receiver);
+        }
+    }
 }
 
 /// A task that carries a receiver's rows, one after the other, until there are none.
@@ -165,21 +165,18 @@ impl Carrier {
     /// The next row. Where there is none, this carrier is no longer one: under the same lock, so that no row waits for nobody.
     fn next(&mut self) -> Option<Handed> {
         let mut hand = self.worker.hand();
-        let waiting = hand.get_mut(&self.receiver)?;
-        let row = waiting.rows.pop_front();
+        let row = hand.get_mut(&self.receiver)?.rows.pop_front();
         if row.is_none() {
-            waiting.carriers -= 1;
+            leave(&mut hand, &self.receiver);
             self.counted = false;
-            if waiting.carriers == 0 {
-                hand.remove(&self.receiver);
-            }
         }
         row
     }
 
     async fn run(mut self, state: Arc<dyn StateStore>) {
         while let Some(row) = self.next() {
-            self.worker.carry_handed(row, &*state).await;
+            let result = self.worker.send_handed(&row, &*state).await;
+            self.worker.picture(&row.work, result, row.at);
         }
     }
 }
@@ -187,14 +184,8 @@ impl Carrier {
 impl Drop for Carrier {
     fn drop(&mut self) {
         // Only where it ended in the middle of a row. What the last one leaves is claimed when its lease ends.
-        let mut hand = self.worker.hand();
-        if self.counted
-            && let Some(waiting) = hand.get_mut(&self.receiver)
-        {
-            waiting.carriers -= 1;
-            if waiting.carriers == 0 {
-                hand.remove(&self.receiver);
-            }
+        if self.counted {
+            leave(&mut self.worker.hand(), &self.receiver);
         }
     }
 }
@@ -247,27 +238,10 @@ impl DeliveryWorker {
         }
     }
 
-    async fn carry_handed(&self, row: Handed, state: &dyn StateStore) {
-        let again = match self.send_handed(&row, state).await {
-            Ok(again) => again,
-            Err(error) => {
-                let (work, error) = (&row.work, chain(&error));
-                tracing::warn!(work = %work.id, key = work.key, error, "a delivery was not finished; it is taken again when its lease ends");
-                Some(row.at.plus(self.lease))
-            }
-        };
-        match again {
-            None => self.lines().remove(row.work.id),
-            Some(due) => self.lines().put_off(row.work.id, due),
-        }
-    }
-
     /// `None` where the row is finished, else when it is due again.
     async fn send_handed(&self, row: &Handed, state: &dyn StateStore) -> Result<Option<Timestamp>, StateError> {
-        let Handed { work, delivery, destination, leading, fence, at, .. } = row;
-        // In the same order as everywhere.
-        let Ok(own) = destination.slots.acquire().await else { return Ok(Some(*at)) };
-        let Ok(any) = self.slots.acquire().await else { return Ok(Some(*at)) };
+        let Handed { work, begun, delivery, destination, leading, fence, at, .. } = row;
+        let Some(slots) = self.slots(destination).await else { return Ok(Some(*at)) };
         if leading.borrow().as_ref() != Some(fence) {
             return Ok(Some(at.plus(self.lease))); // whoever leads now takes it when its lease ends
         }
@@ -280,12 +254,11 @@ impl DeliveryWorker {
             _ if self.is_too_late(now, *at) => given_back(now, NOT_IN_TIME),
             Some(until) => given_back(until, "waits for the receiver's patience"),
             None => {
-                let begun = Progress::of(work.progress.as_ref(), now);
                 let attempt = Attempt { now, number: begun.attempts, ..Attempt::default() };
-                self.send(delivery, destination, &attempt, &begun, tokio::time::sleep(self.budget()), state).await
+                self.send(delivery, destination, &attempt, begun, tokio::time::sleep(self.budget()), state).await
             }
         };
-        drop((own, any));
+        drop(slots);
         let now = state.now().await?;
         self.settle(work, Some(delivery), next, now, state, Some(fence)).await
     }

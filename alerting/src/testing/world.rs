@@ -5,6 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request};
+use model::access::{Permission, Principal};
 use model::alert::Acknowledgement;
 use model::drive::{Follower, Nudge, advance, work_once};
 use model::event::{Actor, Event, EventKind, Subject};
@@ -17,6 +20,8 @@ use model::state::{Commit, Expect, Fence, Records, StateError, all, load};
 use model::tenant::TenantId;
 use model::time::{SimulatedClock, Timestamp};
 use model::work::Queue;
+use serde_json::Value;
+use tower::ServiceExt;
 
 use super::Memory;
 use super::incidents::{Incidents, act};
@@ -209,6 +214,20 @@ impl World {
 
     pub(crate) async fn evaluate(&self) -> Result<(), StateError> {
         self.alerting.evaluator().evaluate_all(self.now(), self.fence.as_ref()).await
+    }
+
+    /// A request to the routes, by somebody who may do everything but administer: status and body.
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let permissions = vec![Permission::Ingest, Permission::Read, Permission::Respond];
+        let principal =
+            Principal { tenant: TenantId::default(), permissions, actor: Actor::User { id: "local".to_owned() }, keyless: true };
+        let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        request.extensions_mut().unwrap().insert(principal);
+        let body = body.map_or(Body::empty(), |body| Body::from(body.to_string()));
+        let response = self.alerting.router().oneshot(request.body(body).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = to_bytes(response.into_body(), 1 << 24).await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 
     /// Followers and the ladder worker, until nothing moves.

@@ -1,15 +1,11 @@
 //! Alerts of others come in by Alertmanager's API, and the first notices of their groups are handed over: one commit before the request,
 //! one after it. And all that keeps a notice from being handed over, which then goes the usual way.
 
-use axum::body::Body;
-use axum::http::Request;
-use model::access::{Permission, Principal};
-use model::event::Actor;
+use axum::http::Method;
 use model::state::Fence;
 use model::testing::Death;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tower::ServiceExt;
 
 use super::*;
 use crate::channels::catcher::fakes;
@@ -39,12 +35,7 @@ impl Scene {
     }
 
     async fn post(&self, alerts: Value) -> u16 {
-        let permissions = vec![Permission::Ingest];
-        let principal = Principal { tenant: TenantId::default(), permissions, actor: Actor::system("test"), keyless: true };
-        let mut request = Request::builder().method("POST").uri("/api/v2/alerts").header("content-type", "application/json");
-        request.extensions_mut().unwrap().insert(principal);
-        let request = request.body(Body::from(alerts.to_string())).unwrap();
-        self.alerts.alerting.router().oneshot(request).await.unwrap().status().as_u16()
+        self.alerts.ask(Method::POST, "/api/v2/alerts", Some(alerts)).await.0
     }
 
     fn rows(&self, state: WorkState) -> Vec<Work> {

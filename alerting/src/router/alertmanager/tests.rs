@@ -2,13 +2,9 @@
 
 mod large;
 
-use axum::body::{Body, to_bytes};
-use axum::http::{Method, Request};
-use model::access::{Permission, Principal};
-use model::event::Actor;
+use axum::http::Method;
 use model::message::Message;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
 use crate::testing::{World, labels};
 
@@ -21,20 +17,8 @@ fn world() -> World {
     World::new(CONFIG, "groups: []\n")
 }
 
-async fn ask(world: &World, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
-    let permissions = vec![Permission::Ingest, Permission::Read, Permission::Respond];
-    let principal = Principal { tenant: Default::default(), permissions, actor: Actor::User { id: "local".to_owned() }, keyless: true };
-    let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
-    request.extensions_mut().unwrap().insert(principal);
-    let body = body.map_or(Body::empty(), |body| Body::from(body.to_string()));
-    let response = world.alerting.router().oneshot(request.body(body).unwrap()).await.unwrap();
-    let status = response.status().as_u16();
-    let bytes = to_bytes(response.into_body(), 1 << 24).await.unwrap();
-    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
-}
-
 async fn post(world: &World, alerts: Value) {
-    assert_eq!(ask(world, Method::POST, "/api/v2/alerts", Some(alerts)).await.0, 200);
+    assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(alerts)).await.0, 200);
     world.settle().await.unwrap();
 }
 
@@ -79,7 +63,7 @@ async fn alerts_come_again_end_and_time_out() {
     post(&world, alert(Some(world.now().rfc3339()))).await;
     world.pass(20).await;
     assert_eq!((world.count("alert_fired"), world.count("alert_resolved")), (2, 2), "a new one, ended by its sender");
-    let (_, list) = ask(&world, Method::GET, "/api/v2/alerts", None).await;
+    let (_, list) = world.ask(Method::GET, "/api/v2/alerts", None).await;
     assert_eq!(list, json!([]));
 }
 
@@ -87,13 +71,13 @@ async fn alerts_come_again_end_and_time_out() {
 async fn what_is_wrong_is_told_and_the_rest_is_taken() {
     let world = world();
     let bad = json!([{"labels": {}}, {"labels": {"alertname": "Good"}}, {"labels": {"a": "b"}, "startsAt": "2027-01-15T09:00:00Z", "endsAt": "2027-01-15T08:00:00Z"}]);
-    let (status, said) = ask(&world, Method::POST, "/api/v2/alerts", Some(bad)).await;
+    let (status, said) = world.ask(Method::POST, "/api/v2/alerts", Some(bad)).await;
     assert_eq!((status, said), (400, json!("at least one label pair required; start time must be before end time")));
     assert_eq!(world.count("alert_fired"), 1);
-    let (status, _) = ask(&world, Method::POST, "/api/v2/alerts", Some(json!({"labels": {}}))).await;
+    let (status, _) = world.ask(Method::POST, "/api/v2/alerts", Some(json!({"labels": {}}))).await;
     assert_eq!(status, 400);
     for path in ["/api/v2/alerts?filter=a~b", "/api/v2/alerts?active=maybe", "/api/v2/alerts?receiver=("] {
-        assert_eq!(ask(&world, Method::GET, path, None).await.0, 400, "{path}");
+        assert_eq!(world.ask(Method::GET, path, None).await.0, 400, "{path}");
     }
 }
 
@@ -102,14 +86,14 @@ async fn a_hundred_alerts_are_one_commit() {
     let world = world();
     let batch: Vec<Value> = (0..100).map(|n| json!({"labels": {"alertname": "Many", "n": n.to_string()}})).collect();
     let before = world.state.commits();
-    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(json!(batch))).await.0, 200);
+    assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(json!(batch))).await.0, 200);
     assert_eq!(world.state.commits() - before, 1);
     assert_eq!(world.count("alert_fired"), 100);
     world.clock.advance(std::time::Duration::from_secs(60));
-    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(json!(batch))).await.0, 200);
+    assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(json!(batch))).await.0, 200);
     assert_eq!(world.state.commits() - before, 2);
     assert_eq!(world.count("alert_fired"), 100);
-    let (_, list) = ask(&world, Method::GET, "/api/v2/alerts?filter=n%3D~%229.%22", None).await;
+    let (_, list) = world.ask(Method::GET, "/api/v2/alerts?filter=n%3D~%229.%22", None).await;
     assert_eq!(list.as_array().unwrap().len(), 10);
 }
 
@@ -118,7 +102,7 @@ async fn silences_and_other_alerts_mute_and_say_so() {
     let world = world();
     let until = world.now().plus(std::time::Duration::from_secs(100)).rfc3339();
     let silence = json!({"matchers": [{"name": "host", "value": "b", "isRegex": false}], "startsAt": world.now().rfc3339(), "endsAt": until, "createdBy": "ann", "comment": "upgrade"});
-    let (status, made) = ask(&world, Method::POST, "/api/v2/silences", Some(silence.clone())).await;
+    let (status, made) = world.ask(Method::POST, "/api/v2/silences", Some(silence.clone())).await;
     assert_eq!(status, 200);
     let id = made["silenceID"].as_str().unwrap().to_owned();
     post(
@@ -136,7 +120,7 @@ async fn silences_and_other_alerts_mute_and_say_so() {
     assert_eq!(first, ["0s chat trigger D", "0s db trigger D", "0s mail trigger W"]);
     post(&world, json!([{"labels": {"alertname": "C", "host": "a", "severity": "critical"}}])).await;
     world.pass(2).await;
-    let (_, list) = ask(&world, Method::GET, "/api/v2/alerts", None).await;
+    let (_, list) = world.ask(Method::GET, "/api/v2/alerts", None).await;
     let shown: Vec<String> = list
         .as_array()
         .unwrap()
@@ -172,21 +156,21 @@ async fn silences_and_other_alerts_mute_and_say_so() {
         ("receiver=data.*", 1),
         ("filter=host%3D%22a%22&filter=alertname%21%3DC", 1),
     ] {
-        let (_, list) = ask(&world, Method::GET, &format!("/api/v2/alerts?{query}"), None).await;
+        let (_, list) = world.ask(Method::GET, &format!("/api/v2/alerts?{query}"), None).await;
         assert_eq!(list.as_array().unwrap().len(), count, "{query}");
     }
-    let (_, groups) = ask(&world, Method::GET, "/api/v2/alerts/groups", None).await;
+    let (_, groups) = world.ask(Method::GET, "/api/v2/alerts/groups", None).await;
     assert_eq!(groups.as_array().unwrap().len(), 4);
     assert!(groups.as_array().unwrap().iter().all(|group| group["alerts"].as_array().unwrap().len() == 1));
     // The silence ends: what it kept quiet is told.
-    let (_, shown) = ask(&world, Method::GET, &format!("/api/v2/silence/{id}"), None).await;
+    let (_, shown) = world.ask(Method::GET, &format!("/api/v2/silence/{id}"), None).await;
     assert_eq!(
         (&shown["status"]["state"], &shown["createdBy"], &shown["matchers"][0]["isEqual"]),
         (&json!("active"), &json!("ann"), &json!(true))
     );
     world.pass(110).await;
     assert!(told(&world).iter().any(|line| line == "110s mail trigger W"), "{:?}", told(&world));
-    let (status, _) = ask(&world, Method::DELETE, &format!("/api/v2/silence/{id}"), None).await;
+    let (status, _) = world.ask(Method::DELETE, &format!("/api/v2/silence/{id}"), None).await;
     assert_eq!(status, 200, "it is over already, which is no error there either");
 }
 
@@ -195,20 +179,20 @@ async fn silences_are_changed_as_alertmanager_changes_them() {
     let world = world();
     let at = |seconds: u64| world.now().plus(std::time::Duration::from_secs(seconds)).rfc3339();
     let body = |id: Option<&str>, value: &str, end: String| json!({"id": id, "matchers": [{"name": "host", "value": value, "isRegex": true}], "startsAt": at(0), "endsAt": end, "createdBy": "ann", "comment": "x"});
-    let make = async |body| ask(&world, Method::POST, "/api/v2/silences", Some(body)).await;
+    let make = async |body| world.ask(Method::POST, "/api/v2/silences", Some(body)).await;
     let (_, first) = make(body(None, "b.+", at(60))).await;
     let first = first["silenceID"].as_str().unwrap().to_owned();
     let (_, same) = make(body(Some(&first), "b.+", at(120))).await;
     assert_eq!(same["silenceID"], first.as_str(), "a longer one is the same one");
     let (_, other) = make(body(Some(&first), "c.+", at(120))).await;
     assert_ne!(other["silenceID"], first.as_str());
-    let (_, list) = ask(&world, Method::GET, "/api/v2/silences", None).await;
+    let (_, list) = world.ask(Method::GET, "/api/v2/silences", None).await;
     let states: Vec<&str> = list.as_array().unwrap().iter().map(|one| one["status"]["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["active", "expired"]);
     assert_eq!(make(body(None, ".*", at(0))).await.0, 400);
     assert_eq!(make(body(Some("00000000-0000-7000-8000-000000000000"), "b.+", at(60))).await.0, 404);
-    assert_eq!(ask(&world, Method::GET, "/api/v2/silence/nonsense", None).await.0, 422);
-    let (status, _) = ask(&world, Method::DELETE, &format!("/api/v2/silence/{}", other["silenceID"].as_str().unwrap()), None).await;
+    assert_eq!(world.ask(Method::GET, "/api/v2/silence/nonsense", None).await.0, 422);
+    let (status, _) = world.ask(Method::DELETE, &format!("/api/v2/silence/{}", other["silenceID"].as_str().unwrap()), None).await;
     assert_eq!(status, 200);
 }
 
@@ -226,7 +210,7 @@ async fn a_filter_finds_silences_by_their_very_matchers() {
         json!([{"name": "host", "value": "b", "isRegex": false, "isEqual": null}]),
     ];
     for matchers in own {
-        let (status, said) = ask(&world, Method::POST, "/api/v2/silences", Some(silence(matchers, "9999-12-31T23:59:59Z"))).await;
+        let (status, said) = world.ask(Method::POST, "/api/v2/silences", Some(silence(matchers, "9999-12-31T23:59:59Z"))).await;
         assert_eq!(status, 200, "{said}");
     }
     for (filter, found) in [
@@ -238,7 +222,7 @@ async fn a_filter_finds_silences_by_their_very_matchers() {
         ("service!%3D%22shop%22", 0),
         ("service!~%22shop%22", 0),
     ] {
-        let (_, list) = ask(&world, Method::GET, &format!("/api/v2/silences?filter={filter}"), None).await;
+        let (_, list) = world.ask(Method::GET, &format!("/api/v2/silences?filter={filter}"), None).await;
         assert_eq!(list.as_array().unwrap().len(), found, "{filter}: {list}");
     }
 }
@@ -247,10 +231,10 @@ async fn a_filter_finds_silences_by_their_very_matchers() {
 async fn a_silence_ends_once_and_is_no_error_the_second_time() {
     let world = world();
     let matchers = json!([{"name": "host", "value": "b", "isRegex": false}]);
-    let (_, made) = ask(&world, Method::POST, "/api/v2/silences", Some(silence(matchers, "9999-12-31T23:59:59Z"))).await;
+    let (_, made) = world.ask(Method::POST, "/api/v2/silences", Some(silence(matchers, "9999-12-31T23:59:59Z"))).await;
     let path = format!("/api/v2/silence/{}", made["silenceID"].as_str().unwrap());
     for _ in 0..2 {
-        assert_eq!(ask(&world, Method::DELETE, &path, None).await.0, 200);
+        assert_eq!(world.ask(Method::DELETE, &path, None).await.0, 200);
     }
     assert_eq!(world.count("silence_expired"), 1);
 }
@@ -260,7 +244,7 @@ async fn what_looks_for_something_absent_may_be_silenced_and_nothing_at_all_may_
     let world = world();
     for (op, value, status) in [("!=", "prod", 201), ("!~", "prod|stage", 201), ("=~", ".*", 400), ("=", "", 400)] {
         let body = json!({"matchers": [{"name": "env", "op": op, "value": value}], "duration": "1h", "comment": "x"});
-        assert_eq!(ask(&world, Method::POST, "/api/watchfire/v1/silences", Some(body)).await.0, status, "env{op}{value}");
+        assert_eq!(world.ask(Method::POST, "/api/watchfire/v1/silences", Some(body)).await.0, status, "env{op}{value}");
     }
 }
 
@@ -268,13 +252,13 @@ async fn what_looks_for_something_absent_may_be_silenced_and_nothing_at_all_may_
 async fn what_other_clients_write_is_read_as_there() {
     let world = world();
     let far = json!([{"labels": {"alertname": "Far", "host": "f"}, "endsAt": "9999-12-31T23:59:59Z"}]);
-    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(far)).await.0, 200, "for ever is an end too");
+    assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(far)).await.0, 200, "for ever is an end too");
     let nameless = json!([{"labels": {"alertname": "Nameless", "": "x"}}]);
-    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(nameless)).await.0, 400);
+    assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(nameless)).await.0, 400);
     for (query, found) in
         [("active=1&silenced=False&inhibited=TRUE", 1), ("active=&receiver=&unprocessed=t", 1), ("active=off", 0), ("active=0", 0)]
     {
-        let (status, list) = ask(&world, Method::GET, &format!("/api/v2/alerts?{query}"), None).await;
+        let (status, list) = world.ask(Method::GET, &format!("/api/v2/alerts?{query}"), None).await;
         assert_eq!((status, list.as_array().map(Vec::len)), (200, Some(found)), "{query}: {list}");
     }
 }
@@ -284,7 +268,7 @@ async fn what_other_clients_write_is_read_as_there() {
 async fn a_notice_knows_an_alert_by_alertmanagers_fingerprint() {
     let world = world();
     post(&world, json!([{"labels": {"a": "b"}}])).await;
-    let (_, list) = ask(&world, Method::GET, "/api/v2/alerts", None).await;
+    let (_, list) = world.ask(Method::GET, "/api/v2/alerts", None).await;
     let (_, delivery, _) = world.deliveries().remove(0);
     let Message::Notice(notice) = delivery.message else { panic!() };
     assert_eq!((notice.alerts[0].fingerprint.as_str(), &list[0]["fingerprint"]), ("d2b371819297f98a", &json!("d2b371819297f98a")));
@@ -293,19 +277,19 @@ async fn a_notice_knows_an_alert_by_alertmanagers_fingerprint() {
 #[tokio::test]
 async fn the_status_holds_a_configuration_that_alertmanager_reads() {
     let world = world();
-    let (_, status) = ask(&world, Method::GET, "/api/v2/status", None).await;
+    let (_, status) = world.ask(Method::GET, "/api/v2/status", None).await;
     let original = status["config"]["original"].as_str().unwrap();
     let read: Value = serde_saphyr::from_str(original).unwrap();
     assert_eq!(read["route"]["receiver"], "mail");
     assert_eq!(read["route"]["routes"][0]["receiver"], "databases");
     assert_eq!(read["receivers"], json!([{"name": "databases"}, {"name": "mail"}]));
     assert_eq!(read["inhibit_rules"][0]["equal"], json!(["host"]));
-    let (_, receivers) = ask(&world, Method::GET, "/api/v2/receivers", None).await;
+    let (_, receivers) = world.ask(Method::GET, "/api/v2/receivers", None).await;
     assert_eq!(receivers, json!([{"name": "databases"}, {"name": "mail"}]));
     // What is exchanged while it runs shows.
     let other = "route: { receivers: [mail] }\ntime_intervals: [{ name: nights, time_intervals: [{ times: [{ start_time: '20:00', end_time: '24:00' }] }] }]";
     world.alerting.reroute(crate::routing::Routing::of(&serde_saphyr::from_str(other).unwrap()));
-    let (_, status) = ask(&world, Method::GET, "/api/v2/status", None).await;
+    let (_, status) = world.ask(Method::GET, "/api/v2/status", None).await;
     let read: Value = serde_saphyr::from_str(status["config"]["original"].as_str().unwrap()).unwrap();
     assert_eq!((&read["time_intervals"][0]["name"], &read["route"]["routes"]), (&json!("nights"), &Value::Null));
 }
@@ -314,19 +298,17 @@ async fn the_status_holds_a_configuration_that_alertmanager_reads() {
 async fn maintenance_is_planned_by_api_and_pages_nobody() {
     let world = world();
     let body = json!({"name": "db upgrade", "matchers": ["host=\"a\""], "duration": "1m", "comment": "15.2"});
-    let (status, made) = ask(&world, Method::POST, "/api/watchfire/v1/maintenance", Some(body)).await;
+    let (status, made) = world.ask(Method::POST, "/api/watchfire/v1/maintenance", Some(body)).await;
     assert_eq!((status, &made["maintenance"]["maintenance"]), (201, &json!("db upgrade")));
     post(&world, json!([{"labels": {"alertname": "C", "host": "a", "severity": "critical"}}])).await;
     world.pass(30).await;
     assert!(told(&world).is_empty() && world.count("incident_opened") == 0);
-    let (_, list) = ask(&world, Method::GET, "/api/watchfire/v1/maintenance", None).await;
+    let (_, list) = world.ask(Method::GET, "/api/watchfire/v1/maintenance", None).await;
     assert_eq!(list["planned"].as_array().unwrap().len(), 1);
     world.pass(40).await;
     assert_eq!(told(&world), ["70s mail trigger C"], "what still fires at its end");
     assert_eq!(
-        ask(&world, Method::POST, "/api/watchfire/v1/maintenance", Some(json!({"name": "", "matchers": ["a=b"], "duration": "1m"})))
-            .await
-            .0,
+        world.ask(Method::POST, "/api/watchfire/v1/maintenance", Some(json!({"name": "", "matchers": ["a=b"], "duration": "1m"}))).await.0,
         400
     );
 }
@@ -334,7 +316,7 @@ async fn maintenance_is_planned_by_api_and_pages_nobody() {
 #[tokio::test]
 async fn pagerduty_events_trigger_acknowledge_and_resolve() {
     let world = world();
-    let send = async |body| ask(&world, Method::POST, "/v2/enqueue", Some(body)).await;
+    let send = async |body| world.ask(Method::POST, "/v2/enqueue", Some(body)).await;
     let trigger = json!({"routing_key": "k", "event_action": "trigger", "dedup_key": "disk-1", "payload": {"summary": "disk full", "source": "db1", "severity": "error", "class": "DiskFull", "custom_details": {"free": "1%"}}});
     let (status, said) = send(trigger.clone()).await;
     assert_eq!((status, said), (202, json!({"status": "success", "message": "Event processed", "dedup_key": "disk-1"})));
@@ -371,7 +353,7 @@ async fn a_snoozed_alert_climbs_again_when_its_time_is_over() {
     post(&world, json!([{"labels": {"alertname": "Down", "severity": "warning"}}])).await;
     let again = async || post(&world, json!([{"labels": {"alertname": "Down", "severity": "warning"}}])).await;
     let id = world.alerts().await[0].alert.id;
-    let act = async |act: &str, body: Value| ask(&world, Method::POST, &format!("/api/watchfire/v1/alerts/{id}/{act}"), Some(body)).await.0;
+    let act = async |act: &str, body: Value| world.ask(Method::POST, &format!("/api/watchfire/v1/alerts/{id}/{act}"), Some(body)).await.0;
     let triggers = || world.outbox().into_iter().filter(|line| line.ends_with("trigger")).collect::<Vec<_>>();
     assert_eq!(act("snooze", json!({"duration": "2m"})).await, 200);
     world.pass(110).await;

@@ -36,11 +36,11 @@ fn waits(world: &World) -> usize {
 async fn a_large_request_is_one_commit_and_what_comes_after_it_counts_after_it() {
     let world = world();
     let before = world.state.commits();
-    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
+    assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
     assert_eq!((world.state.commits() - before, waits(&world), world.count("alert_fired")), (1, 1, 0));
     // An end overtakes no beginning.
     world.clock.advance(Duration::from_millis(2));
-    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(json!([alert(7, true)]))).await.0, 200);
+    assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(json!([alert(7, true)]))).await.0, 200);
     assert_eq!(world.count("alert_resolved"), 0);
     world.settle().await.unwrap();
     assert_eq!((waits(&world), world.count("alert_fired"), world.count("alert_resolved")), (0, MANY, 1));
@@ -52,7 +52,7 @@ async fn a_large_request_is_one_commit_and_what_comes_after_it_counts_after_it()
     world.pass(60).await;
     post(&world, many()).await;
     assert_eq!(world.count("alert_fired"), MANY + 1, "and the one that had ended fires again");
-    let (_, list) = ask(&world, Method::GET, "/api/v2/alerts?filter=n%3D~%2299.%22", None).await;
+    let (_, list) = world.ask(Method::GET, "/api/v2/alerts?filter=n%3D~%2299.%22", None).await;
     assert_eq!(list.as_array().unwrap().len(), 10);
 }
 
@@ -61,7 +61,7 @@ async fn what_is_wrong_in_a_large_request_is_told_and_the_rest_is_taken() {
     let world = world();
     let mut batch = many();
     batch[3] = json!({"labels": {}});
-    let (status, said) = ask(&world, Method::POST, "/api/v2/alerts", Some(batch)).await;
+    let (status, said) = world.ask(Method::POST, "/api/v2/alerts", Some(batch)).await;
     assert_eq!((status, said), (400, json!("at least one label pair required")));
     world.settle().await.unwrap();
     assert_eq!(world.count("alert_fired"), MANY - 1);
@@ -72,7 +72,7 @@ async fn whenever_the_process_ends_each_alert_is_taken_and_told_once() {
     for commit in 1..=4 {
         for death in [Death::Before(commit), Death::After(commit)] {
             let world = world();
-            assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
+            assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
             world.state.die(death);
             let _ = world.settle().await;
             assert!(world.state.revive(), "{death:?}");
@@ -86,12 +86,12 @@ async fn whenever_the_process_ends_each_alert_is_taken_and_told_once() {
 async fn too_many_large_requests_are_refused_and_leave_nothing() {
     let world = world();
     for _ in 0..128 {
-        assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
+        assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
     }
-    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(json!([alert(1, false)]))).await.0, 200, "a page waits for nobody");
+    assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(json!([alert(1, false)]))).await.0, 200, "a page waits for nobody");
     assert_eq!(world.count("alert_fired"), 1);
     let before = world.state.commits();
-    let (status, said) = ask(&world, Method::POST, "/api/v2/alerts", Some(json!([alert(1, true)]))).await;
+    let (status, said) = world.ask(Method::POST, "/api/v2/alerts", Some(json!([alert(1, true)]))).await;
     assert_eq!((status, said), (503, json!("128 large requests wait to be taken apart: send it again in a second")));
     assert_eq!(world.state.commits(), before);
     let meters = &world.alerting.shared.meters;
@@ -102,19 +102,19 @@ async fn too_many_large_requests_are_refused_and_leave_nothing() {
 #[tokio::test]
 async fn who_reads_sees_what_was_sent_before() {
     let world = world();
-    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
+    assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
     let later = async {
         tokio::task::yield_now().await;
         world.settle().await.unwrap();
     };
-    let ((status, list), ()) = tokio::join!(ask(&world, Method::GET, "/api/v2/alerts", None), later);
+    let ((status, list), ()) = tokio::join!(world.ask(Method::GET, "/api/v2/alerts", None), later);
     assert_eq!((status, list.as_array().unwrap().len()), (200, MANY));
 }
 
 #[tokio::test]
 async fn a_row_without_its_record_is_a_dead_letter() {
     let world = world();
-    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
+    assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
     let row = world.state.rows().into_iter().find(|row| row.queue == Queue::Intake).unwrap();
     let record = world.state.get(&row.tenant, "received_alerts", &row.key).await.unwrap().unwrap();
     let mut commit = Commit::at(world.now());
@@ -132,11 +132,11 @@ async fn a_row_without_its_record_is_a_dead_letter() {
 #[tokio::test]
 async fn a_request_waits_for_the_one_before_it_whoever_holds_that() {
     let world = world();
-    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
+    assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
     let claim = model::work::Claim { queue: Queue::Intake, now: world.now(), lease_for: Duration::from_secs(30), limit: 1 };
     assert_eq!(model::state::WorkRows::claim(&*world.state, &claim).await.unwrap().len(), 1, "a node that dies now");
     world.clock.advance(Duration::from_millis(2));
-    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(json!([alert(7, true)]))).await.0, 200);
+    assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(json!([alert(7, true)]))).await.0, 200);
     world.pass(20).await;
     assert_eq!((waits(&world), world.count("alert_fired")), (2, 0));
     world.pass(20).await;
@@ -149,10 +149,10 @@ async fn what_waited_changes_nothing_that_was_received_after_it() {
     post(&world, json!([alert(7, false)])).await;
     world.pass(1).await;
     let ends: Value = (0..MANY).map(|number| alert(number, true)).collect();
-    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(ends)).await.0, 200);
+    assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(ends)).await.0, 200);
     world.clock.advance(Duration::from_millis(2));
     // It fires after all, and is told at once: nobody waits for what is large.
-    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(json!([alert(7, false), alert(8, false)]))).await.0, 200);
+    assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(json!([alert(7, false), alert(8, false)]))).await.0, 200);
     assert_eq!((waits(&world), world.count("alert_fired")), (1, 2));
     world.settle().await.unwrap();
     assert_eq!((waits(&world), world.count("alert_resolved")), (0, 0));
@@ -162,7 +162,7 @@ async fn what_waited_changes_nothing_that_was_received_after_it() {
 async fn a_group_is_told_whole_though_it_takes_several_commits() {
     let config = CONFIG.replace("group_by: ['...']", "group_by: [alertname]");
     let world = World::new(&config, "groups: []\n");
-    assert_eq!(ask(&world, Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
+    assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(many())).await.0, 200);
     world.settle().await.unwrap();
     world.pass(2).await;
     let deliveries = world.deliveries();
