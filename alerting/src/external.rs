@@ -15,7 +15,7 @@ use model::event::{Actor, EventKind, Subject};
 use model::ids::AlertId;
 use model::labels::Labels;
 use model::severity::Severity;
-use model::state::{Commit, Expect, StateError, StateStore, TRIES, Versioned, by_keys};
+use model::state::{Commit, Entity, Expect, RecordQuery, StateError, StateStore, TRIES, Versioned, by_keys, decode};
 use model::time::{Span, Timestamp};
 use model::units::Value;
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,7 @@ pub(crate) struct Surroundings {
 impl Surroundings {
     /// Live silences and, where alerts may mute others, everything that fires.
     pub(crate) async fn read(shared: &Shared, state: &dyn StateStore, firing: Option<&[Alert]>) -> Result<Self, StateError> {
-        let silences = everything::<Silence>(state, &shared.tenant, &["live"]).await?.into_iter().map(|found| found.entity).collect();
+        let silences = live_silences(shared, state).await?;
         let labels = |alert: &Alert| (alert.fingerprint, alert.labels.clone());
         let routing = shared.routing();
         let firing = match firing {
@@ -125,6 +125,18 @@ impl Surroundings {
         };
         Ok(Surroundings { silences, firing, routing })
     }
+}
+
+/// The silences that are live: nearly always few, and each request asks.
+async fn live_silences(shared: &Shared, state: &dyn StateStore) -> Result<Vec<Silence>, StateError> {
+    let (tenant, limit) = (Some(shared.tenant.clone()), 1_000);
+    let query =
+        RecordQuery { tenant, kind: Silence::KIND, statuses: vec!["live".to_owned()], limit, few: true, ..RecordQuery::default() };
+    let found = state.find(&query).await?;
+    if found.len() < limit {
+        return found.into_iter().map(|record| decode::<Silence>(record).map(|found| found.entity)).collect();
+    }
+    Ok(everything::<Silence>(state, &shared.tenant, &["live"]).await?.into_iter().map(|found| found.entity).collect())
 }
 
 /// What mutes alerts, with the inhibition indexed once.
@@ -317,6 +329,7 @@ impl<'a> Taking<'a> {
                 };
                 alert.annotations.clone_from(&sent.annotations);
                 alert.labels.clone_from(&sent.labels);
+                alert.generator_url.clone_from(&sent.generator_url);
                 let from = std::mem::replace(&mut alert.severity, sent.severity);
                 if from != sent.severity && known.before.is_some() {
                     let kind = EventKind::AlertSeverityChanged { from, to: sent.severity, value: alert.value, escalation: None };
@@ -326,7 +339,6 @@ impl<'a> Taking<'a> {
                 let foreign = Foreign {
                     ends_at: *ends_at,
                     updated_at: received.at,
-                    generator_url: sent.generator_url.clone(),
                     dedup_key: sent.dedup_key.clone(),
                 };
                 if known.after.memory.foreign.as_ref().is_none_or(|before| before.ends_at != *ends_at) {
@@ -370,6 +382,7 @@ impl<'a> Taking<'a> {
             incident: None,
             unknown: false,
             muted: false,
+            generator_url: sent.generator_url.clone(),
         };
         Instance { alert, memory: Memory::default() }
     }

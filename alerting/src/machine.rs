@@ -54,9 +54,6 @@ pub struct Foreign {
     pub ends_at: Timestamp,
     /// When there was news.
     pub updated_at: Timestamp,
-    /// Where its rule is shown.
-    #[serde(default)]
-    pub generator_url: String,
     /// The sender's own key for it (PagerDuty's `dedup_key`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dedup_key: Option<String>,
@@ -349,6 +346,7 @@ fn begin(
         incident: None,
         unknown: false,
         muted: false,
+        generator_url: String::new(),
     };
     let history = previous.map_or(0, |resolved| resolved.memory.history);
     Instance { alert, memory: Memory { history, ..Memory::default() } }

@@ -129,6 +129,9 @@ pub struct Alert {
     pub unknown: bool,
     /// Whether a silence or an inhibition mutes it at present.
     pub muted: bool,
+    /// Where whoever sent it shows its rule; empty for rules of our own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub generator_url: String,
 }
 
 impl Alert {

@@ -36,6 +36,9 @@ impl Default for Nudge {
     }
 }
 
+/// Loops look again after so long, nudged or not: a row that is due later wakes nobody when it is written.
+pub const LOOKS_AGAIN: Duration = Duration::from_secs(10);
+
 /// Whom a commit concerns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Concerns {
@@ -49,6 +52,7 @@ impl Concerns {
         let mut concerns = Concerns { journal: !commit.events.is_empty(), ..Concerns::default() };
         for (_, change) in &commit.work {
             match change {
+                WorkChange::Schedule(new) if new.due_at > commit.at.plus(LOOKS_AGAIN) => {}
                 WorkChange::Schedule(new) => concerns.add(|queue| queue == new.queue),
                 // They do not say of which queue.
                 WorkChange::Retry { .. } | WorkChange::Replay { .. } => concerns.add(|_| true),
@@ -181,4 +185,28 @@ pub fn done(work: &Work, now: Timestamp) -> Commit {
     let mut commit = Commit::at(now);
     commit.change(&work.tenant, WorkChange::Done { id: work.id, lease: work.lease });
     commit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Subject;
+    use crate::work::{Lane, NewWork};
+
+    #[test]
+    fn who_looks_again_in_time_is_not_woken_for_what_is_due_later() {
+        let now = Timestamp::from_secs(1_800_000_000);
+        let concerns = |wait: Duration| {
+            let mut commit = Commit::at(now);
+            let (key, due_at, subject) = ("x".to_owned(), now.plus(wait), Subject::default());
+            let body = serde_json::Value::Null.into();
+            commit.schedule(&TenantId::default(), NewWork { queue: Queue::Ladder, key, lane: Lane::Page, subject, due_at, body });
+            Concerns::of(&commit)
+        };
+        let mut woken = Concerns::default();
+        woken.add(|queue| queue == Queue::Ladder);
+        assert_eq!(concerns(Duration::ZERO), woken);
+        assert_eq!(concerns(LOOKS_AGAIN), woken);
+        assert_eq!(concerns(LOOKS_AGAIN + Duration::from_millis(1)), Concerns::default());
+    }
 }

@@ -148,6 +148,9 @@ pub struct NoticeAlert {
     pub value: String,
     /// The expression.
     pub expr: String,
+    /// Where whoever sent it shows its rule; empty for rules of our own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub generator_url: String,
 }
 
 /// A step of a ladder, as configured.

@@ -29,7 +29,7 @@ pub trait Entity: Serialize + DeserializeOwned + Send + Sync {
     fn key(&self) -> Option<String> {
         None
     }
-    /// What lists are filtered by.
+    /// What lists are filtered by; empty where none is.
     fn status(&self) -> &'static str;
 }
 
@@ -243,6 +243,8 @@ pub struct RecordQuery {
     pub before: Option<String>,
     /// At most so many, newest id first; 0 means 1,000.
     pub limit: usize,
+    /// Whether who asks knows that few records of the kind, of any tenant, have these statuses: then the answer is worth no thread of its own.
+    pub few: bool,
 }
 
 /// Records: read and change.

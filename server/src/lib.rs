@@ -13,6 +13,7 @@ pub mod import;
 pub mod listen;
 pub mod load;
 pub mod maintenance;
+mod nodes;
 pub mod observe;
 pub mod pipeline;
 mod prometheus_config;

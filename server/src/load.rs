@@ -98,6 +98,8 @@ impl Signal {
 
 /// How long everything that was acknowledged may take to be stored.
 const DRAIN: Duration = Duration::from_secs(300);
+/// How long the log is waited for before rows are counted all the same.
+const DRAINED: Duration = Duration::from_secs(60);
 
 /// Runs the load.
 pub async fn run(common: &Common, command: LoadCommand) -> anyhow::Result<ExitCode> {
@@ -118,9 +120,18 @@ pub async fn run(common: &Common, command: LoadCommand) -> anyhow::Result<ExitCo
     let sent = sender::send(&command, &target, &bodies, &bar).await?;
     let sending = watch.elapsed();
     bar.finish_and_clear();
-    let stored = if command.no_verify { None } else { Some(drain(&client, &command, &run, sent.acknowledged, common.json).await?) };
-    let whole = watch.elapsed();
-    let after = Usage::read(&client).await?;
+    if !command.no_verify {
+        drained(&client).await?;
+    }
+    let (mut whole, mut after) = (watch.elapsed(), Usage::read(&client).await?);
+    let mut stored = None;
+    if !command.no_verify {
+        let counted = count(&client, &command, &run, sent.acknowledged, common.json).await?;
+        stored = Some(counted.rows);
+        if counted.again {
+            (whole, after) = (watch.elapsed(), Usage::read(&client).await?);
+        }
+    }
     let report = Report::new(&command, &bodies, &sent, stored, (sending, whole), (&before, &after));
     report.print(common.json);
     let lost = stored.is_some_and(|stored| stored < sent.acknowledged);
@@ -139,9 +150,30 @@ fn bar(hidden: bool, length: Duration) -> ProgressBar {
     }
 }
 
-/// Waits until as many rows are stored as were acknowledged; returns how many are.
-async fn drain(client: &Client, command: &LoadCommand, run: &str, acknowledged: u64, quiet: bool) -> anyhow::Result<u64> {
+/// Waits until the server's log holds nothing that is not stored: counting reads all rows, and is no part of what they cost. Where others
+/// write too there may be no such moment.
+async fn drained(client: &Client) -> anyhow::Result<()> {
+    let watch = Stopwatch::start();
+    loop {
+        let metrics = client.get_text("/metrics", "text/plain").await.context("reading the server's /metrics")?;
+        if usage::unconfirmed(&metrics).is_none_or(|blocks| blocks == 0.0) || watch.elapsed() > DRAINED {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// What a count found.
+struct Counted {
+    rows: u64,
+    /// Whether more had to be waited for.
+    again: bool,
+}
+
+/// Counts until as many rows are stored as were acknowledged.
+async fn count(client: &Client, command: &LoadCommand, run: &str, acknowledged: u64, quiet: bool) -> anyhow::Result<Counted> {
     let (watch, statement) = (Stopwatch::start(), command.signal.count(run));
+    let mut again = false;
     loop {
         let answer = client.post_text("/api/watchfire/v1/sql", &[("format", "JSON".to_owned())], statement.clone()).await?;
         let answer: Value = serde_json::from_str(&answer).context("the answer of the count is not JSON")?;
@@ -149,8 +181,9 @@ async fn drain(client: &Client, command: &LoadCommand, run: &str, acknowledged: 
         let stored = count.as_u64().or_else(|| count.as_str().and_then(|text| text.parse().ok())).context("the count has no number")?;
         if stored >= acknowledged || watch.elapsed() > DRAIN {
             // Once more a moment later: rows that are there twice come late.
-            return Ok(stored);
+            return Ok(Counted { rows: stored, again });
         }
+        again = true;
         if !quiet {
             eprint!("\r{stored} of {acknowledged} stored ...   ");
         }

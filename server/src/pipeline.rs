@@ -63,6 +63,7 @@ use crate::health::{EngineProbe, StateProbe, WalProbe};
 use crate::heartbeat::{self, Pulse};
 use crate::listen::{self, Addresses};
 use crate::maintenance::{self, Maintenance};
+use crate::nodes::{Node, Others};
 use crate::observe::queries::Traced;
 use crate::reload::{Parts, Reloading};
 use crate::ruletest::EnginePlace;
@@ -364,7 +365,10 @@ pub async fn start(
         ..config.alerting.clone()
     };
     let log = wal.clone();
-    let watermark = Watermark::new(clock.clone(), Box::new(move || log.health().behind));
+    let others = config.storage.postgres_url.is_some().then(|| Arc::new(Others::new(clock.clone())));
+    let heard = others.clone();
+    let behind = move || log.health().behind.max(heard.as_ref().and_then(|others| others.behind()));
+    let watermark = Watermark::new(clock.clone(), Box::new(behind));
     let rules_ask = RuleSql::new(clickhouse.client(), &config.storage.clickhouse.database).waiting_for(watermark);
     let rows: Arc<dyn RowQuery> = Arc::new(rules_ask);
     let alerting = Arc::new(Alerting::new(AlertingDeps {
@@ -506,6 +510,11 @@ pub async fn start(
         tokio::spawn(arrival.run(loops.clone())),
         tokio::spawn(fill(filler, loops.clone())),
     ];
+    tasks.extend(others.map(|others| {
+        let log = wal.clone();
+        let told = Node { name: node.clone(), lag: Box::new(move || log.health().behind), state: state.clone(), others };
+        tokio::spawn(told.run(loops.clone()))
+    }));
     tasks.extend(heartbeat.map(|pulse| tokio::spawn(heartbeat::run(context.clone(), pulse))));
     tasks.extend(workers.into_iter().map(|worker| tokio::spawn(runtime::work(context.clone(), worker))));
     let mut intake_tasks = collector.serve_sockets(sockets, ids.clone(), &intake);

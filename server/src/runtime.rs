@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use alerting::delivery::DeliveryWorker;
 use incidents::issues::follower::IssueFollower;
-use model::drive::{Nudge, NudgeListener, Worker, work_once};
+use model::drive::{LOOKS_AGAIN, Nudge, NudgeListener, Worker, work_once};
 use model::state::{Fence, StateError, StateStore};
 use model::time::Timestamp;
 use model::work::Queue;
@@ -26,7 +26,7 @@ pub use followers::follow;
 const AGAIN: Duration = Duration::from_millis(250);
 /// The longest a loop sleeps where this process alone writes the state: every commit nudges, and due times are known. It is only for
 /// what nobody tells: a key that the command line made, a clock that was set.
-pub const ALONE: Duration = Duration::from_secs(10);
+pub const ALONE: Duration = LOOKS_AGAIN;
 /// The longest a loop sleeps where other nodes write the state too, which nudges nobody here.
 pub const SHARED: Duration = Duration::from_secs(1);
 /// How long leadership lasts without renewal.

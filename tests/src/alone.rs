@@ -95,6 +95,16 @@ pub fn engine(world: &Watchfire) -> ClickHouse {
     ClickHouse::unix(&world.data().join("engine.sock")).database("watchfire")
 }
 
+/// How many records of a load are stored, however often it was run: those of the server's own are not among them.
+pub async fn count(world: &Watchfire, signal: Signal) -> u64 {
+    let sql = match signal {
+        Signal::Spans => "SELECT count() FROM spans WHERE resource['load.run'] != ''",
+        Signal::Logs => "SELECT count() FROM logs WHERE resource['load.run'] != ''",
+        Signal::Metrics => "SELECT count() FROM points WHERE metric LIKE 'load_%'",
+    };
+    engine(world).client().query(sql).fetch_one().await.unwrap()
+}
+
 /// Inserts them one after the other, each under its token and `run`.
 pub async fn insert(world: &Watchfire, inserts: &Inserts, run: u64) {
     let clickhouse = engine(world);

@@ -73,6 +73,13 @@ async fn watched(world: &Watchfire, signal: &str, length: Duration, more: &[&str
     (load.report(), most)
 }
 
+/// Waits until the server's log holds nothing that is not stored.
+pub async fn drained(world: &Watchfire) {
+    while !world.text("/metrics").await.lines().any(|line| line == "watchfire_wal_blocks 0") {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// MiB of the server's memory that are PromQL's newest samples: they have a cap of their own.
 async fn head(world: &Watchfire) -> f64 {
     let metrics = world.text("/metrics").await;

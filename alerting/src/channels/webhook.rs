@@ -134,7 +134,7 @@ fn body_alert<'a>(alert: &'a NoticeAlert, url: &'a str, over_at: Option<Timestam
         annotations: &alert.annotations,
         starts_at: alert.starts_at.rfc3339(),
         ends_at,
-        generator_url: url,
+        generator_url: if alert.generator_url.is_empty() { url } else { &alert.generator_url },
         fingerprint: &alert.fingerprint,
     }
 }

@@ -34,6 +34,7 @@ pub fn notice(action: PageAction, key: &str) -> Notice {
             fingerprint: "00000000000000aa".to_owned(),
             value: "0.075".to_owned(),
             expr: "rate(errors[5m]) > 0.05".to_owned(),
+            generator_url: String::new(),
         }],
         url: Some("https://watchfire.example.org/incidents/42".to_owned()),
         reason: "critical-page, step 1 of 2".to_owned(),

@@ -60,6 +60,7 @@ pub(crate) fn notice_alert(alert: &Alert) -> NoticeAlert {
         fingerprint: print(alert),
         value: alert.value.to_string(),
         expr: alert.expr.clone(),
+        generator_url: alert.generator_url.clone(),
     }
 }
 

@@ -218,7 +218,7 @@ fn show(api: &Api, instance: Instance, hush: &Hush<'_>, now: Timestamp) -> Shown
         starts_at: moment(started),
         status: Status { inhibited_by, silenced_by, state: if suppressed { "suppressed" } else { "active" } },
         updated_at: moment(foreign.as_ref().map_or(started, |foreign| foreign.updated_at)),
-        generator_url: foreign.map(|foreign| foreign.generator_url).unwrap_or_default(),
+        generator_url: alert.generator_url.clone(),
         labels: alert.labels.clone(),
     };
     Shown { alert: gettable, labels: alert.labels.clone(), record: alert }

@@ -17,7 +17,7 @@ use model::state::{Commit, Expect, Put, StateError, StateStore, Versioned, by_id
 use model::time::Timestamp;
 
 use super::Routing;
-use super::group::{AlertGroup, Member, Pending, tick};
+use super::group::{AlertGroup, Member, Pending, fresh, tick};
 use super::looking::{Looking, Seat};
 use super::notice::{Taking, tell_taken};
 use super::tree::Route;
@@ -190,7 +190,7 @@ impl<'a> Placing<'a> {
     fn first_look(&mut self, held: Held) -> Result<(), StateError> {
         let routing = Arc::clone(&self.routing);
         let Some(route) = routing.root.as_ref().and_then(|root| root.find(&held.group.route)) else { return Ok(()) };
-        let key = format!("{:016x}", self.shared.ids.random() & u128::from(u64::MAX));
+        let key = fresh(self.now, &*self.shared.ids);
         let Held { group, seats, expect, .. } = held;
         let handing = self.handing.as_mut();
         let looking = Looking { shared: self.shared, routing: &routing, route, group, seats, now: self.now, handing };
@@ -412,7 +412,7 @@ pub(super) fn schedule_look(shared: &Shared, commit: &mut Commit, group: &mut Al
     }
     if let Some(at) = at {
         // A key of its own for every row: keys stay taken when their row is done.
-        let key = format!("group/{}/{:016x}", group.id, shared.ids.random() & u128::from(u64::MAX));
+        let key = format!("group/{}", fresh(commit.at, &*shared.ids));
         commit.schedule(&shared.tenant, row(key.clone(), at, &Job::Look { group: group.id.clone() })?);
         group.pending = Some(Pending { at, key });
     }

@@ -9,7 +9,7 @@ use model::time::Timestamp;
 use super::Routing;
 use super::follower::{put_member, schedule_look};
 use super::group::{AlertGroup, Decision, Member, Standing, look};
-use super::notice::{Telling, tell};
+use super::notice::{SHOWN, Telling, tell};
 use super::tree::{Closed, Route};
 use crate::delivery::Handing;
 use crate::shared::Shared;
@@ -22,6 +22,10 @@ pub(super) struct Seat {
     pub member: Member,
     pub expect: Expect,
     pub alert: Alert,
+}
+
+fn alerts(seats: Vec<&Seat>) -> Vec<&Alert> {
+    seats.into_iter().map(|seat| &seat.alert).collect()
 }
 
 /// A look that is being written down.
@@ -67,8 +71,12 @@ impl Looking<'_> {
             None => self.group.closed_until = None,
         }
         if let Some(told) = &decision.tell {
-            let pick = |places: &[usize]| places.iter().filter_map(|at| self.seats.get(*at)).map(|seat| &seat.alert).collect();
-            let telling = Telling { firing: pick(&told.firing), over: pick(&told.over), why: told.why };
+            let seats = |places: &[usize]| places.iter().filter_map(|at| self.seats.get(*at)).collect::<Vec<_>>();
+            let mut firing = seats(&told.firing);
+            if firing.len() > SHOWN {
+                firing.sort_by_key(|seat| seat.member.told); // what is new is among those that are shown
+            }
+            let telling = Telling { firing: alerts(firing), over: alerts(seats(&told.over)), why: told.why };
             tell(self.shared, commit, &self.group, self.route, &telling, key, self.now, self.handing.as_deref_mut())?;
             (self.group.told_at, self.group.told_firing) = (Some(self.now), !told.firing.is_empty());
         }

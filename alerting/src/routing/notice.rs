@@ -18,7 +18,7 @@ use crate::ladder::notice::{lane, notice_alert};
 use crate::shared::Shared;
 
 /// The most alerts of one notice; how many there are is told besides.
-const SHOWN: usize = 1_000;
+pub(super) const SHOWN: usize = 1_000;
 
 /// What is said.
 pub(super) struct Telling<'a> {
@@ -153,7 +153,7 @@ fn queue(
     mut handing: Option<&mut Handing>,
 ) -> Result<(), StateError> {
     for receiver in &route.receivers {
-        let key = format!("group/{}/{key}/{receiver}", group.id);
+        let key = format!("group/{key}/{}/{receiver}", group.id);
         let delivery = Delivery {
             id: NotificationId::derived(now, &key),
             tenant: group.tenant.clone(),

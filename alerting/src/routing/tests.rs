@@ -67,6 +67,24 @@ async fn alerts_are_told_in_groups_when_waits_and_intervals_are_over() {
 }
 
 #[tokio::test]
+async fn of_a_group_with_too_many_alerts_the_new_ones_are_shown() {
+    let world = world("route: { receivers: [mail], group_wait: 0s, group_interval: 1m }");
+    let hosts: Vec<String> = (0..1_002).map(|number| format!("h{number:04}")).collect();
+    let fire = |count: usize| {
+        let labels: Vec<[(&str, &str); 1]> = hosts[..count].iter().map(|host| [("host", host.as_str())]).collect();
+        world.set("slow", &labels.iter().map(|labels| (&labels[..], 1.0)).collect::<Vec<_>>());
+    };
+    fire(1_001);
+    world.tick().await;
+    fire(1_002);
+    world.pass(70).await;
+    let newest = world.deliveries().pop().unwrap().1;
+    let Message::Notice(notice) = &newest.message else { panic!() };
+    assert_eq!((notice.alerts.len(), notice.details["alerts_total"].as_str()), (1_000, "1002"));
+    assert!(notice.alerts.iter().any(|alert| alert.labels.get("host") == Some("h1001")), "who is told hears what is new");
+}
+
+#[tokio::test]
 async fn a_restart_in_every_wait_loses_and_repeats_nothing() {
     let mut world = world("route: { receivers: [mail], group_wait: 30s, group_interval: 1m, repeat_interval: 5m }");
     world.set("slow", &[(&[("host", "a")], 1.0)]);

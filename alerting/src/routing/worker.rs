@@ -16,7 +16,7 @@ use model::work::{Lane, NewWork, Queue, Work};
 use serde::{Deserialize, Serialize};
 
 use super::follower::Placing;
-use super::group::{AlertGroup, Member};
+use super::group::{AlertGroup, Member, fresh};
 use super::looking::{Looking, Seat};
 use crate::evaluate::everything;
 use crate::external;
@@ -157,7 +157,7 @@ async fn look_at(shared: &Shared, state: &dyn StateStore, id: &str, key: &str, n
         }
     }
     let looking = Looking { shared, routing: &routing, route, group: group.clone(), seats, now, handing: None };
-    let (mut commit, after) = looking.look(key.rsplit('/').next().unwrap_or(key))?;
+    let (mut commit, after) = looking.look(&fresh(now, &*shared.ids))?;
     for one in gone {
         commit.delete(&one.entity, Expect::Version(one.version));
     }

@@ -64,6 +64,9 @@ pub(super) struct Alert {
     unknown: bool,
     /// Whether a silence covers it.
     muted: bool,
+    /// Where whoever sent it shows its rule.
+    #[schema(nullable = false)]
+    generator_url: Option<String>,
     #[schema(nullable = false)]
     summary: Option<String>,
     #[schema(nullable = false)]

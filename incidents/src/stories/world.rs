@@ -233,6 +233,7 @@ impl World {
             incident: None,
             unknown: false,
             muted: false,
+            generator_url: String::new(),
         }
     }
 

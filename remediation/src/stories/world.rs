@@ -189,6 +189,7 @@ impl World {
             incident: None,
             unknown: false,
             muted: false,
+            generator_url: String::new(),
         }
     }
 

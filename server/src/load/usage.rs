@@ -29,10 +29,7 @@ impl Usage {
     }
 
     fn parse(metrics: &str) -> Self {
-        let value = |name: &str| {
-            let line = metrics.lines().find_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with(' ')));
-            line.and_then(|rest| rest.trim().parse().ok())
-        };
+        let value = |name| value(metrics, name);
         Usage {
             server_cpu: value("process_cpu_seconds_total"),
             engine_cpu: value("watchfire_engine_cpu_seconds_total"),
@@ -41,6 +38,16 @@ impl Usage {
             own_cpu: None,
         }
     }
+}
+
+/// How many blocks the server's log holds that are not stored yet, as its `/metrics` say.
+pub fn unconfirmed(metrics: &str) -> Option<f64> {
+    value(metrics, "watchfire_wal_blocks")
+}
+
+fn value(metrics: &str, name: &str) -> Option<f64> {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with(' ')));
+    line.and_then(|rest| rest.trim().parse().ok())
 }
 
 #[cfg(test)]
@@ -52,5 +59,6 @@ mod tests {
         let text = "# HELP process_cpu_seconds_total x\nprocess_cpu_seconds_total 1.5\nprocess_cpu_seconds_total_other 9\nwatchfire_engine_resident_bytes 7\n";
         let usage = Usage::parse(text);
         assert_eq!((usage.server_cpu, usage.engine_memory, usage.engine_cpu), (Some(1.5), Some(7.0), None));
+        assert_eq!((unconfirmed("watchfire_wal_blocks 3\n"), unconfirmed(text)), (Some(3.0), None));
     }
 }

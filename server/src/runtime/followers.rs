@@ -1,11 +1,15 @@
 //! Drives the followers of the journal while this node leads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::drive::{Follower, Step, step};
 use model::state::Fence;
 
 use super::{AGAIN, Loop, chain};
+
+/// So long events are gathered before they are read: whoever reads each as it comes takes the processor from what is just being sent for it.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// Lets the followers read the journal, in the order of the data flow.
 pub async fn follow(context: Loop, followers: Vec<Arc<dyn Follower>>) {
@@ -27,6 +31,7 @@ pub async fn follow(context: Loop, followers: Vec<Arc<dyn Follower>>) {
         if !context.pause(&mut listener, context.longest).await {
             break;
         }
+        tokio::time::sleep(GATHER).await;
     }
 }
 

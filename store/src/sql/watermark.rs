@@ -1,6 +1,6 @@
 //! The arrival watermark: a rule's question is asked when what was received before the end of its window is stored, instead of after a fixed
 //! delay. In: a window. Out: the window that can be asked: the same after a short wait, or one that ends where the stored rows do, so that
-//! rows that are still in the log neither fire nor resolve anything. What the log of another node holds is not known here.
+//! rows that are still in a log neither fire nor resolve anything. What other nodes' logs hold is part of the lag that it is given.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// A window that would have to end more than this before it should is not asked for: rules fail then, which holds their alerts and is told.
 const FURTHEST: Duration = Duration::from_secs(300);
 
-/// How far the store is, by the log of this node.
+/// How far the store is, by the logs.
 pub struct Watermark {
     clock: Arc<dyn Clock>,
     lag: Lag,

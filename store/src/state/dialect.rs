@@ -74,6 +74,8 @@ pub enum Fault {
 pub trait Dialect: Send + Sync + Sized + 'static {
     /// The migrations' word for a text column.
     const TEXT: &'static str;
+    /// What the migrations of these numbers say to this database alone, after what they say to both.
+    const MIGRATIONS: &'static [(i64, &'static str)];
     /// What goes wrong.
     type Error: Error + Send + Sync + 'static;
     /// Where connections are had: one for writes, some for reads.

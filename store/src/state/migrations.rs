@@ -9,6 +9,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("../../migrations/state/0001_state.sql")),
     (2, include_str!("../../migrations/state/0002_claim_holder.sql")),
     (3, include_str!("../../migrations/state/0003_fewer_indexes.sql")),
+    (4, include_str!("../../migrations/state/0004_fewer_trees.sql")),
 ];
 
 /// Brings the schema up to date. `place` names the database in errors.
@@ -29,6 +30,9 @@ pub async fn migrate<D: Dialect>(writer: &D::Pool, place: &str) -> Result<(), Op
     for (number, text) in MIGRATIONS.iter().filter(|(number, _)| *number > found) {
         let text = text.replace(" TEXT", &format!(" {}", D::TEXT));
         D::script(&mut write, &text).await.map_err(database)?;
+        for (_, own) in D::MIGRATIONS.iter().filter(|(of, _)| of == number) {
+            D::script(&mut write, own).await.map_err(database)?;
+        }
         let note = "INSERT INTO schema_migration (number) VALUES ($1)";
         D::run(&mut write, note, args![*number]).await.map_err(database)?;
         tracing::info!(place, number, "the state schema was brought forward");

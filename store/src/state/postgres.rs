@@ -47,6 +47,7 @@ macro_rules! bound {
 
 impl Dialect for Postgres {
     const TEXT: &'static str = "TEXT COLLATE \"C\"";
+    const MIGRATIONS: &'static [(i64, &'static str)] = &[];
     type Error = sqlx::Error;
     type Pool = PgPool;
     type Connection = PgConnection;

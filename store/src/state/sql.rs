@@ -2,6 +2,8 @@
 //! a database for its clock).
 
 mod commit;
+#[cfg(test)]
+mod tests;
 mod work;
 mod writer;
 
@@ -120,6 +122,9 @@ impl<D: Dialect> Records for SqlState<D> {
         wanted.among("id", &query.ids);
         wanted.among("key", &query.keys);
         wanted.among("status", &query.statuses);
+        if !query.statuses.is_empty() && query.statuses.iter().all(|status| !status.is_empty()) {
+            wanted.also("status <> ''"); // the words of the index
+        }
         if !(query.keys.is_empty() && query.ids.is_empty()) {
             // Put in order here: asked for the newest, SQLite would go through all records of the kind instead of these.
             let sql = format!("SELECT {} FROM record{}", rows::RECORD, wanted.text);
@@ -133,7 +138,7 @@ impl<D: Dialect> Records for SqlState<D> {
         wanted.args.push(rows::int(limit(query.limit, USUAL_RECORDS)).into());
         let Conditions { text, args } = wanted;
         let sql = format!("SELECT {} FROM record{text} ORDER BY id DESC, tenant DESC LIMIT ${}", rows::RECORD, args.len());
-        self.read_as(query.key.is_none(), "finding records", &sql, args).await?.iter().map(rows::record::<D>).collect()
+        self.read_as(query.key.is_none() && !query.few, "finding records", &sql, args).await?.iter().map(rows::record::<D>).collect()
     }
 }
 

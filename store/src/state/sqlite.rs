@@ -274,6 +274,7 @@ fn ask(connection: &Connection, sql: &str, args: &[Arg]) -> rusqlite::Result<Vec
 
 impl Dialect for Sqlite {
     const TEXT: &'static str = "TEXT";
+    const MIGRATIONS: &'static [(i64, &'static str)] = &[(4, include_str!("../../migrations/state/0004_sqlite.sql"))];
     type Error = rusqlite::Error;
     type Pool = Connections;
     type Connection = Slot;

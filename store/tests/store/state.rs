@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::state::{Commit, Journal, Leases, Records};
+use model::state::{Commit, Journal, JournalQuery, Leases, Records};
 use model::time::{Clock, SimulatedClock, SystemClock};
 use model::work::WorkQuery;
 use store::state::{MemoryState, OpenError, PostgresState, SqliteState};
@@ -44,6 +44,39 @@ async fn sqlite_keeps_the_contract_and_its_data() {
     drop(newer);
     let refused = SqliteState::open(&path, clock).await.err().unwrap();
     assert!(matches!(refused, OpenError::Newer { found: 9999, .. }), "{refused}");
+}
+
+/// What an earlier version wrote is there afterwards, and numbers go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sqlite_file_of_an_earlier_version_is_brought_forward() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let earlier = rusqlite::Connection::open(&path).unwrap();
+    for (number, text) in [
+        (1, include_str!("../../migrations/state/0001_state.sql")),
+        (2, include_str!("../../migrations/state/0002_claim_holder.sql")),
+        (3, include_str!("../../migrations/state/0003_fewer_indexes.sql")),
+    ] {
+        earlier.execute_batch(text).unwrap();
+        earlier.execute_batch("CREATE TABLE IF NOT EXISTS schema_migration (number BIGINT NOT NULL PRIMARY KEY)").unwrap();
+        earlier.execute("INSERT INTO schema_migration (number) VALUES (?1)", [number]).unwrap();
+    }
+    let events: Vec<_> = (0..3).map(|_| crate::state_contract::fresh_event()).collect();
+    for (seq, event) in (1..).zip(&events) {
+        let sql = "INSERT INTO journal (seq, id, tenant, at, actor, alert, incident, kind, body) VALUES (?1, ?2, ?3, ?4, '{}', ?5, NULL, ?6, ?7)";
+        let (alert, body) = (event.subject.alert.map(|alert| alert.to_string()), serde_json::to_string(event).unwrap());
+        let row = rusqlite::params![seq, event.id.to_string(), event.tenant.as_str(), event.at.micros(), alert, event.kind.tag(), body];
+        earlier.execute(sql, row).unwrap();
+    }
+    drop(earlier);
+    let store = SqliteState::open(&path, clock()).await.unwrap();
+    let found = store.events(&JournalQuery { limit: 10, ..JournalQuery::default() }).await.unwrap();
+    assert_eq!(found.iter().map(|found| (found.seq, &found.event)).collect::<Vec<_>>(), (1..).zip(&events).collect::<Vec<_>>());
+    let next = Commit { events: vec![crate::state_contract::fresh_event()], ..Commit::at(NOW) };
+    assert_eq!(store.commit(next).await.unwrap(), [4]);
+    let again = Commit { events: vec![events[0].clone()], ..Commit::at(NOW) };
+    assert!(store.commit(again).await.unwrap_err().is_conflict(), "an event is there once");
+    store.close().await;
 }
 
 /// The server and the command line beside it: two processes on one file.

@@ -12,6 +12,7 @@ fn the_body_is_alertmanagers() {
     let mut other = notice.alerts[0].clone();
     other.labels = other.labels.with("instance", "b:1");
     other.annotations.insert("description".into(), "more".into());
+    other.generator_url = "http://prometheus:9090/graph?g0.expr=up".into();
     notice.alerts.push(other);
     let wanted = json!({
         "version": "4",
@@ -39,7 +40,7 @@ fn the_body_is_alertmanagers() {
                 "annotations": {"summary": "checkout fails 7.5% of requests", "description": "more"},
                 "startsAt": "2026-02-25T06:11:20Z",
                 "endsAt": "0001-01-01T00:00:00Z",
-                "generatorURL": "https://watchfire.example.org/incidents/42",
+                "generatorURL": "http://prometheus:9090/graph?g0.expr=up",
                 "fingerprint": "00000000000000aa",
             },
         ],

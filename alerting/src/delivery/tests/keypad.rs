@@ -48,6 +48,7 @@ async fn put(world: &World, id: AlertId, state: AlertState, incident: Option<Inc
         incident,
         unknown: false,
         muted: false,
+        generator_url: String::new(),
     };
     let mut commit = Commit::at(START);
     commit.put(&Instance { alert, memory: Remembered::default() }, Expect::New).unwrap();

@@ -6,7 +6,7 @@ use model::ids::WorkId;
 use model::state::{Backlog, StateError};
 use model::tenant::TenantId;
 use model::time::Timestamp;
-use model::work::{Claim, FIRST_LEASE, NewWork, Queue, Work, WorkChange};
+use model::work::{Claim, FIRST_LEASE, NewWork, QUEUES, Queue, Work, WorkChange};
 
 use super::super::dialect::{Arg, Dialect, args, failed, is_taken};
 use super::super::rows;
@@ -66,10 +66,15 @@ pub async fn claim<D: Dialect>(write: &mut D::Connection, claim: &Claim, node: O
     Ok(claimed)
 }
 
+/// The rows of node `$1` that are held, by the index of what is pending: it begins with the queue.
+pub fn free_statement() -> String {
+    let queues = QUEUES.map(|queue| format!("'{}'", queue.as_str())).join(", ");
+    format!("UPDATE work SET lease_until = NULL WHERE state = 'pending' AND queue IN ({queues}) AND holder = $1 AND lease_until IS NOT NULL")
+}
+
 /// Ends the claims of a node that is gone; gives how many. Whoever made them can no longer change the rows.
 pub async fn free<D: Dialect>(write: &mut D::Connection, node: &str) -> Result<u64, StateError> {
-    let sql = "UPDATE work SET lease_until = NULL WHERE holder = $1 AND lease_until IS NOT NULL AND state = 'pending'";
-    D::run(write, sql, args![node]).await.map_err(failed::<D>("freeing work"))
+    D::run(write, &free_statement(), args![node]).await.map_err(failed::<D>("freeing work"))
 }
 
 /// What a change by the holder of a claim requires.

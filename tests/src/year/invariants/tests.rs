@@ -86,6 +86,7 @@ fn instance(id: AlertId) -> Instance {
         incident: None,
         unknown: false,
         muted: false,
+        generator_url: String::new(),
     };
     Instance { alert, memory: Default::default() }
 }

@@ -1,0 +1,51 @@
+//! How SQLite goes about the statements that must stay fast, and how it was compiled.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use model::time::{SimulatedClock, Timestamp};
+
+use super::super::sqlite::Sqlite;
+use super::*;
+
+async fn open(folder: &Path) -> SqlState<Sqlite> {
+    let clock = Arc::new(SimulatedClock::new(Timestamp::from_secs(1_800_000_000)));
+    SqlState::<Sqlite>::open(&folder.join("state.db"), clock).await.unwrap()
+}
+
+async fn texts(store: &SqlState<Sqlite>, sql: &str, args: Vec<Arg>, column: usize) -> Vec<String> {
+    let rows = Sqlite::read(&store.readers, sql, args, true).await.unwrap();
+    rows.iter().map(|row| Sqlite::text(row, column).unwrap().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn what_is_asked_often_is_answered_by_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    for (sql, args, wanted) in [
+        (work::free_statement(), args!["node0"], "SEARCH work USING INDEX work_turn (queue=?)"),
+        (work::NEXT_FREE.to_owned(), args![1, "delivery"], "SEARCH work USING INDEX work_turn (queue=? AND lane=?)"),
+        (
+            "SELECT id FROM record WHERE kind = $1 AND tenant = $2 AND status IN ($3) AND status <> '' ORDER BY id DESC LIMIT $4".to_owned(),
+            args!["alert", "default", "firing", 10],
+            "SEARCH record USING INDEX record_status (kind=? AND status=?)",
+        ),
+        (commit::HEAD.to_owned(), args![], "SEARCH journal"),
+    ] {
+        let plan = texts(&store, &format!("EXPLAIN QUERY PLAN {sql}"), args, 3).await;
+        assert!(plan.iter().any(|line| line.starts_with(wanted)), "{sql}\n{plan:#?}");
+        assert!(!plan.iter().any(|line| line.starts_with("SCAN work") || line.starts_with("SCAN record")), "{sql}\n{plan:#?}");
+    }
+    store.close().await;
+}
+
+/// `.cargo/config.toml` says how: without its flags each commit syncs the file's times too.
+#[tokio::test]
+async fn sqlite_is_compiled_as_it_should_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let options = texts(&store, "PRAGMA compile_options", args![], 0).await;
+    assert!(options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"), "{options:?}");
+    assert!(!options.iter().any(|option| option == "ENABLE_API_ARMOR"), "{options:?}");
+    store.close().await;
+}
