@@ -325,7 +325,12 @@ pub fn parse(text: &str) -> Result<Config, String> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Config::default());
     }
-    serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())
+    serde_saphyr::from_str(text).map_err(|error| {
+        let said = error.without_snippet().to_string();
+        let line = said.lines().next().unwrap_or_default();
+        let place = line.rfind(" at line ").map_or("", |at| &line[at..]);
+        format!("{}{place}", alerting::rules::yaml_mistake(&said))
+    })
 }
 
 impl Config {
