@@ -130,8 +130,7 @@ impl Surroundings {
 /// The silences that are live: nearly always few, and each request asks.
 async fn live_silences(shared: &Shared, state: &dyn StateStore) -> Result<Vec<Silence>, StateError> {
     let (tenant, limit) = (Some(shared.tenant.clone()), 1_000);
-    let query =
-        RecordQuery { tenant, kind: Silence::KIND, statuses: vec!["live".to_owned()], limit, few: true, ..RecordQuery::default() };
+    let query = RecordQuery { tenant, kind: Silence::KIND, statuses: vec!["live".to_owned()], limit, few: true, ..RecordQuery::default() };
     let found = state.find(&query).await?;
     if found.len() < limit {
         return found.into_iter().map(|record| decode::<Silence>(record).map(|found| found.entity)).collect();
@@ -336,11 +335,7 @@ impl<'a> Taking<'a> {
                     let subject = Subject::alert(alert.id, alert.incident);
                     self.commit.event(self.shared.event(now, subject, kind));
                 }
-                let foreign = Foreign {
-                    ends_at: *ends_at,
-                    updated_at: received.at,
-                    dedup_key: sent.dedup_key.clone(),
-                };
+                let foreign = Foreign { ends_at: *ends_at, updated_at: received.at, dedup_key: sent.dedup_key.clone() };
                 if known.after.memory.foreign.as_ref().is_none_or(|before| before.ends_at != *ends_at) {
                     self.ends.push(*ends_at);
                 }

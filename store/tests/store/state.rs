@@ -63,7 +63,8 @@ async fn a_sqlite_file_of_an_earlier_version_is_brought_forward() {
     }
     let events: Vec<_> = (0..3).map(|_| crate::state_contract::fresh_event()).collect();
     for (seq, event) in (1..).zip(&events) {
-        let sql = "INSERT INTO journal (seq, id, tenant, at, actor, alert, incident, kind, body) VALUES (?1, ?2, ?3, ?4, '{}', ?5, NULL, ?6, ?7)";
+        let sql =
+            "INSERT INTO journal (seq, id, tenant, at, actor, alert, incident, kind, body) VALUES (?1, ?2, ?3, ?4, '{}', ?5, NULL, ?6, ?7)";
         let (alert, body) = (event.subject.alert.map(|alert| alert.to_string()), serde_json::to_string(event).unwrap());
         let row = rusqlite::params![seq, event.id.to_string(), event.tenant.as_str(), event.at.micros(), alert, event.kind.tag(), body];
         earlier.execute(sql, row).unwrap();

@@ -26,7 +26,8 @@ async fn what_is_asked_often_is_answered_by_an_index() {
         (work::free_statement(), args!["node0"], "SEARCH work USING INDEX work_turn (queue=?)"),
         (work::NEXT_FREE.to_owned(), args![1, "delivery"], "SEARCH work USING INDEX work_turn (queue=? AND lane=?)"),
         (
-            "SELECT id FROM record WHERE kind = $1 AND tenant = $2 AND status IN ($3) AND status <> '' ORDER BY id DESC LIMIT $4".to_owned(),
+            "SELECT id FROM record WHERE kind = $1 AND tenant = $2 AND status IN ($3) AND status <> '' ORDER BY id DESC LIMIT $4"
+                .to_owned(),
             args!["alert", "default", "firing", 10],
             "SEARCH record USING INDEX record_status (kind=? AND status=?)",
         ),

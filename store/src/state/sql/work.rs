@@ -69,7 +69,9 @@ pub async fn claim<D: Dialect>(write: &mut D::Connection, claim: &Claim, node: O
 /// The rows of node `$1` that are held, by the index of what is pending: it begins with the queue.
 pub fn free_statement() -> String {
     let queues = QUEUES.map(|queue| format!("'{}'", queue.as_str())).join(", ");
-    format!("UPDATE work SET lease_until = NULL WHERE state = 'pending' AND queue IN ({queues}) AND holder = $1 AND lease_until IS NOT NULL")
+    format!(
+        "UPDATE work SET lease_until = NULL WHERE state = 'pending' AND queue IN ({queues}) AND holder = $1 AND lease_until IS NOT NULL"
+    )
 }
 
 /// Ends the claims of a node that is gone; gives how many. Whoever made them can no longer change the rows.
