@@ -222,7 +222,9 @@ fn checked(mut histogram: Histogram, custom: Option<Vec<f64>>) -> Result<Histogr
         return Err("custom_values of a histogram must be finite and rise".to_owned());
     }
     if histogram.zero_count != 0.0 || histogram.zero_threshold != 0.0 || !histogram.negative.is_empty() {
-        return Err(format!("a histogram of schema {CUSTOM_SCHEMA} has neither z_bucket nor n_buckets: its first bucket reaches down to -Inf"));
+        return Err(format!(
+            "a histogram of schema {CUSTOM_SCHEMA} has neither z_bucket nor n_buckets: its first bucket reaches down to -Inf"
+        ));
     }
     let last = i32::try_from(bounds.len()).unwrap_or(i32::MAX);
     if histogram.positive.iter().any(|(index, _)| !(0..=last).contains(index)) {
@@ -268,7 +270,9 @@ mod tests {
 
     #[test]
     fn histograms_with_custom_buckets_grow_too() {
-        let all = values("{{schema:-53 count:2 sum:9 custom_values:[5 10] buckets:[1 0 1]}}+{{schema:-53 count:1 sum:7 custom_values:[5 10] buckets:[1] offset:1}}x2");
+        let all = values(
+            "{{schema:-53 count:2 sum:9 custom_values:[5 10] buckets:[1 0 1]}}+{{schema:-53 count:1 sum:7 custom_values:[5 10] buckets:[1] offset:1}}x2",
+        );
         assert_eq!(all[0], "{count:2, sum:9, [-Inf,5]:1, (10,+Inf]:1}");
         assert_eq!(all[2], "{count:4, sum:23, [-Inf,5]:1, (5,10]:2, (10,+Inf]:1}");
         assert_eq!(values("{{schema:-53 count:2 sum:9 buckets:[2]}}"), ["{count:2, sum:9, [-Inf,+Inf]:2}"]);

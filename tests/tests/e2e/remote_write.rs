@@ -379,7 +379,8 @@ async fn the_second_version_says_what_was_written_and_keeps_when_it_was_created(
     world.start().await;
     let now = SystemClock.now().millis();
     let created = now - 3_600_000;
-    let symbols = ["", "__name__", "orders_total", "shop", "west", "trace_id", TRACE, "sizes", "Orders.", "orders", "orders_level", "waits"];
+    let symbols =
+        ["", "__name__", "orders_total", "shop", "west", "trace_id", TRACE, "sizes", "Orders.", "orders", "orders_level", "waits"];
     let metadata = |kind| Some(Metadata { kind, help_ref: 8, unit_ref: 9 });
     let sample = |value, timestamp| Sample { value, timestamp };
     let histogram = Histogram {

@@ -189,9 +189,14 @@ fn custom_buckets_are_interpolated_linearly_as_classic_ones_are() {
     for (q, expected) in [(0.0, 0.0), (0.125, 2.5), (0.25, 5.0), (0.5, 7.5), (0.75, 10.0), (0.9, 10.0), (1.0, 10.0)] {
         assert_eq!(one.quantile(q), Quantile::Value(expected), "{q}");
     }
-    for (lower, upper, expected) in
-        [(0.0, 5.0, 0.25), (2.5, 7.5, 0.375), (-3.0, 5.0, 0.25), (10.0, 20.0, 0.0), (12.0, f64::INFINITY, 0.25), (f64::NEG_INFINITY, 20.0, 0.75)]
-    {
+    for (lower, upper, expected) in [
+        (0.0, 5.0, 0.25),
+        (2.5, 7.5, 0.375),
+        (-3.0, 5.0, 0.25),
+        (10.0, 20.0, 0.0),
+        (12.0, f64::INFINITY, 0.25),
+        (f64::NEG_INFINITY, 20.0, 0.75),
+    ] {
         assert_eq!(one.fraction(lower, upper), expected, "{lower} {upper}");
     }
     let below = custom(&[-5.0, 0.0, 5.0], &[2.0, 1.0, 1.0]);
