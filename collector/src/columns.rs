@@ -189,7 +189,7 @@ table! {
         tenant: Dictionary, metric: Dictionary, fingerprint: Vec<u64>, ts: Vec<i64>, start_ts: Vec<i64>, count: Vec<f64>,
         sum: Vec<f64>, min: Vec<f64>, max: Vec<f64>, scale: Vec<i32>, zero_count: Vec<f64>, zero_threshold: Vec<f64>,
         positive_offset: Vec<i32>, positive_counts: Lists<Vec<f64>>, negative_offset: Vec<i32>, negative_counts: Lists<Vec<f64>>,
-        flags: Vec<u32>, retention_days: Vec<u16>,
+        flags: Vec<u32>, retention_days: Vec<u16>, custom_bounds: Lists<Vec<f64>>,
     }
 }
 

@@ -342,8 +342,8 @@ pub(crate) struct Histogram {
     pub(crate) counts: Vec<u64>,
 }
 
-/// Exponential buckets (OpenTelemetry), or a native histogram (Prometheus). Counts are floats because Prometheus's may be;
-/// integers are exact up to 2^53.
+/// Exponential buckets (OpenTelemetry), or a native histogram (Prometheus), whose buckets may also be the sender's own. Counts are floats
+/// because Prometheus's may be; integers are exact up to 2^53.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Exponential {
     /// Number of measurements.
@@ -354,7 +354,7 @@ pub(crate) struct Exponential {
     pub(crate) min: Option<f64>,
     /// The greatest.
     pub(crate) max: Option<f64>,
-    /// The base is 2^(2^-scale).
+    /// The base is 2^(2^-scale); [`model::tables::CUSTOM_SCALE`] where the bounds are the sender's own.
     pub(crate) scale: i32,
     /// Measurements in the zero bucket.
     pub(crate) zero_count: f64,
@@ -364,6 +364,8 @@ pub(crate) struct Exponential {
     pub(crate) positive: Buckets,
     /// The same for negative measurements.
     pub(crate) negative: Buckets,
+    /// The sender's own upper bounds, finite and rising: `positive` has one bucket more, which reaches to infinity.
+    pub(crate) custom_bounds: Vec<f64>,
 }
 
 /// Buckets without gaps.

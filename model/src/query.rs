@@ -51,7 +51,7 @@ pub enum BucketEdges {
     OpenRight = 1,
     /// `(lower, upper)`.
     OpenBoth = 2,
-    /// `[lower, upper]`: the zero bucket.
+    /// `[lower, upper]`: the zero bucket, and the first one of custom bounds.
     ClosedBoth = 3,
 }
 

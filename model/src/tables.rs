@@ -21,6 +21,8 @@ pub const STATUS_CODES: &[(&str, i8)] = &[("UNSET", 0), ("OK", 1), ("ERROR", 2)]
 pub const SERIES_KINDS: &[(&str, i8)] = &[("gauge", 0), ("sum", 1), ("histogram", 2), ("exp_histogram", 3), ("summary", 4), ("untyped", 5)];
 /// OTLP aggregation temporality.
 pub const TEMPORALITIES: &[(&str, i8)] = &[("unspecified", 0), ("delta", 1), ("cumulative", 2)];
+/// The scale of native histograms whose bounds are the sender's own: Prometheus's schema of custom buckets.
+pub const CUSTOM_SCALE: i32 = -53;
 /// Where an error event came from.
 pub const ERROR_SOURCES: &[(&str, i8)] = &[("sentry", 0), ("otel_span", 1), ("otel_log", 2), ("api", 3)];
 
@@ -197,7 +199,8 @@ pub static ERROR_EVENTS: TableSpec = TableSpec {
 
 /// Exponential (native) histograms, one row a point, whole: bucket `i` of `positive_counts` holds values in
 /// `(b^(positive_offset+i), b^(positive_offset+i+1)]` with `b = 2^(2^-scale)`. Counts are floats because those of Prometheus's native
-/// histograms may be; integers are exact up to 2^53. `min`/`max` are NaN where absent.
+/// histograms may be; integers are exact up to 2^53. `min`/`max` are NaN where absent. Where `scale` is [`CUSTOM_SCALE`] the bounds are the
+/// sender's own: `positive_counts[i]` reaches to `custom_bounds[i]`, the last one to infinity, and the offset is 0.
 pub static EXP_HISTOGRAMS: TableSpec = TableSpec {
     number: 7,
     name: "exp_histograms",
@@ -220,6 +223,7 @@ pub static EXP_HISTOGRAMS: TableSpec = TableSpec {
         col("negative_counts", Array(&Float64)),
         col("flags", UInt32),
         col("retention_days", UInt16),
+        col("custom_bounds", Array(&Float64)),
     ],
 };
 

@@ -1,5 +1,5 @@
 //! Series that Prometheus has named already, from remote write and scrapes: labels are stored as they are. Rows of `points`,
-//! `histograms`, `exp_histograms`, `exemplars` and `series`. A series that is known costs one hash of its labels.
+//! `exp_histograms`, `exemplars` and `series`. A series that is known costs one hash of its labels.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use crate::admission::Full;
 use crate::family::Family;
 use crate::pipeline::cardinality::Verdict;
 use crate::pipeline::rates::Flow;
-use crate::record::{Attribute, Attributes, Data, Exemplar, Exponential, Histogram, Resource, Scope, Text};
+use crate::record::{Attribute, Attributes, Data, Exemplar, Exponential, Resource, Scope, Text};
 use crate::series::{Description, Hashed, LabelSet, SeriesKey, SeriesKind};
 
 /// Bit 0 of a row's flags: no recorded value.
@@ -59,19 +59,16 @@ pub(crate) type SeriesLabels<'l> = [(Cow<'l, str>, Cow<'l, str>)];
 enum Class {
     Numbers,
     Native { gauge: bool },
-    Custom { gauge: bool },
 }
 
 impl Class {
     /// Those of histograms.
-    const HISTOGRAMS: [Class; 4] =
-        [Class::Native { gauge: false }, Class::Native { gauge: true }, Class::Custom { gauge: false }, Class::Custom { gauge: true }];
+    const HISTOGRAMS: [Class; 2] = [Class::Native { gauge: false }, Class::Native { gauge: true }];
 
     fn number(self) -> u128 {
         match self {
             Class::Numbers => 1,
             Class::Native { gauge } => 2 + u128::from(gauge),
-            Class::Custom { gauge } => 4 + u128::from(gauge),
         }
     }
 }
@@ -88,7 +85,7 @@ impl Named<'_> {
 /// A native histogram sample.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Native {
-    /// Exponential buckets, or explicit ones where they are the sender's own; `Data::None` for a staleness marker.
+    /// Exponential buckets, or the sender's own; `Data::None` for a staleness marker.
     pub(crate) data: Data,
     /// Whether it may fall.
     pub(crate) gauge: bool,
@@ -229,69 +226,41 @@ impl Builder<'_, '_> {
         let gauge = sample.gauge;
         match std::mem::take(&mut sample.data) {
             Data::Exponential(histogram) => {
-                let counts = histogram.positive.counts.iter().chain(&histogram.negative.counts).copied();
+                let counts = histogram.positive.counts.iter().chain(&histogram.negative.counts).chain(&histogram.custom_bounds).copied();
                 let says = says(counts, histogram.count, histogram.sum);
                 match self.named_place(series, Class::Native { gauge }, at, false)? {
                     Place::Own(fingerprint) => {
                         if self.seen.first(fingerprint, at, says)? {
-                            self.exponential_row(series, fingerprint, at, start, &histogram, 0);
+                            self.native_histogram(series, fingerprint, at, start, &histogram, 0);
                         }
                         Ok(())
                     }
                     Place::Zero(zero) => {
                         let empty = Exponential::default();
-                        zero.into_iter().for_each(|fingerprint| self.exponential_row(series, fingerprint, at, start, &empty, 0));
-                        Err(Reason::TooManySeries)
-                    }
-                    Place::Nowhere => Ok(()),
-                }
-            }
-            Data::Histogram(histogram) => {
-                let counts = histogram.counts.iter().map(|count| *count as f64);
-                let says = says(counts, histogram.count as f64, histogram.sum);
-                match self.named_place(series, Class::Custom { gauge }, at, false)? {
-                    Place::Own(fingerprint) => {
-                        if self.seen.first(fingerprint, at, says)? {
-                            self.explicit_row(series, fingerprint, at, start, histogram, 0);
-                        }
-                        Ok(())
-                    }
-                    Place::Zero(zero) => {
-                        let empty = || Histogram { counts: vec![0], ..Histogram::default() };
-                        zero.into_iter().for_each(|fingerprint| self.explicit_row(series, fingerprint, at, start, empty(), 0));
+                        zero.into_iter().for_each(|fingerprint| self.native_histogram(series, fingerprint, at, start, &empty, 0));
                         Err(Reason::TooManySeries)
                     }
                     Place::Nowhere => Ok(()),
                 }
             }
             Data::None => self.stale_histogram(series, at),
-            Data::Number(_) | Data::Summary(_) => Err(Reason::NoValue),
+            Data::Number(_) | Data::Histogram(_) | Data::Summary(_) => Err(Reason::NoValue),
         }
     }
 
-    /// A staleness marker says nothing of buckets: it goes wherever the series is known to have samples.
+    /// A staleness marker does not say whether its series may fall: it is of the one that is known.
     fn stale_histogram(&mut self, series: &Named<'_>, at: i64) -> Result<(), Reason> {
-        let known = Class::HISTOGRAMS.into_iter().filter(|class| self.series.find(series.key(*class), at).is_some());
-        let mut classes: Vec<Class> = known.collect();
-        if classes.is_empty() {
-            classes.push(Class::Native { gauge: false });
-        }
-        let Place::Own(fingerprint) = self.named_place(series, classes[0], at, true)? else { return Ok(()) };
-        if !self.seen.first(fingerprint, at, STALE_NAN)? {
-            return Ok(());
-        }
-        let sum = Some(f64::from_bits(STALE_NAN));
-        if classes.iter().any(|class| matches!(class, Class::Native { .. })) {
-            self.exponential_row(series, fingerprint, at, 0, &Exponential { sum, ..Exponential::default() }, NO_RECORDED_VALUE);
-        }
-        if classes.iter().any(|class| matches!(class, Class::Custom { .. })) {
-            let histogram = Histogram { sum, counts: vec![0], ..Histogram::default() };
-            self.explicit_row(series, fingerprint, at, 0, histogram, NO_RECORDED_VALUE);
+        let known = Class::HISTOGRAMS.into_iter().find(|class| self.series.find(series.key(*class), at).is_some());
+        let class = known.unwrap_or(Class::Native { gauge: false });
+        let Place::Own(fingerprint) = self.named_place(series, class, at, true)? else { return Ok(()) };
+        if self.seen.first(fingerprint, at, STALE_NAN)? {
+            let marker = Exponential { sum: Some(f64::from_bits(STALE_NAN)), ..Exponential::default() };
+            self.native_histogram(series, fingerprint, at, 0, &marker, NO_RECORDED_VALUE);
         }
         Ok(())
     }
 
-    fn exponential_row(&mut self, series: &Named<'_>, fingerprint: u64, at: i64, start: i64, histogram: &Exponential, flags: u32) {
+    fn native_histogram(&mut self, series: &Named<'_>, fingerprint: u64, at: i64, start: i64, histogram: &Exponential, flags: u32) {
         let to = &mut self.exponentials;
         to.tenant.push(self.arrival.tenant.as_str().as_bytes());
         to.metric.push(series.name().as_bytes());
@@ -313,25 +282,8 @@ impl Builder<'_, '_> {
         to.negative_counts.end_row(histogram.negative.counts.len());
         to.flags.push(flags);
         to.retention_days.push(self.arrival.limits.retention.metrics);
-    }
-
-    fn explicit_row(&mut self, series: &Named<'_>, fingerprint: u64, at: i64, start: i64, histogram: Histogram, flags: u32) {
-        let to = &mut self.histograms;
-        to.tenant.push(self.arrival.tenant.as_str().as_bytes());
-        to.metric.push(series.name().as_bytes());
-        to.fingerprint.push(fingerprint);
-        to.ts.push(at);
-        to.start_ts.push(start.max(0));
-        to.count.push(histogram.count);
-        to.sum.push(histogram.sum.unwrap_or(f64::NAN));
-        to.min.push(histogram.min.unwrap_or(f64::NAN));
-        to.max.push(histogram.max.unwrap_or(f64::NAN));
-        to.bounds.end_row(histogram.bounds.len());
-        to.bounds.items.extend(histogram.bounds);
-        to.counts.end_row(histogram.counts.len());
-        to.counts.items.extend(histogram.counts);
-        to.flags.push(flags);
-        to.retention_days.push(self.arrival.limits.retention.metrics);
+        to.custom_bounds.items.extend_from_slice(&histogram.custom_bounds);
+        to.custom_bounds.end_row(histogram.custom_bounds.len());
     }
 
     /// Adds an exemplar of a series; one of another time than rows may have, or of a series that cannot be, is left out.
@@ -397,7 +349,6 @@ impl Builder<'_, '_> {
                 (kind, if total { CUMULATIVE } else { 0 }, total)
             }
             Class::Native { gauge } => (SeriesKind::ExponentialHistogram, if gauge { 0 } else { CUMULATIVE }, false),
-            Class::Custom { gauge } => (SeriesKind::Histogram, if gauge { 0 } else { CUMULATIVE }, false),
         };
         let mut help = Cow::Borrowed(series.family.help.as_ref());
         if let (Some(stage), Some(redactor)) = (&mut self.stage, &self.arrival.pipeline.redactor) {

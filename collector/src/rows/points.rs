@@ -367,6 +367,8 @@ impl<'a> Builder<'a, '_> {
         to.negative_counts.end_row(histogram.negative.counts.len());
         to.flags.push(point.flags);
         to.retention_days.push(self.arrival.limits.retention.metrics);
+        // OTLP's are explicit histograms.
+        to.custom_bounds.end_row(0);
     }
 
     fn push_summary(&mut self, fingerprint: u64, at: i64, point: &Point<'_>, summary: &Summary, stale: bool) {

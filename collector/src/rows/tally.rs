@@ -47,14 +47,12 @@ pub(crate) enum Reason {
     BadNativeHistogram,
     /// A native histogram of a schema that nobody knows.
     UnknownSchema,
-    /// Explicit buckets whose counts are not whole.
-    FractionalCounts,
     /// A reference past the end of the symbols.
     BadReference,
 }
 
 /// All reasons, in the order of the enum.
-const REASONS: [Reason; 23] = [
+const REASONS: [Reason; 22] = [
     Reason::TooOld,
     Reason::TooFarAhead,
     Reason::NoTime,
@@ -76,7 +74,6 @@ const REASONS: [Reason; 23] = [
     Reason::DuplicateSample,
     Reason::BadNativeHistogram,
     Reason::UnknownSchema,
-    Reason::FractionalCounts,
     Reason::BadReference,
 ];
 
@@ -105,7 +102,6 @@ impl Reason {
             Reason::DuplicateSample => "duplicate_sample",
             Reason::BadNativeHistogram => "bad_native_histogram",
             Reason::UnknownSchema => "unknown_schema",
-            Reason::FractionalCounts => "fractional_counts",
             Reason::BadReference => "bad_reference",
         }
     }
@@ -131,9 +127,8 @@ impl Reason {
             Reason::EmptyLabelName => "of a series with a label without a name",
             Reason::DuplicateLabel => "of a series that has the same label name twice",
             Reason::DuplicateSample => "for a series and time that the same request gives another value",
-            Reason::BadNativeHistogram => "native histograms whose spans, buckets and count do not fit",
+            Reason::BadNativeHistogram => "native histograms whose spans, buckets, bounds and count do not fit",
             Reason::UnknownSchema => "native histograms of a schema that is not known (send -4 to 8, or -53)",
-            Reason::FractionalCounts => "native histograms with custom buckets whose counts are not whole numbers",
             Reason::BadReference => "with a label or metadata reference past the end of the symbols, or a name without a value",
         }
     }

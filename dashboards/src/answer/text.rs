@@ -226,6 +226,22 @@ mod tests {
     }
 
     #[test]
+    fn custom_buckets_have_ends_without_number() {
+        let bucket = |edges, lower, upper, count| HistogramBucket { edges, lower, upper, count };
+        let value = HistogramValue {
+            count: 3.5,
+            sum: 9.0,
+            buckets: vec![
+                bucket(BucketEdges::ClosedBoth, f64::NEG_INFINITY, 5.0, 1.0),
+                bucket(BucketEdges::OpenLeft, 5.0, f64::INFINITY, 2.5),
+            ],
+        };
+        let mut out = String::new();
+        histogram(&mut out, (2_000, &value));
+        assert_eq!(out, r#"[2,{"count":"3.5","sum":"9","buckets":[[3,"-Inf","5","1"],[0,"5","+Inf","2.5"]]}]"#);
+    }
+
+    #[test]
     fn notes_and_statistics_stand_beside_the_data() {
         let value = QueryValue::Scalar(SeriesSample { at: Timestamp::from_secs(2), value: 0.5 });
         let answer =

@@ -1,8 +1,11 @@
-//! Prometheus's notation for series in tests: `up{job="api"}` and `1+2x3 _ stale {{schema:0 count:2 sum:3 buckets:[1 1]}}x4`. In: text.
+//! Prometheus's notation for series in tests: `up{job="api"}` and `1+2x3 _ stale {{schema:0 count:2 sum:3 buckets:[1 1]}}x4`, histograms also
+//! with custom buckets: `{{schema:-53 count:2 sum:9 custom_values:[5 10] buckets:[1 1]}}`. In: text.
 //! Out: labels, samples. Pure; fails with one sentence.
 
+use std::sync::Arc;
+
 use model::labels::{Labels, METRIC_NAME, MatchOp};
-use store::promql::native::{Buckets, Histogram, MAX_SCHEMA, MIN_SCHEMA};
+use store::promql::native::{Buckets, CUSTOM_SCHEMA, Histogram, MAX_SCHEMA, MIN_SCHEMA};
 use store::promql::parse;
 use store::promql::value::ABSENT;
 
@@ -154,7 +157,7 @@ fn histograms<'a>(inside: &'a str, points: &mut Vec<Point>) -> Result<&'a str, S
             let gauge = now.gauge;
             let mut by = step.clone();
             by.scale(sign);
-            now.add(&by);
+            now.add(&by).map_err(|error| format!("a histogram cannot grow by one of another schema: {error}"))?;
             now.gauge = gauge;
         }
         points.push(Point::Histogram(Box::new(now.clone())));
@@ -165,9 +168,10 @@ fn histograms<'a>(inside: &'a str, points: &mut Vec<Point>) -> Result<&'a str, S
 /// A native histogram as tests write it, without the braces: `schema:0 count:2 sum:3 buckets:[1 1]`.
 pub fn histogram(text: &str) -> Result<Histogram, String> {
     let (schema, positive, negative) = (0, Buckets::new(), Buckets::new());
-    let mut out = Histogram { schema, zero_threshold: 0.0, zero_count: 0.0, count: 0.0, sum: 0.0, positive, negative, gauge: false };
+    let mut out =
+        Histogram { schema, custom: None, zero_threshold: 0.0, zero_count: 0.0, count: 0.0, sum: 0.0, positive, negative, gauge: false };
     let (mut offset, mut n_offset) = (0i32, 0i32);
-    let (mut positive, mut negative) = (Vec::new(), Vec::new());
+    let (mut positive, mut negative, mut custom) = (Vec::new(), Vec::new(), None);
     let mut rest = text.trim();
     while !rest.is_empty() {
         let (key, after) = rest.split_once(':').ok_or_else(|| format!("`{rest}`: a histogram holds pairs such as count:2"))?;
@@ -192,18 +196,42 @@ pub fn histogram(text: &str) -> Result<Histogram, String> {
             "n_offset" => n_offset = whole()?,
             "buckets" => positive = list()?,
             "n_buckets" => negative = list()?,
+            "custom_values" => custom = Some(list()?),
             "counter_reset_hint" => out.gauge = value == "gauge",
             other => return Err(format!("`{other}` is no key of a histogram that Watchfire knows: remove it")),
         }
         rest = next.trim_start();
     }
-    if !(MIN_SCHEMA..=MAX_SCHEMA).contains(&out.schema) {
-        return Err(format!("schema {} of a histogram is not between {MIN_SCHEMA} and {MAX_SCHEMA}", out.schema));
-    }
     let buckets = |offset: i32, counts: Vec<f64>| (offset..).zip(counts).filter(|(_, count)| *count != 0.0).collect();
     out.positive = buckets(offset, positive);
     out.negative = buckets(n_offset, negative);
-    Ok(out)
+    checked(out, custom)
+}
+
+/// With its custom bounds, which it has if its schema says so.
+fn checked(mut histogram: Histogram, custom: Option<Vec<f64>>) -> Result<Histogram, String> {
+    let schema = histogram.schema;
+    match custom {
+        _ if schema == CUSTOM_SCHEMA => {}
+        Some(_) => return Err(format!("custom_values of a histogram belong to schema {CUSTOM_SCHEMA}, not to schema {schema}")),
+        None if (MIN_SCHEMA..=MAX_SCHEMA).contains(&schema) => return Ok(histogram),
+        None => return Err(format!("schema {schema} of a histogram is neither {CUSTOM_SCHEMA} nor between {MIN_SCHEMA} and {MAX_SCHEMA}")),
+    }
+    let bounds = custom.unwrap_or_default();
+    if !bounds.is_sorted_by(|a, b| a < b) || bounds.iter().any(|bound| !bound.is_finite()) {
+        return Err("custom_values of a histogram must be finite and rise".to_owned());
+    }
+    if histogram.zero_count != 0.0 || histogram.zero_threshold != 0.0 || !histogram.negative.is_empty() {
+        return Err(format!(
+            "a histogram of schema {CUSTOM_SCHEMA} has neither z_bucket nor n_buckets: its first bucket reaches down to -Inf"
+        ));
+    }
+    let last = i32::try_from(bounds.len()).unwrap_or(i32::MAX);
+    if histogram.positive.iter().any(|(index, _)| !(0..=last).contains(index)) {
+        return Err(format!("a histogram with {last} custom_values has {} buckets at most", i64::from(last) + 1));
+    }
+    histogram.custom = Some(Arc::from(bounds));
+    Ok(histogram)
 }
 
 #[cfg(test)]
@@ -241,6 +269,16 @@ mod tests {
     }
 
     #[test]
+    fn histograms_with_custom_buckets_grow_too() {
+        let all = values(
+            "{{schema:-53 count:2 sum:9 custom_values:[5 10] buckets:[1 0 1]}}+{{schema:-53 count:1 sum:7 custom_values:[5 10] buckets:[1] offset:1}}x2",
+        );
+        assert_eq!(all[0], "{count:2, sum:9, [-Inf,5]:1, (10,+Inf]:1}");
+        assert_eq!(all[2], "{count:4, sum:23, [-Inf,5]:1, (5,10]:2, (10,+Inf]:1}");
+        assert_eq!(values("{{schema:-53 count:2 sum:9 buckets:[2]}}"), ["{count:2, sum:9, [-Inf,+Inf]:2}"]);
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (text, said) in [
             ("1+x3", "`1+x3` is no sample"),
@@ -251,6 +289,14 @@ mod tests {
             ("{{count:1", "ends with }}"),
             ("{{counter:1}}", "`counter` is no key"),
             ("{{schema:99}}", "schema 99"),
+            ("{{custom_values:[1]}}", "belong to schema -53"),
+            ("{{schema:-53 custom_values:[2 1]}}", "finite and rise"),
+            ("{{schema:-53 custom_values:[1 Inf]}}", "finite and rise"),
+            ("{{schema:-53 custom_values:[1] z_bucket:1}}", "neither z_bucket"),
+            ("{{schema:-53 custom_values:[1] n_buckets:[1]}}", "neither z_bucket"),
+            ("{{schema:-53 custom_values:[1] buckets:[1 1 1]}}", "2 buckets at most"),
+            ("{{schema:-53 custom_values:[1] buckets:[1] offset:-1}}", "2 buckets at most"),
+            ("{{schema:-53 custom_values:[1]}}+{{buckets:[1]}}x1", "another schema"),
         ] {
             let error = points(text).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");

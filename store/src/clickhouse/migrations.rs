@@ -28,6 +28,7 @@ pub const TELEMETRY: &[Migration] = &[
     Migration { number: 5, name: "0005_parts", sql: include_str!("../../migrations/clickhouse/0005_parts.sql") },
     Migration { number: 6, name: "0006_processing", sql: include_str!("../../migrations/clickhouse/0006_processing.sql") },
     Migration { number: 7, name: "0007_dropped", sql: include_str!("../../migrations/clickhouse/0007_dropped.sql") },
+    Migration { number: 8, name: "0008_custom_buckets", sql: include_str!("../../migrations/clickhouse/0008_custom_buckets.sql") },
 ];
 
 /// Why the schema is not as it must be.

@@ -113,6 +113,12 @@ fn numbers_of(mut columns: Vec<Column>, name: &str, notes: &mut Notes) -> Vec<Co
     columns
 }
 
+/// The histogram at a step with the name of its metric.
+fn histogram_of(column: &Column, step: usize) -> Option<(&str, &Histogram)> {
+    let histogram = column.histogram(step).map(Arc::as_ref)?;
+    Some((column.labels.get(METRIC_NAME).unwrap_or(""), histogram))
+}
+
 /// One value per step out of members among which there are histograms.
 fn reduce_mixed(
     operation: Operation<'_>,
@@ -134,16 +140,16 @@ fn reduce_mixed(
     let everyone: Vec<usize> = (0..numbers.len()).collect();
     let of_numbers = reduce(operation, &numbers, &everyone, steps);
     for (step, number) in of_numbers.into_iter().enumerate() {
-        let histograms: Vec<&Histogram> = members.iter().filter_map(|member| columns[*member].histogram(step).map(Arc::as_ref)).collect();
+        let histograms: Vec<(&str, &Histogram)> = members.iter().filter_map(|member| histogram_of(&columns[*member], step)).collect();
         let has_numbers = numbers.iter().any(|column| present(column.cells[step]));
         match operation {
             _ if histograms.is_empty() => out.cells[step] = number,
             Operation::Sum | Operation::Avg if has_numbers => {
                 notes.warn("encountered a mix of histograms and floats for aggregation");
             }
-            Operation::Sum => out.put(step, native::total(&histograms)),
+            Operation::Sum => out.put(step, native::total(histograms.into_iter(), notes)),
             Operation::Avg => {
-                let mut mean = native::total(&histograms);
+                let mut mean = native::total(histograms.iter().copied(), notes);
                 if let Some(mean) = &mut mean {
                     mean.divide(histograms.len() as f64);
                 }

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::sql::{Counted, Statement};
-use super::native::Histogram;
+use super::native::{CUSTOM_SCHEMA, Histogram};
 use super::source::{
     BucketPoint, Listing, NativePoint, Numbers, Part, QuantilePoint, Samples, Selection, SeriesHead, SeriesKind, SeriesSource, Shape,
     StoredData, StoredSeries, SummaryPart, Temporality, Wish, too_many_samples, too_many_series,
@@ -86,6 +86,7 @@ struct NativeRow {
     below_from: i32,
     below: Vec<f64>,
     flags: u32,
+    bounds: Vec<f64>,
 }
 
 impl NativeRow {
@@ -94,12 +95,21 @@ impl NativeRow {
         1 + (self.above.len() + self.below.len()) / 16
     }
 
-    fn point(self) -> NativePoint {
-        let histogram = || {
-            let (zero, total) = ((self.threshold, self.zeros), (self.total, self.summed));
-            Histogram::from_exponential(self.fine, zero, total, (self.above_from, &self.above), (self.below_from, &self.below))
-        };
-        NativePoint { at: self.at, histogram: if self.flags & 1 == 1 { None } else { histogram().map(Arc::new) } }
+    /// `bounds` are the custom bounds seen last: rows of a series nearly always have the same, and share them.
+    fn histogram(&self, bounds: &mut Arc<[f64]>) -> Option<Histogram> {
+        let (zero, total) = ((self.threshold, self.zeros), (self.total, self.summed));
+        if self.fine != CUSTOM_SCHEMA {
+            return Histogram::from_exponential(self.fine, zero, total, (self.above_from, &self.above), (self.below_from, &self.below));
+        }
+        if **bounds != *self.bounds {
+            *bounds = Arc::from(self.bounds.as_slice());
+        }
+        Histogram::from_custom(Arc::clone(bounds), total, &self.above)
+    }
+
+    fn point(&self, bounds: &mut Arc<[f64]>) -> NativePoint {
+        let histogram = if self.flags & 1 == 1 { None } else { self.histogram(bounds) };
+        NativePoint { at: self.at, histogram: histogram.map(Arc::new) }
     }
 }
 
@@ -249,10 +259,11 @@ impl ClickHouseSource {
             }
         } else if selection.shape == Shape::Native {
             let mut cursor = self.query(sql::natives(selection), selection.timeout).fetch::<NativeRow>().map_err(fail)?;
+            let mut bounds: Arc<[f64]> = Arc::from([]);
             while let Some(row) = cursor.next().await.map_err(fail)? {
                 let (size, data) = (row.size(), found.entry(row.fingerprint).or_insert_with(|| StoredData::Native(Vec::new())));
                 if let StoredData::Native(points) = data {
-                    points.push(row.point());
+                    points.push(row.point(&mut bounds));
                 }
                 room(size, found.len())?;
             }

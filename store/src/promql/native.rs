@@ -1,17 +1,21 @@
-//! Native histograms: exponential buckets of a schema, a zero bucket, count and sum. Pure arithmetic with the meaning of Prometheus 3;
-//! empty buckets are never kept.
+//! Native histograms: exponential buckets of a schema with a zero bucket, or custom buckets, which have bounds of their own; count and
+//! sum. Pure arithmetic with the meaning of Prometheus 3; empty buckets are never kept.
 //!
-//! Bucket `i` of schema `s` holds `(b^(i-1), b^i]` with `b = 2^(2^-s)`; negative buckets mirror it.
+//! Bucket `i` of schema `s` holds `(b^(i-1), b^i]` with `b = 2^(2^-s)`; negative buckets mirror it. Custom bucket `i` reaches from bound
+//! `i-1` to bound `i`, the first one from minus infinity, the one after the last bound to infinity.
 
 mod arithmetic;
 mod bounds;
 mod statistics;
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use model::query::{BucketEdges, HistogramBucket, HistogramValue};
 
+pub use arithmetic::{Fit, Misfit};
 pub use bounds::upper_bound;
+pub use model::tables::CUSTOM_SCALE as CUSTOM_SCHEMA;
 pub use statistics::Quantile;
 
 /// The finest schema there is.
@@ -25,8 +29,10 @@ pub type Buckets = Vec<(i32, f64)>;
 /// One native histogram.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
-    /// Resolution: bounds grow by `2^(2^-schema)`.
+    /// Resolution: bounds grow by `2^(2^-schema)`; [`CUSTOM_SCHEMA`] where there are custom bounds.
     pub schema: i32,
+    /// The upper bounds of custom buckets, finite and rising; such a histogram has neither a zero bucket nor negative ones.
+    pub custom: Option<Arc<[f64]>>,
     /// Observations up to this distance from zero are in the zero bucket.
     pub zero_threshold: f64,
     /// How many those are.
@@ -63,6 +69,7 @@ impl Histogram {
         };
         let mut histogram = Histogram {
             schema: scale,
+            custom: None,
             zero_threshold: zero.0,
             zero_count: zero.1,
             count: total.0,
@@ -75,9 +82,51 @@ impl Histogram {
         Some(histogram)
     }
 
+    /// With custom bounds: as many counts as bounds and one more, or fewer; `None` where there are more.
+    pub fn from_custom(bounds: Arc<[f64]>, total: (f64, f64), counts: &[f64]) -> Option<Self> {
+        if counts.len() > bounds.len() + 1 {
+            return None;
+        }
+        Some(Histogram {
+            schema: CUSTOM_SCHEMA,
+            custom: Some(bounds),
+            zero_threshold: 0.0,
+            zero_count: 0.0,
+            count: total.0,
+            sum: total.1,
+            positive: (0..).zip(counts).filter(|(_, count)| **count != 0.0).map(|(at, count)| (at, *count)).collect(),
+            negative: Buckets::new(),
+            gauge: false,
+        })
+    }
+
+    /// The same buckets with nothing in them.
+    pub fn emptied(&self) -> Self {
+        Histogram {
+            schema: self.schema,
+            custom: self.custom.clone(),
+            zero_threshold: 0.0,
+            zero_count: 0.0,
+            count: 0.0,
+            sum: 0.0,
+            positive: Buckets::new(),
+            negative: Buckets::new(),
+            gauge: self.gauge,
+        }
+    }
+
+    /// Where the bucket of positive values ends.
+    fn bound(&self, index: i32) -> f64 {
+        match (&self.custom, usize::try_from(index)) {
+            (None, _) => upper_bound(index, self.schema),
+            (Some(_), Err(_)) => f64::NEG_INFINITY,
+            (Some(bounds), Ok(index)) => bounds.get(index).copied().unwrap_or(f64::INFINITY),
+        }
+    }
+
     /// The buckets that hold something, from the lowest value to the highest.
     pub fn buckets(&self) -> Vec<HistogramBucket> {
-        let bound = |index: i32| upper_bound(index, self.schema);
+        let bound = |index: i32| self.bound(index);
         let mut all = Vec::with_capacity(self.negative.len() + self.positive.len() + 1);
         all.extend(self.negative.iter().rev().map(|(index, count)| HistogramBucket {
             edges: BucketEdges::OpenRight,
@@ -89,8 +138,9 @@ impl Histogram {
             let (lower, upper) = (-self.zero_threshold, self.zero_threshold);
             all.push(HistogramBucket { edges: BucketEdges::ClosedBoth, lower, upper, count: self.zero_count });
         }
+        let first = |index: i32| index == 0 && self.custom.is_some();
         all.extend(self.positive.iter().map(|(index, count)| HistogramBucket {
-            edges: BucketEdges::OpenLeft,
+            edges: if first(*index) { BucketEdges::ClosedBoth } else { BucketEdges::OpenLeft },
             lower: bound(index.saturating_sub(1)),
             upper: bound(*index),
             count: *count,
@@ -102,6 +152,7 @@ impl Histogram {
     pub fn same(&self, other: &Histogram) -> bool {
         let number = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan());
         self.schema == other.schema
+            && self.custom == other.custom
             && self.zero_threshold == other.zero_threshold
             && number(self.sum, other.sum)
             && (self.count, self.zero_count) == (other.count, other.zero_count)

@@ -37,6 +37,14 @@ impl Notes {
     pub fn of_metric(name: &str) -> String {
         if name.is_empty() { String::new() } else { format!(" for metric name {name:?}") }
     }
+    /// Exponential and custom buckets cannot be put together.
+    pub fn mixed_buckets(&mut self, name: &str) {
+        self.warn(&format!("vector contains a mix of histograms with exponential and custom buckets schemas for metric name {name:?}"));
+    }
+    /// Custom bounds that differ were put together: those that all have are left.
+    pub fn reconciled(&mut self, doing: &str) {
+        self.inform(&format!("mismatched custom buckets were reconciled during {doing}"));
+    }
     /// The `q` of a quantile lies outside 0..=1.
     pub fn quantile(&mut self, q: f64) {
         if q.is_nan() || !(0.0..=1.0).contains(&q) {

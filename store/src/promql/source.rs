@@ -93,7 +93,7 @@ pub enum Shape {
     Numbers,
     /// A part of histograms.
     Histograms(Part),
-    /// Exponential histograms, whole: native histograms.
+    /// Native histograms, whole: exponential buckets or custom ones.
     Native,
     /// A part of summaries.
     Summaries(SummaryPart),

@@ -80,6 +80,20 @@ async fn wide_dictionaries_are_read_too() {
     }
 }
 
+/// Blocks in the log of an older version lack the columns that came since; one batch may hold both.
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_without_the_newest_columns_still_fit() {
+    let engine = Engine::start().await;
+    let before = tables::EXP_HISTOGRAMS.position("custom_bounds").unwrap();
+    let older: &'static TableSpec =
+        Box::leak(Box::new(TableSpec { columns: &tables::EXP_HISTOGRAMS.columns[..before], ..tables::EXP_HISTOGRAMS }));
+    let mut bytes = encoded(&block_of(older, 5, 1));
+    bytes.extend(encoded(&block_of(&tables::EXP_HISTOGRAMS, 7, 2)));
+    bytes.extend(encoded(&block_of(older, 3, 3)));
+    engine.insert(&tables::EXP_HISTOGRAMS, "older", Bytes::from(bytes)).await.unwrap();
+    assert_eq!(engine.text("SELECT count(), countIf(empty(custom_bounds)) >= 8 FROM exp_histograms").await, "15\t1");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn joined_blocks_make_one_part_per_partition_and_a_token_counts_once() {
     let engine = Engine::start().await;
@@ -225,6 +239,7 @@ async fn the_views_show_what_was_stored() {
         (3, "histogram", "duration"),
         (4, "exp_histogram", "latency"),
         (5, "summary", "size"),
+        (6, "exp_histogram", "own"),
     ];
     for (print, kind, name) in kinds {
         // Twice, as after a restart: a series must not show its points twice.
@@ -259,6 +274,12 @@ async fn the_views_show_what_was_stored() {
         .await;
     engine
         .execute(&format!(
+            "INSERT INTO exp_histograms (tenant, metric, fingerprint, ts, count, sum, min, max, scale, positive_counts, custom_bounds, \
+             retention_days) VALUES ('default', 'm6', 6, {when}, 3.5, 4.5, nan, nan, -53, [1, 2.5, 0], [0.5, 5], 20000)"
+        ))
+        .await;
+    engine
+        .execute(&format!(
             "INSERT INTO summaries (tenant, metric, fingerprint, ts, count, sum, quantiles, values, retention_days) VALUES \
              ('default', 'm5', 5, {when}, 9, 4.5, [0.5, 0.99], [1, 7], 20000)"
         ))
@@ -270,8 +291,9 @@ async fn the_views_show_what_was_stored() {
         "requests\tcheckout\ta\t1.5\t2\ttrue"
     );
     assert_eq!(
-        engine.text(&shown("Count, Sum, BucketCounts, ExplicitBounds, Min, Max", "otel_metrics_histogram")).await,
-        "duration\tcheckout\ta\t3\t4.5\t[1,2]\t[1]\t0\t2"
+        engine.text(&shown("Count, Sum, BucketCounts, ExplicitBounds, Min, Max", "otel_metrics_histogram ORDER BY MetricName")).await,
+        "duration\tcheckout\ta\t3\t4.5\t[1,2]\t[1]\t0\t2\nown\tcheckout\ta\t3\t4.5\t[1,2,0]\t[0.5,5]\t0\t0",
+        "custom buckets are explicit ones, with whole counts"
     );
     let buckets = "Count, Sum, Scale, ZeroCount, PositiveOffset, PositiveBucketCounts, NegativeOffset, NegativeBucketCounts, Min, Max, \
                    AggregationTemporality";
@@ -288,7 +310,7 @@ async fn the_views_show_what_was_stored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn filters_on_the_views_reach_the_indexes() {
     let engine = Engine::start().await;
-    for table in [&tables::SPANS, &tables::LOGS, &tables::POINTS] {
+    for table in [&tables::SPANS, &tables::LOGS, &tables::POINTS, &tables::HISTOGRAMS, &tables::EXP_HISTOGRAMS] {
         engine.insert(table, table.name, Bytes::from(encoded(&block_of(table, 200, 1)))).await.unwrap();
     }
     let id = "TraceId = '000102030405060708090a0b0c0d0e0f'";
@@ -300,6 +322,7 @@ async fn filters_on_the_views_reach_the_indexes() {
         ("otel_logs", "TimestampTime > now() - INTERVAL 1 HOUR", "Condition: (toDateTime(ts) in ["),
         ("otel_traces", "ServiceName = 'checkout'", "(service in ['checkout', 'checkout'])"),
         ("otel_metrics_gauge", "TimeUnix > now() - INTERVAL 1 HOUR", "Condition: (CAST(ts, 'DateTime64(9)') in ["),
+        ("otel_metrics_histogram", "TimeUnix > now() - INTERVAL 1 HOUR", "Condition: (CAST(ts, 'DateTime64(9)') in ["),
     ] {
         let plan = engine.text(&format!("EXPLAIN indexes = 1 SELECT * FROM {view} WHERE {filter}")).await;
         assert!(plan.contains(wanted), "{view} WHERE {filter}: no {wanted} in\n{plan}");

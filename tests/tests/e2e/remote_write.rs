@@ -367,6 +367,8 @@ mod second {
         pub positive_deltas: Vec<i64>,
         #[prost(int64, tag = "15")]
         pub timestamp: i64,
+        #[prost(double, repeated, tag = "16")]
+        pub custom_values: Vec<f64>,
     }
 }
 
@@ -377,7 +379,8 @@ async fn the_second_version_says_what_was_written_and_keeps_when_it_was_created(
     world.start().await;
     let now = SystemClock.now().millis();
     let created = now - 3_600_000;
-    let symbols = ["", "__name__", "orders_total", "shop", "west", "trace_id", TRACE, "sizes", "Orders.", "orders", "orders_level"];
+    let symbols =
+        ["", "__name__", "orders_total", "shop", "west", "trace_id", TRACE, "sizes", "Orders.", "orders", "orders_level", "waits"];
     let metadata = |kind| Some(Metadata { kind, help_ref: 8, unit_ref: 9 });
     let sample = |value, timestamp| Sample { value, timestamp };
     let histogram = Histogram {
@@ -388,6 +391,17 @@ async fn the_second_version_says_what_was_written_and_keeps_when_it_was_created(
         positive_spans: vec![exposition::BucketSpan { offset: 0, length: 2 }],
         positive_deltas: vec![2, 1],
         timestamp: now,
+        ..Histogram::default()
+    };
+    // Bounds of its own: two up to 5, four up to 10, two above.
+    let custom = Histogram {
+        count_int: Some(8),
+        sum: 60.0,
+        schema: -53,
+        positive_spans: vec![exposition::BucketSpan { offset: 0, length: 3 }],
+        positive_deltas: vec![2, 2, -2],
+        timestamp: now,
+        custom_values: vec![5.0, 10.0],
         ..Histogram::default()
     };
     let counter = TimeSeries {
@@ -405,10 +419,11 @@ async fn the_second_version_says_what_was_written_and_keeps_when_it_was_created(
         created_timestamp: created,
         ..TimeSeries::default()
     };
+    let own = TimeSeries { labels_refs: vec![1, 11, 3, 4], histograms: vec![custom], metadata: metadata(3), ..TimeSeries::default() };
     // One sample of a year ago cannot be stored: what is said to be written are the others.
     let old = vec![sample(1.0, now - 365 * 86_400_000), sample(2.0, now)];
     let level = TimeSeries { labels_refs: vec![1, 10, 3, 4], samples: old, metadata: metadata(2), ..TimeSeries::default() };
-    let request = Request { symbols: symbols.map(str::to_owned).to_vec(), timeseries: vec![counter, native, level] };
+    let request = Request { symbols: symbols.map(str::to_owned).to_vec(), timeseries: vec![counter, native, own, level] };
     let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap();
     let client = reqwest::Client::new();
     let post = async |body: Vec<u8>| {
@@ -420,7 +435,7 @@ async fn the_second_version_says_what_was_written_and_keeps_when_it_was_created(
         });
         (answer.status().as_u16(), written)
     };
-    assert_eq!(post(body).await, (400, ["3", "1", "1"].map(str::to_owned)));
+    assert_eq!(post(body).await, (400, ["3", "2", "1"].map(str::to_owned)));
     assert_eq!(post(b"\x7f".to_vec()).await, (400, ["0", "0", "0"].map(str::to_owned)), "nothing is written, and it is said so");
 
     wait_for("the rows", async || {
@@ -431,9 +446,15 @@ async fn the_second_version_says_what_was_written_and_keeps_when_it_was_created(
         let sql = format!("SELECT count() FROM {table} AND toUnixTimestamp64Milli(start_ts) = {created}");
         wait_for(&sql, async || (world.count(&sql).await == if table.starts_with("points") { 2 } else { 1 }).then_some(())).await;
     }
-    for (expr, value) in
-        [("orders_total{shop=\"west\"}", 9.0), ("histogram_count(sizes)", 6.0), ("histogram_sum(sizes)", 4.5), ("orders_level", 2.0)]
-    {
+    for (expr, value) in [
+        ("orders_total{shop=\"west\"}", 9.0),
+        ("histogram_count(sizes)", 6.0),
+        ("histogram_sum(sizes)", 4.5),
+        ("histogram_count(waits)", 8.0),
+        ("histogram_quantile(0.5, waits)", 7.5),
+        ("histogram_fraction(0, 5, waits)", 0.25),
+        ("orders_level", 2.0),
+    ] {
         assert_eq!(wait_for(expr, async || world.promql(expr).await).await, value, "{expr}");
     }
     let own = format!("http://{}", world.http);

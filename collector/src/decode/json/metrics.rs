@@ -278,6 +278,7 @@ impl From<Exponential> for record::Point<'static> {
             zero_threshold: from.zero_threshold.0,
             positive: from.positive.unwrap_or_default().into(),
             negative: from.negative.unwrap_or_default().into(),
+            custom_bounds: Vec::new(),
         };
         record::Point {
             start: from.start_time_unix_nano.0,

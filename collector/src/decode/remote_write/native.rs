@@ -1,14 +1,14 @@
 //! Native histograms, the same message in both versions: sparse spans and deltas or float counts in, dense buckets out. Fails:
 //! histograms that contradict themselves are refused one by one.
 
+use model::tables::CUSTOM_SCALE;
+
 use crate::decode::protobuf::{Field, MAX_BUCKETS, WireError, zigzag};
-use crate::record::{Buckets, Data, Exponential, Histogram};
+use crate::record::{Buckets, Data, Exponential};
 use crate::rows::named::Native;
 use crate::rows::points::STALE_NAN;
 use crate::rows::tally::Reason;
 
-/// The schema of custom buckets.
-const CUSTOM: i32 = -53;
 /// `RESET_HINT_GAUGE`.
 const GAUGE: u64 = 3;
 /// Integers are exact in a float up to here.
@@ -165,8 +165,8 @@ impl Raw {
         let gauge = self.hint == GAUGE;
         let data = if self.sum.to_bits() == STALE_NAN {
             Data::None
-        } else if self.schema == CUSTOM {
-            Data::Histogram(self.explicit()?)
+        } else if self.schema == CUSTOM_SCALE {
+            Data::Exponential(Box::new(self.own_bounds()?))
         } else if (-9..=52).contains(&self.schema) {
             Data::Exponential(Box::new(self.exponential()?))
         } else {
@@ -206,11 +206,12 @@ impl Raw {
             zero_threshold: self.zero_threshold,
             positive,
             negative,
+            custom_bounds: Vec::new(),
         })
     }
 
     /// Custom buckets: their index is that of their upper bound, the last one reaches to infinity.
-    fn explicit(&self) -> Result<Histogram, Reason> {
+    fn own_bounds(&self) -> Result<Exponential, Reason> {
         let (first, found) = self.positive.dense(self.float())?;
         self.adds_up(found.iter().sum())?;
         let finite = self.custom.iter().all(|bound| bound.is_finite());
@@ -219,21 +220,18 @@ impl Raw {
             return Err(Reason::BadNativeHistogram);
         }
         let start = usize::try_from(first).map_err(|_| Reason::BadNativeHistogram)?;
-        let mut counts = vec![0u64; self.custom.len() + 1];
-        let place = counts.get_mut(start..start + found.len()).ok_or(Reason::BadNativeHistogram)?;
-        for (to, count) in place.iter_mut().zip(&found) {
-            *to = whole(*count)?;
-        }
-        let count = match self.count {
-            Count::Whole(count) => count,
-            Count::Float(count) => whole(count)?,
-        };
-        Ok(Histogram { count, sum: Some(self.sum), min: None, max: None, bounds: self.custom.clone(), counts })
+        let mut counts = vec![0.0; self.custom.len() + 1];
+        let end = start.checked_add(found.len()).ok_or(Reason::BadNativeHistogram)?;
+        counts.get_mut(start..end).ok_or(Reason::BadNativeHistogram)?.copy_from_slice(&found);
+        Ok(Exponential {
+            count: self.count.float(),
+            sum: Some(self.sum),
+            scale: CUSTOM_SCALE,
+            positive: Buckets { offset: 0, counts },
+            custom_bounds: self.custom.clone(),
+            ..Exponential::default()
+        })
     }
-}
-
-fn whole(count: f64) -> Result<u64, Reason> {
-    if count.fract() == 0.0 && (0.0..=EXACT).contains(&count) { Ok(count as u64) } else { Err(Reason::FractionalCounts) }
 }
 
 fn deltas(field: &Field<'_>, to: &mut Vec<i64>) -> Result<(), WireError> {
@@ -279,26 +277,44 @@ mod tests {
     }
 
     #[test]
-    fn custom_buckets_are_explicit_ones() {
-        let custom = |bounds: &[f64], count: u64, positive: Side| {
-            Raw { schema: CUSTOM, custom: bounds.into(), ..raw(count, positive) }.sample().map(|sample| sample.data)
+    fn custom_buckets_are_dense_beside_their_bounds() {
+        let custom = |bounds: &[f64], count: Count, positive: Side| {
+            let raw = Raw { schema: CUSTOM_SCALE, custom: bounds.into(), count, ..raw(0, positive) };
+            raw.sample().map(|sample| {
+                let Data::Exponential(histogram) = sample.data else { panic!("{sample:?}") };
+                assert_eq!((histogram.scale, histogram.zero_count, &histogram.negative), (-53, 0.0, &Buckets::default()));
+                assert_eq!(histogram.positive.offset, 0);
+                (histogram.custom_bounds, histogram.positive.counts, histogram.count)
+            })
         };
-        let Ok(Data::Histogram(histogram)) = custom(&[0.1, 1.0, 5.0], 6, side(&[(1, 1), (1, 1)], &[2, 2], &[])) else { panic!() };
-        assert_eq!((histogram.bounds, histogram.counts, histogram.count), (vec![0.1, 1.0, 5.0], vec![0, 2, 0, 4], 6));
-        let Ok(Data::Histogram(histogram)) = custom(&[], 2, side(&[(0, 1)], &[2], &[])) else { panic!() };
-        assert_eq!((histogram.bounds, histogram.counts), (vec![], vec![2]));
+        let whole = Count::Whole;
+        let found = custom(&[0.1, 1.0, 5.0], whole(6), side(&[(1, 1), (1, 1)], &[2, 2], &[]));
+        assert_eq!(found, Ok((vec![0.1, 1.0, 5.0], vec![0.0, 2.0, 0.0, 4.0], 6.0)));
+        assert_eq!(custom(&[], whole(2), side(&[(0, 1)], &[2], &[])), Ok((vec![], vec![2.0], 2.0)));
+        assert_eq!(custom(&[-1.0, 1.0], whole(0), side(&[], &[], &[])), Ok((vec![-1.0, 1.0], vec![0.0; 3], 0.0)));
+        // Counts of a recording rule need not be whole.
+        assert_eq!(custom(&[1.0], Count::Float(0.75), side(&[(0, 2)], &[], &[0.5, 0.25])), Ok((vec![1.0], vec![0.5, 0.25], 0.75)));
         for (bounds, positive) in [
             (&[1.0][..], side(&[(2, 1)], &[2], &[])),
             (&[1.0], side(&[(-1, 1)], &[2], &[])),
+            (&[1.0], side(&[(i32::MAX, 1)], &[2], &[])),
             (&[1.0, 1.0], side(&[(0, 1)], &[2], &[])),
+            (&[2.0, 1.0], side(&[(0, 1)], &[2], &[])),
             (&[f64::NAN], side(&[(0, 1)], &[2], &[])),
             (&[f64::INFINITY], side(&[(0, 1)], &[2], &[])),
         ] {
-            assert_eq!(custom(bounds, 2, positive), Err(Reason::BadNativeHistogram), "{bounds:?}");
+            assert_eq!(custom(bounds, whole(2), positive), Err(Reason::BadNativeHistogram), "{bounds:?}");
         }
-        let mut fraction = Raw { schema: CUSTOM, custom: vec![1.0], ..raw(0, side(&[(0, 1)], &[], &[0.5])) };
-        fraction.count = Count::Float(0.5);
-        assert_eq!(fraction.sample(), Err(Reason::FractionalCounts));
+        let sound = || Raw { schema: CUSTOM_SCALE, custom: vec![1.0], ..raw(2, side(&[(0, 1)], &[2], &[])) };
+        assert!(sound().sample().is_ok());
+        for (name, bad) in [
+            ("a negative bucket", Raw { negative: side(&[(0, 1)], &[0], &[]), ..sound() }),
+            ("a zero bucket", Raw { zero_count: Count::Whole(1), count: Count::Whole(3), ..sound() }),
+            ("a zero threshold", Raw { zero_threshold: 0.1, ..sound() }),
+            ("bounds of exponential buckets", Raw { schema: 0, ..sound() }),
+        ] {
+            assert_eq!(bad.sample(), Err(Reason::BadNativeHistogram), "{name}");
+        }
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Binary operators where a side is a native histogram: `+` and `-` of two, `*` and `/` with a number, `==` and `!=` of two. Everything
-//! else has no value, with an info.
+//! else has no value, with an info; the same goes for `+` and `-` of exponential and custom buckets, with a warning.
 
 use std::sync::Arc;
 
 use model::labels::Labels;
 
 use super::{Side, cell};
-use crate::promql::native::Histogram;
+use crate::promql::native::{Fit, Histogram, Misfit};
 use crate::promql::notes::Notes;
 use crate::promql::plan::{Arithmetic, Bool, Comparison, Operator};
 use crate::promql::value::{ABSENT, Column, present};
@@ -20,6 +20,8 @@ enum Outcome {
     Nothing,
     /// The operator means nothing for these types.
     Incompatible,
+    /// One has exponential buckets, the other one custom ones.
+    Misfit,
 }
 
 fn symbol(operator: Operator) -> &'static str {
@@ -46,10 +48,14 @@ fn incompatible(operator: Operator, left: &str, right: &str, notes: &mut Notes) 
     notes.inform(&format!("incompatible sample types encountered for binary operator {symbol:?}: {left} {symbol} {right}"));
 }
 
-fn both(operator: Operator, left: &Histogram, right: &Histogram) -> Outcome {
-    let combined = |with: fn(&mut Histogram, &Histogram)| {
+fn both(operator: Operator, left: &Histogram, right: &Histogram, notes: &mut Notes) -> Outcome {
+    let mut combined = |with: fn(&mut Histogram, &Histogram) -> Result<Fit, Misfit>, doing: &str| {
         let mut out = left.clone();
-        with(&mut out, right);
+        match with(&mut out, right) {
+            Ok(Fit::Whole) => {}
+            Ok(Fit::Reconciled) => notes.reconciled(doing),
+            Err(Misfit) => return Outcome::Misfit,
+        }
         Outcome::Histogram(out)
     };
     let compared = |holds: bool, mode: Bool| match mode {
@@ -58,8 +64,8 @@ fn both(operator: Operator, left: &Histogram, right: &Histogram) -> Outcome {
         Bool::Filter => Outcome::Nothing,
     };
     match operator {
-        Operator::Arithmetic(Arithmetic::Add) => combined(Histogram::add),
-        Operator::Arithmetic(Arithmetic::Subtract) => combined(Histogram::subtract),
+        Operator::Arithmetic(Arithmetic::Add) => combined(Histogram::add, "addition"),
+        Operator::Arithmetic(Arithmetic::Subtract) => combined(Histogram::subtract, "subtraction"),
         Operator::Compare(Comparison::Equal, mode) => compared(left.same(right), mode),
         Operator::Compare(Comparison::NotEqual, mode) => compared(!left.same(right), mode),
         Operator::Arithmetic(_) | Operator::Compare(..) | Operator::Set(_) => Outcome::Incompatible,
@@ -83,7 +89,7 @@ pub(super) fn with_numbers(operator: Operator, column: &mut Column, numbers: &[f
         let Some(histogram) = column.histogram(step).cloned() else { continue };
         match with_number(operator, &histogram, *number, number_on) {
             Outcome::Histogram(out) => column.put(step, Some(out)),
-            Outcome::Number(_) | Outcome::Left | Outcome::Nothing => column.put(step, None),
+            Outcome::Number(_) | Outcome::Left | Outcome::Nothing | Outcome::Misfit => column.put(step, None),
             Outcome::Incompatible => {
                 column.put(step, None);
                 let (left, right) = if number_on == Side::Left { ("float", "histogram") } else { ("histogram", "float") };
@@ -109,7 +115,7 @@ pub(super) fn columns(
             continue;
         }
         let (outcome, types) = match (left.histogram(step), right.histogram(step)) {
-            (Some(left), Some(right)) => (both(operator, left, right), ("histogram", "histogram")),
+            (Some(left), Some(right)) => (both(operator, left, right, notes), ("histogram", "histogram")),
             (Some(left), None) => (with_number(operator, left, there, Side::Right), ("histogram", "float")),
             (None, Some(right)) => (with_number(operator, right, here, Side::Left), ("float", "histogram")),
             (None, None) => (Outcome::Number(cell(operator, here, there, here)), ("float", "float")),
@@ -122,6 +128,10 @@ pub(super) fn columns(
             Outcome::Incompatible => {
                 *matched = false;
                 incompatible(operator, types.0, types.1, notes);
+            }
+            Outcome::Misfit => {
+                *matched = false;
+                notes.warn(&format!("incompatible bucket layout encountered for binary operator {}", symbol(operator)));
             }
         }
     }

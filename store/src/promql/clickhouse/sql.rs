@@ -244,7 +244,7 @@ pub fn natives(selection: &Selection<'_>) -> Statement {
     let mut all = Statement::new(
         "SELECT fingerprint, toUnixTimestamp64Milli(ts) AS at, count AS total, sum AS summed, scale AS fine, zero_count AS zeros, \
          zero_threshold AS threshold, positive_offset AS above_from, positive_counts AS above, negative_offset AS below_from, \
-         negative_counts AS below, flags FROM exp_histograms WHERE ",
+         negative_counts AS below, flags, custom_bounds AS bounds FROM exp_histograms WHERE ",
     );
     all.append(samples_where(selection));
     all.push(" LIMIT ?");

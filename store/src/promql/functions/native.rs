@@ -1,10 +1,11 @@
 //! Range functions of windows that hold native histograms, alone or among numbers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::rate::{self, Meaning};
 use super::{RangeFunction as F, Window};
-use crate::promql::native::Histogram;
+use crate::promql::native::{Fit, Histogram, Misfit};
 use crate::promql::notes::Notes;
 use crate::promql::value::is_histogram;
 
@@ -48,6 +49,11 @@ impl<'s> Mixed<'s> {
         all
     }
 
+    /// The sum of all samples, if they are histograms that fit.
+    fn total(&self, notes: &mut Notes) -> Option<Histogram> {
+        total(self.whole(notes)?.into_iter().map(|histogram| (self.name, histogram)), notes)
+    }
+
     /// The value of a function for a window that holds at least one sample.
     pub fn apply(&self, function: F, params: &[f64], scratch: &mut Vec<f64>, notes: &mut Notes) -> Option<Cell> {
         let len = self.window.values.len();
@@ -62,7 +68,7 @@ impl<'s> Mixed<'s> {
             )),
             F::Resets => Some(Cell::Number(self.pairs(|before, now| now.is_reset_after(before), |before, now| now < before))),
             F::Rate | F::Increase if self.delta => {
-                let mut sum = total(&self.whole(notes)?)?;
+                let mut sum = self.total(notes)?;
                 if function == F::Rate {
                     sum.scale(1.0 / self.window.seconds());
                 }
@@ -72,9 +78,9 @@ impl<'s> Mixed<'s> {
             F::Delta => self.extrapolated(Meaning::Gauge, false, notes),
             F::Irate => self.instant(Meaning::Counter, notes),
             F::Idelta => self.instant(Meaning::Gauge, notes),
-            F::SumOverTime => total(&self.whole(notes)?).map(Cell::Histogram),
+            F::SumOverTime => self.total(notes).map(Cell::Histogram),
             F::AvgOverTime => {
-                let mut sum = total(&self.whole(notes)?)?;
+                let mut sum = self.total(notes)?;
                 sum.divide(len as f64);
                 Some(Cell::Histogram(sum))
             }
@@ -121,17 +127,22 @@ impl<'s> Mixed<'s> {
     fn extrapolated(&self, meaning: Meaning, per_second: bool, notes: &mut Notes) -> Option<Cell> {
         let last = self.window.values.len().checked_sub(1).filter(|last| *last > 0)?;
         let all = self.whole(notes)?;
-        self.doubt(meaning, &all, notes);
         let counter = meaning == Meaning::Counter;
-        let mut change = all[last].clone();
-        // A counter that started again right after the first sample: that sample counts for nothing, not even its resolution.
+        // A counter that started again right after the first sample: that sample counts for nothing, not even its buckets.
         let begins = usize::from(counter && all[1].is_reset_after(all[0]));
-        if begins == 0 {
-            change.subtract(all[0]);
+        let custom = all[begins].custom.is_some();
+        let between = if counter { &all[1..] } else { &all[last..] };
+        if between.iter().any(|histogram| histogram.custom.is_some() != custom) {
+            notes.mixed_buckets(self.name);
+            return None;
         }
+        self.doubt(meaning, &all, notes);
+        let mut change = all[last].clone();
+        let base = if begins == 0 { Cow::Borrowed(all[0]) } else { Cow::Owned(all[1].emptied()) };
+        fitted(change.subtract(&base), "subtraction", self.name, notes)?;
         if counter {
             for pair in all[begins..].windows(2).filter(|pair| pair[1].is_reset_after(pair[0])) {
-                change.add(pair[0]);
+                fitted(change.add(pair[0]), "addition", self.name, notes)?;
             }
         }
         let (first, grown) = (all[0].count, change.count);
@@ -162,7 +173,7 @@ impl<'s> Mixed<'s> {
         self.doubt(meaning, &[before, now], notes);
         let mut change = Histogram::clone(now);
         if meaning == Meaning::Gauge || !now.is_reset_after(before) {
-            change.subtract(before);
+            fitted(change.subtract(before), "subtraction", self.name, notes)?;
         }
         if meaning == Meaning::Counter {
             change.scale(1_000.0 / millis as f64);
@@ -172,10 +183,24 @@ impl<'s> Mixed<'s> {
     }
 }
 
-/// The sum; `None` of nothing.
-pub fn total(all: &[&Histogram]) -> Option<Histogram> {
-    let (first, rest) = all.split_first()?;
-    let mut sum = Histogram::clone(first);
-    rest.iter().for_each(|histogram| sum.add(histogram));
+/// The sum of histograms of these metrics; `None` of nothing, and where exponential and custom buckets are among them.
+pub fn total<'h>(mut all: impl Iterator<Item = (&'h str, &'h Histogram)>, notes: &mut Notes) -> Option<Histogram> {
+    let mut sum = Histogram::clone(all.next()?.1);
+    for (name, histogram) in all {
+        fitted(sum.add(histogram), "aggregation", name, notes)?;
+    }
     Some(sum)
+}
+
+/// Says how histograms came together; `None` where they did not.
+fn fitted(fit: Result<Fit, Misfit>, doing: &str, name: &str, notes: &mut Notes) -> Option<()> {
+    match fit {
+        Ok(Fit::Whole) => {}
+        Ok(Fit::Reconciled) => notes.reconciled(doing),
+        Err(Misfit) => {
+            notes.mixed_buckets(name);
+            return None;
+        }
+    }
+    Some(())
 }

@@ -1,7 +1,23 @@
-//! Adding, subtracting, scaling, resolution, zero buckets, and whether a counter started again.
+//! Adding, subtracting, scaling, resolution, zero buckets, custom bounds that differ, and whether a counter started again.
 
-use super::bounds::coarser;
+use std::sync::Arc;
+
+use super::bounds::{coarser, common};
 use super::{Buckets, Histogram, upper_bound};
+
+/// How the buckets of two histograms came together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// Bucket by bucket, exponential ones in the coarser schema.
+    Whole,
+    /// Their custom bounds differ: only those that both have are left.
+    Reconciled,
+}
+
+/// One has exponential buckets, the other one custom ones: nothing was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("exponential and custom buckets cannot come together")]
+pub struct Misfit;
 
 /// Two sorted lists as one; what adds up to nothing vanishes.
 fn merged(left: &Buckets, right: &Buckets, sign: f64) -> Buckets {
@@ -36,10 +52,25 @@ fn reduced(buckets: &Buckets, from: i32, to: i32) -> Buckets {
     out
 }
 
+/// Custom buckets merged down to some of their bounds.
+fn rolled_up(buckets: &Buckets, bounds: &[f64], to: &[f64]) -> Buckets {
+    let mut out = Buckets::with_capacity(buckets.len());
+    for (index, count) in buckets {
+        let bound = usize::try_from(*index).ok().and_then(|index| bounds.get(index));
+        let place = bound.map_or(to.len(), |bound| to.partition_point(|kept| kept < bound));
+        let index = i32::try_from(place).unwrap_or(i32::MAX);
+        match out.last_mut() {
+            Some((last, total)) if *last == index => *total += count,
+            Some(_) | None => out.push((index, *count)),
+        }
+    }
+    out
+}
+
 impl Histogram {
-    /// Merges buckets down to a coarser schema; a finer one changes nothing.
+    /// Merges exponential buckets down to a coarser schema; a finer one changes nothing.
     pub fn reduce(&mut self, schema: i32) {
-        if schema < self.schema {
+        if schema < self.schema && self.custom.is_none() {
             self.positive = reduced(&self.positive, self.schema, schema);
             self.negative = reduced(&self.negative, self.schema, schema);
             self.schema = schema;
@@ -76,7 +107,7 @@ impl Histogram {
         (self.zero_count, self.zero_threshold) = (count, threshold);
     }
 
-    fn combine(&mut self, other: &Histogram, sign: f64) {
+    fn combine_exponential(&mut self, other: &Histogram, sign: f64) {
         let mut other = std::borrow::Cow::Borrowed(other);
         while self.zero_threshold != other.zero_threshold {
             if self.zero_threshold < other.zero_threshold {
@@ -91,22 +122,45 @@ impl Histogram {
             other.to_mut().reduce(schema);
         }
         self.zero_count += sign * other.zero_count;
-        self.count += sign * other.count;
-        self.sum += sign * other.sum;
         self.positive = merged(&self.positive, &other.positive, sign);
         self.negative = merged(&self.negative, &other.negative, sign);
     }
 
-    /// Adds another one: in the coarser schema of both, with the wider zero bucket.
-    pub fn add(&mut self, other: &Histogram) {
-        self.combine(other, 1.0);
+    fn combine(&mut self, other: &Histogram, sign: f64) -> Result<Fit, Misfit> {
+        let fit = match (&self.custom, &other.custom) {
+            (None, None) => {
+                self.combine_exponential(other, sign);
+                Fit::Whole
+            }
+            (Some(here), Some(there)) if here == there => {
+                self.positive = merged(&self.positive, &other.positive, sign);
+                Fit::Whole
+            }
+            (Some(here), Some(there)) => {
+                let both = common(here, there);
+                self.positive = merged(&rolled_up(&self.positive, here, &both), &rolled_up(&other.positive, there, &both), sign);
+                self.custom = Some(Arc::from(both));
+                Fit::Reconciled
+            }
+            (Some(_), None) | (None, Some(_)) => return Err(Misfit),
+        };
+        self.count += sign * other.count;
+        self.sum += sign * other.sum;
+        Ok(fit)
+    }
+
+    /// Adds another one: in the coarser schema of both with the wider zero bucket, or in the custom bounds that both have.
+    pub fn add(&mut self, other: &Histogram) -> Result<Fit, Misfit> {
+        let fit = self.combine(other, 1.0)?;
         self.gauge |= other.gauge;
+        Ok(fit)
     }
 
     /// Takes another one away; what is left is a gauge.
-    pub fn subtract(&mut self, other: &Histogram) {
-        self.combine(other, -1.0);
+    pub fn subtract(&mut self, other: &Histogram) -> Result<Fit, Misfit> {
+        let fit = self.combine(other, -1.0)?;
         self.gauge = true;
+        Ok(fit)
     }
 
     /// Times a number. A negative factor leaves a gauge.
@@ -140,7 +194,19 @@ impl Histogram {
         if self.gauge || before.gauge {
             return false;
         }
-        if self.count < before.count || self.schema > before.schema || self.zero_threshold < before.zero_threshold {
+        if self.count < before.count {
+            return true;
+        }
+        match (&self.custom, &before.custom) {
+            (None, None) => {}
+            (Some(now), Some(then)) if now == then => return fell(&before.positive, &self.positive),
+            (Some(now), Some(then)) => {
+                let both = common(now, then);
+                return fell(&rolled_up(&before.positive, then, &both), &rolled_up(&self.positive, now, &both));
+            }
+            (Some(_), None) | (None, Some(_)) => return true,
+        }
+        if self.schema > before.schema || self.zero_threshold < before.zero_threshold {
             return true;
         }
         let (zero_count, threshold) = before.wider_zero(self.zero_threshold);

@@ -30,3 +30,13 @@ pub(super) fn coarser(index: i32, from: i32, to: i32) -> i32 {
     let by = u32::try_from(from - to).unwrap_or(0).min(31);
     (index.wrapping_sub(1) >> by) + 1
 }
+
+/// The bounds that both have.
+pub(super) fn common(left: &[f64], right: &[f64]) -> Vec<f64> {
+    let mut rest = right;
+    let is_shared = |bound: &&f64| {
+        rest = &rest[rest.partition_point(|other| other < *bound)..];
+        rest.first() == Some(*bound)
+    };
+    left.iter().filter(is_shared).copied().collect()
+}

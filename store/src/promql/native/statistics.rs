@@ -1,5 +1,5 @@
-//! Quantiles, fractions and the spread of the observations behind a native histogram, interpolated inside buckets: exponentially,
-//! in the zero bucket linearly.
+//! Quantiles, fractions and the spread of the observations behind a native histogram, interpolated inside buckets: exponentially, in the
+//! zero bucket and in custom buckets linearly.
 
 use model::query::HistogramBucket;
 
@@ -27,7 +27,7 @@ impl Quantile {
 }
 
 impl Histogram {
-    /// The buckets; a zero bucket of a one-sided histogram reaches to that side only.
+    /// The buckets; a zero bucket of a one-sided histogram reaches to that side only, and so does a custom bucket that zero lies in.
     fn sided(&self) -> Vec<HistogramBucket> {
         let mut all = self.buckets();
         for bucket in all.iter_mut().filter(|bucket| bucket.lower <= 0.0 && bucket.upper >= 0.0) {
@@ -51,7 +51,7 @@ impl Histogram {
         if self.count == 0.0 || q.is_nan() {
             return Quantile::Value(f64::NAN);
         }
-        let buckets = self.sided();
+        let buckets = if self.custom.is_some() { self.buckets() } else { self.sided() };
         let with_nan = self.sum.is_nan();
         // From the nearer end, so that rounding errors stay small; where there are NaN, they lie after the last bucket.
         let forward = with_nan || q < 0.5;
@@ -63,13 +63,24 @@ impl Histogram {
             seen >= wanted
         };
         let _ = if forward { buckets.iter().any(&mut look) } else { buckets.iter().rev().any(&mut look) };
-        let Some(bucket) = found else { return if with_nan { Quantile::AmongNan } else { Quantile::Value(f64::NAN) } };
+        let Some(mut bucket) = found else { return if with_nan { Quantile::AmongNan } else { Quantile::Value(f64::NAN) } };
+        if self.custom.is_some() {
+            // As in a classic histogram: the first bucket begins at zero, or is all at its end; nobody knows how far the last one reaches.
+            if bucket.lower == f64::NEG_INFINITY {
+                if bucket.upper <= 0.0 {
+                    return Quantile::Value(bucket.upper);
+                }
+                bucket.lower = 0.0;
+            } else if bucket.upper == f64::INFINITY {
+                return Quantile::Value(bucket.lower);
+            }
+        }
         if with_nan && wanted > seen && seen < self.count {
             return Quantile::AmongNan;
         }
         let wanted = wanted.min(seen);
         let rank = if forward { wanted - (seen - bucket.count) } else { seen - wanted };
-        let value = inside(&bucket, rank / bucket.count);
+        let value = inside(&bucket, rank / bucket.count, self.custom.is_some());
         if with_nan { Quantile::Skewed(value) } else { Quantile::Value(value) }
     }
 
@@ -93,18 +104,21 @@ impl Histogram {
                 return rank;
             }
             if bucket.upper > value {
-                return rank + bucket.count * share(bucket, value);
+                return rank + bucket.count * share(bucket, value, self.custom.is_some());
             }
             rank += bucket.count;
         }
         rank
     }
 
-    /// The population variance, each observation taken at the geometric middle of its bucket.
+    /// The population variance, each observation taken at the geometric middle of its bucket, in custom buckets at the arithmetic one:
+    /// infinite where there are any in a bucket without end.
     pub fn variance(&self) -> f64 {
         let mean = self.sum / self.count;
         let squares = self.buckets().into_iter().map(|bucket| {
-            let middle = if bucket.lower <= 0.0 && bucket.upper >= 0.0 {
+            let middle = if self.custom.is_some() {
+                (bucket.lower + bucket.upper) / 2.0
+            } else if bucket.lower <= 0.0 && bucket.upper >= 0.0 {
                 0.0
             } else {
                 // Two roots: the product of the bounds may overflow.
@@ -117,9 +131,9 @@ impl Histogram {
 }
 
 /// The value at a share of a bucket.
-fn inside(bucket: &HistogramBucket, share: f64) -> f64 {
+fn inside(bucket: &HistogramBucket, share: f64, custom: bool) -> f64 {
     let (lower, upper) = (bucket.lower, bucket.upper);
-    if lower <= 0.0 && upper >= 0.0 {
+    if custom || (lower <= 0.0 && upper >= 0.0) {
         return lower + (upper - lower) * share;
     }
     let (from, to) = (lower.abs().log2(), upper.abs().log2());
@@ -127,9 +141,12 @@ fn inside(bucket: &HistogramBucket, share: f64) -> f64 {
 }
 
 /// The share of a bucket that lies below a value inside of it.
-fn share(bucket: &HistogramBucket, value: f64) -> f64 {
+fn share(bucket: &HistogramBucket, value: f64, custom: bool) -> f64 {
     let (lower, upper) = (bucket.lower, bucket.upper);
-    if lower <= 0.0 && upper >= 0.0 {
+    if lower == f64::NEG_INFINITY {
+        return 1.0;
+    }
+    if custom || (lower <= 0.0 && upper >= 0.0) {
         return (value - lower) / (upper - lower);
     }
     let (from, to, at) = (lower.abs().log2(), upper.abs().log2(), value.abs().log2());

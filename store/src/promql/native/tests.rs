@@ -8,7 +8,7 @@ use super::*;
 fn histogram(schema: i32, threshold: f64, zero: f64, sum: f64, positive: &[(i32, f64)], negative: &[(i32, f64)]) -> Histogram {
     let count = zero + positive.iter().chain(negative).map(|(_, count)| count).sum::<f64>();
     let (positive, negative) = (positive.to_vec(), negative.to_vec());
-    Histogram { schema, zero_threshold: threshold, zero_count: zero, count, sum, positive, negative, gauge: false }
+    Histogram { schema, custom: None, zero_threshold: threshold, zero_count: zero, count, sum, positive, negative, gauge: false }
 }
 
 #[test]
@@ -38,11 +38,11 @@ fn otlp_buckets_shift_by_one_and_finer_scales_are_merged() {
 fn sums_meet_in_the_coarser_schema_and_the_wider_zero_bucket() {
     // Schema 1 has bounds 1, 1.41, 2, 2.83, 4; schema 0 has 1, 2, 4.
     let mut sum = histogram(1, 0.0, 1.0, 9.0, &[(1, 1.0), (2, 2.0), (3, 3.0)], &[(4, 1.0)]);
-    sum.add(&histogram(0, 0.25, 5.0, 1.0, &[(1, 4.0)], &[]));
+    sum.add(&histogram(0, 0.25, 5.0, 1.0, &[(1, 4.0)], &[])).unwrap();
     assert_eq!(sum, histogram(0, 0.25, 6.0, 10.0, &[(1, 7.0), (2, 3.0)], &[(2, 1.0)]));
     // A threshold inside of a populated bucket moves to that bucket's end.
     let mut cut = histogram(0, 0.0, 0.0, 3.0, &[(1, 2.0), (3, 1.0)], &[]);
-    cut.add(&histogram(0, 1.5, 1.0, 0.0, &[], &[]));
+    cut.add(&histogram(0, 1.5, 1.0, 0.0, &[], &[])).unwrap();
     assert_eq!(cut, histogram(0, 2.0, 3.0, 3.0, &[(3, 1.0)], &[]));
 }
 
@@ -119,6 +119,111 @@ fn the_text_is_prometheus_own() {
     assert_eq!(one.text(), "{count:4, sum:2.5, [-4,-2):1, [-0.5,0.5]:1, (1,2]:2}");
 }
 
+fn custom(bounds: &[f64], counts: &[f64]) -> Histogram {
+    Histogram::from_custom(Arc::from(bounds), (counts.iter().sum(), 1.0), counts).unwrap()
+}
+
+#[test]
+fn custom_buckets_reach_from_bound_to_bound() {
+    let one = custom(&[-1.0, 5.0], &[1.0, 0.0, 2.5]);
+    assert_eq!(one.positive, [(0, 1.0), (2, 2.5)]);
+    let shown: Vec<_> = one.buckets().iter().map(|bucket| (bucket.edges, bucket.lower, bucket.upper, bucket.count)).collect();
+    let (first, last) = (BucketEdges::ClosedBoth, BucketEdges::OpenLeft);
+    assert_eq!(shown, [(first, f64::NEG_INFINITY, -1.0, 1.0), (last, 5.0, f64::INFINITY, 2.5)]);
+    assert_eq!(one.text(), "{count:3.5, sum:1, [-Inf,-1]:1, (5,+Inf]:2.5}");
+    assert!(Histogram::from_custom(Arc::from([1.0]), (3.0, 1.0), &[1.0, 1.0, 1.0]).is_none(), "more counts than buckets");
+    assert!(one.same(&one) && !one.same(&custom(&[-1.0, 6.0], &[1.0, 0.0, 2.5])), "other bounds are another histogram");
+}
+
+#[test]
+fn custom_bounds_meet_in_those_that_both_have() {
+    for (left, right, both) in [
+        (&[1.0, 2.0, 3.0][..], &[2.0, 3.0, 4.0][..], &[2.0, 3.0][..]),
+        (&[1.0, 2.0], &[3.0, 4.0], &[]),
+        (&[], &[1.0], &[]),
+        (&[1.0, 5.0], &[1.0, 2.0, 3.0, 5.0], &[1.0, 5.0]),
+        (&[-2.0, 0.0], &[-2.0, 0.0], &[-2.0, 0.0]),
+    ] {
+        assert_eq!(bounds::common(left, right), both);
+        assert_eq!(bounds::common(right, left), both);
+    }
+    let mut sum = custom(&[1.0, 2.0, 5.0], &[1.0, 2.0, 2.0, 1.0]);
+    assert_eq!(sum.add(&custom(&[2.0, 5.0, 7.0], &[1.0, 1.0, 1.0, 1.0])), Ok(Fit::Reconciled));
+    assert_eq!((sum.custom.as_deref(), sum.positive.as_slice()), (Some(&[2.0, 5.0][..]), &[(0, 4.0), (1, 3.0), (2, 3.0)][..]));
+    assert_eq!(sum.add(&custom(&[2.0, 5.0], &[1.0])), Ok(Fit::Whole));
+    assert_eq!((sum.count, sum.positive[0]), (11.0, (0, 5.0)));
+    assert_eq!(sum.subtract(&custom(&[9.0], &[3.0])), Ok(Fit::Reconciled));
+    assert_eq!((sum.custom.as_deref(), sum.positive.as_slice(), sum.gauge), (Some(&[][..]), &[(0, 8.0)][..], true));
+}
+
+#[test]
+fn custom_and_exponential_buckets_do_not_come_together() {
+    let (own, other) = (custom(&[1.0], &[1.0]), histogram(0, 0.0, 0.0, 1.0, &[(1, 1.0)], &[]));
+    for (left, right) in [(&own, &other), (&other, &own)] {
+        let mut sum = left.clone();
+        assert_eq!((sum.add(right), sum.subtract(right)), (Err(Misfit), Err(Misfit)));
+        assert_eq!(&sum, left, "nothing was done");
+        assert!(left.is_reset_after(right) && !left.same(right));
+    }
+}
+
+#[test]
+fn what_shrinks_between_common_bounds_is_a_reset() {
+    let before = custom(&[1.0, 2.0], &[2.0, 1.0, 1.0]);
+    for (bounds, counts, reset) in [
+        (&[1.0, 2.0][..], &[2.0, 1.0, 1.0][..], false),
+        (&[1.0, 2.0], &[2.0, 0.0, 9.0], true),
+        (&[1.0, 2.0], &[2.0, 1.0, 0.5], true),
+        (&[1.0, 3.0], &[2.0, 0.0, 2.0], false),
+        (&[1.0, 3.0], &[1.0, 4.0, 4.0], true),
+        (&[9.0], &[0.0, 4.0], false),
+        (&[9.0], &[0.0, 3.5], true),
+    ] {
+        assert_eq!(custom(bounds, counts).is_reset_after(&before), reset, "{bounds:?} {counts:?}");
+    }
+}
+
+#[test]
+fn custom_buckets_are_interpolated_linearly_as_classic_ones_are() {
+    let one = custom(&[5.0, 10.0], &[2.0, 4.0, 2.0]);
+    for (q, expected) in [(0.0, 0.0), (0.125, 2.5), (0.25, 5.0), (0.5, 7.5), (0.75, 10.0), (0.9, 10.0), (1.0, 10.0)] {
+        assert_eq!(one.quantile(q), Quantile::Value(expected), "{q}");
+    }
+    for (lower, upper, expected) in [
+        (0.0, 5.0, 0.25),
+        (2.5, 7.5, 0.375),
+        (-3.0, 5.0, 0.25),
+        (10.0, 20.0, 0.0),
+        (12.0, f64::INFINITY, 0.25),
+        (f64::NEG_INFINITY, 20.0, 0.75),
+    ] {
+        assert_eq!(one.fraction(lower, upper), expected, "{lower} {upper}");
+    }
+    let below = custom(&[-5.0, 0.0, 5.0], &[2.0, 1.0, 1.0]);
+    assert_eq!((below.quantile(0.25), below.quantile(0.625)), (Quantile::Value(-5.0), Quantile::Value(-2.5)));
+    assert_eq!((below.fraction(f64::NEG_INFINITY, -5.0), below.fraction(-10.0, -5.0)), (0.5, 0.0));
+    let mut nan = one.clone();
+    (nan.count, nan.sum) = (16.0, f64::NAN);
+    nan.positive.pop();
+    assert_eq!((nan.quantile(0.125), nan.quantile(0.9)), (Quantile::Skewed(5.0), Quantile::AmongNan));
+}
+
+#[test]
+fn the_variance_of_custom_buckets_looks_at_their_arithmetic_middle() {
+    let mut one = custom(&[0.0, 5.0, 10.0], &[0.0, 2.0, 2.0]);
+    one.sum = 30.0;
+    assert_eq!(one.variance(), 12.5);
+    assert_eq!(custom(&[5.0], &[1.0]).variance(), f64::INFINITY);
+}
+
+fn any_custom() -> impl Strategy<Value = Histogram> {
+    (prop::collection::btree_set(-4i32..8, 0..6), prop::collection::vec(0u8..5, 7)).prop_map(|(bounds, counts)| {
+        let bounds: Vec<f64> = bounds.into_iter().map(f64::from).collect();
+        let counts: Vec<f64> = counts.into_iter().take(bounds.len() + 1).map(f64::from).collect();
+        custom(&bounds, &counts)
+    })
+}
+
 fn any() -> impl Strategy<Value = Histogram> {
     let buckets = || prop::collection::btree_map(-12i32..12, 1u8..9, 0..6);
     (-2i32..4, prop::sample::select(vec![0.0, 0.01, 0.3, 2.0]), 0u8..5, buckets(), buckets()).prop_map(|(schema, threshold, zero, p, n)| {
@@ -135,15 +240,35 @@ proptest! {
     #[test]
     fn nothing_is_lost_or_made(a in any(), b in any()) {
         let mut sum = a.clone();
-        sum.add(&b);
+        sum.add(&b).unwrap();
         let total: f64 = sum.buckets().iter().map(|bucket| bucket.count).sum();
         prop_assert_eq!(total, a.count + b.count);
         let mut other = b.clone();
-        other.add(&a);
+        other.add(&a).unwrap();
         prop_assert_eq!(&sum, &other);
         prop_assert!(!sum.is_reset_after(&a) , "{:?} {:?}", a, sum);
         let mut rest = sum.clone();
-        rest.subtract(&b);
+        rest.subtract(&b).unwrap();
+        prop_assert_eq!(rest.count, a.count);
+    }
+
+    #[test]
+    fn nothing_is_lost_between_custom_bounds(a in any_custom(), b in any_custom()) {
+        let (mut sum, mut other) = (a.clone(), b.clone());
+        let fit = sum.add(&b).unwrap();
+        prop_assert_eq!(fit == Fit::Whole, a.custom == b.custom);
+        other.add(&a).unwrap();
+        prop_assert_eq!(&sum, &other);
+        prop_assert_eq!(sum.buckets().iter().map(|bucket| bucket.count).sum::<f64>(), a.count + b.count);
+        prop_assert!(!sum.is_reset_after(&a), "{:?} {:?}", a, sum);
+        for bound in sum.custom.iter().flat_map(|bounds| bounds.iter()) {
+            let up_to = |one: &Histogram| {
+                one.buckets().iter().filter(|bucket| bucket.upper <= *bound).map(|bucket| bucket.count).sum::<f64>()
+            };
+            prop_assert_eq!(up_to(&sum), up_to(&a) + up_to(&b));
+        }
+        let mut rest = sum.clone();
+        rest.subtract(&b).unwrap();
         prop_assert_eq!(rest.count, a.count);
     }
 

@@ -199,7 +199,7 @@ fn kind_code(kind: SeriesKind) -> i64 {
     }
 }
 
-/// As OTLP sends it: dense counts after an offset.
+/// As OTLP sends it: dense counts after an offset; those of custom buckets beside their bounds.
 fn native_row(rows: &mut Rows, row: &NativePoint) {
     let h = row.histogram.as_deref();
     let number = |of: fn(&Histogram) -> f64| h.map_or(0.0, of);
@@ -213,8 +213,17 @@ fn native_row(rows: &mut Rows, row: &NativePoint) {
     ];
     floats.into_iter().for_each(|(name, value)| rows.float(name, value));
     rows.whole("scale", h.map_or(0, |h| i64::from(h.schema)));
+    let custom = h.and_then(|h| h.custom.as_deref());
+    rows.floats("custom_bounds", custom.unwrap_or_default());
     for (name, buckets) in [("positive", h.map(|h| &h.positive)), ("negative", h.map(|h| &h.negative))] {
         let buckets = buckets.cloned().unwrap_or_default();
+        if let (Some(bounds), "positive") = (custom, name) {
+            let mut counts = vec![0.0; bounds.len() + 1];
+            buckets.iter().for_each(|(index, count)| counts[*index as usize] = *count);
+            rows.whole("positive_offset", 0);
+            rows.floats("positive_counts", &counts);
+            continue;
+        }
         let first = buckets.first().map_or(1, |(index, _)| *index);
         let mut counts = vec![0.0; buckets.last().map_or(0, |(last, _)| (last - first + 1) as usize)];
         buckets.iter().for_each(|(index, count)| counts[(index - first) as usize] = *count);
@@ -405,10 +414,20 @@ fn native(at: i64, scale: i32, counts: &[f64], below: &[f64]) -> NativePoint {
     NativePoint { at, histogram: histogram.map(Arc::new) }
 }
 
-/// Exponential histograms, gauges and deltas among them, summaries and exemplars.
+/// Bounds that change, a moment without a recorded value, fractional counts.
+fn custom(n: i64) -> NativePoint {
+    let bounds: &[f64] = if n < 50 { &[0.5, 1.0, 5.0] } else { &[0.5, 5.0] };
+    let counts: Vec<f64> = (0..=bounds.len()).map(|bucket| n as f64 * (bucket as f64 + 0.5)).collect();
+    let total = counts.iter().sum::<f64>();
+    let histogram = Histogram::from_custom(Arc::from(bounds), (total, total * 1.5), &counts).filter(|_| n != 30);
+    NativePoint { at: ORIGIN + n * 15_000, histogram: histogram.map(Arc::new) }
+}
+
+/// Exponential histograms, gauges and deltas among them, histograms with custom buckets, summaries and exemplars.
 fn distributions() -> MemorySource {
     let (source, tenant) = (MemorySource::new(), TenantId::default());
     let at = |n: i64| ORIGIN + n * 15_000;
+    source.add_native(&tenant, &labels("own{job=\"a\"}"), Temporality::Cumulative, (0..80).map(custom).collect());
     let growing = |n: i64, scale| native(at(n), scale, &[n as f64, 2.0 * n as f64, 0.0, 3.0], &[n as f64]);
     let mut points: Vec<NativePoint> = (0..80).map(|n| growing(n, if n < 40 { 3 } else { 2 })).collect();
     points[70].histogram = None;
@@ -464,6 +483,15 @@ async fn stored_native_histograms_and_summaries_answer_as_those_in_memory() {
         "{__name__=~\"rpc.*\"}",
         "{job=\"a\"}",
         "lat[1m]",
+        "own",
+        "own[2m]",
+        "rate(own[5m])",
+        "sum_over_time(own[10m])",
+        "histogram_quantile(0.9, rate(own[5m]))",
+        "histogram_fraction(0.2, 2, own)",
+        "sum({__name__=~\"own|lat\"})",
+        "own_bucket",
+        "own_count",
     ];
     let samples = compare(&memory, &stored, &exprs.map(str::to_owned)).await;
     assert!(samples > 1_000, "{samples}");
@@ -502,7 +530,7 @@ async fn the_catalog_knows_summaries_native_histograms_and_exemplars() {
     assert!(stored.exemplars(&tenant, "lat{job=\"d\"}", start, end).await.unwrap().is_empty());
     for limit in [2, 100] {
         let counted = (memory.cardinality(&tenant, limit).await.unwrap(), stored.cardinality(&tenant, limit).await.unwrap());
-        assert_eq!(counted.0.series, 4);
+        assert_eq!(counted.0.series, 5);
         assert_eq!(counted.0, counted.1);
     }
     let newest = stored

@@ -19,7 +19,7 @@ use model::query::{Answer, HistogramValue, MetricQuery, QueryError, QueryOptions
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use store::promql::memory::MemorySource;
-use store::promql::native::{Buckets, Histogram};
+use store::promql::native::{Buckets, CUSTOM_SCHEMA, Histogram};
 use store::promql::source::{NativePoint, Samples, SeriesKind, Temporality};
 use store::promql::value::ABSENT;
 use store::promql::{PromQl, parse};
@@ -28,7 +28,11 @@ use super::harness::{equal, millis};
 
 #[tokio::test]
 async fn our_scripts_pass() {
-    for (name, script) in [("native.test", include_str!("scripts/native.test")), ("language.test", include_str!("scripts/language.test"))] {
+    for (name, script) in [
+        ("native.test", include_str!("scripts/native.test")),
+        ("custom.test", include_str!("scripts/custom.test")),
+        ("language.test", include_str!("scripts/language.test")),
+    ] {
         let report = run(script).await;
         assert!(report.failures.is_empty(), "{name}: {} of {}:\n{}", report.failures.len(), report.ran, report.failures.join("\n"));
         assert!(report.ran > 20, "{name}: {} cases", report.ran);
@@ -104,6 +108,7 @@ fn number(text: &str) -> Option<f64> {
 fn histogram(text: &str) -> Histogram {
     let mut out = Histogram {
         schema: 0,
+        custom: None,
         zero_threshold: 0.0,
         zero_count: 0.0,
         count: 0.0,
@@ -113,7 +118,7 @@ fn histogram(text: &str) -> Histogram {
         gauge: false,
     };
     let (mut offset, mut n_offset) = (0, 0);
-    let (mut positive, mut negative) = (Vec::new(), Vec::new());
+    let (mut positive, mut negative, mut custom) = (Vec::new(), Vec::new(), Vec::new());
     let mut rest = text.trim();
     while !rest.is_empty() {
         let (key, after) = rest.split_once(':').unwrap_or_else(|| panic!("no key: {rest}"));
@@ -133,7 +138,7 @@ fn histogram(text: &str) -> Histogram {
             "buckets" => positive = list(),
             "n_buckets" => negative = list(),
             "counter_reset_hint" => out.gauge = value == "gauge",
-            "custom_values" => {}
+            "custom_values" => custom = list(),
             other => panic!("unknown key {other}"),
         }
         rest = next.trim();
@@ -141,6 +146,7 @@ fn histogram(text: &str) -> Histogram {
     let buckets = |offset: i32, counts: Vec<f64>| (offset..).zip(counts).filter(|(_, count)| *count != 0.0).collect();
     out.positive = buckets(offset, positive);
     out.negative = buckets(n_offset, negative);
+    out.custom = (out.schema == CUSTOM_SCHEMA).then(|| Arc::from(custom));
     out
 }
 
@@ -167,7 +173,7 @@ fn samples(text: &str) -> Vec<Sample> {
                     let gauge = now.gauge;
                     let mut step = by.clone();
                     step.scale(sign);
-                    now.add(&step);
+                    now.add(&step).unwrap();
                     now.gauge = gauge;
                 }
                 out.push(Sample::Histogram(now.clone()));
@@ -296,7 +302,8 @@ fn check_notes(expect: &Expect, answer: &Answer) -> Result<(), String> {
         || (expect.info && infos.is_empty())
         || (expect.no_warn && !warnings.is_empty())
         || (expect.no_info && !infos.is_empty());
-    if wrong {
+    let said = |message: &String| warnings.iter().chain(infos).any(|text| text.contains(message.as_str()));
+    if wrong || !expect.messages.iter().all(said) {
         return Err(format!("annotations {warnings:?} {infos:?}"));
     }
     Ok(())
