@@ -406,7 +406,7 @@ fn native(at: i64, scale: i32, counts: &[f64], below: &[f64]) -> NativePoint {
 }
 
 /// Exponential histograms, gauges and deltas among them, summaries and exemplars.
-fn distributions() -> MemorySource {
+pub fn distributions() -> MemorySource {
     let (source, tenant) = (MemorySource::new(), TenantId::default());
     let at = |n: i64| ORIGIN + n * 15_000;
     let growing = |n: i64, scale| native(at(n), scale, &[n as f64, 2.0 * n as f64, 0.0, 3.0], &[n as f64]);
