@@ -1,12 +1,15 @@
 //! The newest samples in memory, as Prometheus's head has them: what dashboards and rules ask for most is answered without ClickHouse. In:
 //! every batch that the log has taken, and, after a start, what ClickHouse has ([`fill`]). Out: the samples of a selector, where all
-//! that it asks for is here; else nothing, and ClickHouse is asked. Bounded by bytes: the oldest samples go first. Nothing is lost with it:
-//! it is made again at each start. Right only where one node writes.
+//! that it asks for is here, numbers or the buckets, sums and counts of explicit histograms (`histograms`); else nothing, and ClickHouse
+//! is asked. Bounded by bytes: the oldest samples go first. Nothing is lost with it: it is made again at each start. Right only where one
+//! node writes.
 
 pub mod chunk;
 pub mod fill;
+mod histograms;
 mod metric;
 mod postings;
+mod rows;
 pub mod samples;
 pub mod source;
 
@@ -15,18 +18,20 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use hashbrown::HashMap;
-use model::columns::{Column, Dictionary, TableBlock};
+use model::columns::TableBlock;
 use model::labels::{METRIC_NAME, MatchOp};
 use model::query::QueryError;
-use model::tables::SERIES_KINDS;
+use model::tables::{SERIES_KINDS, TEMPORALITIES};
 use model::tenant::TenantId;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
+use self::histograms::Histograms;
 use self::metric::{Known, Metric, Points};
+use self::rows::{HistogramRows, PointRows, SeriesRows};
 use self::samples::Held;
 use super::clickhouse::named;
 use super::eval::LoadedSeries;
-use super::source::{Selection, Shape, too_many_samples, too_many_series};
+use super::source::{Part, Selection, Shape, too_many_samples, too_many_series};
 
 /// Staleness markers are rows without a recorded value.
 const NO_VALUE: u32 = 1;
@@ -35,9 +40,34 @@ const NO_VALUE: u32 = 1;
 #[derive(Default)]
 struct Tenant {
     metrics: RwLock<HashMap<String, Arc<Metric>>>,
-    /// Names whose rows are no plain numbers: distributions.
-    others: RwLock<HashSet<String>>,
+    /// Explicit histograms by name. The series that are made of them are among the metrics.
+    histograms: RwLock<HashMap<String, Arc<Histograms>>>,
+    others: RwLock<Others>,
 }
+
+/// Names of distributions that are not held.
+#[derive(Default)]
+struct Others {
+    natives: HashSet<String>,
+    summaries: HashSet<String>,
+    /// Explicit histograms of which there are too many, or with delta temporality: each request has points of its own (RED series), and they
+    /// would take the room of all else.
+    explicit: HashSet<String>,
+}
+
+/// What is not held.
+#[derive(Clone, Copy)]
+enum Other {
+    Native,
+    Summary,
+    Explicit,
+}
+
+/// There is room for one explicit histogram for each so many bytes of the limit: half of it then goes to them, at 64 KiB for an hour of
+/// one with 15 buckets (measured).
+const HISTOGRAM_ROOM: usize = 128 << 10;
+/// And for so many at least.
+const FEW_HISTOGRAMS: usize = 64;
 
 /// The newest samples of all tenants.
 pub struct Head {
@@ -71,7 +101,7 @@ impl Head {
     /// `watchfire_promql_head_since_timestamp_seconds`, `watchfire_promql_head_questions_total{from}` and
     /// `watchfire_promql_head_series_examined_total`; fails if they are there.
     pub fn new(limit: usize, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let help = "Selectors of plain numbers by who answered: the `head` in memory, or the `store`.";
+        let help = "Selectors by who answered: the `head` in memory (numbers and explicit histograms), or the `store`.";
         let questions = IntCounterVec::new(Opts::new("watchfire_promql_head_questions_total", help), &["from"])?;
         let help = "Series that were looked at to answer selectors from memory.";
         let looked_at = IntCounter::new("watchfire_promql_head_series_examined_total", help)?;
@@ -139,7 +169,7 @@ impl Head {
 
     /// What a batch has for [`Head::take`].
     pub fn of_interest(blocks: &[TableBlock]) -> Vec<TableBlock> {
-        blocks.iter().filter(|block| matches!(block.table.name, "points" | "series")).cloned().collect()
+        blocks.iter().filter(|block| matches!(block.table.name, "points" | "histograms" | "series")).cloned().collect()
     }
 
     /// Takes what the log has taken: new series first, then samples.
@@ -154,6 +184,9 @@ impl Head {
         for block in blocks.iter().filter(|block| block.table.name == "points") {
             self.append(&tenant, block);
         }
+        for block in blocks.iter().filter(|block| block.table.name == "histograms") {
+            self.append_histograms(&tenant, block);
+        }
         if self.bytes() > self.limit {
             self.make_room();
         }
@@ -164,7 +197,7 @@ impl Head {
         let names: Vec<&[u8]> = rows.metric.keys().iter().collect();
         let keys: Vec<&[u8]> = rows.labels.keys.keys().iter().collect();
         let mut values = rows.labels.values.iter();
-        let mut pair = 0usize;
+        let (mut pair, mut held) = (0usize, None);
         for (row, end) in rows.labels.ends.iter().enumerate() {
             let name = text(names[rows.metric.rows()[row] as usize]);
             let pairs = pair..*end as usize;
@@ -172,13 +205,42 @@ impl Head {
             let pairs: Vec<(String, String)> =
                 pairs.filter_map(|at| Some((text(keys[rows.labels.keys.rows()[at] as usize]), text(values.next()?)))).collect();
             let code = rows.kind[row].cast_signed();
-            if !matches!(named(SERIES_KINDS, code), "gauge" | "sum" | "untyped") {
-                tenant.others.write().unwrap_or_else(PoisonError::into_inner).insert(name);
-                continue;
-            }
-            let known = Known::new(&name, pairs, (code, rows.temporality[row].cast_signed(), rows.monotonic[row]));
-            self.grow(tenant.metric(&name).name(rows.fingerprint[row], known));
+            let (fingerprint, temporality) = (rows.fingerprint[row], rows.temporality[row].cast_signed());
+            let known = || Known::new(&name, pairs, (code, temporality, rows.monotonic[row]));
+            let other = match named(SERIES_KINDS, code) {
+                "gauge" | "sum" | "untyped" => {
+                    self.grow(tenant.metric(&name).name(fingerprint, known()));
+                    continue;
+                }
+                "histogram" if tenant.refuses_explicit(&name) => continue,
+                "histogram" if named(TEMPORALITIES, temporality) != "delta" => {
+                    let histograms = tenant.histograms(&name);
+                    if self.has_room(&histograms, fingerprint, &mut held) {
+                        self.grow(histograms.name(fingerprint, known()));
+                        continue;
+                    }
+                    Other::Explicit
+                }
+                "histogram" => Other::Explicit,
+                "summary" => Other::Summary,
+                _ => Other::Native,
+            };
+            tenant.refuse(&name, other);
         }
+    }
+
+    /// Whether a histogram is held or may be. `held`: how many are, once that is known.
+    fn has_room(&self, histograms: &Histograms, fingerprint: u64, held: &mut Option<usize>) -> bool {
+        if histograms.has(fingerprint) {
+            return true;
+        }
+        let held = held.get_or_insert_with(|| self.all_of(|tenant| &tenant.histograms).iter().map(|all| all.len()).sum());
+        *held += 1;
+        *held <= self.most_histograms()
+    }
+
+    fn most_histograms(&self) -> usize {
+        (self.limit / HISTOGRAM_ROOM).max(FEW_HISTOGRAMS)
     }
 
     fn append(&self, tenant: &Tenant, block: &TableBlock) {
@@ -200,7 +262,26 @@ impl Head {
         }
     }
 
-    /// What a selector asks for, if that is plain numbers of one name and all of it is here. Unpacked, it is in order of labels, and two
+    fn append_histograms(&self, tenant: &Tenant, block: &TableBlock) {
+        let Some(rows) = HistogramRows::of(block) else { return };
+        let floor = self.floor.load(Ordering::Acquire);
+        let names: Vec<&[u8]> = rows.metric.keys().iter().collect();
+        let mut found: Vec<Option<Option<Arc<Histograms>>>> = vec![None; names.len()];
+        let mut from = 0;
+        for run in rows.metric.rows().chunk_by(|a, b| a == b) {
+            let (all, name) = (from..from + run.len(), run[0] as usize);
+            from = all.end;
+            let histograms = found[name].get_or_insert_with(|| {
+                let name = text(names[name]);
+                (!tenant.refuses_explicit(&name)).then(|| tenant.histograms(&name))
+            });
+            if let Some(histograms) = histograms {
+                self.grow(histograms.append(all.map(|row| (rows.fingerprint[row], rows.row(row))), floor));
+            }
+        }
+    }
+
+    /// What a selector asks for, if that is numbers of one name and all of it is here. Unpacked, it is in order of labels, and two
     /// series may have the same.
     pub fn hold(&self, selection: &Selection<'_>) -> Option<Result<Answer, QueryError>> {
         let found = self.find(selection);
@@ -217,7 +298,7 @@ impl Head {
         let (after, until) = (selection.after, selection.until);
         let mut answer = Answer { held: Vec::new(), after, until, max_samples: selection.max_samples };
         let Some(tenant) = self.tenant(selection.tenant) else { return Some(Ok(answer)) };
-        if tenant.is_distribution(name) {
+        if tenant.refuses(name) {
             return None;
         }
         let Some(metric) = tenant.known_metric(name) else { return Some(Ok(answer)) };
@@ -237,13 +318,20 @@ impl Head {
         for metric in self.metrics() {
             self.grow(-(metric.forget(until) as isize));
         }
+        for histograms in self.all_of(|tenant| &tenant.histograms) {
+            self.grow(-(histograms.sweep(until) as isize));
+        }
         self.measure();
     }
 
     fn metrics(&self) -> Vec<Arc<Metric>> {
+        self.all_of(|tenant| &tenant.metrics)
+    }
+
+    fn all_of<T>(&self, kept: impl Fn(&Tenant) -> &RwLock<HashMap<String, Arc<T>>>) -> Vec<Arc<T>> {
         let tenants: Vec<Arc<Tenant>> = self.tenants.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        let of = |tenant: &Arc<Tenant>| -> Vec<Arc<Metric>> {
-            tenant.metrics.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let of = |tenant: &Arc<Tenant>| -> Vec<Arc<T>> {
+            kept(tenant).read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
         };
         tenants.iter().flat_map(of).collect()
     }
@@ -287,7 +375,10 @@ impl Answer {
     pub fn unpack(self) -> Result<Vec<LoadedSeries>, QueryError> {
         let (mut all, mut total) = (Vec::with_capacity(self.held.len()), 0);
         for (known, held) in self.held {
-            let (times, values) = held.unpack(self.after, self.until);
+            let (mut times, mut values) = held.unpack(self.after, self.until);
+            if known.part == Some(Part::Bucket) {
+                histograms::begin(&mut times, &mut values);
+            }
             total += times.len();
             if total > self.max_samples {
                 return Err(too_many_samples(self.max_samples));
@@ -295,7 +386,7 @@ impl Answer {
             if times.is_empty() {
                 continue;
             }
-            let Known { labels, delta, counter } = known;
+            let Known { labels, delta, counter, .. } = known;
             let mut series = LoadedSeries { labels, delta, counter, times, values, histograms: Vec::new() };
             series.settle();
             all.push(series);
@@ -316,67 +407,45 @@ impl Tenant {
         }
     }
 
-    /// Whether rows that are no plain numbers have the name, or give it to a part of theirs.
-    fn is_distribution(&self, name: &str) -> bool {
+    /// The explicit histograms of a name.
+    fn histograms(&self, name: &str) -> Arc<Histograms> {
+        let known = self.histograms.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        if let Some(known) = known {
+            return known;
+        }
+        let parts = [Part::Bucket, Part::Sum, Part::Count].map(|part| self.metric(&format!("{name}{}", part.suffix())));
+        let mut all = self.histograms.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(name.to_owned()).or_insert_with(|| Arc::new(Histograms::new(parts))))
+    }
+
+    /// From now on what has the name of such a distribution, or of a part of it, is not answered here.
+    fn refuse(&self, name: &str, other: Other) {
+        let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
+        let names = match other {
+            Other::Native => &mut others.natives,
+            Other::Summary => &mut others.summaries,
+            Other::Explicit => &mut others.explicit,
+        };
+        names.insert(name.to_owned());
+    }
+
+    /// Whether the explicit histograms of a name are not held.
+    fn refuses_explicit(&self, name: &str) -> bool {
+        self.others.read().unwrap_or_else(PoisonError::into_inner).explicit.contains(name)
+    }
+
+    /// Whether rows that are not held have the name, or give it to a part of theirs.
+    fn refuses(&self, name: &str) -> bool {
         let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
-        Shape::ALL.iter().filter_map(|shape| name.strip_suffix(shape.suffix())).any(|base| others.contains(base))
+        Shape::ALL.iter().any(|shape| match shape {
+            Shape::Native => others.natives.contains(name),
+            Shape::Summaries(part) => name.strip_suffix(part.suffix()).is_some_and(|base| others.summaries.contains(base)),
+            Shape::Histograms(part) => name.strip_suffix(part.suffix()).is_some_and(|base| others.explicit.contains(base)),
+            Shape::Numbers => false,
+        })
     }
 }
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// The columns of `series` that say what a series is.
-struct SeriesRows<'a> {
-    metric: &'a Dictionary,
-    fingerprint: &'a [u64],
-    kind: &'a [u8],
-    temporality: &'a [u8],
-    monotonic: &'a [u8],
-    labels: &'a model::columns::StringMaps,
-}
-
-fn column<'a>(block: &'a TableBlock, name: &str) -> Option<&'a Column> {
-    block.columns.get(block.table.position(name)?)
-}
-
-impl<'a> SeriesRows<'a> {
-    fn of(block: &'a TableBlock) -> Option<Self> {
-        let bytes = |name| match column(block, name)? {
-            Column::UInt8(rows) => Some(rows.as_slice()),
-            _ => None,
-        };
-        let Column::LowCardinality(metric) = column(block, "metric")? else { return None };
-        let Column::UInt64(fingerprint) = column(block, "fingerprint")? else { return None };
-        let Column::StringMap(labels) = column(block, "labels")? else { return None };
-        Some(SeriesRows {
-            metric,
-            fingerprint,
-            kind: bytes("kind")?,
-            temporality: bytes("temporality")?,
-            monotonic: bytes("monotonic")?,
-            labels,
-        })
-    }
-}
-
-/// The columns of `points` that make samples.
-struct PointRows<'a> {
-    metric: &'a Dictionary,
-    fingerprint: &'a [u64],
-    ts: &'a [i64],
-    value: &'a [f64],
-    flags: &'a [u32],
-}
-
-impl<'a> PointRows<'a> {
-    fn of(block: &'a TableBlock) -> Option<Self> {
-        let Column::LowCardinality(metric) = column(block, "metric")? else { return None };
-        let Column::UInt64(fingerprint) = column(block, "fingerprint")? else { return None };
-        let Column::Int64(ts) = column(block, "ts")? else { return None };
-        let Column::Float64(value) = column(block, "value")? else { return None };
-        let Column::UInt32(flags) = column(block, "flags")? else { return None };
-        Some(PointRows { metric, fingerprint, ts, value, flags })
-    }
 }

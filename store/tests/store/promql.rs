@@ -20,6 +20,8 @@ mod grid;
 mod harness;
 #[path = "promql/head.rs"]
 mod head;
+#[path = "promql/head_histograms.rs"]
+mod head_histograms;
 #[path = "promql/limits.rs"]
 mod limits;
 #[path = "promql/notes.rs"]

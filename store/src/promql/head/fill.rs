@@ -1,7 +1,7 @@
-//! Fills the head after a start with what ClickHouse has, newest first, and asks it for labels that nobody has said. In: the tables `points`
-//! and `series`. Fails: never for good; what cannot be read now is tried again.
+//! Fills the head after a start with what ClickHouse has, newest first, and asks it for labels that nobody has said. In: the tables `points`,
+//! `histograms` and `series`. Fails: never for good; what cannot be read now is tried again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -10,12 +10,14 @@ use model::tenant::TenantId;
 use model::time::Clock;
 use serde::Deserialize;
 
-use super::Head;
-use super::metric::Known;
+use super::histograms::Histograms;
+use super::metric::{Known, Metric};
+use super::{Head, NO_VALUE, Other, Tenant};
 use crate::clickhouse::ClickHouseError;
 use crate::promql::arrivals::{Lag, stored_until};
 use crate::promql::clickhouse::SeriesRow;
 use crate::promql::clickhouse::sql::{SERIES_COLUMNS, STALE};
+use crate::promql::source::BucketPoint;
 
 /// How far back samples are read: a day's dashboard and its widest window.
 const BACK: i64 = 25 * HOUR;
@@ -28,6 +30,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const SWEEP: i64 = 60_000;
 /// How many names of metrics stand in one question.
 const NAMES: usize = 200;
+/// So many points of a histogram are put into memory at a time.
+const POINTS: usize = 4_096;
 /// A statement may take so many seconds.
 const SECONDS: &str = "60";
 
@@ -41,6 +45,15 @@ struct NewestRow {
 struct NameRow {
     owner: String,
     name: String,
+    is_summary: u8,
+}
+
+#[derive(Row, Deserialize)]
+struct ExplicitRow {
+    owner: String,
+    name: String,
+    is_delta: u8,
+    number: u64,
 }
 
 #[derive(Row, Deserialize)]
@@ -50,6 +63,69 @@ struct SamplesRow {
     fingerprint: u64,
     times: Vec<i64>,
     samples: Vec<f64>,
+}
+
+#[derive(Row, Deserialize)]
+struct HistogramRow {
+    owner: String,
+    name: String,
+    fingerprint: u64,
+    at: i64,
+    total: u64,
+    summed: f64,
+    bounds: Vec<f64>,
+    counts: Vec<u64>,
+    flags: u32,
+}
+
+/// Points of one histogram, in order of time.
+#[derive(Default)]
+struct Run {
+    owner: String,
+    name: String,
+    fingerprint: u64,
+    points: Vec<BucketPoint>,
+    sums: Vec<f64>,
+}
+
+impl Run {
+    /// Whether a row belongs to it. A long one ends between two moments.
+    fn goes_on(&self, row: &HistogramRow) -> bool {
+        let is_full = self.points.len() >= POINTS && self.points.last().is_some_and(|last| last.at != row.at);
+        !is_full && self.fingerprint == row.fingerprint && self.name == row.name && self.owner == row.owner
+    }
+}
+
+/// What has series of which nobody has said what they are.
+enum Unnamed {
+    Numbers(Arc<Metric>),
+    Histograms(Arc<Histograms>),
+}
+
+impl Unnamed {
+    /// By the names of their metrics.
+    fn of(tenant: &Tenant) -> Vec<(String, Unnamed)> {
+        let metrics = tenant.metrics.read().unwrap_or_else(PoisonError::into_inner);
+        let numbers = metrics.iter().map(|(name, metric)| (name, Unnamed::Numbers(Arc::clone(metric))));
+        let histograms = tenant.histograms.read().unwrap_or_else(PoisonError::into_inner);
+        let others = histograms.iter().map(|(name, all)| (name, Unnamed::Histograms(Arc::clone(all))));
+        let unnamed = numbers.chain(others).filter(|(_, one)| !one.fingerprints().is_empty());
+        unnamed.map(|(name, one)| (name.clone(), one)).collect()
+    }
+
+    fn fingerprints(&self) -> Vec<u64> {
+        match self {
+            Unnamed::Numbers(metric) => metric.unknown(),
+            Unnamed::Histograms(histograms) => histograms.unknown(),
+        }
+    }
+
+    fn name(&self, fingerprint: u64, known: Known) -> isize {
+        match self {
+            Unnamed::Numbers(metric) => metric.name(fingerprint, known),
+            Unnamed::Histograms(histograms) => histograms.name(fingerprint, known),
+        }
+    }
 }
 
 /// Fills a head.
@@ -103,7 +179,9 @@ impl Filler {
     /// Reads what there is. After it, all that came after the newest stored sample is in memory, and before it an hour at a time.
     pub async fn fill(&self) -> Result<(), ClickHouseError> {
         self.learn_distributions().await?;
-        let statement = "SELECT count() AS rows, toUnixTimestamp64Milli(max(ts)) AS newest FROM points";
+        let statement = "SELECT sum(number) AS rows, toUnixTimestamp64Milli(max(last)) AS newest FROM \
+                         (SELECT count() AS number, max(ts) AS last FROM points UNION ALL \
+                          SELECT count() AS number, max(ts) AS last FROM histograms)";
         let NewestRow { rows, newest } = self.query(statement).fetch_one().await?;
         if rows == 0 {
             self.head.completed_from(i64::MIN);
@@ -114,7 +192,9 @@ impl Filler {
         let mut until = newest;
         while until > oldest && self.head.bytes() < self.head.limit / 4 * 3 {
             let after = (until - 1).div_euclid(HOUR) * HOUR;
-            self.fill_span(after, until).await?;
+            if !(self.fill_numbers(after, until).await? && self.fill_histograms(after, until).await?) {
+                break; // there is no room for all of it
+            }
             self.name_all().await?;
             self.head.completed_from(after);
             until = after;
@@ -128,18 +208,29 @@ impl Filler {
     }
 
     async fn learn_distributions(&self) -> Result<(), ClickHouseError> {
-        let statement = "SELECT DISTINCT toString(tenant) AS owner, toString(metric) AS name FROM series \
-                         WHERE kind IN ('histogram', 'exp_histogram', 'summary')";
+        let statement = "SELECT DISTINCT toString(tenant) AS owner, toString(metric) AS name, kind = 'summary' AS is_summary FROM series \
+                         WHERE kind IN ('exp_histogram', 'summary')";
         let mut cursor = self.query(statement).fetch::<NameRow>()?;
         while let Some(row) = cursor.next().await? {
             let Ok(tenant) = TenantId::new(&row.owner) else { continue };
-            let tenant = self.head.tenant_or_new(&tenant);
-            tenant.others.write().unwrap_or_else(PoisonError::into_inner).insert(row.name);
+            self.head.tenant_or_new(&tenant).refuse(&row.name, if row.is_summary != 0 { Other::Summary } else { Other::Native });
+        }
+        // The names with the fewest first, as far as there is room.
+        let statement = "SELECT toString(tenant) AS owner, toString(metric) AS name, max(temporality = 'delta') AS is_delta, \
+                         uniqExact(fingerprint) AS number FROM series WHERE kind = 'histogram' GROUP BY owner, name ORDER BY number, name";
+        let (mut cursor, mut held) = (self.query(statement).fetch::<ExplicitRow>()?, 0);
+        while let Some(row) = cursor.next().await? {
+            let Ok(tenant) = TenantId::new(&row.owner) else { continue };
+            held += if row.is_delta == 0 { row.number } else { 0 };
+            if row.is_delta != 0 || held > self.head.most_histograms() as u64 {
+                self.head.tenant_or_new(&tenant).refuse(&row.name, Other::Explicit);
+            }
         }
         Ok(())
     }
 
-    async fn fill_span(&self, after: i64, until: i64) -> Result<(), ClickHouseError> {
+    /// Says whether there was room for all.
+    async fn fill_numbers(&self, after: i64, until: i64) -> Result<bool, ClickHouseError> {
         let statement = format!(
             "SELECT toString(tenant) AS owner, toString(metric) AS name, fingerprint, groupArray(toUnixTimestamp64Milli(ts)) AS times, \
              groupArray(if(bitTest(flags, 0), {STALE}, value)) AS samples FROM points \
@@ -150,45 +241,85 @@ impl Filler {
             let Ok(tenant) = TenantId::new(&row.owner) else { continue };
             let metric = self.head.tenant_or_new(&tenant).metric(&row.name);
             self.head.grow(metric.fill(row.fingerprint, row.times, row.samples));
+            if self.is_full() {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Says whether there was room for all. Rows come in the order in which they are stored, so that nobody has to hold and sort them.
+    async fn fill_histograms(&self, after: i64, until: i64) -> Result<bool, ClickHouseError> {
+        let statement = "SELECT toString(tenant) AS owner, toString(metric) AS name, fingerprint, toUnixTimestamp64Milli(ts) AS at, \
+                         count AS total, sum AS summed, bounds, counts, flags FROM histograms \
+                         WHERE ts > fromUnixTimestamp64Milli(toInt64(?)) AND ts <= fromUnixTimestamp64Milli(toInt64(?)) AND (tenant, metric) \
+                         NOT IN (SELECT tenant, metric FROM series WHERE kind = 'histogram' AND temporality = 'delta') \
+                         ORDER BY tenant, metric, toStartOfHour(ts), fingerprint, ts";
+        let mut cursor = self.query(statement).bind(after).bind(until).fetch::<HistogramRow>()?;
+        let mut run = Run::default();
+        while let Some(row) = cursor.next().await? {
+            if !run.goes_on(&row) {
+                self.keep(std::mem::take(&mut run));
+                if self.is_full() {
+                    return Ok(false);
+                }
+                (run.owner, run.name, run.fingerprint) = (row.owner, row.name, row.fingerprint);
+            }
+            let stale = row.flags & NO_VALUE != 0;
+            run.points.push(BucketPoint { at: row.at, bounds: row.bounds, counts: row.counts, count: row.total, stale });
+            run.sums.push(row.summed);
+        }
+        self.keep(run);
+        Ok(true)
+    }
+
+    fn keep(&self, run: Run) {
+        let Ok(tenant) = TenantId::new(&run.owner) else { return };
+        let tenant = self.head.tenant_or_new(&tenant);
+        if tenant.refuses_explicit(&run.name) {
+            return;
+        }
+        let histograms = tenant.histograms(&run.name);
+        self.head.grow(histograms.fill(run.fingerprint, run.points, &run.sums));
+    }
+
+    fn is_full(&self) -> bool {
+        self.head.bytes() > self.head.limit
     }
 
     /// Asks for the labels that nobody has said. Returns how many are still not known.
     async fn name_all(&self) -> Result<usize, ClickHouseError> {
-        let tenants: Vec<(TenantId, Vec<String>)> = {
+        let tenants: Vec<(TenantId, Vec<(String, Unnamed)>)> = {
             let all = self.head.tenants.read().unwrap_or_else(PoisonError::into_inner);
-            let names = |tenant: &super::Tenant| -> Vec<String> {
-                let metrics = tenant.metrics.read().unwrap_or_else(PoisonError::into_inner);
-                metrics.iter().filter(|(_, metric)| !metric.unknown().is_empty()).map(|(name, _)| name.clone()).collect()
-            };
-            all.iter().map(|(id, tenant)| (id.clone(), names(tenant))).collect()
+            all.iter().map(|(id, tenant)| (id.clone(), Unnamed::of(tenant))).collect()
         };
         let mut left = 0;
-        for (id, names) in tenants {
-            for names in names.chunks(NAMES) {
-                left += self.name_some(&id, names).await?;
+        for (id, unnamed) in tenants {
+            for some in unnamed.chunks(NAMES) {
+                left += self.name_some(&id, some).await?;
             }
         }
         Ok(left)
     }
 
-    async fn name_some(&self, id: &TenantId, names: &[String]) -> Result<usize, ClickHouseError> {
-        let tenant = self.head.tenant_or_new(id);
-        let metrics: HashMap<&str, _> = names.iter().map(|name| (name.as_str(), tenant.metric(name))).collect();
-        let places = vec!["?"; names.len()].join(", ");
+    async fn name_some(&self, id: &TenantId, unnamed: &[(String, Unnamed)]) -> Result<usize, ClickHouseError> {
+        let mut wanted: HashMap<&str, Vec<(&Unnamed, HashSet<u64>)>> = HashMap::new();
+        for (name, one) in unnamed {
+            wanted.entry(name.as_str()).or_default().push((one, one.fingerprints().into_iter().collect()));
+        }
+        let places = vec!["?"; unnamed.len()].join(", ");
         let statement = format!("{SERIES_COLUMNS}tenant = ? AND metric IN ({places}) GROUP BY metric, fingerprint");
-        let query = names.iter().fold(self.query(&statement).bind(id.as_str()), |query, name| query.bind(name.as_str()));
-        let unknown: HashMap<&str, std::collections::HashSet<u64>> =
-            metrics.iter().map(|(name, metric)| (*name, metric.unknown().into_iter().collect())).collect();
+        let query = unnamed.iter().fold(self.query(&statement).bind(id.as_str()), |query, (name, _)| query.bind(name.as_str()));
         let mut cursor = query.fetch::<SeriesRow>()?;
         while let Some(row) = cursor.next().await? {
-            let Some(metric) = metrics.get(row.name.as_str()).filter(|_| unknown[row.name.as_str()].contains(&row.fingerprint)) else {
+            let named = wanted.get(row.name.as_str()).into_iter().flatten();
+            let mut named = named.filter(|(_, wanted)| wanted.contains(&row.fingerprint)).map(|(one, _)| *one).peekable();
+            if named.peek().is_none() {
                 continue;
-            };
+            }
             let known = Known::new(&row.name, row.label_map, (row.kind_code, row.temporality_code, row.is_monotonic));
-            self.head.grow(metric.name(row.fingerprint, known));
+            named.for_each(|one| self.head.grow(one.name(row.fingerprint, known.clone())));
         }
-        Ok(metrics.values().map(|metric| metric.unknown().len()).sum())
+        Ok(unnamed.iter().map(|(_, one)| one.fingerprints().len()).sum())
     }
 }

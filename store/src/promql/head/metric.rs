@@ -1,6 +1,8 @@
 //! The series of one metric, by fingerprint. A series is appended to before it is known what its labels are (after a start, or where it was
 //! forgotten): until somebody has said, the metric answers nothing.
 
+mod writing;
+
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use hashbrown::HashMap;
@@ -11,14 +13,17 @@ use super::NO_VALUE;
 use super::postings::{Narrowed, Postings};
 use super::samples::{Held, Recent};
 use crate::promql::clickhouse::{kind_of, labels_of, named};
-use crate::promql::source::Shape;
+use crate::promql::histogram::bound_text;
+use crate::promql::source::{BUCKET_LABEL, Part, Shape};
 use crate::promql::value::ABSENT;
+
+pub use self::writing::Writing;
 
 /// What a series weighs without its labels, their index and its samples, about.
 const SERIES: isize = 200;
 
 /// What is known of a series beside its samples.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Known {
     /// Its labels, `__name__` included.
     pub labels: Arc<Labels>,
@@ -26,6 +31,8 @@ pub struct Known {
     pub delta: bool,
     /// Whether the store knows that it is a counter.
     pub counter: bool,
+    /// Which part it is of a histogram, if it is made of one.
+    pub part: Option<Part>,
 }
 
 impl Known {
@@ -35,10 +42,22 @@ impl Known {
             labels: Arc::new(labels_of(name, Shape::Numbers, pairs)),
             delta: named(TEMPORALITIES, temporality) == "delta",
             counter: kind_of(kind, monotonic).is_counter(),
+            part: None,
         }
     }
 
-    fn weight(&self) -> isize {
+    /// Of a part of the histogram that this is; `bound` is a bucket's.
+    pub fn of_part(&self, part: Part, bound: f64) -> Self {
+        let name = format!("{}{}", self.labels.get(METRIC_NAME).unwrap_or(""), part.suffix());
+        let mut labels = Labels::clone(&self.labels).with(METRIC_NAME, &name);
+        if part == Part::Bucket {
+            labels.set(BUCKET_LABEL, &bound_text(bound));
+        }
+        Known { labels: Arc::new(labels), part: Some(part), ..*self }
+    }
+
+    /// Memory, about, in bytes.
+    pub fn weight(&self) -> isize {
         self.labels.iter().map(|(name, value)| (name.len() + value.len() + 64) as isize).sum()
     }
 }
@@ -46,6 +65,8 @@ impl Known {
 struct One {
     fingerprint: u64,
     known: Option<Known>,
+    /// Whether it is made of a histogram's rows: then the histogram must be known.
+    made: bool,
     samples: Recent,
 }
 
@@ -96,13 +117,18 @@ impl AllSeries {
         }
         let at = self.all.len();
         self.index.insert(fingerprint, at as u32);
-        self.all.push(One { fingerprint, known: None, samples: Recent::default() });
+        self.all.push(One { fingerprint, known: None, made: false, samples: Recent::default() });
         self.unknown += 1;
         (at, SERIES)
     }
 
     fn labels(&self, place: u32) -> Option<&Arc<Labels>> {
         self.all[place as usize].known.as_ref().map(|known| &known.labels)
+    }
+
+    /// By what series are in order: labels, and of two that share them the plain one goes first, as the store's shapes do.
+    fn rank_of(&self, place: u32) -> Option<(&Labels, bool)> {
+        self.all[place as usize].known.as_ref().map(|known| (&*known.labels, known.part.is_some()))
     }
 
     /// Says what the series at a place is. Returns by how many bytes that grows.
@@ -128,11 +154,11 @@ impl AllSeries {
     /// Puts those that became known in their places in the order of labels.
     fn settle(&mut self) {
         let mut fresh = std::mem::take(&mut self.fresh);
-        fresh.sort_by(|a, b| self.labels(*a).cmp(&self.labels(*b)));
+        fresh.sort_by(|a, b| self.rank_of(*a).cmp(&self.rank_of(*b)));
         let mut order = Vec::with_capacity(self.order.len() + fresh.len());
         let mut taken = 0;
         for place in fresh {
-            let before = taken + self.order[taken..].partition_point(|other| self.labels(*other) <= self.labels(place));
+            let before = taken + self.order[taken..].partition_point(|other| self.rank_of(*other) <= self.rank_of(place));
             order.extend_from_slice(&self.order[taken..before]);
             order.push(place);
             taken = before;
@@ -279,13 +305,13 @@ impl Metric {
         Some(found)
     }
 
-    /// Fingerprints of the series whose labels are not known.
+    /// Fingerprints of the series whose labels are not known, without those that are made of histograms.
     pub fn unknown(&self) -> Vec<u64> {
         let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
         if series.unknown == 0 {
             return Vec::new();
         }
-        series.all.iter().filter(|one| one.known.is_none()).map(|one| one.fingerprint).collect()
+        series.all.iter().filter(|one| one.known.is_none() && !one.made).map(|one| one.fingerprint).collect()
     }
 
     /// Forgets what is not after a moment, and series of which nothing is left. Returns how many bytes that frees.

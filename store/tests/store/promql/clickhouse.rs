@@ -424,7 +424,7 @@ fn custom(n: i64) -> NativePoint {
 }
 
 /// Exponential histograms, gauges and deltas among them, histograms with custom buckets, summaries and exemplars.
-fn distributions() -> MemorySource {
+pub fn distributions() -> MemorySource {
     let (source, tenant) = (MemorySource::new(), TenantId::default());
     let at = |n: i64| ORIGIN + n * 15_000;
     source.add_native(&tenant, &labels("own{job=\"a\"}"), Temporality::Cumulative, (0..80).map(custom).collect());

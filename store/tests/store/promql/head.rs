@@ -21,7 +21,7 @@ use store::promql::memory::MemorySource;
 use store::promql::source::{Samples, SeriesKind, Temporality};
 use tokio::sync::Notify;
 
-use super::clickhouse::{ORIGIN, blocks, compare, store};
+use super::clickhouse::{ORIGIN, blocks, compare, distributions, store};
 use super::generate::{Made, Spacing, expressions, series};
 use super::harness::labels;
 use crate::fixture::TestEngine;
@@ -46,32 +46,36 @@ fn batch(blocks: Vec<TableBlock>) -> Batch {
     Batch { tenant: TenantId::default(), request: None, arrived: Timestamp::from_millis(ORIGIN), blocks }
 }
 
-struct World {
-    head: Arc<Head>,
+pub struct World {
+    pub head: Arc<Head>,
     registry: prometheus::Registry,
     way: Watched,
-    engine: TestEngine,
+    pub engine: TestEngine,
 }
 
 impl World {
-    async fn new(limit: usize) -> Self {
+    pub async fn new(limit: usize) -> Self {
         let registry = prometheus::Registry::new();
         let head = Arc::new(Head::new(limit, &registry).unwrap());
         let way = Watched::new(Arc::new(Log::default()), None, Some(head.clone()));
         World { head, registry, way, engine: TestEngine::with_schema().await }
     }
 
-    async fn fill(&self) {
+    pub async fn fill(&self) {
         let clock = Arc::new(SimulatedClock::new(Timestamp::from_millis(ORIGIN)));
         Filler::new(self.head.clone(), self.engine.clickhouse.client(), clock, Box::new(|| None)).fill().await.unwrap();
     }
 
-    fn promql(&self) -> PromQl {
+    pub fn promql(&self) -> PromQl {
         PromQl::new(Arc::new(HeadSource::new(self.head.clone(), Arc::new(ClickHouseSource::new(self.engine.clickhouse.client())))))
     }
 
-    async fn send(&self, source: &MemorySource) {
-        self.way.append(batch(blocks(source))).await.unwrap();
+    pub async fn send(&self, source: &MemorySource) {
+        self.give(blocks(source)).await;
+    }
+
+    pub async fn give(&self, blocks: Vec<TableBlock>) {
+        self.way.append(batch(blocks)).await.unwrap();
     }
 
     fn looked_at(&self) -> f64 {
@@ -80,7 +84,7 @@ impl World {
         family.get_metric()[0].get_counter().get_value()
     }
 
-    fn answered(&self, from: &str) -> f64 {
+    pub fn answered(&self, from: &str) -> f64 {
         let families = self.registry.gather();
         let family = families.iter().find(|family| family.name() == "watchfire_promql_head_questions_total").unwrap();
         let of = family.get_metric().iter().find(|metric| metric.get_label()[0].value() == from);
@@ -161,7 +165,7 @@ async fn after_a_start_it_holds_what_was_stored_and_what_came_meanwhile() {
     let samples = compare(&memory, &world.promql(), &by_name).await;
     assert!(samples > 4_000, "only {samples} samples compared");
     assert!(world.answered("head") > 100.0);
-    // What it does not reach back to is asked of the store; what is no plain number too.
+    // Running totals are held; deltas of histograms and other distributions are asked of the store.
     let before = world.answered("store");
     let delta = super::delta::red(ORIGIN);
     store(&world.engine, &delta, "red").await;
@@ -170,10 +174,20 @@ async fn after_a_start_it_holds_what_was_stored_and_what_came_meanwhile() {
         "sum by (service_name) (rate(traces_span_metrics_calls_total[5m]))",
         "sum_over_time(traces_span_metrics_calls_total[45s])",
         "traces_span_metrics_calls_total",
-        "histogram_quantile(0.95, sum by (le, service_name) (rate(traces_span_metrics_duration_seconds_bucket[5m])))",
     ];
-    compare(&PromQl::new(Arc::new(delta)), &world.promql(), &exprs.map(str::to_owned)).await;
-    assert!(world.answered("store") > before, "distributions are the store's");
+    let delta = PromQl::new(Arc::new(delta));
+    compare(&delta, &world.promql(), &exprs.map(str::to_owned)).await;
+    assert_eq!(world.answered("store"), before, "numbers are the head's");
+    let quantile = "histogram_quantile(0.95, sum by (le, service_name) (rate(traces_span_metrics_duration_seconds_bucket[5m])))";
+    compare(&delta, &world.promql(), &[quantile.to_owned()]).await;
+    assert!(world.answered("store") > before, "histograms that are deltas are not");
+    let before = world.answered("store");
+    let others = distributions();
+    store(&world.engine, &others, "others").await;
+    world.send(&others).await;
+    let exprs = ["lat", "rate(lat[5m])", "lat_count", "rpc{quantile=\"0.99\"}", "rate(rpc_sum[5m]) / rate(rpc_count[5m])"];
+    compare(&PromQl::new(Arc::new(others)), &world.promql(), &exprs.map(str::to_owned)).await;
+    assert!(world.answered("store") > before, "the others are not");
     world.engine.supervisor.stop().await;
 }
 
