@@ -36,7 +36,7 @@ impl Default for Nudge {
     }
 }
 
-/// Loops look again after so long, nudged or not: a row that is due later wakes nobody when it is written.
+/// Loops look again after so long, nudged or not: a row that is due much later wakes nobody when it is written.
 pub const LOOKS_AGAIN: Duration = Duration::from_secs(10);
 
 /// Whom a commit concerns.
@@ -52,7 +52,8 @@ impl Concerns {
         let mut concerns = Concerns { journal: !commit.events.is_empty(), ..Concerns::default() };
         for (_, change) in &commit.work {
             match change {
-                WorkChange::Schedule(new) if new.due_at > commit.at.plus(LOOKS_AGAIN) => {}
+                // Twice, because the commit may be written a while after its moment.
+                WorkChange::Schedule(new) if new.due_at > commit.at.plus(2 * LOOKS_AGAIN) => {}
                 WorkChange::Schedule(new) => concerns.add(|queue| queue == new.queue),
                 // They do not say of which queue.
                 WorkChange::Retry { .. } | WorkChange::Replay { .. } => concerns.add(|_| true),
@@ -206,7 +207,7 @@ mod tests {
         let mut woken = Concerns::default();
         woken.add(|queue| queue == Queue::Ladder);
         assert_eq!(concerns(Duration::ZERO), woken);
-        assert_eq!(concerns(LOOKS_AGAIN), woken);
-        assert_eq!(concerns(LOOKS_AGAIN + Duration::from_millis(1)), Concerns::default());
+        assert_eq!(concerns(2 * LOOKS_AGAIN), woken);
+        assert_eq!(concerns(2 * LOOKS_AGAIN + Duration::from_millis(1)), Concerns::default());
     }
 }

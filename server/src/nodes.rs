@@ -1,4 +1,4 @@
-//! What the logs of other nodes hold that ClickHouse has not, where several share a PostgreSQL: each tells of itself twice a second, in a
+//! What the logs of other nodes hold that ClickHouse has not, where several share a PostgreSQL: each tells of itself four times a second, in a
 //! record, and rules over rows wait for the slowest that lives. In: the own log, the records. Out: how far the others are behind.
 
 use std::fmt;
@@ -13,7 +13,7 @@ use store::promql::arrivals::Lag;
 use tokio_util::sync::CancellationToken;
 
 /// How often a node tells, and hears.
-const EVERY: Duration = Duration::from_millis(500);
+const EVERY: Duration = Duration::from_millis(250);
 /// A node that has told nothing for so long counts no more: what its log holds comes when it does, and alerts cannot wait for that.
 const LIVES: Duration = Duration::from_secs(10);
 /// The record of a node that has told nothing for so long goes.
@@ -74,8 +74,9 @@ impl Others {
         Some(behind + self.clock.now().since(at))
     }
 
-    fn hear(&self, behind: Option<Duration>) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = behind.map(|behind| (behind, self.clock.now()));
+    /// `at`: before it was asked.
+    fn hear(&self, behind: Option<Duration>, at: Timestamp) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = behind.map(|behind| (behind, at));
     }
 }
 
@@ -99,12 +100,31 @@ impl Node {
                 tracing::debug!(%error, "the other nodes cannot be heard now");
             }
         }
+        // Whoever has nothing left need not be waited for.
+        if (self.lag)().is_none()
+            && let Err(error) = self.leave().await
+        {
+            tracing::debug!(%error, "the other nodes wait for this one for some seconds");
+        }
+    }
+
+    async fn leave(&self) -> Result<(), StateError> {
+        let now = self.state.now().await?;
+        let mut commit = Commit::at(now);
+        commit.derived = true;
+        commit.delete(&self.own(now), Expect::Any);
+        self.state.commit(commit).await.map(drop)
+    }
+
+    fn own(&self, now: Timestamp) -> NodeLog {
+        let stored_until = now.minus((self.lag)().unwrap_or_default());
+        NodeLog { tenant: TenantId::default(), name: self.name.clone(), at: now, stored_until }
     }
 
     async fn once(&self) -> Result<(), StateError> {
+        let asked_at = self.others.clock.now();
         let now = self.state.now().await?;
-        let stored_until = now.minus((self.lag)().unwrap_or_default());
-        let own = NodeLog { tenant: TenantId::default(), name: self.name.clone(), at: now, stored_until };
+        let own = self.own(now);
         let found = all::<NodeLog>(&*self.state, None, &["live"], 0).await?;
         let mut commit = Commit::at(now);
         commit.derived = true;
@@ -113,7 +133,7 @@ impl Node {
             commit.delete(&gone.entity, Expect::Any);
         }
         self.state.commit(commit).await?;
-        self.others.hear(slowest(found.iter().map(|node| &node.entity), &self.name, now));
+        self.others.hear(slowest(found.iter().map(|node| &node.entity), &self.name, now), asked_at);
         Ok(())
     }
 }
@@ -154,5 +174,11 @@ mod tests {
         nodes[0].once().await.unwrap();
         let left = all::<NodeLog>(&*state, None, &[], 0).await.unwrap();
         assert_eq!(left.iter().map(|node| node.entity.name.as_str()).collect::<Vec<_>>(), ["b", "a"], "c has gone");
+        let [a, ..] = nodes;
+        let stop = CancellationToken::new();
+        stop.cancel();
+        a.run(stop).await;
+        let left = all::<NodeLog>(&*state, None, &[], 0).await.unwrap();
+        assert_eq!(left.iter().map(|node| node.entity.name.as_str()).collect::<Vec<_>>(), ["b"], "a left in order");
     }
 }

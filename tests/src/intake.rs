@@ -76,7 +76,7 @@ async fn watched(world: &Watchfire, signal: &str, length: Duration, more: &[&str
 /// Waits until the server's log holds nothing that is not stored.
 pub async fn drained(world: &Watchfire) {
     while !world.text("/metrics").await.lines().any(|line| line == "watchfire_wal_blocks 0") {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -136,9 +136,9 @@ impl Head {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// From now on everything after this moment is here.
+    /// Everything after this moment is here; where that was said of an earlier one, it stays so.
     fn completed_from(&self, moment: i64) {
-        self.complete.store(moment, Ordering::Release);
+        self.complete.fetch_min(moment, Ordering::AcqRel);
         self.measure();
     }
 
@@ -197,7 +197,7 @@ impl Head {
         let names: Vec<&[u8]> = rows.metric.keys().iter().collect();
         let keys: Vec<&[u8]> = rows.labels.keys.keys().iter().collect();
         let mut values = rows.labels.values.iter();
-        let (mut pair, mut held) = (0usize, None);
+        let (mut pair, mut told) = (0usize, 0usize);
         for (row, end) in rows.labels.ends.iter().enumerate() {
             let name = text(names[rows.metric.rows()[row] as usize]);
             let pairs = pair..*end as usize;
@@ -215,11 +215,9 @@ impl Head {
                 "histogram" if tenant.refuses_explicit(&name) => continue,
                 "histogram" if named(TEMPORALITIES, temporality) != "delta" => {
                     let histograms = tenant.histograms(&name);
-                    if self.has_room(&histograms, fingerprint, &mut held) {
-                        self.grow(histograms.name(fingerprint, known()));
-                        continue;
-                    }
-                    Other::Explicit
+                    self.grow(histograms.name(fingerprint, known()));
+                    told += 1;
+                    continue;
                 }
                 "histogram" => Other::Explicit,
                 "summary" => Other::Summary,
@@ -227,16 +225,32 @@ impl Head {
             };
             tenant.refuse(&name, other);
         }
+        if told > 0 && self.complete.load(Ordering::Acquire) != i64::MAX {
+            self.make_room_among_histograms();
+        }
     }
 
-    /// Whether a histogram is held or may be. `held`: how many are, once that is known.
-    fn has_room(&self, histograms: &Histograms, fingerprint: u64, held: &mut Option<usize>) -> bool {
-        if histograms.has(fingerprint) {
-            return true;
+    /// Where there are too many histograms, the names with the most of them are held no longer. Not before the store has said what there is.
+    fn make_room_among_histograms(&self) {
+        let tenants: Vec<Arc<Tenant>> = self.tenants.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let mut names: Vec<(usize, &Arc<Tenant>, String)> = Vec::new();
+        for tenant in &tenants {
+            let all = tenant.histograms.read().unwrap_or_else(PoisonError::into_inner);
+            let held = all.iter().filter(|(name, _)| !tenant.refuses_explicit(name));
+            names.extend(held.map(|(name, histograms)| (histograms.len(), tenant, name.clone())));
         }
-        let held = held.get_or_insert_with(|| self.all_of(|tenant| &tenant.histograms).iter().map(|all| all.len()).sum());
-        *held += 1;
-        *held <= self.most_histograms()
+        let mut held: usize = names.iter().map(|(count, ..)| count).sum();
+        if held <= self.most_histograms() {
+            return;
+        }
+        names.sort_unstable_by(|a, b| (b.0, &a.2).cmp(&(a.0, &b.2)));
+        for (count, tenant, name) in names {
+            if held <= self.most_histograms() {
+                break;
+            }
+            tenant.refuse(&name, Other::Explicit);
+            held -= count;
+        }
     }
 
     fn most_histograms(&self) -> usize {
@@ -308,8 +322,8 @@ impl Head {
         if answer.held.len() > selection.max_series {
             return Some(Err(too_many_series(selection.max_series)));
         }
-        // Something may have gone while it was read.
-        (after >= self.covered()).then_some(Ok(answer))
+        // Something may have gone, or be taken no longer, while it was read.
+        (after >= self.covered() && !tenant.refuses(name)).then_some(Ok(answer))
     }
 
     /// Forgets what is not after a moment.

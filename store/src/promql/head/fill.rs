@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ::clickhouse::{Client, Row};
+use model::tables::SERIES_KINDS;
 use model::tenant::TenantId;
 use model::time::Clock;
 use serde::Deserialize;
@@ -178,7 +179,7 @@ impl Filler {
 
     /// Reads what there is. After it, all that came after the newest stored sample is in memory, and before it an hour at a time.
     pub async fn fill(&self) -> Result<(), ClickHouseError> {
-        self.learn_distributions().await?;
+        let histograms = self.learn_distributions().await?;
         let statement = "SELECT sum(number) AS rows, toUnixTimestamp64Milli(max(last)) AS newest FROM \
                          (SELECT count() AS number, max(ts) AS last FROM points UNION ALL \
                           SELECT count() AS number, max(ts) AS last FROM histograms)";
@@ -192,7 +193,7 @@ impl Filler {
         let mut until = newest;
         while until > oldest && self.head.bytes() < self.head.limit / 4 * 3 {
             let after = (until - 1).div_euclid(HOUR) * HOUR;
-            if !(self.fill_numbers(after, until).await? && self.fill_histograms(after, until).await?) {
+            if !(self.fill_numbers(after, until).await? && self.fill_all_histograms(after, until, &histograms).await?) {
                 break; // there is no room for all of it
             }
             self.name_all().await?;
@@ -207,7 +208,8 @@ impl Filler {
         self.client.query(statement).with_setting("max_execution_time", SECONDS).with_setting("max_threads", "1")
     }
 
-    async fn learn_distributions(&self) -> Result<(), ClickHouseError> {
+    /// Learns which distributions are not held. Returns tenant and name of the explicit histograms that are.
+    async fn learn_distributions(&self) -> Result<Vec<(String, String)>, ClickHouseError> {
         let statement = "SELECT DISTINCT toString(tenant) AS owner, toString(metric) AS name, kind = 'summary' AS is_summary FROM series \
                          WHERE kind IN ('exp_histogram', 'summary')";
         let mut cursor = self.query(statement).fetch::<NameRow>()?;
@@ -215,18 +217,21 @@ impl Filler {
             let Ok(tenant) = TenantId::new(&row.owner) else { continue };
             self.head.tenant_or_new(&tenant).refuse(&row.name, if row.is_summary != 0 { Other::Summary } else { Other::Native });
         }
-        // The names with the fewest first, as far as there is room.
+        // The names with the fewest first, as far as there is room. Series say once a day that they live.
         let statement = "SELECT toString(tenant) AS owner, toString(metric) AS name, max(temporality = 'delta') AS is_delta, \
-                         uniqExact(fingerprint) AS number FROM series WHERE kind = 'histogram' GROUP BY owner, name ORDER BY number, name";
-        let (mut cursor, mut held) = (self.query(statement).fetch::<ExplicitRow>()?, 0);
+                         uniqExact(fingerprint) AS number FROM series WHERE kind = 'histogram' AND \
+                         last_seen > (SELECT max(last_seen) FROM series) - INTERVAL 3 DAY GROUP BY owner, name ORDER BY number, name";
+        let (mut cursor, mut held, mut wanted) = (self.query(statement).fetch::<ExplicitRow>()?, 0, Vec::new());
         while let Some(row) = cursor.next().await? {
             let Ok(tenant) = TenantId::new(&row.owner) else { continue };
             held += if row.is_delta == 0 { row.number } else { 0 };
             if row.is_delta != 0 || held > self.head.most_histograms() as u64 {
                 self.head.tenant_or_new(&tenant).refuse(&row.name, Other::Explicit);
+            } else {
+                wanted.push((row.owner, row.name));
             }
         }
-        Ok(())
+        Ok(wanted)
     }
 
     /// Says whether there was room for all.
@@ -248,14 +253,28 @@ impl Filler {
         Ok(true)
     }
 
-    /// Says whether there was room for all. Rows come in the order in which they are stored, so that nobody has to hold and sort them.
-    async fn fill_histograms(&self, after: i64, until: i64) -> Result<bool, ClickHouseError> {
-        let statement = "SELECT toString(tenant) AS owner, toString(metric) AS name, fingerprint, toUnixTimestamp64Milli(ts) AS at, \
+    /// Says whether there was room for all.
+    async fn fill_all_histograms(&self, after: i64, until: i64, names: &[(String, String)]) -> Result<bool, ClickHouseError> {
+        for some in names.chunks(NAMES) {
+            if !self.fill_histograms(after, until, some).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The same for some of them. Rows come in the order in which they are stored, so that nobody has to hold and sort them.
+    async fn fill_histograms(&self, after: i64, until: i64, names: &[(String, String)]) -> Result<bool, ClickHouseError> {
+        let places = vec!["(?, ?)"; names.len()].join(", ");
+        let statement = format!(
+            "SELECT toString(tenant) AS owner, toString(metric) AS name, fingerprint, toUnixTimestamp64Milli(ts) AS at, \
                          count AS total, sum AS summed, bounds, counts, flags FROM histograms \
                          WHERE ts > fromUnixTimestamp64Milli(toInt64(?)) AND ts <= fromUnixTimestamp64Milli(toInt64(?)) AND (tenant, metric) \
-                         NOT IN (SELECT tenant, metric FROM series WHERE kind = 'histogram' AND temporality = 'delta') \
-                         ORDER BY tenant, metric, toStartOfHour(ts), fingerprint, ts";
-        let mut cursor = self.query(statement).bind(after).bind(until).fetch::<HistogramRow>()?;
+                         IN ({places}) ORDER BY tenant, metric, toStartOfHour(ts), fingerprint, ts"
+        );
+        let query = self.query(&statement).bind(after).bind(until);
+        let query = names.iter().fold(query, |query, (owner, name)| query.bind(owner.as_str()).bind(name.as_str()));
+        let mut cursor = query.fetch::<HistogramRow>()?;
         let mut run = Run::default();
         while let Some(row) = cursor.next().await? {
             if !run.goes_on(&row) {
@@ -318,6 +337,9 @@ impl Filler {
                 continue;
             }
             let known = Known::new(&row.name, row.label_map, (row.kind_code, row.temporality_code, row.is_monotonic));
+            if known.delta && SERIES_KINDS.contains(&("histogram", row.kind_code)) {
+                self.head.tenant_or_new(id).refuse(&row.name, Other::Explicit);
+            }
             named.for_each(|one| self.head.grow(one.name(row.fingerprint, known.clone())));
         }
         Ok(unnamed.iter().map(|(_, one)| one.fingerprints().len()).sum())

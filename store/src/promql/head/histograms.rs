@@ -68,11 +68,6 @@ impl Histograms {
         self.lock().all.len()
     }
 
-    /// Whether a histogram is among them.
-    pub fn has(&self, fingerprint: u64) -> bool {
-        self.lock().all.contains_key(&fingerprint)
-    }
-
     /// Always after the histograms themselves, and always in this order.
     fn parts(&self) -> Parts<'_> {
         Parts { buckets: self.buckets.writing(), sums: self.sums.writing(), counts: self.counts.writing(), grown: 0 }
