@@ -243,7 +243,7 @@ impl Head {
         if held <= self.most_histograms() {
             return;
         }
-        names.sort_unstable_by(|a, b| (b.0, &a.2).cmp(&(a.0, &b.2)));
+        names.sort_unstable_by(|a, b| (b.0, &b.2).cmp(&(a.0, &a.2)));
         for (count, tenant, name) in names {
             if held <= self.most_histograms() {
                 break;
