@@ -34,8 +34,8 @@ use crate::rules::{AlertRule, Group, Rule, RuleSet};
 use crate::shared::Shared;
 use crate::silence::{Muting, Silence};
 
-pub(crate) use board::everything;
 pub use board::{FailingRule, SilentRule};
+pub(crate) use board::{a_few, everything};
 pub(crate) use own::SOURCE as OWN_SOURCE;
 pub use schedule::Rhythm;
 #[cfg(test)]
@@ -220,7 +220,7 @@ impl Evaluator {
 
     /// Everything that may mute an alert of this group. Silences whose end is past are put away.
     async fn muting(&self, stage: &Stage, runner: &Runner, at: Timestamp, fence: Option<&Fence>) -> Result<Muting, StateError> {
-        let found = everything::<Silence>(&*self.shared.state, &self.shared.tenant, &["live"]).await?;
+        let found = a_few::<Silence>(&*self.shared.state, &self.shared.tenant, &["live"]).await?;
         let mut silences = Vec::new();
         for one in found {
             if one.entity.ends_at > at {

@@ -15,13 +15,13 @@ use model::event::{Actor, EventKind, Subject};
 use model::ids::AlertId;
 use model::labels::Labels;
 use model::severity::Severity;
-use model::state::{Commit, Entity, Expect, RecordQuery, StateError, StateStore, TRIES, Versioned, by_keys, decode};
+use model::state::{Commit, Expect, StateError, StateStore, TRIES, Versioned, by_keys};
 use model::time::{Span, Timestamp};
 use model::units::Value;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::Handing;
-use crate::evaluate::everything;
+use crate::evaluate::{a_few, everything};
 use crate::machine::{Foreign, Instance, Memory, fingerprint};
 use crate::routing::Placing;
 use crate::routing::worker::{Job, row};
@@ -115,7 +115,7 @@ pub(crate) struct Surroundings {
 impl Surroundings {
     /// Live silences and, where alerts may mute others, everything that fires.
     pub(crate) async fn read(shared: &Shared, state: &dyn StateStore, firing: Option<&[Alert]>) -> Result<Self, StateError> {
-        let silences = live_silences(shared, state).await?;
+        let silences = a_few::<Silence>(state, &shared.tenant, &["live"]).await?.into_iter().map(|found| found.entity).collect();
         let labels = |alert: &Alert| (alert.fingerprint, alert.labels.clone());
         let routing = shared.routing();
         let firing = match firing {
@@ -125,17 +125,6 @@ impl Surroundings {
         };
         Ok(Surroundings { silences, firing, routing })
     }
-}
-
-/// The silences that are live: nearly always few, and each request asks.
-async fn live_silences(shared: &Shared, state: &dyn StateStore) -> Result<Vec<Silence>, StateError> {
-    let (tenant, limit) = (Some(shared.tenant.clone()), 1_000);
-    let query = RecordQuery { tenant, kind: Silence::KIND, statuses: vec!["live".to_owned()], limit, few: true, ..RecordQuery::default() };
-    let found = state.find(&query).await?;
-    if found.len() < limit {
-        return found.into_iter().map(|record| decode::<Silence>(record).map(|found| found.entity)).collect();
-    }
-    Ok(everything::<Silence>(state, &shared.tenant, &["live"]).await?.into_iter().map(|found| found.entity).collect())
 }
 
 /// What mutes alerts, with the inhibition indexed once.

@@ -239,11 +239,7 @@ async fn check(world: &Watchfire, kind: Kind, service: &str, sent: Sent) {
     let [rows, distinct] = kind.counts(service);
     let what = format!("{} records of {service} to be stored", sent.acknowledged);
     wait_for(&what, async || (world.count(&rows).await >= sent.acknowledged).then_some(())).await;
-    wait_for("the log to be empty", async || {
-        let metrics = world.text("/metrics").await;
-        metrics.lines().any(|line| line == "watchfire_wal_blocks 0").then_some(())
-    })
-    .await;
+    wait_for("the log to be empty", async || world.own("watchfire_wal_blocks ").await.filter(|blocks| *blocks == 0.0)).await;
     let (rows, distinct) = (world.count(&rows).await, world.count(&distinct).await);
     assert_eq!(rows, distinct, "{service}: rows stored twice");
     assert!(rows >= sent.acknowledged && rows <= sent.acknowledged + sent.given_up, "{service}: {rows} rows of {sent:?}");

@@ -75,16 +75,14 @@ async fn watched(world: &Watchfire, signal: &str, length: Duration, more: &[&str
 
 /// Waits until the server's log holds nothing that is not stored.
 pub async fn drained(world: &Watchfire) {
-    while !world.text("/metrics").await.lines().any(|line| line == "watchfire_wal_blocks 0") {
+    while world.own("watchfire_wal_blocks ").await != Some(0.0) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 /// MiB of the server's memory that are PromQL's newest samples: they have a cap of their own.
 async fn head(world: &Watchfire) -> f64 {
-    let metrics = world.text("/metrics").await;
-    let bytes = metrics.lines().find_map(|line| line.strip_prefix("watchfire_promql_head_bytes "));
-    bytes.map_or(0.0, |text| text.parse::<f64>().unwrap()) / 1_048_576.0
+    world.own("watchfire_promql_head_bytes ").await.unwrap_or(0.0) / 1_048_576.0
 }
 
 /// For each signal: how long an acknowledgement takes at half of saturation, and the server's memory at 100,000 records a second.

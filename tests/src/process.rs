@@ -176,6 +176,10 @@ impl Watchfire {
     pub async fn text(&self, path: &str) -> String {
         self.request(reqwest::Method::GET, format!("http://{}{path}", self.http)).send().await.unwrap().text().await.unwrap()
     }
+    /// A number out of its own metrics: of the first series that begins so, labels and the space before the number included.
+    pub async fn own(&self, series: &str) -> Option<f64> {
+        self.text("/metrics").await.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+    }
     /// POST of JSON.
     pub async fn post(&self, path: &str, body: &Value) -> Value {
         let answer = self.request(reqwest::Method::POST, format!("http://{}{path}", self.http)).json(body).send().await.unwrap();

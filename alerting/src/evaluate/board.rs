@@ -141,6 +141,7 @@ async fn pages<T: Entity>(
     tenant: &TenantId,
     statuses: &[&str],
     most: usize,
+    few: bool,
 ) -> Result<Vec<Versioned<T>>, StateError> {
     let mut all = Vec::new();
     let mut before = None;
@@ -151,6 +152,7 @@ async fn pages<T: Entity>(
             statuses: statuses.iter().map(|word| (*word).to_owned()).collect(),
             before: before.take(),
             limit: 1_000,
+            few,
             ..RecordQuery::default()
         };
         let page = state.find(&query).await?;
@@ -171,14 +173,23 @@ pub(crate) async fn everything<T: Entity>(
     tenant: &TenantId,
     statuses: &[&str],
 ) -> Result<Vec<Versioned<T>>, StateError> {
-    pages(state, tenant, statuses, usize::MAX).await
+    pages(state, tenant, statuses, usize::MAX, false).await
+}
+
+/// The same, of a kind that has nearly always few such records and is asked for often.
+pub(crate) async fn a_few<T: Entity>(
+    state: &dyn StateStore,
+    tenant: &TenantId,
+    statuses: &[&str],
+) -> Result<Vec<Versioned<T>>, StateError> {
+    pages(state, tenant, statuses, usize::MAX, true).await
 }
 
 /// All rules' states as the store has them: open alerts, alerts that resolved within the last 15 minutes, rules
 /// that fail or find nothing.
 pub(super) async fn load_all(state: &dyn StateStore, tenant: &TenantId, now: Timestamp) -> Result<HashMap<RuleKey, RuleBoard>, StateError> {
     let mut boards: HashMap<RuleKey, RuleBoard> = HashMap::new();
-    let resolved = pages::<Instance>(state, tenant, &["resolved"], 5_000).await?;
+    let resolved = pages::<Instance>(state, tenant, &["resolved"], 5_000, false).await?;
     let recent = resolved
         .into_iter()
         .filter(|found| found.entity.alert.state.resolved_at().is_some_and(|resolved| now.since(resolved) <= RESOLVED_RETENTION));

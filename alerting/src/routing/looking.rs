@@ -24,10 +24,6 @@ pub(super) struct Seat {
     pub alert: Alert,
 }
 
-fn alerts(seats: Vec<&Seat>) -> Vec<&Alert> {
-    seats.into_iter().map(|seat| &seat.alert).collect()
-}
-
 /// A look that is being written down.
 pub(super) struct Looking<'a> {
     pub shared: &'a Shared,
@@ -71,12 +67,12 @@ impl Looking<'_> {
             None => self.group.closed_until = None,
         }
         if let Some(told) = &decision.tell {
-            let seats = |places: &[usize]| places.iter().filter_map(|at| self.seats.get(*at)).collect::<Vec<_>>();
-            let mut firing = seats(&told.firing);
+            let pick = |places: &[usize]| places.iter().filter_map(|at| self.seats.get(*at)).map(|seat| &seat.alert).collect();
+            let mut firing = told.firing.clone();
             if firing.len() > SHOWN {
-                firing.sort_by_key(|seat| seat.member.told); // what is new is among those that are shown
+                firing.sort_by_key(|at| self.seats[*at].member.told); // what is new is among those that are shown
             }
-            let telling = Telling { firing: alerts(firing), over: alerts(seats(&told.over)), why: told.why };
+            let telling = Telling { firing: pick(&firing), over: pick(&told.over), why: told.why };
             tell(self.shared, commit, &self.group, self.route, &telling, key, self.now, self.handing.as_deref_mut())?;
             (self.group.told_at, self.group.told_firing) = (Some(self.now), !told.firing.is_empty());
         }

@@ -10,7 +10,7 @@ use model::drive::Worker;
 use model::event::Subject;
 use model::ids::AlertId;
 use model::json::Json;
-use model::state::{Commit, Expect, Fence, RecordQuery, StateError, StateStore, TRIES, Versioned, decode, load};
+use model::state::{Commit, Expect, Fence, StateError, StateStore, TRIES, Versioned, load};
 use model::time::Timestamp;
 use model::work::{Lane, NewWork, Queue, Work};
 use serde::{Deserialize, Serialize};
@@ -87,28 +87,10 @@ impl Worker for RouteWorker {
 
 /// The members of a group, all of them.
 pub(crate) async fn members(shared: &Shared, state: &dyn StateStore, group: &str) -> Result<Vec<Versioned<Member>>, StateError> {
-    let (mut all, mut before) = (Vec::new(), None);
-    loop {
-        let query = RecordQuery {
-            tenant: Some(shared.tenant.clone()),
-            kind: <Member as model::state::Entity>::KIND,
-            statuses: vec![group.to_owned()],
-            before: before.take(),
-            limit: 1_000,
-            ..RecordQuery::default()
-        };
-        let page = state.find(&query).await?;
-        let full = page.len() == 1_000;
-        before = page.last().map(|record| record.id.clone());
-        for record in page {
-            all.push(decode::<Member>(record)?);
-        }
-        if !full {
-            // The oldest first: ids are ordered by time.
-            all.reverse();
-            return Ok(all);
-        }
-    }
+    let mut all = everything::<Member>(state, &shared.tenant, &[group]).await?;
+    // The oldest first: ids are ordered by time.
+    all.reverse();
+    Ok(all)
 }
 
 /// Alerts by id, read one by one or, where there are many, at once.

@@ -167,7 +167,7 @@ impl Watched {
     /// Appends, and gives the head what was taken. Once begun it ends, whether or not anybody waits for it: what the log has, the head
     /// must have.
     async fn append_and_keep(&self, batch: Batch, head: &Arc<Head>) -> Result<Appended, Refusal> {
-        let samples = Head::of_interest(&batch.blocks);
+        let samples = head.of_interest(&batch.tenant, &batch.blocks);
         if samples.is_empty() {
             return self.inner.append(batch).await;
         }

@@ -63,6 +63,18 @@ enum Other {
     Explicit,
 }
 
+impl Other {
+    /// What a series is by the codes of its kind and temporality; `None` where it is held.
+    fn of(kind: i8, temporality: i8) -> Option<Self> {
+        match named(SERIES_KINDS, kind) {
+            "gauge" | "sum" | "untyped" => None,
+            "histogram" => (named(TEMPORALITIES, temporality) == "delta").then_some(Other::Explicit),
+            "summary" => Some(Other::Summary),
+            _ => Some(Other::Native),
+        }
+    }
+}
+
 /// There is room for one explicit histogram for each so many bytes of the limit: half of it then goes to them, at 64 KiB for an hour of
 /// one with 15 buckets (measured).
 const HISTOGRAM_ROOM: usize = 128 << 10;
@@ -167,9 +179,19 @@ impl Head {
         }
     }
 
-    /// What a batch has for [`Head::take`].
-    pub fn of_interest(blocks: &[TableBlock]) -> Vec<TableBlock> {
-        blocks.iter().filter(|block| matches!(block.table.name, "points" | "histograms" | "series")).cloned().collect()
+    /// What a batch has for [`Head::take`]. Histograms none of which are held are not even copied: those of RED come with every request.
+    pub fn of_interest(&self, tenant: &TenantId, blocks: &[TableBlock]) -> Vec<TableBlock> {
+        let tenant = self.tenant(tenant);
+        let is_held = |block: &TableBlock| match (&tenant, HistogramRows::of(block)) {
+            (Some(tenant), Some(rows)) => rows.metric.keys().iter().any(|name| !tenant.refuses_explicit(&text(name))),
+            _ => true,
+        };
+        let wanted = |block: &&TableBlock| match block.table.name {
+            "points" | "series" => true,
+            "histograms" => is_held(block),
+            _ => false,
+        };
+        blocks.iter().filter(wanted).cloned().collect()
     }
 
     /// Takes what the log has taken: new series first, then samples.
@@ -197,7 +219,7 @@ impl Head {
         let names: Vec<&[u8]> = rows.metric.keys().iter().collect();
         let keys: Vec<&[u8]> = rows.labels.keys.keys().iter().collect();
         let mut values = rows.labels.values.iter();
-        let (mut pair, mut told) = (0usize, 0usize);
+        let (mut pair, mut has_histograms) = (0usize, false);
         for (row, end) in rows.labels.ends.iter().enumerate() {
             let name = text(names[rows.metric.rows()[row] as usize]);
             let pairs = pair..*end as usize;
@@ -206,33 +228,26 @@ impl Head {
                 pairs.filter_map(|at| Some((text(keys[rows.labels.keys.rows()[at] as usize]), text(values.next()?)))).collect();
             let code = rows.kind[row].cast_signed();
             let (fingerprint, temporality) = (rows.fingerprint[row], rows.temporality[row].cast_signed());
-            let known = || Known::new(&name, pairs, (code, temporality, rows.monotonic[row]));
-            let other = match named(SERIES_KINDS, code) {
-                "gauge" | "sum" | "untyped" => {
-                    self.grow(tenant.metric(&name).name(fingerprint, known()));
-                    continue;
-                }
-                "histogram" if tenant.refuses_explicit(&name) => continue,
-                "histogram" if named(TEMPORALITIES, temporality) != "delta" => {
-                    let histograms = tenant.histograms(&name);
-                    self.grow(histograms.name(fingerprint, known()));
-                    told += 1;
-                    continue;
-                }
-                "histogram" => Other::Explicit,
-                "summary" => Other::Summary,
-                _ => Other::Native,
-            };
-            tenant.refuse(&name, other);
+            if let Some(other) = Other::of(code, temporality) {
+                tenant.refuse(&name, other);
+                continue;
+            }
+            let known = Known::new(&name, pairs, (code, temporality, rows.monotonic[row]));
+            if named(SERIES_KINDS, code) != "histogram" {
+                self.grow(tenant.metric(&name).name(fingerprint, known));
+            } else if !tenant.refuses_explicit(&name) {
+                self.grow(tenant.histograms(&name).name(fingerprint, known));
+                has_histograms = true;
+            }
         }
-        if told > 0 && self.complete.load(Ordering::Acquire) != i64::MAX {
+        if has_histograms && self.complete.load(Ordering::Acquire) != i64::MAX {
             self.make_room_among_histograms();
         }
     }
 
     /// Where there are too many histograms, the names with the most of them are held no longer. Not before the store has said what there is.
     fn make_room_among_histograms(&self) {
-        let tenants: Vec<Arc<Tenant>> = self.tenants.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let tenants = self.all_tenants();
         let mut names: Vec<(usize, &Arc<Tenant>, String)> = Vec::new();
         for tenant in &tenants {
             let all = tenant.histograms.read().unwrap_or_else(PoisonError::into_inner);
@@ -342,12 +357,15 @@ impl Head {
         self.all_of(|tenant| &tenant.metrics)
     }
 
+    fn all_tenants(&self) -> Vec<Arc<Tenant>> {
+        self.tenants.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     fn all_of<T>(&self, kept: impl Fn(&Tenant) -> &RwLock<HashMap<String, Arc<T>>>) -> Vec<Arc<T>> {
-        let tenants: Vec<Arc<Tenant>> = self.tenants.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         let of = |tenant: &Arc<Tenant>| -> Vec<Arc<T>> {
             kept(tenant).read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
         };
-        tenants.iter().flat_map(of).collect()
+        self.all_tenants().iter().flat_map(of).collect()
     }
 
     /// Forgets the oldest samples until an eighth of the room is free.

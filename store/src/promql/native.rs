@@ -68,15 +68,13 @@ impl Histogram {
             indexed.filter(|(count, _)| **count != 0.0).filter_map(|(count, at)| i32::try_from(at).ok().map(|at| (at, *count))).collect()
         };
         let mut histogram = Histogram {
-            schema: scale,
-            custom: None,
             zero_threshold: zero.0,
             zero_count: zero.1,
             count: total.0,
             sum: total.1,
             positive: buckets(positive),
             negative: buckets(negative),
-            gauge: false,
+            ..Histogram::empty(scale, None)
         };
         histogram.reduce(scale.min(MAX_SCHEMA));
         Some(histogram)
@@ -88,31 +86,31 @@ impl Histogram {
             return None;
         }
         Some(Histogram {
-            schema: CUSTOM_SCHEMA,
-            custom: Some(bounds),
-            zero_threshold: 0.0,
-            zero_count: 0.0,
             count: total.0,
             sum: total.1,
             positive: (0..).zip(counts).filter(|(_, count)| **count != 0.0).map(|(at, count)| (at, *count)).collect(),
-            negative: Buckets::new(),
-            gauge: false,
+            ..Histogram::empty(CUSTOM_SCHEMA, Some(bounds))
         })
     }
 
-    /// The same buckets with nothing in them.
-    pub fn emptied(&self) -> Self {
+    /// A counter with nothing in it.
+    pub fn empty(schema: i32, custom: Option<Arc<[f64]>>) -> Self {
         Histogram {
-            schema: self.schema,
-            custom: self.custom.clone(),
+            schema,
+            custom,
             zero_threshold: 0.0,
             zero_count: 0.0,
             count: 0.0,
             sum: 0.0,
             positive: Buckets::new(),
             negative: Buckets::new(),
-            gauge: self.gauge,
+            gauge: false,
         }
+    }
+
+    /// The same buckets with nothing in them.
+    pub fn emptied(&self) -> Self {
+        Histogram { gauge: self.gauge, ..Histogram::empty(self.schema, self.custom.clone()) }
     }
 
     /// Where the bucket of positive values ends.

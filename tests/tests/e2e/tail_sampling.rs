@@ -23,14 +23,8 @@ fn trace(id: [u8; 16], failed: bool) -> ExportTraceServiceRequest {
     request
 }
 
-/// A metric of Watchfire's own, by its name and labels.
-async fn own(world: &Watchfire, series: &str) -> Option<f64> {
-    let metrics = world.text("/metrics").await;
-    metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse::<f64>().ok())
-}
-
 async fn decided(world: &Watchfire, decision: &str) -> f64 {
-    own(world, &format!("watchfire_tail_sampling_traces_total{{decision=\"{decision}\"}} ")).await.unwrap_or_default()
+    world.own(&format!("watchfire_tail_sampling_traces_total{{decision=\"{decision}\"}} ")).await.unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,7 +54,7 @@ async fn killed_while_spans_wait_no_kept_trace_loses_one() {
         send(*plain, false).await;
     }
     // The last of them wait: three seconds are not over.
-    let waiting = own(&world, "watchfire_tail_sampling_waiting_spans ").await;
+    let waiting = world.own("watchfire_tail_sampling_waiting_spans ").await;
     let stored = world.count("SELECT count() FROM spans WHERE status = 'ERROR'").await;
     world.kill();
     assert!(waiting.is_some_and(|waiting| waiting > 0.0), "spans wait when it is killed: {waiting:?}");
@@ -78,8 +72,8 @@ async fn killed_while_spans_wait_no_kept_trace_loses_one() {
     assert_eq!(world.count(&format!("{of_failed} AND status = 'ERROR'")).await, 20);
     assert_eq!(world.count(&format!("{of_failed} AND sample_rate != 1")).await, 0);
     dropping(&world).await;
-    wait_for("nothing to wait", async || own(&world, "watchfire_tail_sampling_waiting_spans ").await.filter(|count| *count == 0.0)).await;
-    wait_for("the log to be sent", async || own(&world, "watchfire_wal_blocks ").await.filter(|count| *count == 0.0)).await;
+    wait_for("nothing to wait", async || world.own("watchfire_tail_sampling_waiting_spans ").await.filter(|count| *count == 0.0)).await;
+    wait_for("the log to be sent", async || world.own("watchfire_wal_blocks ").await.filter(|count| *count == 0.0)).await;
     let stored = world.count("SELECT count() FROM spans").await;
     assert_eq!(world.count("SELECT uniqExact(span_id) FROM spans").await, stored);
     let sent = sent.load(Ordering::SeqCst);
@@ -180,8 +174,8 @@ async fn slow_and_rare_traces_are_kept_and_weights_keep_counts_rates_and_rules_r
     let sent =
         client.post(logs).header("content-type", "application/x-protobuf").body(records(4_000).encode_to_vec()).send().await.unwrap();
     assert_eq!(sent.status().as_u16(), 200);
-    wait_for("nothing to wait", async || own(&world, "watchfire_tail_sampling_waiting_spans ").await.filter(|count| *count == 0.0)).await;
-    wait_for("the log to be sent", async || own(&world, "watchfire_wal_blocks ").await.filter(|count| *count == 0.0)).await;
+    wait_for("nothing to wait", async || world.own("watchfire_tail_sampling_waiting_spans ").await.filter(|count| *count == 0.0)).await;
+    wait_for("the log to be sent", async || world.own("watchfire_wal_blocks ").await.filter(|count| *count == 0.0)).await;
 
     // Why traces are kept.
     let count = async |what: &str, of: &str| world.count(&format!("SELECT {what} FROM spans WHERE {of}")).await;

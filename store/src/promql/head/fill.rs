@@ -6,7 +6,6 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ::clickhouse::{Client, Row};
-use model::tables::SERIES_KINDS;
 use model::tenant::TenantId;
 use model::time::Clock;
 use serde::Deserialize;
@@ -268,9 +267,9 @@ impl Filler {
         let places = vec!["(?, ?)"; names.len()].join(", ");
         let statement = format!(
             "SELECT toString(tenant) AS owner, toString(metric) AS name, fingerprint, toUnixTimestamp64Milli(ts) AS at, \
-                         count AS total, sum AS summed, bounds, counts, flags FROM histograms \
-                         WHERE ts > fromUnixTimestamp64Milli(toInt64(?)) AND ts <= fromUnixTimestamp64Milli(toInt64(?)) AND (tenant, metric) \
-                         IN ({places}) ORDER BY tenant, metric, toStartOfHour(ts), fingerprint, ts"
+             count AS total, sum AS summed, bounds, counts, flags FROM histograms \
+             WHERE ts > fromUnixTimestamp64Milli(toInt64(?)) AND ts <= fromUnixTimestamp64Milli(toInt64(?)) AND (tenant, metric) \
+             IN ({places}) ORDER BY tenant, metric, toStartOfHour(ts), fingerprint, ts"
         );
         let query = self.query(&statement).bind(after).bind(until);
         let query = names.iter().fold(query, |query, (owner, name)| query.bind(owner.as_str()).bind(name.as_str()));
@@ -337,8 +336,8 @@ impl Filler {
                 continue;
             }
             let known = Known::new(&row.name, row.label_map, (row.kind_code, row.temporality_code, row.is_monotonic));
-            if known.delta && SERIES_KINDS.contains(&("histogram", row.kind_code)) {
-                self.head.tenant_or_new(id).refuse(&row.name, Other::Explicit);
+            if let Some(other) = Other::of(row.kind_code, row.temporality_code) {
+                self.head.tenant_or_new(id).refuse(&row.name, other);
             }
             named.for_each(|one| self.head.grow(one.name(row.fingerprint, known.clone())));
         }

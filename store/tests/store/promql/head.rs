@@ -109,19 +109,23 @@ fn all_of(all: &[Made]) -> MemorySource {
     piece(all, i64::MIN, i64::MAX)
 }
 
+/// So many quarters of a minute in the order in which they come: some late, by minutes.
+pub fn pieces(seed: u64, count: i64) -> Vec<i64> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut pieces: Vec<i64> = (0..count).map(|at| ORIGIN + at * 15_000).collect();
+    for _ in 0..12 {
+        let (a, b) = (rng.random_range(0..pieces.len()), rng.random_range(0..pieces.len()));
+        pieces.swap(a, b);
+    }
+    pieces
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_through_the_log_is_answered_from_memory() {
     let world = World::new(64 << 20).await;
     world.fill().await;
     let made = series(11, ORIGIN, Spacing::Jittered);
-    let mut rng = StdRng::seed_from_u64(1);
-    let mut pieces: Vec<i64> = (0..120).map(|at| ORIGIN + at * 15_000).collect();
-    // Some come late, by minutes.
-    for _ in 0..12 {
-        let (a, b) = (rng.random_range(0..pieces.len()), rng.random_range(0..pieces.len()));
-        pieces.swap(a, b);
-    }
-    for from in pieces {
+    for from in pieces(1, 120) {
         world.send(&piece(&made, from, from + 15_000)).await;
     }
     let memory = PromQl::new(Arc::new(all_of(&made)));

@@ -14,7 +14,7 @@ use store::promql::source::{BucketPoint, Samples, SeriesKind, Temporality};
 
 use super::clickhouse::{ORIGIN, blocks, compare, distributions, store};
 use super::harness::labels;
-use super::head::World;
+use super::head::{World, pieces};
 
 /// A histogram with all its points, in order of time.
 struct Made {
@@ -133,14 +133,7 @@ async fn histograms_that_came_through_the_log_are_answered_from_memory() {
     let world = World::new(64 << 20).await;
     world.fill().await;
     let made = histograms(21, ORIGIN);
-    let mut rng = StdRng::seed_from_u64(2);
-    let mut pieces: Vec<i64> = (0..122).map(|at| ORIGIN + at * 15_000).collect();
-    // Some come late, by minutes: those that end among them.
-    for _ in 0..12 {
-        let (a, b) = (rng.random_range(0..pieces.len()), rng.random_range(0..pieces.len()));
-        pieces.swap(a, b);
-    }
-    for from in pieces {
+    for from in pieces(2, 122) {
         world.send(&piece(&made, from, from + 15_000)).await;
     }
     let memory = PromQl::new(Arc::new(all_of(&made)));

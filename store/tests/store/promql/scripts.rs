@@ -19,7 +19,7 @@ use model::query::{Answer, HistogramValue, MetricQuery, QueryError, QueryOptions
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use store::promql::memory::MemorySource;
-use store::promql::native::{Buckets, CUSTOM_SCHEMA, Histogram};
+use store::promql::native::{CUSTOM_SCHEMA, Histogram};
 use store::promql::source::{NativePoint, Samples, SeriesKind, Temporality};
 use store::promql::value::ABSENT;
 use store::promql::{PromQl, parse};
@@ -106,17 +106,7 @@ fn number(text: &str) -> Option<f64> {
 
 /// `{{...}}`: keys as in Prometheus's test language.
 fn histogram(text: &str) -> Histogram {
-    let mut out = Histogram {
-        schema: 0,
-        custom: None,
-        zero_threshold: 0.0,
-        zero_count: 0.0,
-        count: 0.0,
-        sum: 0.0,
-        positive: Buckets::new(),
-        negative: Buckets::new(),
-        gauge: false,
-    };
+    let mut out = Histogram::empty(0, None);
     let (mut offset, mut n_offset) = (0, 0);
     let (mut positive, mut negative, mut custom) = (Vec::new(), Vec::new(), Vec::new());
     let mut rest = text.trim();

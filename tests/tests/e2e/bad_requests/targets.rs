@@ -139,6 +139,5 @@ async fn bad_answers_of_targets_are_told_and_the_others_are_scraped() {
 
 /// A metric of Watchfire's own; 0 where it is not there.
 async fn own(server: &Watchfire, series: &str) -> f64 {
-    let text = server.text("/metrics").await;
-    text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or_default()
+    server.own(series).await.unwrap_or_default()
 }
