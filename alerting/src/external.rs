@@ -20,6 +20,7 @@ use model::time::{Span, Timestamp};
 use model::units::Value;
 use serde::{Deserialize, Serialize};
 
+use crate::anyway::Anyway;
 use crate::delivery::Handing;
 use crate::evaluate::{a_few, everything};
 use crate::machine::{Foreign, Instance, Memory, fingerprint};
@@ -197,13 +198,16 @@ impl Decided {
             return if commit.is_empty() { Ok(()) } else { state.commit(commit).await.map(drop) };
         };
         commit.fence = Some(handing.fence.clone());
-        // A task of its own: whoever sent the alerts may go away in between, and the notices must go out.
-        let written = tokio::spawn(async move {
+        // Whoever sent the alerts may go away in between, and the notices must go out.
+        let written = Anyway::new(async move {
             state.commit(commit).await?;
             handing.go(&state);
             Ok(())
         });
-        written.await.unwrap_or_else(|source| Err(StateError::Backend { doing: "writing alerts", source: Box::new(source) }))
+        written.await?;
+        // The notices go first, then the answer.
+        tokio::task::yield_now().await;
+        Ok(())
     }
 }
 

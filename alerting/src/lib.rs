@@ -4,6 +4,7 @@
 //! the routes. What is to be said leaves as outbox rows; `delivery` and `channels` send them.
 
 pub mod anomaly;
+mod anyway;
 pub mod channels;
 pub mod config;
 pub mod delivery;

@@ -76,6 +76,10 @@ pub trait Dialect: Send + Sync + Sized + 'static {
     const TEXT: &'static str;
     /// What the migrations of these numbers say to this database alone, after what they say to both.
     const MIGRATIONS: &'static [(i64, &'static str)];
+    /// How a statement begins that adds rows, or changes them, and whose failure takes the whole transaction back.
+    const INSERT: &'static str;
+    /// See [`Dialect::INSERT`].
+    const UPDATE: &'static str;
     /// What goes wrong.
     type Error: Error + Send + Sync + 'static;
     /// Where connections are had: one for writes, some for reads.

@@ -48,6 +48,8 @@ macro_rules! bound {
 impl Dialect for Postgres {
     const TEXT: &'static str = "TEXT COLLATE \"C\"";
     const MIGRATIONS: &'static [(i64, &'static str)] = &[];
+    const INSERT: &'static str = "INSERT INTO";
+    const UPDATE: &'static str = "UPDATE";
     type Error = sqlx::Error;
     type Pool = PgPool;
     type Connection = PgConnection;

@@ -42,7 +42,7 @@ const READER_KEEPS: i64 = 512;
 const PREPARED: usize = 200;
 /// The log of writes is carried over into the file beside the writes, each time so many rows were changed since: its two syncs hold up
 /// those of commits, so it should be rare, and a page that is written often is carried once.
-const CARRIED_AFTER: u64 = 1_024;
+const CARRIED_AFTER: u64 = 8_192;
 /// Where that does not keep up, a commit does it itself at so many pages of 4 KiB: the log stays bounded.
 const LARGEST_LOG: u32 = 16_384;
 
@@ -121,6 +121,8 @@ impl Connections {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "query_only", if reads { "ON" } else { "OFF" })?;
+            // What a statement may take back is kept in memory: else it is a file as soon as that is 64 KiB.
+            connection.pragma_update(None, "temp_store", if reads { "DEFAULT" } else { "MEMORY" })?;
             connection.pragma_update(None, "cache_size", -(if reads { READER_KEEPS } else { WRITER_KEEPS }))?;
             connection.pragma_update(None, "wal_autocheckpoint", LARGEST_LOG)?;
             connection.busy_timeout(if reads { OPENING } else { Duration::ZERO })?;
@@ -275,6 +277,9 @@ fn ask(connection: &Connection, sql: &str, args: &[Arg]) -> rusqlite::Result<Vec
 impl Dialect for Sqlite {
     const TEXT: &'static str = "TEXT";
     const MIGRATIONS: &'static [(i64, &'static str)] = &[(4, include_str!("../../migrations/state/0004_sqlite.sql"))];
+    /// Elsewise SQLite copies each page before a statement of several rows touches it, to take back that statement alone.
+    const INSERT: &'static str = "INSERT OR FAIL INTO";
+    const UPDATE: &'static str = "UPDATE OR FAIL";
     type Error = rusqlite::Error;
     type Pool = Connections;
     type Connection = Slot;

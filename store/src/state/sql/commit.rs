@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use model::event::Event;
+use model::json;
 use model::state::{Expect, Fence, Put, StateError};
 use model::time::Timestamp;
 
@@ -46,19 +47,20 @@ impl Way {
     }
 
     /// The statement for so many records.
-    fn sql(self, records: usize) -> String {
-        const INSERT: &str = "INSERT INTO record (kind, tenant, id, key, status, updated_at, body, version) VALUES";
+    fn sql<D: Dialect>(self, records: usize) -> String {
+        let insert = format!("{} record (kind, tenant, id, key, status, updated_at, body, version) VALUES", D::INSERT);
         match self {
-            Way::Insert => format!("{INSERT} {} ON CONFLICT DO NOTHING", places(records, 7, ", 1")),
+            Way::Insert => format!("{insert} {} ON CONFLICT DO NOTHING", places(records, 7, ", 1")),
             Way::Upsert => format!(
-                "{INSERT} {} ON CONFLICT (kind, tenant, id) DO UPDATE SET key = excluded.key, status = excluded.status, \
+                "{insert} {} ON CONFLICT (kind, tenant, id) DO UPDATE SET key = excluded.key, status = excluded.status, \
                  version = record.version + 1, updated_at = excluded.updated_at, body = excluded.body",
                 places(records, 7, ", 1")
             ),
             Way::Update => format!(
-                "UPDATE record SET key = v.column4, status = v.column5, version = record.version + 1, updated_at = v.column6, body = v.column7 \
+                "{} record SET key = v.column4, status = v.column5, version = record.version + 1, updated_at = v.column6, body = v.column7 \
                  FROM (VALUES {}) AS v WHERE record.kind = v.column1 AND record.tenant = v.column2 AND record.id = v.column3 AND \
                  record.version = v.column8",
+                D::UPDATE,
                 places(records, 8, "")
             ),
             Way::Delete => "DELETE FROM record WHERE kind = $1 AND tenant = $2 AND id = $3".to_owned(),
@@ -69,12 +71,13 @@ impl Way {
 /// `($1, $2), ($3, $4)`: so many rows of so many arguments, each row ending with a constant.
 pub fn places(rows: usize, width: usize, constant: &str) -> String {
     let mut text = String::with_capacity(rows * width * 6);
+    let mut number = itoa::Buffer::new();
     for row in 0..rows {
         text.push_str(if row == 0 { "(" } else { ", (" });
         for column in 1..=width {
             let joint = if column == 1 { "$" } else { ", $" };
             text.push_str(joint);
-            text.push_str(&(row * width + column).to_string());
+            text.push_str(number.format(row * width + column));
         }
         text.push_str(constant);
         text.push(')');
@@ -82,13 +85,21 @@ pub fn places(rows: usize, width: usize, constant: &str) -> String {
     text
 }
 
-/// Cuts what is written alike into statements of few different sizes, so that each is prepared once.
-pub fn statements<T>(mut alike: &[T]) -> impl Iterator<Item = &[T]> {
+/// Cuts what is written alike into statements of few different sizes, so that each is prepared once: how many rows each has.
+pub fn sizes(mut left: usize) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
-        let size = [64, 16, 4, 2, 1].into_iter().find(|size| alike.len() >= *size)?;
+        let size = [64, 16, 4, 2, 1].into_iter().find(|size| left >= *size)?;
+        left -= size;
+        Some(size)
+    })
+}
+
+/// The rows of each statement.
+fn statements<T>(mut alike: &[T]) -> impl Iterator<Item = &[T]> {
+    sizes(alike.len()).map(move |size| {
         let (some, rest) = alike.split_at(size);
         alike = rest;
-        Some(some)
+        some
     })
 }
 
@@ -129,12 +140,12 @@ async fn some_puts<D: Dialect>(write: &mut D::Connection, way: Way, puts: &[Put]
     for put in puts {
         let key = put.key.as_deref().map(|key| storable(key).into_owned());
         args.extend(args![put.kind, put.tenant.as_str(), &*storable(&put.id), key, &*storable(&put.status), at.micros()]);
-        args.push(put.body.as_ref().map(ToString::to_string).into());
+        args.push(put.body.as_ref().map(|body| body.as_str().to_owned()).into());
         if let (Way::Update, Expect::Version(version)) = (way, put.expect) {
             args.push(rows::int(version).into());
         }
     }
-    match D::run(write, &way.sql(puts.len()), args).await {
+    match D::run(write, &way.sql::<D>(puts.len()), args).await {
         Ok(written) if written == puts.len() as u64 => Ok(()),
         Ok(_) => Err(conflict()),
         Err(error) if is_taken::<D>(&error) => Err(conflict()),
@@ -144,7 +155,7 @@ async fn some_puts<D: Dialect>(write: &mut D::Connection, way: Way, puts: &[Put]
 
 async fn delete<D: Dialect>(write: &mut D::Connection, put: &Put) -> Result<(), StateError> {
     let mut args = args![put.kind, put.tenant.as_str(), &*storable(&put.id)];
-    let sql = Way::Delete.sql(1);
+    let sql = Way::Delete.sql::<D>(1);
     let (sql, wanted) = match put.expect {
         Expect::Version(version) => {
             args.push(rows::int(version).into());
@@ -195,15 +206,15 @@ async fn append_some<D: Dialect>(write: &mut D::Connection, first: i64, events: 
             &*id,
             event.tenant.as_str(),
             event.at.micros(),
-            serde_json::to_string(&event.actor).map_err(wrong)?,
+            json::text(&event.actor).map_err(wrong)?,
             event.subject.alert.map(|alert| alert.to_string()),
             event.subject.incident.map(|incident| incident.to_string()),
             event.kind.tag(),
-            serde_json::to_string(event).map_err(wrong)?,
+            json::text(event).map_err(wrong)?,
         ]);
     }
-    let sql =
-        format!("INSERT INTO journal (seq, id, tenant, at, actor, alert, incident, kind, body) VALUES {}", places(events.len(), 9, ""));
+    let places = places(events.len(), 9, "");
+    let sql = format!("{} journal (seq, id, tenant, at, actor, alert, incident, kind, body) VALUES {places}", D::INSERT);
     match D::run(write, &sql, args).await {
         Ok(_) => Ok(()),
         Err(error) if is_taken::<D>(&error) => {

@@ -11,7 +11,7 @@ use model::work::{Claim, FIRST_LEASE, NewWork, QUEUES, Queue, Work, WorkChange};
 use super::super::dialect::{Arg, Dialect, args, failed, is_taken};
 use super::super::rows;
 use super::super::text::{backlogs, limit, storable};
-use super::commit::{places, statements};
+use super::commit::{places, sizes};
 
 /// One statement for each lane, joined by `UNION ALL`. The index has the rows of a lane in the order of
 /// their times: nothing is sorted, and no more than what is wanted is read.
@@ -52,9 +52,10 @@ pub const BACKLOG: &str = "SELECT queue, COUNT(*), 0, MIN(due_at) FROM work WHER
 pub async fn claim<D: Dialect>(write: &mut D::Connection, claim: &Claim, node: Option<&str>) -> Result<Vec<Work>, StateError> {
     // The conditions stand in the outer statement too: whoever changes a row first has it, even without a turn.
     let sql = format!(
-        "UPDATE work SET lease = lease + 1, lease_until = $4, holder = $5, attempts = attempts + 1 WHERE id IN \
+        "{} work SET lease = lease + 1, lease_until = $4, holder = $5, attempts = attempts + 1 WHERE id IN \
          (SELECT id FROM ({DUE}) AS due ORDER BY lane, due_at, id LIMIT $1) AND \
          state = 'pending' AND (lease_until IS NULL OR lease_until <= $3) RETURNING {}",
+        D::UPDATE,
         rows::WORK
     );
     let until = claim.now.plus(claim.lease_for).micros();
@@ -120,16 +121,20 @@ pub async fn changes<D: Dialect>(
     node: Option<&str>,
 ) -> Result<(), StateError> {
     for alike in changes.chunk_by(|a, b| Way::of(&a.1) == Way::of(&b.1)) {
-        let new: Vec<Vec<Arg>> = alike.iter().filter_map(|(tenant, change)| new_row(tenant, change, at, node)).collect();
-        for some in statements(&new) {
-            if alike.first().is_some_and(|(_, change)| Way::of(change) == Way::Take) {
-                take::<D>(write, some).await?;
-            } else {
-                schedule::<D>(write, some).await?;
+        let Some(way) = alike.first().map(|(_, change)| Way::of(change)) else { continue };
+        if way == Way::One {
+            for (tenant, one) in alike {
+                change::<D>(write, tenant, one, at).await?;
             }
+            continue;
         }
-        for (tenant, one) in alike.iter().filter(|(_, change)| Way::of(change) == Way::One) {
-            change::<D>(write, tenant, one, at).await?;
+        let mut new = alike.iter().filter_map(|(tenant, change)| new_row(tenant, change, at, node));
+        for rows in sizes(alike.len()) {
+            let args: Vec<Arg> = new.by_ref().take(rows).flatten().collect();
+            match way {
+                Way::Take => take::<D>(write, rows, args).await?,
+                Way::Schedule | Way::One => schedule::<D>(write, rows, args).await?,
+            }
         }
     }
     Ok(())
@@ -194,29 +199,31 @@ fn columns(tenant: &TenantId, new: &NewWork, at: Timestamp) -> Vec<Arg> {
         new.subject.alert.map(|alert| alert.to_string()),
         new.subject.incident.map(|incident| incident.to_string()),
         new.due_at.micros(),
-        new.body.to_string(),
+        new.body.as_str(),
         at.micros(),
     ]
 }
 
-async fn schedule<D: Dialect>(write: &mut D::Connection, rows: &[Vec<Arg>]) -> Result<(), StateError> {
+async fn schedule<D: Dialect>(write: &mut D::Connection, rows: usize, args: Vec<Arg>) -> Result<(), StateError> {
     let sql = format!(
-        "INSERT INTO work (id, tenant, queue, key, lane, subject_alert, subject_incident, due_at, body, created_at, state, attempts, lease) \
+        "{} work (id, tenant, queue, key, lane, subject_alert, subject_incident, due_at, body, created_at, state, attempts, lease) \
          VALUES {} ON CONFLICT (tenant, queue, key) DO NOTHING",
-        places(rows.len(), 10, ", 'pending', 0, 0")
+        D::INSERT,
+        places(rows, 10, ", 'pending', 0, 0")
     );
-    D::run(write, &sql, rows.concat()).await.map(|_| ()).map_err(failed::<D>("scheduling work"))
+    D::run(write, &sql, args).await.map(|_| ()).map_err(failed::<D>("scheduling work"))
 }
 
-async fn take<D: Dialect>(write: &mut D::Connection, rows: &[Vec<Arg>]) -> Result<(), StateError> {
+async fn take<D: Dialect>(write: &mut D::Connection, rows: usize, args: Vec<Arg>) -> Result<(), StateError> {
     let sql = format!(
-        "INSERT INTO work (id, tenant, queue, key, lane, subject_alert, subject_incident, due_at, body, created_at, progress, lease_until, \
+        "{} work (id, tenant, queue, key, lane, subject_alert, subject_incident, due_at, body, created_at, progress, lease_until, \
          holder, state, attempts, lease) VALUES {}",
-        places(rows.len(), 13, &format!(", 'pending', 1, {FIRST_LEASE}"))
+        D::INSERT,
+        places(rows, 13, &format!(", 'pending', 1, {FIRST_LEASE}"))
     );
-    match D::run(write, &sql, rows.concat()).await {
+    match D::run(write, &sql, args).await {
         Ok(_) => Ok(()),
-        Err(error) if is_taken::<D>(&error) => Err(StateError::Conflict { what: format!("one of {} work rows", rows.len()) }),
+        Err(error) if is_taken::<D>(&error) => Err(StateError::Conflict { what: format!("one of {rows} work rows") }),
         Err(error) => Err(failed::<D>("writing work that is held")(error)),
     }
 }
