@@ -4,6 +4,7 @@
 //! The same labels from the same kind of sender are the same alert. Without news until its end an alert is over.
 
 mod inbox;
+mod pieces;
 mod postable;
 mod sweep;
 

@@ -1,6 +1,6 @@
 //! Large batches of alerts. A request becomes durable at once as it came, in a record with a work row, and is answered; the worker of queue
-//! `intake` takes such requests apart one after the other, up to a thousand alerts a commit: a storm is taken in as fast as it can be written
-//! down. Small requests that only say that alerts fire are taken at once, also while large ones wait; what was received before and is taken
+//! `intake` takes such requests apart one after the other, some hundred alerts a commit: a storm is taken in as fast as it can be written
+//! down, and told meanwhile. Small requests that only say that alerts fire are taken at once, also while large ones wait; what was received before and is taken
 //! apart after them changes nothing that they said. Ends wait behind: the end of what nobody knows yet would be lost.
 
 use std::sync::Arc;
@@ -18,14 +18,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::pieces::{Piece, pieces};
 use super::postable::PostableAlert;
 use super::{Decided, News, Received, Sent, decide, take};
 use crate::shared::Shared;
 
 /// So many alerts are taken while their sender waits.
 const FEW: usize = 100;
-/// So many of a waiting request are taken in one commit.
-const SOME: usize = 1_000;
 /// About so many requests may wait (those that come in the same moment do not see each other): more are refused, and their senders come again.
 const WAITING: usize = 128;
 /// How soon a request that could not be taken apart is tried again.
@@ -155,12 +154,14 @@ impl IntakeWorker {
         IntakeWorker { shared }
     }
 
-    /// Takes the alerts from `taken` on, some a commit; the last one ends the row and the record.
+    /// Takes the alerts from `taken` on, a piece a commit; the last one ends the row and the record.
     async fn take_apart(&self, row: &Row<'_>, found: &Versioned<Waiting>, batch: &[Sent], taken: &mut usize) -> Result<(), StateError> {
-        let received = Received { at: found.entity.at, whole: batch.len() <= SOME, waited: true, hands_over: true };
+        let pieces = pieces(&self.shared.routing(), batch);
         loop {
             let from = (*taken).min(batch.len());
-            let next = (from + SOME).min(batch.len());
+            let piece = pieces.iter().find(|piece| piece.end > from);
+            let Piece { end: next, whole } = piece.copied().unwrap_or(Piece { end: batch.len(), whole: true });
+            let received = Received { at: found.entity.at, whole, waited: true, hands_over: true };
             let last = (next == batch.len()).then_some(found);
             self.shared.outbox.wait_for_room(next - from).await;
             self.take_some(row, &batch[from..next], received, next, last).await?;

@@ -1,6 +1,7 @@
 //! The routing tree, ready to be asked. In: labels. Out: the routes that take them, in order, and what group an alert belongs to. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use model::labels::Labels;
@@ -214,6 +215,18 @@ impl Route {
             GroupBy::All => labels.clone(),
             GroupBy::Labels(names) => labels.filtered(|name| names.contains(name)),
         }
+    }
+
+    /// The same for one group of this route, nearly always different for others. For now, not to be stored.
+    pub fn group_hash(&self, labels: &Labels) -> u64 {
+        let mut hash = DefaultHasher::new();
+        self.id.hash(&mut hash);
+        let shared = |name: &str| match &self.group_by {
+            GroupBy::All => true,
+            GroupBy::Labels(names) => names.contains(name),
+        };
+        labels.iter().filter(|(name, _)| shared(name)).for_each(|pair| pair.hash(&mut hash));
+        hash.finish()
     }
 }
 
