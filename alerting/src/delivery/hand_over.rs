@@ -25,9 +25,9 @@ use super::{Counted, DeliveryWorker};
 use crate::channels::{Attempt, ReceiverConfig};
 
 /// So many rows are held at most.
-const HELD: usize = 1_152;
+const HELD: usize = 2_560;
 /// So many rows of one receiver are under way at most: a few are being sent, the rest wait for the commit of what became of them.
-const ABREAST: usize = 512;
+const ABREAST: usize = 256;
 /// How long whoever has more to hand over waits for room.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Where more pending rows than this are unknown, there is a backlog: it goes first.

@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use super::Sent;
 use crate::routing::Routing;
 
-/// So many alerts a piece has at least, where the groups allow it: as many as are written about as fast as they are told.
-const PIECE: usize = 250;
+/// So many alerts a piece has at least, where the groups allow it. Each piece writes the pages of indexes that have no order once more: with
+/// 250 a storm takes 5 % more CPU and 10 MiB less, with 1,000 it is the other way round (`measure alertmanager`).
+const PIECE: usize = 500;
 /// So many are taken in one commit at most.
 const SOME: usize = 1_000;
 
@@ -94,9 +95,9 @@ mod tests {
     #[test]
     fn alerts_of_groups_of_their_own_are_taken_a_few_at_a_time() {
         let own: Vec<u64> = (0..1_000).collect();
-        assert_eq!(of(&own), [250, 500, 750, 1_000].map(whole));
+        assert_eq!(of(&own), [500, 1_000].map(whole));
         // The last piece takes what is left over.
-        assert_eq!(of(&own[..749]), [250, 749].map(whole));
+        assert_eq!(of(&own[..999]), [whole(999)]);
         assert_eq!(of(&own[..300]), [whole(300)]);
         assert_eq!(of(&[]), [whole(0)]);
     }
@@ -104,14 +105,14 @@ mod tests {
     #[test]
     fn no_group_is_cut_unless_it_is_too_large() {
         assert_eq!(of(&[7; 1_000]), [whole(1_000)]);
-        let mut groups: Vec<u64> = (0..1_000).collect();
+        let mut groups: Vec<u64> = (0..1_101).collect();
         groups[600] = 100;
-        assert_eq!(of(&groups), [601, 1_000].map(whole));
+        assert_eq!(of(&groups), [601, 1_101].map(whole));
         let part = |end| Piece { end, whole: false };
         assert_eq!(of(&[7; 2_100]), [1_000, 2_000, 2_100].map(part));
         // Beside one that is too large the others are whole.
-        let groups: Vec<u64> = (0..300).chain([1_000; 1_500]).collect();
-        assert_eq!(of(&groups), [whole(250), part(1_250), part(1_800)]);
+        let groups: Vec<u64> = (0..600).chain([1_000; 1_500]).collect();
+        assert_eq!(of(&groups), [whole(500), part(1_500), part(2_100)]);
     }
 
     proptest! {
