@@ -55,6 +55,7 @@ pub fn text<T: Serialize + ?Sized>(value: &T) -> Result<String, serde_json::Erro
     written.clear();
     serde_json::to_writer(&mut written, value)?;
     let text = str::from_utf8(&written).map(str::to_owned).map_err(serde::ser::Error::custom)?;
+    written.clear();
     written.shrink_to(KEPT);
     WRITTEN.set(written);
     Ok(text)

@@ -242,9 +242,9 @@ async fn ingest(client: &reqwest::Client, side: &Side, batches: u64) -> (f64, f6
 #[derive(Clone, Copy, Default)]
 struct Telling {
     seconds: f64,
-    /// CPU-seconds of the server.
+    /// CPU-seconds of the server until a second later.
     cpu: f64,
-    /// MiB of it afterwards.
+    /// MiB of it when the last one is told.
     memory: f64,
 }
 
@@ -254,9 +254,11 @@ async fn delivered(client: &reqwest::Client, side: &Side, hook: &Hook, kind: &st
         send(client, &side.base, &alerts(kind, "", from..(from + BATCH).min(count))).await;
     }
     hook.wait(side.name, count).await;
-    let (seconds, (memory, cpu)) = (begun.elapsed().as_secs_f64(), process(side.pid));
+    let (seconds, memory) = (begun.elapsed().as_secs_f64(), process(side.pid).0 as f64 / 1024.0);
+    // What it still writes down is its own, and not the other's.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(hook.take(side.name).len() as u64, count, "{}: some alerts came twice", side.name);
-    Telling { seconds, cpu: cpu - before, memory: memory as f64 / 1024.0 }
+    Telling { seconds, cpu: process(side.pid).1 - before, memory }
 }
 
 /// Both in turns: the medians, and the memory after the first turn, before any alert but these and those of the other measurements came.
@@ -265,7 +267,6 @@ async fn tellings(client: &reqwest::Client, sides: [&Side; 2], hook: &Hook, coun
     for turn in 0..ROUNDS {
         for (side, all) in sides.iter().zip(&mut all) {
             all.push(delivered(client, side, hook, &format!("Delivered{turn}"), count).await);
-            tokio::time::sleep(Duration::from_secs(1)).await; // what it still writes down is not the other's
         }
     }
     all.map(|all| {

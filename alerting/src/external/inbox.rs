@@ -1,7 +1,7 @@
 //! Large batches of alerts. A request becomes durable at once as it came, in a record with a work row, and is answered; the worker of queue
 //! `intake` takes such requests apart one after the other, some hundred alerts a commit: a storm is taken in as fast as it can be written
-//! down, and told meanwhile. Small requests that only say that alerts fire are taken at once, also while large ones wait; what was received before and is taken
-//! apart after them changes nothing that they said. Ends wait behind: the end of what nobody knows yet would be lost.
+//! down, and told meanwhile. Small requests that only say that alerts fire are taken at once, also while large ones wait; what was received
+//! before and is taken apart after them changes nothing that they said. Ends wait behind: the end of what nobody knows yet would be lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -156,11 +156,19 @@ impl IntakeWorker {
 
     /// Takes the alerts from `taken` on, a piece a commit; the last one ends the row and the record.
     async fn take_apart(&self, row: &Row<'_>, found: &Versioned<Waiting>, batch: &[Sent], taken: &mut usize) -> Result<(), StateError> {
-        let pieces = pieces(&self.shared.routing(), batch);
+        let mut routing = self.shared.routing();
+        let mut cut = pieces(&routing, batch);
         loop {
+            let current = self.shared.routing();
+            if !Arc::ptr_eq(&routing, &current) {
+                cut = pieces(&current, batch);
+                routing = current;
+            }
             let from = (*taken).min(batch.len());
-            let piece = pieces.iter().find(|piece| piece.end > from);
+            let piece = cut.iter().find(|piece| piece.end > from);
             let Piece { end: next, whole } = piece.copied().unwrap_or(Piece { end: batch.len(), whole: true });
+            // What was taken before may have ended elsewhere: by another routing, or by another version.
+            let whole = whole && (from == 0 || cut.iter().any(|piece| piece.end == from));
             let received = Received { at: found.entity.at, whole, waited: true, hands_over: true };
             let last = (next == batch.len()).then_some(found);
             self.shared.outbox.wait_for_room(next - from).await;

@@ -225,7 +225,7 @@ impl Route {
             GroupBy::All => true,
             GroupBy::Labels(names) => names.contains(name),
         };
-        labels.iter().filter(|(name, _)| shared(name)).for_each(|pair| pair.hash(&mut hash));
+        labels.iter().filter(|(name, _)| *name != "__route__" && shared(name)).for_each(|pair| pair.hash(&mut hash));
         hash.finish()
     }
 }

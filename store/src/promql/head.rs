@@ -55,6 +55,24 @@ struct Others {
     explicit: HashSet<String>,
 }
 
+impl Others {
+    fn of(&self, other: Other) -> &HashSet<String> {
+        match other {
+            Other::Native => &self.natives,
+            Other::Summary => &self.summaries,
+            Other::Explicit => &self.explicit,
+        }
+    }
+
+    fn of_mut(&mut self, other: Other) -> &mut HashSet<String> {
+        match other {
+            Other::Native => &mut self.natives,
+            Other::Summary => &mut self.summaries,
+            Other::Explicit => &mut self.explicit,
+        }
+    }
+}
+
 /// What is not held.
 #[derive(Clone, Copy)]
 enum Other {
@@ -452,13 +470,10 @@ impl Tenant {
 
     /// From now on what has the name of such a distribution, or of a part of it, is not answered here.
     fn refuse(&self, name: &str, other: Other) {
-        let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
-        let names = match other {
-            Other::Native => &mut others.natives,
-            Other::Summary => &mut others.summaries,
-            Other::Explicit => &mut others.explicit,
-        };
-        names.insert(name.to_owned());
+        // Nearly always it is known: series of RED come with every request.
+        if !self.others.read().unwrap_or_else(PoisonError::into_inner).of(other).contains(name) {
+            self.others.write().unwrap_or_else(PoisonError::into_inner).of_mut(other).insert(name.to_owned());
+        }
     }
 
     /// Whether the explicit histograms of a name are not held.

@@ -42,7 +42,8 @@ const READER_KEEPS: i64 = 512;
 const PREPARED: usize = 200;
 /// The log of writes is carried over into the file beside the writes, each time so many rows were changed since: its two syncs hold up
 /// those of commits, so it should be rare, and a page that is written often is carried once.
-const CARRIED_AFTER: u64 = 8_192;
+/// An alert that comes by itself writes about three pages for each of its rows: the commit never does it before.
+const CARRIED_AFTER: u64 = 2_048;
 /// Where that does not keep up, a commit does it itself at so many pages of 4 KiB: the log stays bounded.
 const LARGEST_LOG: u32 = 16_384;
 
@@ -100,6 +101,7 @@ impl SqlState<Sqlite> {
         let mut writer = Connections::open(path, 1, false).map_err(database)?;
         writer.thread = Some(Thread::start().map_err(|source| OpenError::Database { place: place.clone(), source: Box::new(source) })?);
         migrations::migrate::<Sqlite>(&writer, &place).await?;
+        writer.keep_in_memory().await.map_err(database)?;
         let mut readers = Connections::open(path, READERS, true).map_err(database)?;
         readers.writer = writer.slots.first().cloned();
         Ok(SqlState::new(writer, readers, Some(clock)))
@@ -121,8 +123,6 @@ impl Connections {
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "query_only", if reads { "ON" } else { "OFF" })?;
-            // What a statement may take back is kept in memory: else it is a file as soon as that is 64 KiB.
-            connection.pragma_update(None, "temp_store", if reads { "DEFAULT" } else { "MEMORY" })?;
             connection.pragma_update(None, "cache_size", -(if reads { READER_KEEPS } else { WRITER_KEEPS }))?;
             connection.pragma_update(None, "wal_autocheckpoint", LARGEST_LOG)?;
             connection.busy_timeout(if reads { OPENING } else { Duration::ZERO })?;
@@ -134,6 +134,15 @@ impl Connections {
         let slots: Vec<Arc<Mutex<Slot>>> = (0..count).map(open).collect::<rusqlite::Result<_>>()?;
         let carrier = if reads { None } else { Some(Arc::new(Carrier::open(path)?)) };
         Ok(Connections { slots, writer: None, carrier, thread: None })
+    }
+
+    /// From now on what a statement may take back is kept in memory: else it is a file as soon as that is 64 KiB. Not while tables are made
+    /// anew: what is sorted then may be large.
+    async fn keep_in_memory(&self) -> rusqlite::Result<()> {
+        for slot in &self.slots {
+            slot.lock().await.connection()?.pragma_update(None, "temp_store", "MEMORY")?;
+        }
+        Ok(())
     }
 
     /// A connection that nobody uses, or one that somebody is about to be done with. The writer's is only for what is `short`.
@@ -277,7 +286,8 @@ fn ask(connection: &Connection, sql: &str, args: &[Arg]) -> rusqlite::Result<Vec
 impl Dialect for Sqlite {
     const TEXT: &'static str = "TEXT";
     const MIGRATIONS: &'static [(i64, &'static str)] = &[(4, include_str!("../../migrations/state/0004_sqlite.sql"))];
-    /// Elsewise SQLite copies each page before a statement of several rows touches it, to take back that statement alone.
+    /// Elsewise SQLite copies each page before a statement of several rows touches it, to take back that statement alone. It still does where
+    /// `DO UPDATE` stands.
     const INSERT: &'static str = "INSERT OR FAIL INTO";
     const UPDATE: &'static str = "UPDATE OR FAIL";
     type Error = rusqlite::Error;
