@@ -239,7 +239,6 @@ async fn ingest(client: &reqwest::Client, side: &Side, batches: u64) -> (f64, f6
 }
 
 /// What it takes until alerts are told, each by itself.
-#[derive(Clone, Copy, Default)]
 struct Telling {
     seconds: f64,
     /// CPU-seconds of the server until a second later.

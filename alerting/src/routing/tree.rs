@@ -211,21 +211,21 @@ impl Route {
 
     /// What the alerts of a group share.
     pub fn group_labels(&self, labels: &Labels) -> Labels {
+        labels.filtered(|name| self.groups_by(name))
+    }
+
+    fn groups_by(&self, name: &str) -> bool {
         match &self.group_by {
-            GroupBy::All => labels.clone(),
-            GroupBy::Labels(names) => labels.filtered(|name| names.contains(name)),
+            GroupBy::All => true,
+            GroupBy::Labels(names) => names.contains(name),
         }
     }
 
-    /// The same for one group of this route, nearly always different for others. For now, not to be stored.
+    /// The same number for one group of this route, nearly always different for others. Not to be stored.
     pub fn group_hash(&self, labels: &Labels) -> u64 {
         let mut hash = DefaultHasher::new();
         self.id.hash(&mut hash);
-        let shared = |name: &str| match &self.group_by {
-            GroupBy::All => true,
-            GroupBy::Labels(names) => names.contains(name),
-        };
-        labels.iter().filter(|(name, _)| *name != "__route__" && shared(name)).for_each(|pair| pair.hash(&mut hash));
+        labels.iter().filter(|(name, _)| *name != "__route__" && self.groups_by(name)).for_each(|pair| pair.hash(&mut hash));
         hash.finish()
     }
 }

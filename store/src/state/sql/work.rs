@@ -122,18 +122,23 @@ pub async fn changes<D: Dialect>(
 ) -> Result<(), StateError> {
     for alike in changes.chunk_by(|a, b| Way::of(&a.1) == Way::of(&b.1)) {
         let Some(way) = alike.first().map(|(_, change)| Way::of(change)) else { continue };
-        if way == Way::One {
-            for (tenant, one) in alike {
-                change::<D>(write, tenant, one, at).await?;
-            }
-            continue;
-        }
         let mut new = alike.iter().filter_map(|(tenant, change)| new_row(tenant, change, at, node));
-        for rows in sizes(alike.len()) {
-            let args: Vec<Arg> = new.by_ref().take(rows).flatten().collect();
-            match way {
-                Way::Take => take::<D>(write, rows, args).await?,
-                Way::Schedule | Way::One => schedule::<D>(write, rows, args).await?,
+        let statements = sizes(alike.len()).map(|rows| (rows, new.by_ref().take(rows).flatten().collect::<Vec<Arg>>()));
+        match way {
+            Way::Schedule => {
+                for (rows, args) in statements {
+                    schedule::<D>(write, rows, args).await?;
+                }
+            }
+            Way::Take => {
+                for (rows, args) in statements {
+                    take::<D>(write, rows, args).await?;
+                }
+            }
+            Way::One => {
+                for (tenant, one) in alike {
+                    change::<D>(write, tenant, one, at).await?;
+                }
             }
         }
     }

@@ -71,18 +71,10 @@ impl<D: Dialect> Writer<D> {
         D::close(&self.pool).await;
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Writes a commit, perhaps together with others. Gives the numbers of its events.
     pub async fn commit(self: &Arc<Self>, commit: Commit) -> Numbers {
         let (answer, told) = oneshot::channel();
-        let serve = {
-            let mut line = self.line();
-            line.waiting.push_back(Waiting { commit, answer });
-            !std::mem::replace(&mut line.served, true)
-        };
+        let serve = locked(&self.line).join(Waiting { commit, answer });
         if serve {
             let writer = Arc::clone(self);
             // A task of its own: the others must not wait for a caller that goes away.
@@ -92,17 +84,8 @@ impl<D: Dialect> Writer<D> {
     }
 
     async fn serve(&self) {
-        let _serving = Serving(&self.line);
-        loop {
-            let group = {
-                let mut line = self.line();
-                let group = line.next_group();
-                if group.is_empty() {
-                    line.served = false;
-                    return;
-                }
-                group
-            };
+        let mut serving = Serving { line: &self.line, over: false };
+        while let Some(group) = serving.next_group() {
             self.write(group).await;
         }
     }
@@ -148,19 +131,49 @@ impl<D: Dialect> Writer<D> {
     }
 }
 
-/// Sees to it that nobody waits for a server that is gone: callers that wait then hear that nothing was written.
-struct Serving<'a>(&'a Mutex<Line>);
+fn locked(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
+    line.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whoever sees to the line. Where it goes before its time (the process ends, a write panicked) nobody goes on waiting for it: callers that
+/// wait then hear that nothing was written.
+struct Serving<'a> {
+    line: &'a Mutex<Line>,
+    /// From then on the line is somebody else's.
+    over: bool,
+}
+
+impl Serving<'_> {
+    /// The commits that are written next; once there are none, whoever comes serves the line.
+    fn next_group(&mut self) -> Option<Vec<Waiting>> {
+        let mut line = locked(self.line);
+        let group = line.next_group();
+        if group.is_empty() {
+            line.served = false;
+            self.over = true;
+            return None;
+        }
+        Some(group)
+    }
+}
 
 impl Drop for Serving<'_> {
     fn drop(&mut self) {
-        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::take(&mut line.served) {
+        if !self.over {
+            let mut line = locked(self.line);
+            line.served = false;
             line.waiting.clear();
         }
     }
 }
 
 impl Line {
+    /// Whether whoever joins must see to it.
+    fn join(&mut self, waiting: Waiting) -> bool {
+        self.waiting.push_back(waiting);
+        !std::mem::replace(&mut self.served, true)
+    }
+
     /// The commits that are written next, in order.
     fn next_group(&mut self) -> Vec<Waiting> {
         let (mut group, mut rows) = (Vec::new(), 0);
@@ -172,5 +185,42 @@ impl Line {
             }
         }
         group
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting() -> (Waiting, oneshot::Receiver<Numbers>) {
+        let (answer, told) = oneshot::channel();
+        (Waiting { commit: Commit::at(model::time::Timestamp::from_micros(1)), answer }, told)
+    }
+
+    #[test]
+    fn a_server_that_is_done_leaves_alone_who_came_after_it() {
+        let line = Mutex::new(Line::default());
+        let (one, _told) = waiting();
+        assert!(locked(&line).join(one));
+        let mut first = Serving { line: &line, over: false };
+        assert_eq!(first.next_group().map(|group| group.len()), Some(1));
+        assert!(first.next_group().is_none());
+        // Between its last look and its end somebody comes, and is served by another.
+        let (two, mut told) = waiting();
+        assert!(locked(&line).join(two));
+        let mut second = Serving { line: &line, over: false };
+        drop(first);
+        assert!(told.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty), "it still waits");
+        assert_eq!(second.next_group().map(|group| group.len()), Some(1));
+    }
+
+    #[test]
+    fn who_waits_for_a_server_that_is_gone_hears_of_it() {
+        let line = Mutex::new(Line::default());
+        let ((one, _), (two, mut told)) = (waiting(), waiting());
+        assert!(locked(&line).join(one) && !locked(&line).join(two));
+        drop(Serving { line: &line, over: false });
+        assert!(told.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
+        assert!(locked(&line).join(waiting().0), "the next one is served");
     }
 }
