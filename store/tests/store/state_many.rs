@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::ids::WorkId;
 use model::state::{Commit, Expect, Put, RecordQuery, StateStore};
 use model::tenant::TenantId;
-use model::work::{Lane, NewWork, Queue, WorkChange, WorkQuery, WorkState};
+use model::work::{Claim, Lane, NewWork, Queue, Work, WorkChange, WorkQuery, WorkState};
 use serde_json::json;
 
 use crate::state_contract::{NOW, fresh_event};
@@ -61,6 +61,7 @@ pub async fn rows(store: &dyn StateStore) {
     assert_eq!((all(store).await, store.head().await.unwrap()), (now, head), "all or nothing");
     by_names(store).await;
     work(store).await;
+    done(store).await;
 }
 
 async fn by_names(store: &dyn StateStore) {
@@ -103,6 +104,27 @@ async fn work(store: &dyn StateStore) {
     let query = WorkQuery { state: Some(WorkState::Pending), ids: fresh.clone(), limit: 100, ..WorkQuery::default() };
     let listed: BTreeSet<WorkId> = store.list(&query).await.unwrap().into_iter().map(|row| row.id).collect();
     assert_eq!(listed, fresh.into_iter().collect());
+}
+
+/// Many rows are done in one commit: all of them by their holder, once, or none.
+async fn done(store: &dyn StateStore) {
+    let claim = Claim { queue: Queue::Maintenance, now: NOW, lease_for: std::time::Duration::from_secs(60), limit: 100 };
+    let held = store.claim(&claim).await.unwrap();
+    assert_eq!(held.len(), 100);
+    let change = |row: &Work, more: u64| (row.tenant.clone(), WorkChange::Done { id: row.id, lease: row.lease + more });
+    let commit = |changes: Vec<_>| Commit { work: changes, events: vec![fresh_event()], ..Commit::at(NOW) };
+    let all: Vec<_> = held.iter().map(|row| change(row, 0)).collect();
+    let foreign = held.iter().enumerate().map(|(at, row)| change(row, u64::from(at == 70))).collect();
+    let twice = all.iter().chain(&all[90..91]).cloned().collect();
+    let (pending, head) = (store.pending(Queue::Maintenance).await.unwrap(), store.head().await.unwrap());
+    for refused in [foreign, twice] {
+        assert!(store.commit(commit(refused)).await.unwrap_err().is_conflict());
+    }
+    assert_eq!((store.pending(Queue::Maintenance).await.unwrap(), store.head().await.unwrap()), (pending, head), "all or nothing");
+    store.commit(commit(all.clone())).await.unwrap();
+    let pending: BTreeSet<WorkId> = store.pending(Queue::Maintenance).await.unwrap().into_iter().collect();
+    assert!(held.iter().all(|row| !pending.contains(&row.id)));
+    assert!(store.commit(commit(all[..1].to_vec())).await.unwrap_err().is_conflict(), "it is done already");
 }
 
 /// Many callers commit at once: each hears of its own, numbers are given once, and one that cannot be takes no other with it.

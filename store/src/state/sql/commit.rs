@@ -103,41 +103,41 @@ fn statements<T>(mut alike: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// Writes or deletes records, in order; many that are written alike in one statement.
-pub async fn puts<D: Dialect>(write: &mut D::Connection, puts: &[Put], at: Timestamp) -> Result<(), StateError> {
-    for alike in puts.chunk_by(|a, b| Way::of(a) == Way::of(b)) {
-        let way = Way::of(&alike[0]);
+/// Writes or deletes records, each at its moment, in order; many that are written alike in one statement.
+pub async fn puts<D: Dialect>(write: &mut D::Connection, puts: &[(&Put, Timestamp)]) -> Result<(), StateError> {
+    for alike in puts.chunk_by(|a, b| Way::of(a.0) == Way::of(b.0)) {
+        let Some(way) = alike.first().map(|(put, _)| Way::of(put)) else { continue };
         let mut ids = HashSet::with_capacity(alike.len());
-        let distinct = alike.iter().all(|put| ids.insert((put.kind, &put.tenant, &put.id)));
+        let distinct = alike.iter().all(|(put, _)| ids.insert((put.kind, &put.tenant, &put.id)));
         if way == Way::Delete || !distinct {
             for one in alike {
-                some_puts::<D>(write, way, std::slice::from_ref(one), at).await?;
+                some_puts::<D>(write, way, std::slice::from_ref(one)).await?;
             }
             continue;
         }
         for some in statements(alike) {
-            some_puts::<D>(write, way, some, at).await?;
+            some_puts::<D>(write, way, some).await?;
         }
     }
     Ok(())
 }
 
-async fn some_puts<D: Dialect>(write: &mut D::Connection, way: Way, puts: &[Put], at: Timestamp) -> Result<(), StateError> {
+async fn some_puts<D: Dialect>(write: &mut D::Connection, way: Way, puts: &[(&Put, Timestamp)]) -> Result<(), StateError> {
     let conflict = || match puts {
-        [put] => StateError::Conflict { what: format!("{} {}", put.kind, put.id) },
+        [(put, _)] => StateError::Conflict { what: format!("{} {}", put.kind, put.id) },
         _ => {
-            let first = puts.first().map(|put| format!("{} {}", put.kind, put.id)).unwrap_or_default();
+            let first = puts.first().map(|(put, _)| format!("{} {}", put.kind, put.id)).unwrap_or_default();
             StateError::Conflict { what: format!("one of {} records from {first} on", puts.len()) }
         }
     };
     if way == Way::Delete {
         return match puts {
-            [put] => delete::<D>(write, put).await,
+            [(put, _)] => delete::<D>(write, put).await,
             _ => Err(conflict()),
         };
     }
     let mut args = Vec::with_capacity(puts.len() * 8);
-    for put in puts {
+    for (put, at) in puts {
         let key = put.key.as_deref().map(|key| storable(key).into_owned());
         args.extend(args![put.kind, put.tenant.as_str(), &*storable(&put.id), key, &*storable(&put.status), at.micros()]);
         args.push(put.body.as_ref().map(|body| body.as_str().to_owned()).into());
@@ -170,20 +170,13 @@ async fn delete<D: Dialect>(write: &mut D::Connection, put: &Put) -> Result<(), 
     if fits { Ok(()) } else { Err(StateError::Conflict { what: format!("{} {}", put.kind, put.id) }) }
 }
 
-/// Appends events under the next numbers; the writer has its turn, so that nobody else takes them. `head` is the newest number where it was
-/// read in this turn already. Returns the numbers.
-pub async fn append<D: Dialect>(write: &mut D::Connection, events: &[Event], head: &mut Option<i64>) -> Result<Vec<u64>, StateError> {
+/// Appends events under the next numbers; the writer has its turn, so that nobody else takes them. Returns the numbers.
+pub async fn append<D: Dialect>(write: &mut D::Connection, events: &[&Event]) -> Result<Vec<u64>, StateError> {
     if events.is_empty() {
         return Ok(Vec::new());
     }
-    let newest = match *head {
-        Some(newest) => newest,
-        None => {
-            let found = D::rows(write, HEAD, Vec::new()).await.map_err(failed::<D>("reading the journal's head"))?;
-            found.first().map(|row| rows::number::<D>(row, 0)).transpose()?.unwrap_or(0)
-        }
-    };
-    let mut next = newest + 1;
+    let found = D::rows(write, HEAD, Vec::new()).await.map_err(failed::<D>("reading the journal's head"))?;
+    let mut next = found.first().map(|row| rows::number::<D>(row, 0)).transpose()?.unwrap_or(0) + 1;
     let mut numbers = Vec::with_capacity(events.len());
     for some in statements(events) {
         append_some::<D>(write, next, some).await?;
@@ -192,11 +185,10 @@ pub async fn append<D: Dialect>(write: &mut D::Connection, events: &[Event], hea
             next += 1;
         }
     }
-    *head = Some(next - 1);
     Ok(numbers)
 }
 
-async fn append_some<D: Dialect>(write: &mut D::Connection, first: i64, events: &[Event]) -> Result<(), StateError> {
+async fn append_some<D: Dialect>(write: &mut D::Connection, first: i64, events: &[&Event]) -> Result<(), StateError> {
     let mut args = Vec::with_capacity(events.len() * 9);
     for (seq, event) in (first..).zip(events) {
         let id = event.id.to_string();

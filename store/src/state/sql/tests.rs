@@ -32,6 +32,11 @@ async fn what_is_asked_often_is_answered_by_an_index() {
             "SEARCH record USING INDEX record_status (kind=? AND status=?)",
         ),
         (commit::HEAD.to_owned(), args![], "SEARCH journal"),
+        (
+            work::done_statement::<Sqlite>(2),
+            args!["wrk_1", "default", 1, 1, "wrk_2", "default", 1, 1],
+            "SEARCH work USING INDEX sqlite_autoindex_work_1 (id=?)",
+        ),
     ] {
         let plan = texts(&store, &format!("EXPLAIN QUERY PLAN {sql}"), args, 3).await;
         assert!(plan.iter().any(|line| line.starts_with(wanted)), "{sql}\n{plan:#?}");

@@ -94,6 +94,8 @@ enum Way {
     Schedule,
     /// New rows that are held.
     Take,
+    /// Rows that are done.
+    Done,
     /// One by itself.
     One,
 }
@@ -103,9 +105,9 @@ impl Way {
         match change {
             WorkChange::Schedule(_) => Way::Schedule,
             WorkChange::Take { .. } => Way::Take,
+            WorkChange::Done { .. } => Way::Done,
             WorkChange::Cancel { .. }
             | WorkChange::Progress { .. }
-            | WorkChange::Done { .. }
             | WorkChange::Retry { .. }
             | WorkChange::Dead { .. }
             | WorkChange::Replay { .. } => Way::One,
@@ -113,17 +115,15 @@ impl Way {
     }
 }
 
+/// A change, whose it is and its moment.
+type Change<'a> = (&'a (TenantId, WorkChange), Timestamp);
+
 /// Applies changes, in order; rows that are written one after the other in one statement. Rows that are held are so in the name of a node.
-pub async fn changes<D: Dialect>(
-    write: &mut D::Connection,
-    changes: &[(TenantId, WorkChange)],
-    at: Timestamp,
-    node: Option<&str>,
-) -> Result<(), StateError> {
-    for alike in changes.chunk_by(|a, b| Way::of(&a.1) == Way::of(&b.1)) {
-        let Some(way) = alike.first().map(|(_, change)| Way::of(change)) else { continue };
-        let mut new = alike.iter().filter_map(|(tenant, change)| new_row(tenant, change, at, node));
-        let statements = sizes(alike.len()).map(|rows| (rows, new.by_ref().take(rows).flatten().collect::<Vec<Arg>>()));
+pub async fn changes<D: Dialect>(write: &mut D::Connection, changes: &[Change<'_>], node: Option<&str>) -> Result<(), StateError> {
+    for alike in changes.chunk_by(|(a, _), (b, _)| Way::of(&a.1) == Way::of(&b.1)) {
+        let Some(way) = alike.first().map(|((_, change), _)| Way::of(change)) else { continue };
+        let mut rows = alike.iter().filter_map(|((tenant, change), at)| row(tenant, change, *at, node));
+        let statements = sizes(alike.len()).map(|some| (some, rows.by_ref().take(some).flatten().collect::<Vec<Arg>>()));
         match way {
             Way::Schedule => {
                 for (rows, args) in statements {
@@ -135,9 +135,14 @@ pub async fn changes<D: Dialect>(
                     take::<D>(write, rows, args).await?;
                 }
             }
+            Way::Done => {
+                for (rows, args) in statements {
+                    done::<D>(write, rows, args).await?;
+                }
+            }
             Way::One => {
-                for (tenant, one) in alike {
-                    change::<D>(write, tenant, one, at).await?;
+                for ((tenant, one), at) in alike {
+                    change::<D>(write, tenant, one, *at).await?;
                 }
             }
         }
@@ -149,12 +154,9 @@ pub async fn changes<D: Dialect>(
 async fn change<D: Dialect>(write: &mut D::Connection, tenant: &TenantId, change: &WorkChange, at: Timestamp) -> Result<(), StateError> {
     let by = |id: &WorkId, lease: u64| args![id.to_string(), tenant.as_str(), rows::int(lease)];
     let (id, sql, mut args, more): (_, _, _, Vec<Arg>) = match change {
-        WorkChange::Schedule(_) | WorkChange::Take { .. } => return Ok(()), // new rows
+        WorkChange::Schedule(_) | WorkChange::Take { .. } | WorkChange::Done { .. } => return Ok(()), // many at once
         WorkChange::Cancel { queue, key } => return cancel::<D>(write, tenant, *queue, key, at).await,
         WorkChange::Progress { id, lease, progress } => (id, held!("progress = $4"), by(id, *lease), args![progress.to_string()]),
-        WorkChange::Done { id, lease } => {
-            (id, held!("state = 'done', finished_at = $4, lease_until = NULL"), by(id, *lease), args![at.micros()])
-        }
         WorkChange::Retry { id, lease, due_at, error, progress } => (
             id,
             held!("due_at = $4, error = $5, progress = $6, lease_until = NULL"),
@@ -176,8 +178,8 @@ async fn change<D: Dialect>(write: &mut D::Connection, tenant: &TenantId, change
     if changed == 1 { Ok(()) } else { Err(StateError::Conflict { what: format!("work {id}") }) }
 }
 
-/// The columns of a new row; none where the change is another one.
-fn new_row(tenant: &TenantId, change: &WorkChange, at: Timestamp, node: Option<&str>) -> Option<Vec<Arg>> {
+/// What is written of a row where many are written at once.
+fn row(tenant: &TenantId, change: &WorkChange, at: Timestamp, node: Option<&str>) -> Option<Vec<Arg>> {
     match change {
         WorkChange::Schedule(new) => Some(columns(tenant, new, at)),
         WorkChange::Take { new, lease_for, progress } => {
@@ -185,9 +187,9 @@ fn new_row(tenant: &TenantId, change: &WorkChange, at: Timestamp, node: Option<&
             row.extend(args![progress.to_string(), at.plus(*lease_for).micros(), node.map(str::to_owned)]);
             Some(row)
         }
+        WorkChange::Done { id, lease } => Some(args![id.to_string(), tenant.as_str(), rows::int(*lease), at.micros()]),
         WorkChange::Cancel { .. }
         | WorkChange::Progress { .. }
-        | WorkChange::Done { .. }
         | WorkChange::Retry { .. }
         | WorkChange::Dead { .. }
         | WorkChange::Replay { .. } => None,
@@ -231,6 +233,25 @@ async fn take<D: Dialect>(write: &mut D::Connection, rows: usize, args: Vec<Arg>
         Err(error) if is_taken::<D>(&error) => Err(StateError::Conflict { what: format!("one of {rows} work rows") }),
         Err(error) => Err(failed::<D>("writing work that is held")(error)),
     }
+}
+
+/// So many rows, of `id`, `tenant`, `lease` and the moment, are done: as their holder, of each.
+pub fn done_statement<D: Dialect>(rows: usize) -> String {
+    format!(
+        "{} work SET state = 'done', finished_at = v.column4, lease_until = NULL FROM (VALUES {}) AS v WHERE work.id = v.column1 AND \
+         work.tenant = v.column2 AND work.lease = v.column3 AND work.lease_until IS NOT NULL AND work.state = 'pending'",
+        D::UPDATE,
+        places(rows, 4, "")
+    )
+}
+
+async fn done<D: Dialect>(write: &mut D::Connection, rows: usize, args: Vec<Arg>) -> Result<(), StateError> {
+    let what = match args.first() {
+        Some(Arg::Text(id)) if rows == 1 => format!("work {id}"),
+        _ => format!("one of {rows} work rows"),
+    };
+    let changed = D::run(write, &done_statement::<D>(rows), args).await.map_err(failed::<D>("finishing work"))?;
+    if changed == rows as u64 { Ok(()) } else { Err(StateError::Conflict { what }) }
 }
 
 async fn cancel<D: Dialect>(

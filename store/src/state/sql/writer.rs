@@ -115,17 +115,20 @@ impl<D: Dialect> Writer<D> {
         let synced = if commits.iter().all(|commit| commit.derived) { Synced::WithTheNext } else { Synced::Yes };
         let mut write = self.begin("beginning a commit", synced).await?;
         let mut held: Option<&Fence> = None;
-        let mut head = None;
-        let mut numbers = Vec::with_capacity(commits.len());
-        for commit in commits {
-            if let Some(fence) = commit.fence.as_ref().filter(|fence| held != Some(*fence)) {
+        for fence in commits.iter().filter_map(|commit| commit.fence.as_ref()) {
+            if held != Some(fence) {
                 commit::fence::<D>(&mut write, fence).await?;
                 held = Some(fence);
             }
-            commit::puts::<D>(&mut write, &commit.puts, commit.at).await?;
-            work::changes::<D>(&mut write, &commit.work, commit.at, self.node()).await?;
-            numbers.push(commit::append::<D>(&mut write, &commit.events, &mut head).await?);
         }
+        // Table by table, each in the order of the commits: what is written alike is then one statement, whoever wrote it.
+        let puts: Vec<_> = commits.iter().flat_map(|commit| commit.puts.iter().map(|put| (put, commit.at))).collect();
+        commit::puts::<D>(&mut write, &puts).await?;
+        let changes: Vec<_> = commits.iter().flat_map(|commit| commit.work.iter().map(|change| (change, commit.at))).collect();
+        work::changes::<D>(&mut write, &changes, self.node()).await?;
+        let events: Vec<_> = commits.iter().flat_map(|commit| &commit.events).collect();
+        let mut numbers = commit::append::<D>(&mut write, &events).await?.into_iter();
+        let numbers = commits.iter().map(|commit| numbers.by_ref().take(commit.events.len()).collect()).collect();
         D::commit(write).await.map_err(failed::<D>("committing"))?;
         Ok(numbers)
     }
