@@ -18,6 +18,7 @@ mod digest;
 mod hand_over;
 mod lines;
 mod meters;
+mod outcomes;
 mod progress;
 mod settle;
 #[cfg(test)]
@@ -67,6 +68,8 @@ pub struct DeliveryWorker {
     slots: Semaphore,
     in_flight: watch::Sender<usize>,
     hand: Mutex<hand_over::Hand>,
+    /// What became of them, where it is not written.
+    outcomes: outcomes::Outcomes,
     /// How many rows were handed over and are not done.
     handed: watch::Sender<usize>,
     stopping: AtomicBool,
@@ -150,6 +153,7 @@ impl DeliveryWorker {
             slots: Semaphore::new(config.concurrency),
             in_flight: watch::Sender::new(0),
             hand: Mutex::default(),
+            outcomes: outcomes::Outcomes::default(),
             handed: watch::Sender::new(0),
             stopping: AtomicBool::new(false),
             backlog_at: Mutex::new(None),

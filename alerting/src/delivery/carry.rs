@@ -77,7 +77,7 @@ impl DeliveryWorker {
             reason: format!("waits for {first}, which was written before it"),
             progress: Progress::of(work.progress.as_ref(), now),
         };
-        self.settle(work, delivery, next, now, state, fence).await
+        self.settle(work, delivery, &next, now, state, fence).await
     }
 
     /// `None` where the row is finished, else when it is due again.
@@ -96,16 +96,16 @@ impl DeliveryWorker {
             Ok(delivery) => delivery,
             Err(error) => {
                 let reason = format!("the row's body is no delivery: {error}");
-                return self.settle(work, None, Next::Dead { reason, progress }, now, state, fence).await;
+                return self.settle(work, None, &Next::Dead { reason, progress }, now, state, fence).await;
             }
         };
         let Some(destination) = destination else {
             let reason = format!("no receiver is called `{}`: configure it and replay", delivery.receiver);
-            return self.settle(work, Some(delivery), Next::Dead { reason, progress }, now, state, fence).await;
+            return self.settle(work, Some(delivery), &Next::Dead { reason, progress }, now, state, fence).await;
         };
         if !destination.channel.has_use_for(&delivery.message) {
             let reason = format!("{} has no use for `{}`", delivery.receiver, settle::action_word(&delivery.message));
-            return self.settle(work, Some(delivery), Next::Unneeded { reason, page: false, progress }, now, state, fence).await;
+            return self.settle(work, Some(delivery), &Next::Unneeded { reason, page: false, progress }, now, state, fence).await;
         }
         let Some(slots) = self.slots(destination).await else { return Ok(Some(now)) };
         let now = state.now().await?;
@@ -119,7 +119,7 @@ impl DeliveryWorker {
         // The receiver is done with it; what is left to write holds up no other send.
         drop(slots);
         let now = state.now().await?;
-        self.settle(work, Some(delivery), next, now, state, fence).await
+        self.settle(work, Some(delivery), &next, now, state, fence).await
     }
 
     #[allow(clippy::too_many_arguments)] // the row, its surroundings and the moment
@@ -249,12 +249,12 @@ impl DeliveryWorker {
         &self,
         work: &Work,
         delivery: Option<&Delivery>,
-        next: Next,
+        next: &Next,
         now: Timestamp,
         state: &dyn StateStore,
         fence: Option<&Fence>,
     ) -> Result<Option<Timestamp>, StateError> {
-        let commit = settle::settled(work, delivery, &next, fence, now, &*self.ids);
+        let commit = settle::settled(work, delivery, next, fence, now, &*self.ids);
         for attempt in 1.. {
             match state.commit(commit.clone()).await {
                 Ok(_) => break,
@@ -262,14 +262,19 @@ impl DeliveryWorker {
                 Err(error) => return Err(error),
             }
         }
+        Ok(self.settled(delivery, next, now))
+    }
+
+    /// Counts what was committed. `None` where the row is finished, else when it is due again.
+    pub(super) fn settled(&self, delivery: Option<&Delivery>, next: &Next, now: Timestamp) -> Option<Timestamp> {
         if let Some(delivery) = delivery {
             let known = self.destinations().contains_key(&delivery.receiver).then_some(delivery.receiver.as_str());
-            self.meters.settled(known, delivery, &next, now);
+            self.meters.settled(known, delivery, next, now);
         }
-        Ok(match next {
+        match next {
             Next::Done { .. } | Next::Unneeded { .. } | Next::Dead { .. } => None,
-            Next::Retry { at, .. } | Next::Wait { at, .. } => Some(at),
-        })
+            Next::Retry { at, .. } | Next::Wait { at, .. } => Some(*at),
+        }
     }
 
     /// How long asking and sending may take together: less than the lease, so that nobody else sends meanwhile.

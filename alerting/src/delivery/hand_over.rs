@@ -20,14 +20,13 @@ use tokio::sync::watch;
 use super::carry::NOT_IN_TIME;
 use super::destination::Destination;
 use super::lines::Place;
+use super::outcomes::Outcome;
 use super::progress::{Next, Progress};
 use super::{Counted, DeliveryWorker};
 use crate::channels::{Attempt, ReceiverConfig};
 
 /// So many rows are held at most.
 const HELD: usize = 2_560;
-/// So many rows of one receiver are under way at most: a few are being sent, the rest wait for the commit of what became of them.
-const ABREAST: usize = 256;
 /// How long whoever has more to hand over waits for room.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Where more pending rows than this are unknown, there is a backlog: it goes first.
@@ -80,16 +79,16 @@ pub(crate) struct Handing {
 
 /// A row that is held.
 pub(super) struct Handed {
-    work: Work,
+    pub work: Work,
     /// The note that stands in it.
     begun: Progress,
-    delivery: Delivery,
+    pub delivery: Delivery,
     place: Place,
     destination: Arc<Destination>,
     leading: watch::Receiver<Option<Fence>>,
-    fence: Fence,
+    pub fence: Fence,
     /// The moment of its commit.
-    at: Timestamp,
+    pub at: Timestamp,
     _counted: Counted,
 }
 
@@ -153,6 +152,14 @@ fn leave(hand: &mut Hand, receiver: &str) {
     }
 }
 
+/// How a row that was handed over leaves its carrier.
+enum End {
+    /// To be written.
+    Became(Next, Timestamp),
+    /// As it stands; it is due then.
+    Left(Timestamp),
+}
+
 /// A task that carries a receiver's rows, one after the other, until there are none.
 struct Carrier {
     worker: Arc<DeliveryWorker>,
@@ -175,8 +182,11 @@ impl Carrier {
 
     async fn run(mut self, state: Arc<dyn StateStore>) {
         while let Some(row) = self.next() {
-            let result = self.worker.send_handed(&row, &*state).await;
-            self.worker.picture(&row.work, result, row.at);
+            match self.worker.send_handed(&row, &*state).await {
+                Ok(End::Became(next, now)) => self.worker.became(Outcome { row, next, now }, &state),
+                Ok(End::Left(due)) => drop(self.worker.picture(&row.work, Ok(Some(due)), row.at)),
+                Err(error) => drop(self.worker.picture(&row.work, Err(error), row.at)),
+            }
         }
     }
 }
@@ -227,7 +237,7 @@ impl DeliveryWorker {
                 let receiver = row.delivery.receiver.clone();
                 let waiting = hand.entry(receiver.clone()).or_default();
                 waiting.rows.push_back(row);
-                if waiting.carriers < ABREAST {
+                if waiting.carriers < self.config.per_destination {
                     waiting.carriers += 1;
                     begin.push(receiver);
                 }
@@ -238,12 +248,11 @@ impl DeliveryWorker {
         }
     }
 
-    /// `None` where the row is finished, else when it is due again.
-    async fn send_handed(&self, row: &Handed, state: &dyn StateStore) -> Result<Option<Timestamp>, StateError> {
-        let Handed { work, begun, delivery, destination, leading, fence, at, .. } = row;
-        let Some(slots) = self.slots(destination).await else { return Ok(Some(*at)) };
+    async fn send_handed(&self, row: &Handed, state: &dyn StateStore) -> Result<End, StateError> {
+        let Handed { begun, delivery, destination, leading, fence, at, .. } = row;
+        let Some(slots) = self.slots(destination).await else { return Ok(End::Left(*at)) };
         if leading.borrow().as_ref() != Some(fence) {
-            return Ok(Some(at.plus(self.lease))); // whoever leads now takes it when its lease ends
+            return Ok(End::Left(at.plus(self.lease))); // whoever leads now takes it when its lease ends
         }
         let now = state.now().await.inspect_err(|_| destination.put_back(delivery))?;
         let given_back = |at, reason: &str| {
@@ -259,7 +268,6 @@ impl DeliveryWorker {
             }
         };
         drop(slots);
-        let now = state.now().await?;
-        self.settle(work, Some(delivery), next, now, state, Some(fence)).await
+        Ok(End::Became(next, state.now().await?))
     }
 }
