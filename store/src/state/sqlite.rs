@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use model::time::{Clock, Stopwatch};
 use rusqlite::config::DbConfig;
+use rusqlite::hooks::Wal;
 use rusqlite::types::{ToSqlOutput, Type, Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Params, ToSql, ffi};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -40,12 +41,11 @@ const WRITER_KEEPS: i64 = 8_192;
 const READER_KEEPS: i64 = 512;
 /// Statements that are kept prepared on each connection.
 const PREPARED: usize = 200;
-/// The log of writes is carried over into the file beside the writes, each time so many rows were changed since: its two syncs hold up
-/// those of commits, so it should be rare, and a page that is written often is carried once.
-/// An alert that comes by itself writes about three pages for each of its rows: the commit never does it before.
-const CARRIED_AFTER: u64 = 2_048;
-/// Where that does not keep up, a commit does it itself at so many pages of 4 KiB: the log stays bounded.
-const LARGEST_LOG: u32 = 16_384;
+/// The log of writes is carried over into the file beside the writes, each time it has grown by so many pages of 4 KiB: its two syncs hold up
+/// those of commits, so it should be rare, and a page that is written often is carried once. An alert that comes by itself writes some 22.
+const CARRIED_AFTER: u64 = 4_096;
+/// Where that does not keep up, a commit does it itself at so many pages: the log stays bounded.
+const LARGEST_LOG: u64 = 16_384;
 
 /// The database of this module's state.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub struct Connections {
 #[derive(Debug)]
 struct Carrier {
     connection: Mutex<Slot>,
-    /// How many rows were changed when it was carried over last.
+    /// How many pages the log had when it was carried over last.
     carried: AtomicU64,
     busy: AtomicBool,
 }
@@ -85,7 +85,6 @@ pub struct Slot {
 pub struct Turn {
     slot: OwnedMutexGuard<Slot>,
     open: bool,
-    carrier: Option<Arc<Carrier>>,
 }
 
 /// One row.
@@ -116,23 +115,29 @@ fn private(path: &Path) -> io::Result<()> {
 
 impl Connections {
     fn open(path: &Path, count: usize, reads: bool) -> rusqlite::Result<Self> {
+        let carrier = if reads { None } else { Some(Arc::new(Carrier::open(path)?)) };
         let open = |_| {
-            let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             // Until the journal's mode is set, another process that does the same is waited for here.
             connection.busy_timeout(BUSY)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
             connection.pragma_update(None, "query_only", if reads { "ON" } else { "OFF" })?;
             connection.pragma_update(None, "cache_size", -(if reads { READER_KEEPS } else { WRITER_KEEPS }))?;
-            connection.pragma_update(None, "wal_autocheckpoint", LARGEST_LOG)?;
             connection.busy_timeout(if reads { OPENING } else { Duration::ZERO })?;
             // Else each new value of a `LIMIT` has its statement compiled again.
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             connection.set_prepared_statement_cache_capacity(PREPARED);
+            // In the place of SQLite's own, which would carry over every thousand pages in the middle of a commit.
+            let carrier = carrier.clone();
+            connection.wal_hook(Some(move |log: &mut Wal, pages| {
+                let pages = u64::try_from(pages).unwrap_or(0);
+                carrier.iter().for_each(|carrier| carrier.committed(log, pages));
+                Ok(())
+            }))?;
             Ok(Arc::new(Mutex::new(Slot { connection: Some(connection), synced: Synced::Yes })))
         };
         let slots: Vec<Arc<Mutex<Slot>>> = (0..count).map(open).collect::<rusqlite::Result<_>>()?;
-        let carrier = if reads { None } else { Some(Arc::new(Carrier::open(path)?)) };
         Ok(Connections { slots, writer: None, carrier, thread: None })
     }
 
@@ -168,14 +173,25 @@ impl Carrier {
         })
     }
 
-    /// Another commit was made; so many rows were changed in all. Every so many of them the log is carried over on a thread that may wait,
-    /// while writes and reads go on.
-    fn committed(self: &Arc<Self>, changed: u64) {
-        let since = changed.saturating_sub(self.carried.load(Ordering::Relaxed));
+    /// Another commit was made, and the log has so many pages now. Where it has grown it is carried over on a thread that may wait, while
+    /// writes and reads go on.
+    fn committed(self: &Arc<Self>, log: &mut Wal, pages: u64) {
+        if pages >= LARGEST_LOG {
+            // What is carried over at this moment, or still read, is left for the next commit.
+            let carried = log.checkpoint();
+            tracing::debug!(pages, ?carried, "a commit carried the state's log over");
+            return;
+        }
+        let carried = self.carried.load(Ordering::Relaxed);
+        // Shorter than it was: all of it was carried over, and it began anew.
+        let since = pages.checked_sub(carried).unwrap_or_else(|| {
+            self.carried.store(0, Ordering::Relaxed);
+            pages
+        });
         if since < CARRIED_AFTER || self.busy.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.carried.store(changed, Ordering::Relaxed);
+        self.carried.store(pages, Ordering::Relaxed);
         let carrier = Arc::clone(self);
         match Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(move || carrier.carry())),
@@ -303,7 +319,7 @@ impl Dialect for Sqlite {
         let waiting = Stopwatch::start();
         loop {
             match slot.connection()?.execute_batch("BEGIN IMMEDIATE") {
-                Ok(()) => return Ok(Turn { slot, open: true, carrier: writer.carrier.clone() }),
+                Ok(()) => return Ok(Turn { slot, open: true }),
                 Err(error) if is_busy(&error) && waiting.elapsed() < BUSY => tokio::time::sleep(AGAIN).await,
                 Err(error) => return Err(error),
             }
@@ -313,9 +329,6 @@ impl Dialect for Sqlite {
     async fn commit(mut write: Turn) -> rusqlite::Result<()> {
         aside(write.slot.synced == Synced::Yes, || write.slot.connection()?.execute_batch("COMMIT"))?;
         write.open = false;
-        if let Some(carrier) = write.carrier.clone() {
-            carrier.committed(write.slot.connection()?.total_changes());
-        }
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use model::state::{Commit, Expect, Put};
+use model::tenant::TenantId;
 use model::time::{SimulatedClock, Timestamp};
 
 use super::super::sqlite::Sqlite;
@@ -53,5 +55,42 @@ async fn sqlite_is_compiled_as_it_should_be() {
     let options = texts(&store, "PRAGMA compile_options", args![], 0).await;
     assert!(options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"), "{options:?}");
     assert!(!options.iter().any(|option| option == "ENABLE_API_ARMOR"), "{options:?}");
+    store.close().await;
+}
+
+/// Beside the writes; where that does not keep up, by a commit.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_carried_over_and_stays_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let length = |name: &str| std::fs::metadata(folder.path().join(name)).map_or(0, |file| file.len() / 4_096);
+    let write = async |commit: usize| {
+        // Each of them fills a page.
+        let put = |record: usize| Put {
+            tenant: TenantId::default(),
+            kind: "large",
+            id: format!("{commit:03}/{record:04}"),
+            key: None,
+            status: String::new(),
+            expect: Expect::New,
+            body: Some(serde_json::json!("x".repeat(3_500)).into()),
+        };
+        store.commit(Commit { puts: (0..1_000).map(put).collect(), ..Commit::at(Timestamp::from_secs(1)) }).await.unwrap();
+    };
+    for commit in 0..5 {
+        write(commit).await;
+    }
+    for tries in 0.. {
+        if length("state.db") > 4_000 {
+            break;
+        }
+        assert!(tries < 1_000, "nothing was carried over: {} pages", length("state.db"));
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    for commit in 5..40 {
+        write(commit).await;
+    }
+    let (file, log) = (length("state.db"), length("state.db-wal"));
+    assert!(file > 20_000 && log < 20_000, "{file} pages, and {log} in the log");
     store.close().await;
 }
