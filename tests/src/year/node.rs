@@ -97,6 +97,8 @@ pub(super) struct NodeState {
     name: &'static str,
     watched: Arc<Watched>,
     working: AtomicBool,
+    /// While alerts of others come in. Who takes them need not lead: only what hands notices over is fenced.
+    answering: AtomicBool,
     dead: AtomicBool,
     held: AtomicBool,
     go_on: Notify,
@@ -107,8 +109,8 @@ pub(super) struct NodeState {
 
 impl NodeState {
     pub(super) fn new(inner: Arc<MemoryState>, name: &'static str, watched: Arc<Watched>, defect: Option<Defect>) -> Self {
-        let (working, dead, held, delivering) = Default::default();
-        NodeState { inner, name, watched, working, dead, held, go_on: Notify::new(), fault: Mutex::default(), defect, delivering }
+        let (working, answering, dead, held, delivering) = Default::default();
+        NodeState { inner, name, watched, working, answering, dead, held, go_on: Notify::new(), fault: Mutex::default(), defect, delivering }
     }
     fn alive(&self) -> Result<(), StateError> {
         if self.dead.load(Ordering::SeqCst) { Err(gone()) } else { Ok(()) }
@@ -157,7 +159,8 @@ impl Records for NodeState {
         if takes && result.is_ok() {
             self.watched.handed_over.fetch_add(1, Ordering::SeqCst);
         }
-        if working && result.is_ok() {
+        let unfenced = token.is_none() && !takes && self.answering.load(Ordering::SeqCst);
+        if working && !unfenced && result.is_ok() {
             let highest = self.watched.highest.load(Ordering::SeqCst);
             self.watched.taken.lock().unwrap().push(Taken { node: self.name, token, highest });
         }
@@ -304,7 +307,9 @@ impl Node {
         let sent = std::mem::take(&mut *self.state.watched.sent.lock().unwrap());
         for alerts in sent {
             // Where the process ends in it, nobody was answered: the sender has to come again.
+            self.state.answering.store(true, Ordering::SeqCst);
             let answer = send(&self.router, "/api/v2/alerts", Method::POST, alerts).await;
+            self.state.answering.store(false, Ordering::SeqCst);
             self.state.alive()?;
             assert!(answer.is_success(), "alerts of others: {answer}");
         }

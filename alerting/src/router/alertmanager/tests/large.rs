@@ -67,6 +67,24 @@ async fn what_is_wrong_in_a_large_request_is_told_and_the_rest_is_taken() {
     assert_eq!(world.count("alert_fired"), MANY - 1);
 }
 
+/// A piece is decided while the one before it is written; where that one has the same alert, it is decided anew.
+#[tokio::test]
+async fn an_alert_in_two_pieces_is_one_that_says_what_came_last() {
+    // Nobody is told of these: they join no group, and nothing keeps them in one piece.
+    let world = World::new("{}", "groups: []\n");
+    let mut batch = many();
+    batch[1_100] = alert(20, false);
+    batch[1_100]["annotations"] = json!({"summary": "the last word"});
+    assert_eq!(world.ask(Method::POST, "/api/v2/alerts", Some(batch)).await.0, 200);
+    let before = world.state.commits();
+    world.settle().await.unwrap();
+    assert_eq!((waits(&world), world.count("alert_fired"), world.count("alert_resolved")), (0, MANY - 1, 0));
+    assert!(world.state.commits() >= before + 2, "more than one piece");
+    let (_, list) = world.ask(Method::GET, "/api/v2/alerts?filter=n%3D%2220%22", None).await;
+    let said: Vec<&Value> = list.as_array().unwrap().iter().map(|alert| &alert["annotations"]["summary"]).collect();
+    assert_eq!(said, ["the last word"]);
+}
+
 #[tokio::test]
 async fn whenever_the_process_ends_each_alert_is_taken_and_told_once() {
     for commit in 1..=4 {
