@@ -7,7 +7,7 @@ use std::time::Duration;
 use model::ids::WorkId;
 use model::incident::{ChatChannel, Incident};
 use model::message::{Delivery, Message, PageAction};
-use model::state::{Fence, StateError, StateStore, load};
+use model::state::{Commit, Fence, StateError, StateStore, load};
 use model::time::{Stopwatch, Timestamp};
 use model::work::Work;
 use tokio::sync::SemaphorePermit;
@@ -255,14 +255,21 @@ impl DeliveryWorker {
         fence: Option<&Fence>,
     ) -> Result<Option<Timestamp>, StateError> {
         let commit = settle::settled(work, delivery, next, fence, now, &*self.ids);
-        for attempt in 1.. {
+        self.commit_ended(commit, state).await?;
+        Ok(self.settled(delivery, next, now))
+    }
+
+    /// Commits what became of rows; where the store fails, some times.
+    pub(super) async fn commit_ended(&self, commit: Commit, state: &dyn StateStore) -> Result<(), StateError> {
+        let mut tried = 1;
+        loop {
             match state.commit(commit.clone()).await {
-                Ok(_) => break,
-                Err(StateError::Backend { .. }) if attempt < SETTLE_TRIES => tokio::time::sleep(Duration::from_millis(20) * attempt).await,
+                Ok(_) => return Ok(()),
+                Err(StateError::Backend { .. }) if tried < SETTLE_TRIES => tokio::time::sleep(Duration::from_millis(20) * tried).await,
                 Err(error) => return Err(error),
             }
+            tried += 1;
         }
-        Ok(self.settled(delivery, next, now))
     }
 
     /// Counts what was committed. `None` where the row is finished, else when it is due again.

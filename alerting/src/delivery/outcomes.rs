@@ -14,6 +14,7 @@ use super::DeliveryWorker;
 use super::hand_over::Handed;
 use super::progress::Next;
 use super::settle;
+use crate::channels::chain;
 
 /// So many are written together at most.
 const TOGETHER: usize = 512;
@@ -122,21 +123,40 @@ impl DeliveryWorker {
         }
     }
 
-    /// Writes all of them, those under one lease in one commit; where that cannot be made, each by itself.
+    /// Writes all of them, those under one lease in one commit; where one of them cannot be, each by itself.
     async fn write_down(&self, outcomes: Vec<Outcome>, state: &dyn StateStore) {
         for alike in outcomes.chunk_by(|a, b| a.row.fence == b.row.fence) {
             let together = match alike {
-                [] | [_] => false,
-                _ => state.commit(self.ended(alike)).await.is_ok(),
+                [one] => {
+                    self.write_alone(one, state).await;
+                    continue;
+                }
+                _ => self.commit_ended(self.ended(alike), state).await,
             };
-            for Outcome { row, next, now } in alike {
-                let result = match together {
-                    true => Ok(self.settled(Some(&row.delivery), next, *now)),
-                    false => self.settle(&row.work, Some(&row.delivery), next, *now, state, Some(&row.fence)).await,
-                };
-                self.picture(&row.work, result, row.at);
+            match together {
+                Ok(()) => {
+                    for Outcome { row, next, now } in alike {
+                        let again = self.settled(Some(&row.delivery), next, *now);
+                        self.picture(&row.work, Ok(again), row.at);
+                    }
+                }
+                Err(error) if error.is_conflict() => {
+                    for one in alike {
+                        self.write_alone(one, state).await;
+                    }
+                }
+                Err(error) => {
+                    let (rows, error) = (alike.len(), chain(&error));
+                    tracing::warn!(rows, error, "deliveries were not finished; they are taken again when their leases end");
+                    alike.iter().for_each(|one| self.lines().put_off(one.row.work.id, one.row.at.plus(self.lease)));
+                }
             }
         }
+    }
+
+    async fn write_alone(&self, Outcome { row, next, now }: &Outcome, state: &dyn StateStore) {
+        let result = self.settle(&row.work, Some(&row.delivery), next, *now, state, Some(&row.fence)).await;
+        self.picture(&row.work, result, row.at);
     }
 
     fn ended(&self, outcomes: &[Outcome]) -> Commit {

@@ -110,7 +110,19 @@ pub(super) struct NodeState {
 impl NodeState {
     pub(super) fn new(inner: Arc<MemoryState>, name: &'static str, watched: Arc<Watched>, defect: Option<Defect>) -> Self {
         let (working, answering, dead, held, delivering) = Default::default();
-        NodeState { inner, name, watched, working, answering, dead, held, go_on: Notify::new(), fault: Mutex::default(), defect, delivering }
+        NodeState {
+            inner,
+            name,
+            watched,
+            working,
+            answering,
+            dead,
+            held,
+            go_on: Notify::new(),
+            fault: Mutex::default(),
+            defect,
+            delivering,
+        }
     }
     fn alive(&self) -> Result<(), StateError> {
         if self.dead.load(Ordering::SeqCst) { Err(gone()) } else { Ok(()) }

@@ -221,6 +221,24 @@ async fn what_cannot_be_begun_before_the_end_is_given_back_unmarked() {
     assert_eq!((catcher.requests().len(), marked), (5, 1));
 }
 
+/// What becomes of many is written together; one that somebody ended meanwhile takes no other with it.
+#[tokio::test]
+async fn one_that_was_ended_meanwhile_takes_no_other_with_it() {
+    let catcher = fakes::plain().await;
+    let scene = Scene::new(&hook(&catcher, ", rate_limit: {per_second: 1000, burst: 1000}"), Config::default());
+    assert_eq!(scene.post(firing(0..20)).await, 200);
+    let ended = scene.rows(WorkState::Pending).swap_remove(4);
+    let mut commit = model::state::Commit::at(scene.alerts.now());
+    commit.change(&ended.tenant, model::work::WorkChange::Cancel { queue: model::work::Queue::Delivery, key: ended.key.clone() });
+    scene.alerts.state.commit(commit).await.unwrap();
+    scene.until("the others are done", |scene| scene.rows(WorkState::Done).len() == 19).await;
+    scene.until("none is held", |scene| *scene.worker.handed.borrow() == 0).await;
+    assert_eq!((catcher.requests().len(), scene.alerts.count("notification_sent")), (20, 19));
+    assert_eq!(scene.rows(WorkState::Cancelled).len(), 1);
+    assert_eq!(scene.worker.lines().len(), 1, "it alone is looked at again when its lease would end");
+    assert!(scene.alerts.state.commits() < 20, "{} commits", scene.alerts.state.commits());
+}
+
 /// What fails is tried again by a claim, and leaves nothing in the picture that would hold up what follows.
 #[tokio::test]
 async fn what_fails_is_tried_again_and_its_line_goes_on() {
