@@ -71,15 +71,23 @@ fn bad_configuration_and_bad_rules_name_file_line_field_and_fix() {
 
 #[test]
 fn a_reader_that_goes_away_ends_a_command_quietly() {
-    let mut child = Command::new(crate::WATCHFIRE)
-        .args(["check", "--print-defaults"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), said(&output).as_str()), (Some(141), ""));
+    // A process that another test begins in this very moment holds a copy of the reading end until it runs its own program.
+    for _ in 0..20 {
+        let mut child = Command::new(crate::WATCHFIRE)
+            .args(["check", "--print-defaults"])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(said(&output), "");
+        if output.status.code() != Some(0) {
+            assert_eq!(output.status.code(), Some(141));
+            return;
+        }
+    }
+    panic!("nobody reads, and it says that all is well");
 }
 
 #[tokio::test(flavor = "multi_thread")]
