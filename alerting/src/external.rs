@@ -228,13 +228,6 @@ struct Received {
 /// How long new groups wait at least where what was sent together is taken in several commits.
 const TOGETHER: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// What a batch changes, but for what is handed over.
-struct Deciding<'a> {
-    commit: Commit,
-    fired: usize,
-    placing: Placing<'a>,
-}
-
 /// What a batch changes.
 async fn decide(
     shared: &Shared,
@@ -243,51 +236,21 @@ async fn decide(
     received: Received,
     now: Timestamp,
 ) -> Result<Decided, StateError> {
-    begin_deciding(shared, state, batch, received, now).await?.finish().await
-}
-
-/// Lets others have a turn after some of the work for a large batch.
-async fn breathe(batch: &[Sent]) {
-    if batch.len() > inbox::FEW {
-        tokio::task::yield_now().await;
-    }
-}
-
-/// All that can be done before what came earlier is written.
-async fn begin_deciding<'a>(
-    shared: &'a Shared,
-    state: &'a dyn StateStore,
-    batch: &[Sent],
-    received: Received,
-    now: Timestamp,
-) -> Result<Deciding<'a>, StateError> {
     let mut taking = Taking::read(shared, state, batch, received, now).await?;
-    breathe(batch).await;
     for sent in batch {
         taking.one(sent);
     }
-    breathe(batch).await;
-    let (commit, fired) = taking.finish()?;
-    breathe(batch).await;
+    let (mut commit, fired) = taking.finish()?;
     // Groups are joined in the same commit; the follower finds it done.
     let placing = Placing::new(shared, state, now);
     let mut placing = if received.whole { placing.together(received.hands_over) } else { placing.waiting(TOGETHER) };
     placing.look_up(&fired).await?;
-    breathe(batch).await;
     for alert in &fired {
         placing.place_new(alert).await?;
     }
-    Ok(Deciding { commit, fired: fired.len(), placing })
-}
-
-impl Deciding<'_> {
-    async fn finish(self) -> Result<Decided, StateError> {
-        let Deciding { mut commit, fired, mut placing } = self;
-        placing.hand_over().await;
-        let (placed, handing) = placing.finish_handing()?;
-        commit.merge(placed);
-        Ok(Decided { commit, fired, handing })
-    }
+    let (placed, handing) = placing.finish_handing()?;
+    commit.merge(placed);
+    Ok(Decided { commit, fired: fired.len(), handing })
 }
 
 /// A record that is being changed.

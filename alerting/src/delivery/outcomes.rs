@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use model::state::{Commit, StateStore};
+use model::state::{Commit, StateError, StateStore};
 use model::time::Timestamp;
 use tokio::sync::Notify;
 
@@ -123,40 +123,40 @@ impl DeliveryWorker {
         }
     }
 
-    /// Writes all of them, those under one lease in one commit; where one of them cannot be, each by itself.
+    /// Writes all of them, those under one lease in one commit. Where one of them cannot be written (it was ended meanwhile), the others are
+    /// found by halves; where the store fails or another node leads, the rest is left to the end of its leases.
     async fn write_down(&self, outcomes: Vec<Outcome>, state: &dyn StateStore) {
         for alike in outcomes.chunk_by(|a, b| a.row.fence == b.row.fence) {
-            let together = match alike {
-                [one] => {
-                    self.write_alone(one, state).await;
-                    continue;
-                }
-                _ => self.commit_ended(self.ended(alike), state).await,
-            };
-            match together {
-                Ok(()) => {
-                    for Outcome { row, next, now } in alike {
-                        let again = self.settled(Some(&row.delivery), next, *now);
-                        self.picture(&row.work, Ok(again), row.at);
+            let mut parts = vec![alike];
+            while let Some(part) = parts.pop() {
+                match self.commit_ended(self.ended(part), state).await {
+                    Ok(()) => {
+                        for Outcome { row, next, now } in part {
+                            let again = self.settled(Some(&row.delivery), next, *now);
+                            self.picture(&row.work, Ok(again), row.at);
+                        }
                     }
-                }
-                Err(error) if error.is_conflict() => {
-                    for one in alike {
-                        self.write_alone(one, state).await;
+                    Err(error) if error.is_conflict() && part.len() > 1 => {
+                        let (first, second) = part.split_at(part.len() / 2);
+                        parts.extend([second, first]);
                     }
-                }
-                Err(error) => {
-                    let (rows, error) = (alike.len(), chain(&error));
-                    tracing::warn!(rows, error, "deliveries were not finished; they are taken again when their leases end");
-                    alike.iter().for_each(|one| self.lines().put_off(one.row.work.id, one.row.at.plus(self.lease)));
+                    Err(error) => {
+                        let mut left: Vec<&Outcome> = part.iter().collect();
+                        if !error.is_conflict() {
+                            parts.drain(..).for_each(|part| left.extend(part));
+                        }
+                        self.leave(&left, &error);
+                    }
                 }
             }
         }
     }
 
-    async fn write_alone(&self, Outcome { row, next, now }: &Outcome, state: &dyn StateStore) {
-        let result = self.settle(&row.work, Some(&row.delivery), next, *now, state, Some(&row.fence)).await;
-        self.picture(&row.work, result, row.at);
+    /// They are held until their leases end.
+    fn leave(&self, left: &[&Outcome], error: &StateError) {
+        let (rows, error) = (left.len(), chain(error));
+        tracing::warn!(rows, error, "deliveries were not finished; they are taken again when their leases end");
+        left.iter().for_each(|one| self.lines().put_off(one.row.work.id, one.row.at.plus(self.lease)));
     }
 
     fn ended(&self, outcomes: &[Outcome]) -> Commit {

@@ -44,7 +44,8 @@ const PREPARED: usize = 200;
 /// The log of writes is carried over into the file beside the writes, each time it has grown by so many pages of 4 KiB: its two syncs hold up
 /// those of commits, so it should be rare, and a page that is written often is carried once. An alert that comes by itself writes some 22.
 const CARRIED_AFTER: u64 = 4_096;
-/// Where that does not keep up, a commit does it itself at so many pages: the log stays bounded.
+/// While commits follow each other without a pause the log never begins anew, and a commit carries it over itself at so many pages: it stays
+/// bounded.
 const LARGEST_LOG: u64 = 16_384;
 
 /// The database of this module's state.
@@ -63,7 +64,7 @@ pub struct Connections {
     thread: Option<Thread>,
 }
 
-/// Carries the log over into the file, so that no commit has to: it takes two syncs and up to a thousand pages.
+/// Carries the log over into the file, so that commits seldom have to: it takes two syncs and thousands of pages.
 #[derive(Debug)]
 struct Carrier {
     connection: Mutex<Slot>,

@@ -67,7 +67,7 @@ async fn what_is_wrong_in_a_large_request_is_told_and_the_rest_is_taken() {
     assert_eq!(world.count("alert_fired"), MANY - 1);
 }
 
-/// A piece is decided while the one before it is written; where that one has the same alert, it is decided anew.
+/// However it is cut.
 #[tokio::test]
 async fn an_alert_in_two_pieces_is_one_that_says_what_came_last() {
     // Nobody is told of these: they join no group, and nothing keeps them in one piece.
