@@ -73,8 +73,8 @@ impl Scribe {
     /// Waits a moment where many more are under way.
     async fn linger(&self) {
         let outcomes = &self.worker.outcomes;
-        let under_way = self.worker.handed.borrow().saturating_sub(outcomes.len());
-        if under_way >= COMPANY && outcomes.len() < COMPANY && !self.worker.is_stopping() {
+        let (handed, waiting) = (*self.worker.handed.borrow(), outcomes.len());
+        if handed.saturating_sub(waiting) >= COMPANY && waiting < COMPANY && !self.worker.is_stopping() {
             // Without company it is written alone.
             let _ = tokio::time::timeout(LINGER, outcomes.enough.notified()).await;
         }

@@ -129,13 +129,13 @@ impl Connections {
             // Else each new value of a `LIMIT` has its statement compiled again.
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             connection.set_prepared_statement_cache_capacity(PREPARED);
-            // In the place of SQLite's own, which would carry over every thousand pages in the middle of a commit.
-            let carrier = carrier.clone();
-            connection.wal_hook(Some(move |log: &mut Wal, pages| {
-                let pages = u64::try_from(pages).unwrap_or(0);
-                carrier.iter().for_each(|carrier| carrier.committed(log, pages));
-                Ok(())
-            }))?;
+            if let Some(carrier) = carrier.clone() {
+                // In the place of SQLite's own, which would carry over every thousand pages in the middle of a commit.
+                connection.wal_hook(Some(move |log: &mut Wal, pages| {
+                    carrier.committed(log, u64::try_from(pages).unwrap_or(0));
+                    Ok(())
+                }))?;
+            }
             Ok(Arc::new(Mutex::new(Slot { connection: Some(connection), synced: Synced::Yes })))
         };
         let slots: Vec<Arc<Mutex<Slot>>> = (0..count).map(open).collect::<rusqlite::Result<_>>()?;
