@@ -56,6 +56,8 @@ pub(crate) struct Runner {
     group: Group,
     interval: Duration,
     rhythm: Rhythm,
+    /// What its rules ask of PromQL.
+    exprs: Arc<[String]>,
     /// The rule for what goes wrong here.
     own: AlertRule,
     /// Whether this is the check of ladders instead of a group of rules.
@@ -359,7 +361,8 @@ impl Runner {
         let boards: Vec<RuleBoard> = vec![RuleBoard::default(); group.rules.len() + 1];
         let view = RwLock::new(Arc::new(GroupView::of(&group, interval, &own, &boards, None, 0.0)));
         let boards = tokio::sync::Mutex::new(boards);
-        Runner { group, interval, rhythm, own, checks_ladders, boards, view, last: AtomicI64::new(0) }
+        let exprs = group.rules.iter().filter_map(Rule::promql).map(ToOwned::to_owned).collect();
+        Runner { group, interval, rhythm, exprs, own, checks_ladders, boards, view, last: AtomicI64::new(0) }
     }
 
     fn view(&self) -> Arc<GroupView> {

@@ -168,6 +168,7 @@ impl<'a> Hush<'a> {
 pub(crate) async fn take(shared: &Shared, batch: &[Sent], now: Timestamp) -> Result<usize, StateError> {
     let mut received = Received { at: now, whole: true, waited: false, hands_over: true };
     for attempt in 1.. {
+        let _alone = shared.turn.take(attempt).await;
         let decided = decide(shared, &*shared.state, batch, received, now).await?;
         let fired = decided.fired;
         match decided.write(shared).await {

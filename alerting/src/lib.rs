@@ -26,6 +26,7 @@ pub mod silence;
 pub mod template;
 #[cfg(test)]
 mod testing;
+mod turn;
 
 use std::sync::{Arc, RwLock};
 
@@ -103,6 +104,7 @@ impl Alerting {
             meters,
             outbox: Default::default(),
             forecasts: Default::default(),
+            turn: Default::default(),
             tenant,
         });
         let evaluator = Arc::new(Evaluator::new(shared.clone()));

@@ -194,6 +194,10 @@ impl Rule {
             Rule::Record(rule) => &rule.expr,
         }
     }
+    /// Its expression, where that is PromQL.
+    pub fn promql(&self) -> Option<&str> {
+        matches!(self.question(), Question::PromQl | Question::Anomaly(_)).then(|| self.expr())
+    }
     /// What it asks.
     pub fn question(&self) -> &Question {
         match self {

@@ -20,6 +20,7 @@ use crate::evaluate::forecasts::Forecasts;
 use crate::meters::Meters;
 use crate::routing::Routing;
 use crate::rules::{Ladder, RuleSet};
+use crate::turn::Turn;
 
 /// Settings, rules, ports.
 pub struct Shared {
@@ -40,6 +41,8 @@ pub struct Shared {
     pub(crate) outbox: Outbox,
     /// What was learned for rules about anomalies.
     pub(crate) forecasts: Forecasts,
+    /// Whose turn it is to decide about groups.
+    pub(crate) turn: Turn,
     pub(crate) tenant: TenantId,
     pub(crate) started_at: Timestamp,
 }

@@ -1,7 +1,8 @@
 //! The ports that questions go through: PromQL over series, SQL over everything. `store` implements both.
 
+use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -172,6 +173,8 @@ pub struct QueryOptions {
     pub overlay: Overlay,
     /// Where to note how many samples each step looks at (Prometheus's `stats=all`); takes longer than without.
     pub step_samples: Option<Arc<StepSamples>>,
+    /// What else is asked about the same moment: what several of these questions need may be read once.
+    pub together: Option<Arc<Together>>,
 }
 
 impl Default for QueryOptions {
@@ -181,7 +184,36 @@ impl Default for QueryOptions {
             lookback: Duration::from_secs(300),
             overlay: Overlay::default(),
             step_samples: None,
+            together: None,
         }
+    }
+}
+
+/// Questions about the same moment, as the rules of a group ask them one after the other. Made for one moment and dropped after it, with
+/// whatever was read for them.
+pub struct Together {
+    exprs: Arc<[String]>,
+    kept: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Together {
+    /// Of these PromQL expressions.
+    pub fn new(exprs: Arc<[String]>) -> Self {
+        Together { exprs, kept: OnceLock::new() }
+    }
+    /// The expressions, in the order in which they are asked.
+    pub fn exprs(&self) -> &[String] {
+        &self.exprs
+    }
+    /// What the one who answers keeps meanwhile; made when it is asked for first. `None`: somebody keeps something else.
+    pub fn kept<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<Arc<T>> {
+        Arc::clone(self.kept.get_or_init(|| Arc::new(make()))).downcast().ok()
+    }
+}
+
+impl std::fmt::Debug for Together {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Together").field("exprs", &self.exprs.len()).finish_non_exhaustive()
     }
 }
 

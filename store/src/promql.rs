@@ -25,6 +25,7 @@ mod scans;
 mod slices;
 pub mod source;
 mod stack;
+mod together;
 pub mod value;
 
 use std::sync::Arc;
@@ -32,19 +33,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::query::{Answer, HistogramSeries, MetricQuery, QueryError, QueryOptions, QueryValue, Series, SeriesSample, StepSamples};
+use model::labels::Matcher;
+use model::query::{
+    Answer, HistogramSeries, MetricQuery, QueryError, QueryOptions, QueryValue, Series, SeriesSample, StepSamples, Together,
+};
 use model::tenant::TenantId;
 use model::time::{Stopwatch, Timestamp};
 use tokio::sync::Semaphore;
 
 use cache::{Cache, Key, join};
-use eval::{Evaluator, Loaded, Needs, Setting, needs};
+use eval::{Evaluator, Extent, Loaded, Needs, Setting, needs};
 use load::{LoadLimits, load};
 use metrics::Metrics;
 use plan::{Node, Plan, Root};
 use plans::Plans;
 use scans::Scans;
 use source::{SeriesSource, is_too_many_samples, too_many_samples};
+use together::Reads;
 use value::{Column, Frame, Value, is_number};
 
 /// What a query may take.
@@ -174,8 +179,30 @@ impl PromQl {
         }
     }
 
-    fn from(&self) -> load::From<'_> {
-        load::From { source: &self.source, scans: self.scans.as_deref(), metrics: self.metrics.as_deref(), joined: AtomicBool::new(false) }
+    fn from<'a>(&'a self, together: Option<load::Together<'a>>) -> load::From<'a> {
+        let (scans, metrics) = (self.scans.as_deref(), self.metrics.as_deref());
+        load::From { source: &self.source, scans, together, metrics, joined: AtomicBool::new(false) }
+    }
+
+    /// What the questions about one moment read together.
+    fn reads(&self, together: &Together, setting: &Setting, frame: &Frame) -> Option<Arc<Reads>> {
+        together.kept(|| {
+            // What is wrong with one of them it says itself.
+            let plans: Vec<Arc<Plan>> = together.exprs().iter().filter_map(|expr| self.plans.of(expr).ok()).collect();
+            let mut wanted: Vec<(&[Matcher], Extent)> = Vec::new();
+            for plan in &plans {
+                let Ok(Needs { extents, .. }) = needed(plan, setting, frame) else { continue };
+                let asked = plan.selectors.iter().zip(extents).filter_map(|(selector, extent)| Some((&*selector.matchers, extent?)));
+                let from = wanted.len();
+                for one in asked {
+                    // The same selector of one question is asked once.
+                    if !wanted[from..].contains(&one) {
+                        wanted.push(one);
+                    }
+                }
+            }
+            Reads::of(&wanted)
+        })
     }
 
     fn setting(&self, query: Frame, options: &QueryOptions) -> Setting {
@@ -308,9 +335,11 @@ impl PromQl {
             spans.iter_mut().flatten().for_each(|extent| extent.wish = None);
         }
         let limits = LoadLimits { max_series: self.limits.max_series, max_samples: self.limits.max_samples, timeout: options.timeout };
-        let from = self.from();
+        let together = options.together.as_deref().filter(|_| form == Form::AsIs && count.is_none());
+        let from = self.from(together.map(|together| -> load::Together<'_> { Box::new(|| self.reads(together, &setting, &frame)) }));
         let data = load(&from, tenant, &plan.selectors, &spans, &options.overlay, limits).await?;
-        let joined = from.joined.into_inner();
+        let joined = from.joined.load(Ordering::Relaxed);
+        drop(from);
         let matched = data.iter().any(|series| !series.is_empty());
         let samples: usize = data.iter().map(|loaded| loaded.read()).sum();
         let series = data.iter().map(|loaded| loaded.len()).sum::<usize>();

@@ -2,11 +2,12 @@
 //! why nothing is known. Asks PromQL (beside a forecast, where the rule has one), SQL or the list of error issues, as the rule says; the decisions in it are pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::issue::{FingerprintOwner, Issue, IssueState};
 use model::labels::{Labels, METRIC_NAME};
-use model::query::{Answer, Overlay, QueryError, QueryOptions, QueryValue, RowQuestion, SeriesSample};
+use model::query::{Answer, Overlay, QueryError, QueryOptions, QueryValue, RowQuestion, SeriesSample, Together};
 use model::severity::Severity;
 use model::state::{all, load};
 use model::time::Timestamp;
@@ -31,6 +32,8 @@ pub(crate) struct Moment<'a> {
     pub at: Timestamp,
     /// Series of this cycle that are not stored yet.
     pub overlay: &'a Overlay,
+    /// What else is asked about it.
+    pub together: Option<&'a Arc<Together>>,
     /// The most label sets; 0: no limit.
     pub limit: usize,
 }
@@ -64,7 +67,8 @@ fn vector(answer: Answer) -> Result<Vec<(Labels, SeriesSample)>, String> {
 
 async fn instant(shared: &Shared, expr: &str, moment: Moment<'_>) -> Result<Answer, QueryError> {
     let timeout = shared.config.query_timeout.0;
-    let options = QueryOptions { timeout, overlay: moment.overlay.clone(), ..QueryOptions::default() };
+    let (overlay, together) = (moment.overlay.clone(), moment.together.map(Arc::clone));
+    let options = QueryOptions { timeout, overlay, together, ..QueryOptions::default() };
     // The store keeps its own time limit; this one holds even where it does not.
     let grace = timeout.saturating_add(Duration::from_secs(5));
     match tokio::time::timeout(grace, shared.metrics.instant(&shared.tenant, expr, moment.at, &options)).await {

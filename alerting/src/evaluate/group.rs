@@ -2,9 +2,10 @@
 //! rule about those that keep failing. Fails with the state store only.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::labels::{Labels, METRIC_NAME};
-use model::query::{Overlay, SeriesSample};
+use model::query::{Overlay, SeriesSample, Together};
 use model::state::{Fence, StateError, TRIES};
 use model::time::{Stopwatch, Timestamp};
 
@@ -27,6 +28,8 @@ struct Cycle<'a> {
     limit: usize,
     muting: Muting,
     overlay: Overlay,
+    /// What its rules ask, so that what several of them need is read once.
+    together: Arc<Together>,
     samples: Vec<(Labels, SeriesSample)>,
 }
 
@@ -49,6 +52,7 @@ pub(super) async fn evaluate(
         limit: limit(runner.group.limit, shared.config.max_alerts_per_rule),
         muting,
         overlay: Overlay::default(),
+        together: Arc::new(Together::new(Arc::clone(&runner.exprs))),
         samples: Vec::new(),
     };
     for board in boards.iter() {
@@ -89,7 +93,7 @@ fn limit(group: usize, configured: usize) -> usize {
 
 impl Cycle<'_> {
     fn moment(&self) -> Moment<'_> {
-        Moment { at: self.asked, overlay: &self.overlay, limit: self.limit }
+        Moment { at: self.asked, overlay: &self.overlay, together: Some(&self.together), limit: self.limit }
     }
 
     async fn alert(&mut self, rule: &AlertRule, board: &mut RuleBoard) -> Result<(), StateError> {

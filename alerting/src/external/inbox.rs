@@ -191,6 +191,7 @@ impl IntakeWorker {
     ) -> Result<(), StateError> {
         let (id, lease) = (row.work.id, row.work.lease);
         for attempt in 1..=TRIES {
+            let _alone = self.shared.turn.take(attempt).await;
             let Decided { mut commit, handing, .. } = decide(&self.shared, row.state, some, received, row.state.now().await?).await?;
             let change = match last {
                 Some(found) => {

@@ -125,6 +125,14 @@ impl<'a> Climb<'a> {
         Ok(open.into_iter().map(|found| found.entity).find(|incident| incident.alerts.contains(&alert)))
     }
 
+    /// Whether an alert is just joining an incident that somebody has: its record says so a moment later.
+    async fn joins_what_is_taken(&self, alert: &Alert) -> Result<bool, StateError> {
+        if alert.incident.is_some() || !alert.is_firing() || !alert.severity.opens_incident() {
+            return Ok(false);
+        }
+        Ok(self.incident_of(alert.id).await?.is_some_and(|incident| taken_by(&incident).is_some()))
+    }
+
     /// Runs that are not closed.
     pub(super) async fn runs(&self) -> Result<Vec<Versioned<LadderRun>>, StateError> {
         everything::<LadderRun>(self.state, &self.shared.tenant, &["running", "stopped", "exhausted"]).await
@@ -134,17 +142,20 @@ impl<'a> Climb<'a> {
     pub(super) async fn scene(&self, subject: &LadderSubject) -> Result<Option<Scene>, StateError> {
         let tenant = &self.shared.tenant;
         match subject {
-            LadderSubject::Alert { id } => Ok(self.alert(*id).await?.map(|alert| Scene {
-                open: alert.is_firing(),
-                acknowledged: alert.acknowledged.is_some(),
-                muted: alert.muted,
-                severity: alert.severity,
-                title: alert.summary(),
-                number: None,
-                group: Labels::empty(),
-                alerts: vec![alert],
-                total: 1,
-            })),
+            LadderSubject::Alert { id } => {
+                let Some(alert) = self.alert(*id).await? else { return Ok(None) };
+                Ok(Some(Scene {
+                    open: alert.is_firing(),
+                    acknowledged: alert.acknowledged.is_some() || self.joins_what_is_taken(&alert).await?,
+                    muted: alert.muted,
+                    severity: alert.severity,
+                    title: alert.summary(),
+                    number: None,
+                    group: Labels::empty(),
+                    alerts: vec![alert],
+                    total: 1,
+                }))
+            }
             LadderSubject::Incident { id } => {
                 let Some(found) = load::<Incident>(self.state, tenant, &id.to_string()).await? else { return Ok(None) };
                 let incident = found.entity;
@@ -424,6 +435,12 @@ impl<'a> Climb<'a> {
 /// Whether a run is about this alert.
 pub(super) fn about_alert(run: &LadderRun, alert: AlertId) -> bool {
     run.subject == LadderSubject::Alert { id: alert }
+}
+
+/// Who has an incident.
+pub(super) fn taken_by(incident: &Incident) -> Option<String> {
+    let taken = incident.acknowledged.as_ref().filter(|_| incident.status == IncidentStatus::Acknowledged);
+    taken.map(|taken| taken.by.to_string())
 }
 
 /// Whether a run is about this incident or one of its alerts.

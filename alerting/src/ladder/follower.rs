@@ -12,7 +12,7 @@ use model::incident::{Incident, IncidentStatus};
 use model::state::{Commit, StateError, StateStore, Versioned, load};
 use model::time::Timestamp;
 
-use super::climb::{Climb, about_alert, about_incident};
+use super::climb::{Climb, about_alert, about_incident, taken_by};
 use super::{LadderRun, LadderStatus, LadderSubject, StopReason};
 use crate::shared::Shared;
 
@@ -196,11 +196,16 @@ async fn pause(climb: &mut Climb<'_>, alert: AlertId) -> Result<(), StateError> 
 async fn unmuted(climb: &mut Climb<'_>, id: AlertId) -> Result<(), StateError> {
     let Some(alert) = climb.alert(id).await?.filter(|alert| alert.is_firing()) else { return Ok(()) };
     let incident = climb.incident_of(id).await?;
+    // It may join, in this very moment, an incident that somebody has: its record says so a moment later.
+    let taken = incident.as_ref().filter(|_| alert.incident.is_none()).and_then(taken_by);
     let mut resumed = false;
     for run in climb.runs().await? {
         let concerned = about_alert(&run.entity, id) || incident.as_ref().is_some_and(|incident| about_incident(&run.entity, incident));
         if concerned && run.entity.status == (LadderStatus::Stopped { reason: StopReason::Muted }) {
-            climb.again(run, false).await?;
+            match &taken {
+                Some(by) if about_alert(&run.entity, id) => climb.acknowledge(run, by).await?,
+                _ => climb.again(run, false).await?,
+            }
             resumed = true;
         }
     }

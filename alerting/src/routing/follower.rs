@@ -45,6 +45,7 @@ impl Follower for RouteFollower {
 
     async fn follow(&self, event: &Recorded, state: &dyn StateStore, now: Timestamp) -> Result<Commit, StateError> {
         let event = &event.event;
+        self.shared.turn.pass().await;
         let mut placing = Placing::new(&self.shared, state, now);
         if event.tenant != self.shared.tenant {
             return Ok(placing.commit);
@@ -111,17 +112,24 @@ struct Held {
     group: AlertGroup,
     /// The first members of a group that does not wait: it is looked at in the commit that makes it.
     seats: Vec<Seat>,
+    /// Whether this commit counts on the look that is pending: then the group is written though it is as it was. That look must have been
+    /// decided after this commit, or be decided again; and this one is, where the look was committed meanwhile.
+    counts_on_look: bool,
 }
 
 impl Held {
     /// As it was read.
     fn read(found: Versioned<AlertGroup>) -> Self {
-        Held { before: Some(found.entity.clone()), expect: Expect::Version(found.version), group: found.entity, seats: Vec::new() }
+        Held { before: Some(found.entity.clone()), expect: Expect::Version(found.version), ..Held::with(found.entity) }
     }
 
     /// There is none yet.
     fn new(shared: &Shared, route: &Route, labels: Labels) -> Self {
-        Held { before: None, expect: Expect::New, group: AlertGroup::new(&shared.tenant, route, labels), seats: Vec::new() }
+        Held::with(AlertGroup::new(&shared.tenant, route, labels))
+    }
+
+    fn with(group: AlertGroup) -> Self {
+        Held { before: None, expect: Expect::New, group, seats: Vec::new(), counts_on_look: false }
     }
 }
 
@@ -179,7 +187,7 @@ impl<'a> Placing<'a> {
         for held in std::mem::take(&mut self.groups).into_values() {
             if !held.seats.is_empty() {
                 self.first_look(held)?;
-            } else if held.before.as_ref() != Some(&held.group) {
+            } else if held.counts_on_look || held.before.as_ref() != Some(&held.group) {
                 self.commit.put(&held.group, held.expect)?;
             }
         }
@@ -374,13 +382,14 @@ impl<'a> Placing<'a> {
     /// wait.
     async fn look_soon(&mut self, route: &Route, labels: Labels, since: Timestamp) -> Result<(), StateError> {
         let (shared, now, soonest) = (self.shared, self.now, self.now.plus(self.wait));
-        let group = &mut self.held(route, labels).await?.group;
+        let Held { group, counts_on_look, .. } = self.held(route, labels).await?;
         let at = match group.flushed_at {
             Some(flushed_at) => tick(flushed_at, route, now),
             None if since.plus(route.group_wait) < now => soonest,
             None => soonest.max(now.plus(route.group_wait)),
         };
         if group.pending.as_ref().is_some_and(|pending| pending.at <= at) {
+            *counts_on_look = true;
             return Ok(());
         }
         let mut changed = group.clone();

@@ -1,5 +1,7 @@
 //! The tree in the world of rules: groups, ladders, hours, silences, maintenance, restarts.
 
+mod between;
+
 use model::event::EventKind;
 use model::message::Message;
 use model::state::all;

@@ -73,6 +73,7 @@ impl Worker for RouteWorker {
     async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
         let Some(job) = self.shared.job::<Job>("job of the routes", &work, state, fence, now).await? else { return Ok(()) };
         for attempt in 1..=TRIES {
+            let _alone = self.shared.turn.take(attempt).await;
             let commit = match &job {
                 Job::Look { group } => look_at(&self.shared, state, group, &work.key, now).await?,
                 Job::Sweep => external::sweep(&self.shared, state, now).await?,
@@ -119,7 +120,7 @@ impl<'a> Alerts<'a> {
 }
 
 /// A look at a group: what is told, remembered, forgotten, and when the next one is.
-async fn look_at(shared: &Shared, state: &dyn StateStore, id: &str, key: &str, now: Timestamp) -> Result<Commit, StateError> {
+pub(super) async fn look_at(shared: &Shared, state: &dyn StateStore, id: &str, key: &str, now: Timestamp) -> Result<Commit, StateError> {
     let nothing = Commit::at(now);
     let Some(Versioned { entity: mut group, version }) = load::<AlertGroup>(state, &shared.tenant, id).await? else { return Ok(nothing) };
     if group.pending.take_if(|pending| pending.key == key).is_none() {

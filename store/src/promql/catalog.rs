@@ -135,7 +135,7 @@ impl MetricCatalog for PromQl {
             max_samples: self.limits.max_samples,
             timeout: QueryOptions::default().timeout,
         };
-        let data = load(&self.from(), tenant, &plan, &vec![Some(extent); plan.len()], &Overlay::default(), limits).await?;
+        let data = load(&self.from(None), tenant, &plan, &vec![Some(extent); plan.len()], &Overlay::default(), limits).await?;
         let mut found: BTreeMap<Labels, SeriesSample> = BTreeMap::new();
         for series in data.iter().flat_map(|loaded| loaded.samples()) {
             let last = series.times.last().zip(series.values.last());

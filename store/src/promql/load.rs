@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::FutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use model::labels::{Labels, Matcher};
-use model::query::{Overlay, QueryError};
+use model::query::{Overlay, QueryError, Series};
 use model::tenant::TenantId;
 
 use super::eval::{Extent, GridColumn, Loaded, LoadedSeries};
@@ -18,8 +18,9 @@ use super::plan::Selector;
 use super::scans::{self, Asked, Scan, Scans};
 use super::source::{
     BUCKET_LABEL, GridSeries, Numbers, QUANTILE_LABEL, Samples, Selection, SeriesSource, Shape, StoredData, StoredSeries, Temporality,
-    stored_matchers, too_many_samples, too_many_series,
+    Wish, stored_matchers, too_many_samples, too_many_series,
 };
+use super::together::Reads;
 use super::value::{ABSENT, HISTOGRAM, Histograms};
 
 /// How many selectors of one query, and how many kinds of rows of one selector, are asked at the same time.
@@ -36,12 +37,17 @@ pub struct LoadLimits {
     pub timeout: Duration,
 }
 
+/// What the questions of one moment read together, made when it is first needed.
+pub type Together<'a> = Box<dyn Fn() -> Option<Arc<Reads>> + Send + Sync + 'a>;
+
 /// Where series come from, and who else reads them now.
 pub struct From<'a> {
     /// Where from.
     pub source: &'a Arc<dyn SeriesSource>,
     /// Scans that may be joined.
     pub scans: Option<&'a Scans>,
+    /// What else is asked about the same moment.
+    pub together: Option<Together<'a>>,
     /// Told of each scan, and whether it was joined.
     pub metrics: Option<&'a Metrics>,
     /// Set where a scan was joined: what it read may be older than the question.
@@ -49,32 +55,55 @@ pub struct From<'a> {
 }
 
 impl From<'_> {
-    async fn series(
-        &self,
-        tenant: &TenantId,
-        matchers: Vec<Matcher>,
-        extent: Extent,
-        overlay: &Overlay,
-        limits: LoadLimits,
-    ) -> Result<Arc<Loaded>, QueryError> {
-        // What is laid over it is one question's own.
-        let scans = self.scans.filter(|_| overlay.is_empty());
-        let (answer, joined) = match scans {
-            Some(scans) => {
-                let asked = Asked::new(tenant, &matchers, extent, limits);
+    async fn series(&self, question: Question<'_>) -> Result<Arc<Loaded>, QueryError> {
+        let (answer, joined) = match (&self.together, self.scans) {
+            (Some(together), _) => self.with_others(&question, together).await?,
+            // What is laid over it is one question's own.
+            (None, Some(scans)) if question.overlay.is_empty() => {
+                let Question { tenant, matchers, extent, limits, .. } = question;
                 let scan = || -> Scan {
-                    let (source, tenant, matchers) = (Arc::clone(self.source), tenant.clone(), matchers.clone());
-                    async move { select(&*source, &tenant, &matchers, extent, &Overlay::default(), limits).await.map(Arc::new) }.boxed()
+                    let (source, tenant, matchers) = (Arc::clone(self.source), tenant.clone(), matchers.to_vec());
+                    let overlay = Overlay::default();
+                    async move { Question::new(&tenant, &matchers, extent, &overlay, limits).select(&*source).await.map(Arc::new) }.boxed()
                 };
-                scans.ask(asked, scan).await
+                let (answer, joined) = scans.ask(Asked::new(tenant, matchers, extent, limits), scan).await;
+                (answer?, joined)
             }
-            None => (select(&**self.source, tenant, &matchers, extent, overlay, limits).await.map(Arc::new), false),
+            (None, _) => (question.select(&**self.source).await.map(Arc::new)?, false),
         };
         self.joined.fetch_or(joined, Ordering::Relaxed);
         if let Some(metrics) = self.metrics {
             metrics.scanned(joined);
         }
-        answer
+        Ok(answer)
+    }
+
+    /// What is in memory is taken from there; of the rest, what others of the same moment need too is read for all of them.
+    async fn with_others(&self, question: &Question<'_>, together: &Together<'_>) -> Result<(Arc<Loaded>, bool), QueryError> {
+        if let Some(loaded) = question.at_hand(&**self.source).await? {
+            return Ok((Arc::new(loaded), false));
+        }
+        let Question { tenant, matchers, extent, limits, .. } = *question;
+        // What is not stored yet cannot be laid over what a store computed.
+        let alone = extent.wish.is_some() && !question.overlay.is_empty();
+        let read = if alone { None } else { together().and_then(|reads| reads.find(matchers, extent)) };
+        let Some(read) = read else { return Ok((Arc::new(question.select(&**self.source).await?), false)) };
+        let (overlay, mut joined) = (Overlay::default(), true);
+        let all = async {
+            joined = false;
+            // Where all of it takes too long, there is time left to read what this question needs.
+            let limits = LoadLimits { timeout: limits.timeout / 2, ..limits };
+            let loaded = Question::new(tenant, &read.matchers, extent, &overlay, limits).select(&**self.source).await;
+            loaded.ok().map(|loaded| read.all(loaded))
+        };
+        let Some(all) = read.all.get_or_init(|| all).await else { return Ok((Arc::new(question.select(&**self.source).await?), false)) };
+        let part = read.part(all, matchers);
+        if question.overlay.is_empty() {
+            return Ok((part, joined));
+        }
+        let mut drafts = BTreeMap::new();
+        part.samples().iter().cloned().for_each(|series| take_ready(&mut drafts, series));
+        Ok((Arc::new(question.with_overlay(drafts)?), joined))
     }
 }
 
@@ -99,11 +128,12 @@ pub async fn load(
             })
         }));
     }
-    let one = |(matchers, extent): (&[Matcher], Extent)| {
-        let matchers = matchers.to_vec();
-        async move { from.series(tenant, matchers, extent, overlay, limits).await }
-    };
-    let found: Vec<Arc<Loaded>> = stream::iter(asked.into_iter().map(one)).buffered(AT_ONCE).try_collect().await?;
+    // In a loop: the compiler does not see that a closure over borrowed selectors gives futures that may be sent.
+    let mut reads = Vec::with_capacity(asked.len());
+    for (matchers, extent) in asked {
+        reads.push(from.series(Question::new(tenant, matchers, extent, overlay, limits)));
+    }
+    let found: Vec<Arc<Loaded>> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
     if found.iter().flat_map(|all| all.samples()).map(|series| series.times.len()).sum::<usize>() > limits.max_samples {
         return Err(too_many_samples(limits.max_samples));
     }
@@ -132,73 +162,89 @@ impl Draft {
     }
 }
 
-async fn select(
-    source: &dyn SeriesSource,
-    tenant: &TenantId,
-    matchers: &[Matcher],
+/// What is asked of a source for one selector.
+struct Question<'a> {
+    tenant: &'a TenantId,
+    matchers: &'a [Matcher],
     extent: Extent,
-    overlay: &Overlay,
+    /// What is not stored yet and matches.
+    overlay: Vec<&'a Series>,
     limits: LoadLimits,
-) -> Result<Loaded, QueryError> {
-    let mut drafts: BTreeMap<Labels, Draft> = BTreeMap::new();
-    let overlay = overlay.matching(matchers);
-    let everything = Selection {
-        tenant,
-        matchers,
-        shape: Shape::Numbers,
-        after: extent.after,
-        until: extent.until,
-        max_series: limits.max_series,
-        max_samples: limits.max_samples,
-        timeout: limits.timeout,
-    };
-    // What is not stored yet cannot be computed by a store.
-    let wish = extent.wish.filter(|_| overlay.is_empty());
-    let ask = |shape: Shape| async move {
-        let selection = Selection {
-            tenant,
-            matchers: &stored_matchers(matchers, shape),
-            shape,
-            after: extent.after,
-            until: extent.until,
-            max_series: limits.max_series,
-            max_samples: limits.max_samples,
-            timeout: limits.timeout,
+}
+
+impl<'a> Question<'a> {
+    fn new(tenant: &'a TenantId, matchers: &'a [Matcher], extent: Extent, overlay: &'a Overlay, limits: LoadLimits) -> Self {
+        Question { tenant, matchers, extent, overlay: overlay.matching(matchers), limits }
+    }
+
+    fn selection<'s>(&'s self, matchers: &'s [Matcher], shape: Shape) -> Selection<'s> {
+        let (Extent { after, until, .. }, LoadLimits { max_series, max_samples, timeout }) = (self.extent, self.limits);
+        Selection { tenant: self.tenant, matchers, shape, after, until, max_series, max_samples, timeout }
+    }
+
+    /// What is not stored yet cannot be computed by a store.
+    fn wish(&self) -> Option<Wish> {
+        self.extent.wish.filter(|_| self.overlay.is_empty())
+    }
+
+    /// Everything, where it is in memory.
+    async fn at_hand(&self, source: &dyn SeriesSource) -> Result<Option<Loaded>, QueryError> {
+        let found = source.at_hand(&self.selection(self.matchers, Shape::Numbers), self.wish().as_ref()).await?;
+        found.map(|numbers| self.put_in_order(numbers)).transpose()
+    }
+
+    /// Everything.
+    async fn select(&self, source: &dyn SeriesSource) -> Result<Loaded, QueryError> {
+        if let Some(loaded) = self.at_hand(source).await? {
+            return Ok(loaded);
+        }
+        let numbers = source.numbers(&self.selection(self.matchers, Shape::Numbers), self.wish().as_ref()).await?;
+        match numbers {
+            Some(numbers) => self.put_in_order(numbers),
+            None => self.put_in_order(Numbers::Samples(self.every_shape(source).await?)),
+        }
+    }
+
+    /// The kinds of rows that may match are asked side by side: most of them hold nothing of that name.
+    async fn every_shape(&self, source: &dyn SeriesSource) -> Result<Vec<StoredSeries>, QueryError> {
+        let ask = |shape: Shape| async move {
+            let matchers = stored_matchers(self.matchers, shape);
+            source.select(&self.selection(&matchers, shape)).await
         };
-        source.select(&selection).await
-    };
-    let found: Vec<StoredSeries> = match source.numbers(&everything, wish.as_ref()).await? {
-        Some(Numbers::Grid(columns)) => return Ok(granted(columns)),
-        Some(Numbers::Ready(series)) if overlay.is_empty() && series.windows(2).all(|pair| pair[0].labels != pair[1].labels) => {
-            return Ok(Loaded::Samples(series));
-        }
-        Some(Numbers::Ready(series)) => {
-            series.into_iter().for_each(|series| take_ready(&mut drafts, series));
-            Vec::new()
-        }
-        Some(Numbers::Samples(found)) => found,
-        None => {
-            // The kinds of rows that may match are asked side by side: most of them hold nothing of that name.
-            let asked = Shape::ALL.into_iter().filter(|shape| shape.may_match(matchers)).map(ask);
-            let found: Vec<Vec<StoredSeries>> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
-            found.into_iter().flatten().collect()
-        }
-    };
-    for series in found {
-        take(&mut drafts, series, matchers);
+        let asked = Shape::ALL.into_iter().filter(|shape| shape.may_match(self.matchers)).map(ask);
+        let found: Vec<Vec<StoredSeries>> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
     }
-    for series in overlay {
-        let within = |at: i64| at > extent.after && at <= extent.until;
-        let mut samples = series.samples.iter().map(|sample| (sample.at.millis(), sample.value)).filter(|(at, _)| within(*at)).peekable();
-        if samples.peek().is_some() {
-            let (times, values) = samples.unzip();
-            drafts.entry(series.labels.clone()).or_default().append(Samples { times, values }, Histograms::new());
+
+    fn put_in_order(&self, found: Numbers) -> Result<Loaded, QueryError> {
+        let mut drafts = BTreeMap::new();
+        match found {
+            Numbers::Grid(columns) => return Ok(granted(columns)),
+            Numbers::Ready(series) if self.overlay.is_empty() && series.windows(2).all(|pair| pair[0].labels != pair[1].labels) => {
+                return Ok(Loaded::Samples(series));
+            }
+            Numbers::Ready(series) => series.into_iter().for_each(|series| take_ready(&mut drafts, series)),
+            Numbers::Samples(found) => found.into_iter().for_each(|series| take(&mut drafts, series, self.matchers)),
         }
+        self.with_overlay(drafts)
     }
-    if drafts.len() > limits.max_series {
-        return Err(too_many_series(limits.max_series));
+
+    /// What was read, with what is not stored yet.
+    fn with_overlay(&self, mut drafts: BTreeMap<Labels, Draft>) -> Result<Loaded, QueryError> {
+        for series in &self.overlay {
+            let within = |at: i64| at > self.extent.after && at <= self.extent.until;
+            let samples = series.samples.iter().map(|sample| (sample.at.millis(), sample.value));
+            let mut samples = samples.filter(|(at, _)| within(*at)).peekable();
+            if samples.peek().is_some() {
+                let (times, values) = samples.unzip();
+                drafts.entry(series.labels.clone()).or_default().append(Samples { times, values }, Histograms::new());
+            }
+        }
+        if drafts.len() > self.limits.max_series {
+            return Err(too_many_series(self.limits.max_series));
+        }
+        Ok(Loaded::Samples(drafts.into_iter().map(|(labels, draft)| finish(labels, draft)).collect()))
     }
-    Ok(Loaded::Samples(drafts.into_iter().map(|(labels, draft)| finish(labels, draft)).collect()))
 }
 
 /// What a store computed, in order of labels.

@@ -325,6 +325,10 @@ pub struct StoredSeries {
 pub trait SeriesSource: Send + Sync {
     /// The series with samples in the time span, in any order. Fails with [`QueryError::Execution`] past a limit.
     async fn select(&self, selection: &Selection<'_>) -> Result<Vec<StoredSeries>, QueryError>;
+    /// What [`SeriesSource::numbers`] gives, where all of it is in memory: nothing has to be read for it. `None`: ask on.
+    async fn at_hand(&self, _selection: &Selection<'_>, _wish: Option<&Wish>) -> Result<Option<Numbers>, QueryError> {
+        Ok(None)
+    }
     /// The same for all shapes at once, if `selection` (its shape is [`Shape::Numbers`]) matches plain numbers and nothing else; `None`
     /// where each shape must be asked with [`SeriesSource::select`]. A wish is granted only where the answer is the evaluator's own: the
     /// samples may come instead.

@@ -30,3 +30,5 @@ mod notes;
 mod properties;
 #[path = "promql/scripts.rs"]
 mod scripts;
+#[path = "promql/together.rs"]
+mod together;

@@ -33,11 +33,15 @@ impl SeriesSource for HeadSource {
     }
 
     async fn numbers(&self, selection: &Selection<'_>, wish: Option<&Wish>) -> Result<Option<Numbers>, QueryError> {
-        let Some(held) = self.head.hold(selection) else { return self.store.numbers(selection, wish).await };
+        self.store.numbers(selection, wish).await
+    }
+
+    async fn at_hand(&self, selection: &Selection<'_>, wish: Option<&Wish>) -> Result<Option<Numbers>, QueryError> {
+        let Some(held) = self.head.hold(selection) else { return Ok(None) };
         let held = held?;
         // Too much to unpack: ClickHouse may compute what is wanted without handing out the samples.
         if wish.is_some() && held.samples() > selection.max_samples {
-            return self.store.numbers(selection, wish).await;
+            return Ok(None);
         }
         if held.samples() <= FEW {
             return held.unpack().map(|series| Some(Numbers::Ready(series)));

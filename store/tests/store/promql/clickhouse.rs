@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::columns::{Column, TableBlock, TableSpec};
 use model::labels::{Labels, METRIC_NAME};
-use model::query::{Answer, Exemplar, HistogramSeries, MetricCatalog, MetricQuery, QueryError, QueryOptions, QueryValue, SeriesSample};
+use model::query::{
+    Answer, Exemplar, HistogramSeries, MetricCatalog, MetricQuery, QueryError, QueryOptions, QueryValue, SeriesSample, Together,
+};
 use model::tables::{EXEMPLARS, EXP_HISTOGRAMS, HISTOGRAMS, POINTS, SERIES, SUMMARIES};
 use model::tenant::TenantId;
 use model::time::Timestamp;
@@ -297,6 +299,16 @@ pub async fn compare(memory: &PromQl, stored: &PromQl, exprs: &[String]) -> usiz
     samples
 }
 
+/// Asks all at the same moment, of the store as the rules of one group are asked, and compares.
+async fn compare_together(memory: &PromQl, stored: &PromQl, exprs: &[String]) {
+    let (tenant, alone, at) = (TenantId::default(), QueryOptions::default(), Timestamp::from_millis(ORIGIN + 901_003));
+    let together = QueryOptions { together: Some(Arc::new(Together::new(exprs.into()))), ..alone.clone() };
+    for expr in exprs {
+        let here = memory.instant(&tenant, expr, at, &alone).await;
+        agree(expr, here, stored.instant(&tenant, expr, at, &together).await);
+    }
+}
+
 pub fn agree(expr: &str, memory: Result<Answer, QueryError>, stored: Result<Answer, QueryError>) -> usize {
     match (memory, stored) {
         (Ok(memory), Ok(stored)) => {
@@ -352,6 +364,7 @@ async fn stored_series_answer_as_those_in_memory() {
         .map(str::to_owned),
     );
     let samples = compare(&memory, &stored, &exprs).await;
+    compare_together(&memory, &stored, &exprs).await;
     assert!(samples > 10_000, "only {samples} samples compared");
     let error = stored.instant(&tenant, "limit{job=~\"[a&&b]\"}", Timestamp::from_millis(ORIGIN), &QueryOptions::default()).await;
     assert!(!matches!(error, Err(QueryError::Unavailable(_))), "{error:?}");
@@ -403,7 +416,9 @@ async fn stored_deltas_and_histograms_answer_as_those_in_memory() {
         "histogram_quantile(0.5, rate(latency_bucket[2m]))",
         "count by (__name__) ({job=\"a\"})",
     ];
-    let samples = compare(&memory, &stored, &exprs.map(str::to_owned)).await;
+    let exprs = exprs.map(str::to_owned);
+    let samples = compare(&memory, &stored, &exprs).await;
+    compare_together(&memory, &stored, &exprs).await;
     assert!(samples > 400, "only {samples} samples compared");
     engine.supervisor.stop().await;
 }
@@ -493,7 +508,9 @@ async fn stored_native_histograms_and_summaries_answer_as_those_in_memory() {
         "own_bucket",
         "own_count",
     ];
-    let samples = compare(&memory, &stored, &exprs.map(str::to_owned)).await;
+    let exprs = exprs.map(str::to_owned);
+    let samples = compare(&memory, &stored, &exprs).await;
+    compare_together(&memory, &stored, &exprs).await;
     assert!(samples > 1_000, "{samples}");
 }
 
