@@ -279,6 +279,33 @@ async fn what_got_worse_while_somebody_had_it_starts_its_own_ladder_when_it_is_g
     assert_eq!(world.outbox()[2..], ["62s pagerduty trigger"]);
 }
 
+/// A silence ends, and in the same moment the alert joins an incident that somebody has, which its record does not say yet.
+#[tokio::test]
+async fn what_joins_an_incident_that_somebody_has_does_not_climb_for_itself() {
+    let world = world();
+    let cart: &[(&str, &str)] = &[("service", "cart")];
+    world.set("errors", &[(SHOP, 0.02)]);
+    world.tick().await;
+    world.silence(world.now(), world.now().plus(std::time::Duration::from_secs(50))).await;
+    world.take(true).await;
+    world.pass(15).await;
+    world.take(false).await;
+    world.set("errors", &[(SHOP, 0.2), (cart, 0.2)]);
+    world.pass(15).await;
+    world.act(EventKind::IncidentAcknowledged).await;
+    world.pass(29).await;
+    let before = world.outbox();
+    assert_eq!(before, ["0s slack trigger", "0s slack acknowledge", "30s pagerduty trigger", "30s pagerduty acknowledge"]);
+    world.clock.advance(std::time::Duration::from_secs(1));
+    world.evaluate().await.unwrap();
+    world.follow(&["incidents", "ladders"]).await;
+    assert_eq!(world.count("alert_unmuted"), 1);
+    world.pass(300).await;
+    assert_eq!(world.outbox(), before, "somebody has it, and knows");
+    world.act(EventKind::IncidentUnacknowledged).await;
+    assert_eq!(world.outbox().last().unwrap(), "360s pagerduty trigger", "given back, it is paged");
+}
+
 /// Every way through a story with a crash after any commit and a restart ends with the same notices, none twice, none missing.
 #[tokio::test]
 async fn a_crash_after_any_commit_loses_nothing_and_repeats_nothing() {
