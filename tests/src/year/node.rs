@@ -12,14 +12,14 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use model::access::{Permission, Principal};
-use model::drive::{Follower, Worker, step, work_once};
+use model::drive::{Cursor, Follower, Worker, step, work_once};
 use model::event::{Actor, Recorded};
 use model::state::{
     Backlog, Commit, Entity, Fence, Journal, JournalQuery, Leases, Record, RecordQuery, Records, StateError, StateStore, WorkRows,
 };
 use model::tenant::TenantId;
 use model::time::Timestamp;
-use model::work::{Claim, Queue, Work, WorkQuery};
+use model::work::{Claim, Queue, Work, WorkChange, WorkQuery};
 use serde_json::Value;
 use store::state::MemoryState;
 use tokio::sync::{Notify, watch};
@@ -139,6 +139,12 @@ impl NodeState {
     }
 }
 
+/// Whether a commit may be that of alerts of others: it moves no follower on and ends no work, and hands no notice over.
+fn is_received(commit: &Commit) -> bool {
+    let schedules = |change: &WorkChange| matches!(change, WorkChange::Schedule(_) | WorkChange::Cancel { .. });
+    !commit.takes() && commit.puts.iter().all(|put| put.kind != Cursor::KIND) && commit.work.iter().all(|(_, change)| schedules(change))
+}
+
 fn gone() -> StateError {
     StateError::Backend { doing: "anything: the process is gone", source: "killed".into() }
 }
@@ -166,13 +172,13 @@ impl Records for NodeState {
             }
             Some(Fault::DieAfter | Fault::PowerAfter) | None => {}
         }
-        let (token, takes) = (commit.fence.as_ref().map(|fence| fence.token), commit.takes());
+        let (token, takes, received) = (commit.fence.as_ref().map(|fence| fence.token), commit.takes(), is_received(&commit));
         let result = self.inner.commit(commit).await;
         if takes && result.is_ok() {
             self.watched.handed_over.fetch_add(1, Ordering::SeqCst);
         }
-        let unfenced = token.is_none() && !takes && self.answering.load(Ordering::SeqCst);
-        if working && !unfenced && result.is_ok() {
+        let may_be_unfenced = received && self.answering.load(Ordering::SeqCst);
+        if working && !(token.is_none() && may_be_unfenced) && result.is_ok() {
             let highest = self.watched.highest.load(Ordering::SeqCst);
             self.watched.taken.lock().unwrap().push(Taken { node: self.name, token, highest });
         }
