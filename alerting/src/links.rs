@@ -7,7 +7,7 @@ use model::drive::Follower;
 use model::event::{EventKind, Recorded};
 use model::ids::AlertId;
 use model::incident::Incident;
-use model::state::{Commit, Expect, StateError, StateStore, load};
+use model::state::{Commit, Expect, StateError, StateStore, Versioned, load};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 
@@ -40,24 +40,39 @@ impl Follower for AlertLinks {
             }
             (EventKind::IncidentAcknowledged, _) => {
                 let by = Acknowledgement { at: event.at, by: event.actor.clone() };
-                for alert in incident().await?.map(|found| found.entity.alerts).unwrap_or_default() {
-                    change(&mut commit, state, tenant, alert, |instance| {
-                        // Whoever took this very alert has it: a wake-up knows it by its moment.
-                        instance.alert.acknowledged.get_or_insert_with(|| by.clone());
-                    })
-                    .await?;
-                }
+                change_all(&mut commit, state, incident().await?, |instance| {
+                    // Whoever took this very alert has it: a wake-up knows it by its moment.
+                    instance.alert.acknowledged.get_or_insert_with(|| by.clone());
+                })
+                .await?;
             }
             (EventKind::IncidentUnacknowledged | EventKind::IncidentEscalated { .. }, _) => {
-                for alert in incident().await?.map(|found| found.entity.alerts).unwrap_or_default() {
-                    change(&mut commit, state, tenant, alert, |instance| instance.alert.acknowledged = None).await?;
-                }
+                change_all(&mut commit, state, incident().await?, |instance| instance.alert.acknowledged = None).await?;
             }
             // Nothing else links an alert.
             (_, _) => {}
         }
         Ok(commit)
     }
+}
+
+/// Changes the alerts that belonged to an incident when this was said of it: one that joined later is not linked yet.
+async fn change_all(
+    commit: &mut Commit,
+    state: &dyn StateStore,
+    incident: Option<Versioned<Incident>>,
+    how: impl Fn(&mut Instance),
+) -> Result<(), StateError> {
+    let Some(Incident { id, tenant, alerts, .. }) = incident.map(|found| found.entity) else { return Ok(()) };
+    for alert in alerts {
+        change(commit, state, &tenant, alert, |instance| {
+            if instance.alert.incident == Some(id) {
+                how(instance);
+            }
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 async fn change(

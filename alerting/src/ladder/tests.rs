@@ -306,6 +306,32 @@ async fn what_joins_an_incident_that_somebody_has_does_not_climb_for_itself() {
     assert_eq!(world.outbox().last().unwrap(), "360s pagerduty trigger", "given back, it is paged");
 }
 
+/// Somebody took an alert. It joins an incident after that was given back, and before anybody has followed that.
+#[tokio::test]
+async fn who_took_an_alert_has_it_though_the_incident_that_it_joins_was_given_back() {
+    let world = world();
+    let cart: &[(&str, &str)] = &[("service", "cart")];
+    world.silence(world.now(), world.now().plus(std::time::Duration::from_secs(50))).await;
+    world.set("errors", &[(SHOP, 0.2)]);
+    world.tick().await;
+    world.take(true).await;
+    world.set("errors", &[(SHOP, 0.2), (cart, 0.2)]);
+    world.pass(15).await;
+    world.act(EventKind::IncidentAcknowledged).await;
+    world.pass(44).await;
+    world.clock.advance(std::time::Duration::from_secs(1));
+    world.say(EventKind::IncidentUnacknowledged).await;
+    world.evaluate().await.unwrap();
+    world.follow(&["incidents"]).await;
+    world.settle().await.unwrap();
+    let alerts = world.alerts().await;
+    let has = |service: &str| {
+        let alert = &alerts.iter().find(|one| one.alert.labels.get("service") == Some(service)).unwrap().alert;
+        (alert.incident.is_some(), alert.acknowledged.is_some())
+    };
+    assert_eq!((has("shop"), has("cart")), ((true, true), (true, false)));
+}
+
 /// Every way through a story with a crash after any commit and a restart ends with the same notices, none twice, none missing.
 #[tokio::test]
 async fn a_crash_after_any_commit_loses_nothing_and_repeats_nothing() {

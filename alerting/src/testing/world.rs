@@ -286,6 +286,10 @@ impl World {
     pub(crate) async fn act(&self, kind: EventKind) {
         self.try_act(kind).await.unwrap();
     }
+    /// The same, and nobody has heard of it yet.
+    pub(crate) async fn say(&self, kind: EventKind) {
+        act(&*self.state, self.now(), kind).await.unwrap();
+    }
     pub(crate) async fn try_act(&self, kind: EventKind) -> Result<(), StateError> {
         act(&*self.state, self.now(), kind).await?;
         self.settle().await
