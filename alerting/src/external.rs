@@ -117,7 +117,7 @@ pub(crate) struct Surroundings {
 impl Surroundings {
     /// Live silences and, where alerts may mute others, everything that fires.
     pub(crate) async fn read(shared: &Shared, state: &dyn StateStore, firing: Option<&[Alert]>) -> Result<Self, StateError> {
-        let silences = a_few::<Silence>(state, &shared.tenant, &["live"]).await?.into_iter().map(|found| found.entity).collect();
+        let silences = live_silences(shared, state).await?;
         let labels = |alert: &Alert| (alert.fingerprint, alert.labels.clone());
         let routing = shared.routing();
         let firing = match firing {
@@ -127,6 +127,10 @@ impl Surroundings {
         };
         Ok(Surroundings { silences, firing, routing })
     }
+}
+
+async fn live_silences(shared: &Shared, state: &dyn StateStore) -> Result<Vec<Silence>, StateError> {
+    Ok(a_few::<Silence>(state, &shared.tenant, &["live"]).await?.into_iter().map(|found| found.entity).collect())
 }
 
 /// What mutes alerts, with the inhibition indexed once.
@@ -229,6 +233,17 @@ struct Received {
 /// How long new groups wait at least where what was sent together is taken in several commits.
 const TOGETHER: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// What a batch changes, but for what is handed over. What it was decided by is covered by the versions that it names, but for the silences and
+/// the clock ([`Deciding::holds`]).
+struct Deciding<'a> {
+    commit: Commit,
+    fired: usize,
+    placing: Placing<'a>,
+    silences: Vec<Silence>,
+    /// The earliest end among its alerts.
+    soonest: Option<Timestamp>,
+}
+
 /// What a batch changes.
 async fn decide(
     shared: &Shared,
@@ -237,21 +252,59 @@ async fn decide(
     received: Received,
     now: Timestamp,
 ) -> Result<Decided, StateError> {
+    begin_deciding(shared, state, batch, received, now).await?.finish().await
+}
+
+/// Lets others have a turn after some of the work for a large batch.
+async fn breathe(batch: &[Sent]) {
+    if batch.len() > inbox::FEW {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// All that can be done before what came earlier is written.
+async fn begin_deciding<'a>(
+    shared: &'a Shared,
+    state: &'a dyn StateStore,
+    batch: &[Sent],
+    received: Received,
+    now: Timestamp,
+) -> Result<Deciding<'a>, StateError> {
     let mut taking = Taking::read(shared, state, batch, received, now).await?;
+    breathe(batch).await;
     for sent in batch {
         taking.one(sent);
     }
-    let (mut commit, fired) = taking.finish()?;
+    breathe(batch).await;
+    let soonest = taking.ends.iter().min().copied();
+    let (commit, fired, silences) = taking.finish()?;
+    breathe(batch).await;
     // Groups are joined in the same commit; the follower finds it done.
     let placing = Placing::new(shared, state, now);
     let mut placing = if received.whole { placing.together(received.hands_over) } else { placing.waiting(TOGETHER) };
     placing.look_up(&fired).await?;
+    breathe(batch).await;
     for alert in &fired {
         placing.place_new(alert).await?;
     }
-    let (placed, handing) = placing.finish_handing()?;
-    commit.merge(placed);
-    Ok(Decided { commit, fired: fired.len(), handing })
+    Ok(Deciding { commit, fired: fired.len(), placing, silences, soonest })
+}
+
+impl Deciding<'_> {
+    /// Whether it would be decided just so now: it was decided a while ago.
+    async fn holds(&self, shared: &Shared, state: &dyn StateStore, now: Timestamp) -> Result<bool, StateError> {
+        // The row of a sweep that is due by now may be done.
+        let swept_later = self.soonest.is_none_or(|end| Timestamp::from_secs(sweep_second(end, self.commit.at)) > now);
+        Ok(swept_later && live_silences(shared, state).await? == self.silences)
+    }
+
+    async fn finish(self) -> Result<Decided, StateError> {
+        let Deciding { mut commit, fired, mut placing, .. } = self;
+        placing.hand_over().await;
+        let (placed, handing) = placing.finish_handing()?;
+        commit.merge(placed);
+        Ok(Decided { commit, fired, handing })
+    }
 }
 
 /// A record that is being changed.
@@ -378,7 +431,7 @@ impl<'a> Taking<'a> {
     }
 
     /// Mutes what is new, writes, and says what happened.
-    fn finish(mut self) -> Result<(Commit, Vec<Alert>), StateError> {
+    fn finish(mut self) -> Result<(Commit, Vec<Alert>, Vec<Silence>), StateError> {
         let hush = Hush::of(&self.surroundings);
         let mut commit = std::mem::take(&mut self.commit);
         commit.at = self.now;
@@ -412,7 +465,7 @@ impl<'a> Taking<'a> {
             schedule_sweep(self.shared, &mut commit, at, self.now)?;
         }
         let fired = self.fired.iter().filter_map(|fingerprint| self.known.remove(fingerprint)).map(|known| known.after.alert);
-        Ok((commit, fired.filter(Alert::is_firing).collect()))
+        Ok((commit, fired.filter(Alert::is_firing).collect(), self.surroundings.silences))
     }
 }
 
@@ -440,10 +493,14 @@ fn over(instance: &Instance, at: Timestamp) -> Instance {
 
 /// A sweep at a moment: at most one a second. The row's key is its second, and that lies ahead, so that no row of it is done yet.
 pub(crate) fn schedule_sweep(shared: &Shared, commit: &mut Commit, at: Timestamp, now: Timestamp) -> Result<(), StateError> {
-    let second = at.max(now).nanos().div_euclid(1_000_000_000) + 1;
+    let second = sweep_second(at, now);
     let due_at = Timestamp::from_secs(second);
     commit.schedule(&shared.tenant, row(format!("sweep/{second}"), due_at, &Job::Sweep)?);
     Ok(())
+}
+
+fn sweep_second(at: Timestamp, now: Timestamp) -> i64 {
+    at.max(now).nanos().div_euclid(1_000_000_000) + 1
 }
 
 /// What an event means for alerts of others: silences begin and end, and what fires may mute.

@@ -20,11 +20,11 @@ use serde_json::{Value, json};
 
 use super::pieces::{Piece, pieces};
 use super::postable::PostableAlert;
-use super::{Decided, News, Received, Sent, decide, take};
+use super::{Decided, Deciding, News, Received, Sent, begin_deciding, take};
 use crate::shared::Shared;
 
 /// So many alerts are taken while their sender waits.
-const FEW: usize = 100;
+pub(super) const FEW: usize = 100;
 /// About so many requests may wait (those that come in the same moment do not see each other): more are refused, and their senders come again.
 const WAITING: usize = 128;
 /// How soon a request that could not be taken apart is tried again.
@@ -154,25 +154,33 @@ impl IntakeWorker {
         IntakeWorker { shared }
     }
 
-    /// Takes the alerts from `taken` on, a piece a commit; the last one ends the row and the record.
+    /// Takes the alerts from `taken` on, a piece a commit; the last one ends the row and the record. While a piece is written the next one is
+    /// decided, where it does not depend on it.
     async fn take_apart(&self, row: &Row<'_>, found: &Versioned<Waiting>, batch: &[Sent], taken: &mut usize) -> Result<(), StateError> {
         let mut routing = self.shared.routing();
         let mut cut = pieces(&routing, batch);
+        let mut ahead = None;
         loop {
             let current = self.shared.routing();
             if !Arc::ptr_eq(&routing, &current) {
                 cut = pieces(&current, batch);
                 routing = current;
+                ahead = None;
             }
             let from = (*taken).min(batch.len());
-            let piece = cut.iter().find(|piece| piece.end > from);
-            let Piece { end: next, whole } = piece.copied().unwrap_or(Piece { end: batch.len(), whole: true });
+            let after = |from: usize| cut.iter().find(|piece| piece.end > from).copied();
+            let Piece { end: next, whole } = after(from).unwrap_or(Piece { end: batch.len(), whole: true });
             // What was taken before may have ended elsewhere: by another routing, or by another version.
             let whole = whole && (from == 0 || cut.iter().any(|piece| piece.end == from));
             let received = Received { at: found.entity.at, whole, waited: true, hands_over: true };
             let last = (next == batch.len()).then_some(found);
             self.shared.outbox.wait_for_room(next - from).await;
-            self.take_some(row, &batch[from..next], received, next, last).await?;
+            let following = after(next).filter(|piece| piece.whole && whole && routing.inhibit_rules.is_empty());
+            // The end of an alert that this piece begins would be that of one that nobody knows.
+            let following = following
+                .map(|piece| &batch[next..piece.end])
+                .filter(|some| some.iter().all(|sent| matches!(sent.news, News::Firing { .. })));
+            ahead = self.take_some(row, (&batch[from..next], received), ahead.take(), next, last, following).await?;
             *taken = next;
             if last.is_some() {
                 return Ok(());
@@ -180,19 +188,26 @@ impl IntakeWorker {
         }
     }
 
-    /// One commit; `next`: where the one after it begins. `last`: there is none, the record goes.
-    async fn take_some(
-        &self,
-        row: &Row<'_>,
-        some: &[Sent],
-        received: Received,
+    /// One commit; `next`: where the one after it begins. `last`: there is none, the record goes. `ahead`: what was decided of it already.
+    /// Gives what was decided of the `following` ones, which come in the same way.
+    async fn take_some<'a>(
+        &'a self,
+        row: &Row<'a>,
+        (some, received): (&[Sent], Received),
+        mut ahead: Option<Deciding<'a>>,
         next: usize,
         last: Option<&Versioned<Waiting>>,
-    ) -> Result<(), StateError> {
+        following: Option<&[Sent]>,
+    ) -> Result<Option<Deciding<'a>>, StateError> {
         let (id, lease) = (row.work.id, row.work.lease);
         for attempt in 1..=TRIES {
             let _alone = self.shared.turn.take(attempt).await;
-            let Decided { mut commit, handing, .. } = decide(&self.shared, row.state, some, received, row.state.now().await?).await?;
+            let now = row.state.now().await?;
+            let deciding = match ahead.take() {
+                Some(deciding) if deciding.holds(&self.shared, row.state, now).await? => deciding,
+                _ => begin_deciding(&self.shared, row.state, some, received, now).await?,
+            };
+            let Decided { mut commit, handing, .. } = deciding.finish().await?;
             let change = match last {
                 Some(found) => {
                     commit.delete(&found.entity, Expect::Version(found.version));
@@ -200,14 +215,23 @@ impl IntakeWorker {
                 }
                 None => WorkChange::Progress { id, lease, progress: json!({"taken": next}) },
             };
-            if self.shared.moved(commit, row.work, change, row.state, row.fence, attempt).await? {
-                if let Some(handing) = handing {
+            let write = async {
+                let moved = self.shared.moved(commit, row.work, change, row.state, row.fence, attempt).await?;
+                if let Some(handing) = handing.filter(|_| moved) {
                     handing.go(&self.shared.state);
                 }
-                break;
+                Ok::<_, StateError>(moved)
+            };
+            let decide = async {
+                // What fails here is decided again in its turn.
+                begin_deciding(&self.shared, row.state, following?, received, row.state.now().await.ok()?).await.ok()
+            };
+            let (moved, decided) = tokio::join!(biased; write, decide);
+            if moved? {
+                return Ok(decided);
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Gives a row back, to be claimed again after a while.

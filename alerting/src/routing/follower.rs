@@ -101,6 +101,8 @@ pub(crate) struct Placing<'a> {
     /// How long a new group waits at least.
     wait: Duration,
     hands_over: bool,
+    /// Whether a new group is looked at in this commit that does not wait.
+    at_once: bool,
     /// Where the first notices of new groups may be handed over.
     handing: Option<Handing>,
 }
@@ -162,6 +164,7 @@ impl<'a> Placing<'a> {
             together: false,
             wait: Duration::ZERO,
             hands_over: false,
+            at_once: false,
             handing: None,
         }
     }
@@ -260,14 +263,19 @@ impl<'a> Placing<'a> {
             wanted.remove(&found.entity.id);
             self.groups.insert(found.entity.id.clone(), Held::read(found));
         }
-        // After the groups were read: what an earlier group of the same name still has to tell was written before it went.
-        if self.hands_over && wanted.values().any(|(route, _)| route.group_wait.is_zero()) {
-            self.handing = self.shared.outbox.begin(self.state).await;
-        }
+        self.at_once |= wanted.values().any(|(route, _)| route.group_wait.is_zero());
         for (id, (route, labels)) in wanted {
             self.groups.insert(id, Held::new(self.shared, route, labels));
         }
         Ok(())
+    }
+
+    /// Lets the first notices of new groups be handed over, where that may be. After the groups were read: what an earlier group of the same
+    /// name still has to tell was written before it went.
+    pub(crate) async fn hand_over(&mut self) {
+        if self.hands_over && self.at_once {
+            self.handing = self.shared.outbox.begin(self.state).await;
+        }
     }
 
     /// Puts an alert that was never seen before into its groups.

@@ -43,10 +43,10 @@ const READER_KEEPS: i64 = 512;
 const PREPARED: usize = 200;
 /// The log of writes is carried over into the file beside the writes, each time it has grown by so many pages of 4 KiB: its two syncs hold up
 /// those of commits, so it should be rare, and a page that is written often is carried once. An alert that comes by itself writes some 22.
-const CARRIED_AFTER: u64 = 4_096;
+const CARRIED_AFTER: u64 = 16_384;
 /// While commits follow each other without a pause the log never begins anew, and a commit carries it over itself at so many pages: it stays
 /// bounded.
-const LARGEST_LOG: u64 = 16_384;
+const LARGEST_LOG: u64 = 65_536;
 
 /// The database of this module's state.
 #[derive(Debug)]

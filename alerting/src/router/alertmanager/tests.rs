@@ -1,5 +1,6 @@
 //! Alertmanager's API and PagerDuty's events over a world: what comes in, what is shown, what is told.
 
+mod ahead;
 mod large;
 
 use axum::http::Method;
