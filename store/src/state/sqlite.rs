@@ -3,8 +3,9 @@
 //!
 //! Statements run on the thread that asks: most take microseconds, and handing each to another thread and back takes ten times as long.
 //! Commits are written by a thread of their own; where a question has many rows, the runtime is told so that other tasks go on elsewhere. SQLite's log of writes is carried
-//! over into the file beside the commits, not in them: a commit that did it took two syncs and a thousand pages more.
+//! over into the file beside the commits, not in them (`carrier`).
 
+mod carrier;
 mod thread;
 
 use std::io;
@@ -12,7 +13,6 @@ use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use model::time::{Clock, Stopwatch};
@@ -25,6 +25,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::dialect::{Arg, Dialect, Fault, Synced};
 use super::{OpenError, SqlState, migrations};
+use carrier::Carrier;
+pub(crate) use carrier::LogLength;
 use thread::{Task, Thread};
 
 /// How long a write waits for another process (the command line beside the server).
@@ -41,13 +43,6 @@ const WRITER_KEEPS: i64 = 8_192;
 const READER_KEEPS: i64 = 512;
 /// Statements that are kept prepared on each connection.
 const PREPARED: usize = 200;
-/// The log of writes is carried over into the file beside the writes, each time it has grown by so many pages of 4 KiB: its two syncs hold up
-/// those of commits, so it should be rare, and a page that is written often is carried once. An alert that comes by itself writes some 22.
-const CARRIED_AFTER: u64 = 16_384;
-/// While commits follow each other without a pause the log never begins anew, and a commit carries it over itself at so many pages: it stays
-/// bounded.
-const LARGEST_LOG: u64 = 65_536;
-
 /// The database of this module's state.
 #[derive(Debug)]
 pub enum Sqlite {}
@@ -62,15 +57,6 @@ pub struct Connections {
     carrier: Option<Arc<Carrier>>,
     /// Where there are writes: who writes.
     thread: Option<Thread>,
-}
-
-/// Carries the log over into the file, so that commits seldom have to: it takes two syncs and thousands of pages.
-#[derive(Debug)]
-struct Carrier {
-    connection: Mutex<Slot>,
-    /// How many pages the log had when it was carried over last.
-    carried: AtomicU64,
-    busy: AtomicBool,
 }
 
 /// A connection until it is closed.
@@ -95,14 +81,18 @@ pub struct Values(Vec<Value>);
 impl SqlState<Sqlite> {
     /// Opens or makes the file and brings its schema up to date. `clock` is the one that [`now`](model::state::Leases::now) tells.
     pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Self::open_with(path, clock, LogLength::default()).await
+    }
+
+    pub(crate) async fn open_with(path: &Path, clock: Arc<dyn Clock>, length: LogLength) -> Result<Self, OpenError> {
         let place = path.display().to_string();
         let database = |source| OpenError::database::<Sqlite>(&place, source);
         private(path).map_err(|source| OpenError::Database { place: place.clone(), source: Box::new(source) })?;
-        let mut writer = Connections::open(path, 1, false).map_err(database)?;
+        let mut writer = Connections::open(path, 1, Some(length)).map_err(database)?;
         writer.thread = Some(Thread::start().map_err(|source| OpenError::Database { place: place.clone(), source: Box::new(source) })?);
         migrations::migrate::<Sqlite>(&writer, &place).await?;
         writer.keep_in_memory().await.map_err(database)?;
-        let mut readers = Connections::open(path, READERS, true).map_err(database)?;
+        let mut readers = Connections::open(path, READERS, None).map_err(database)?;
         readers.writer = writer.slots.first().cloned();
         Ok(SqlState::new(writer, readers, Some(clock)))
     }
@@ -115,8 +105,10 @@ fn private(path: &Path) -> io::Result<()> {
 }
 
 impl Connections {
-    fn open(path: &Path, count: usize, reads: bool) -> rusqlite::Result<Self> {
-        let carrier = if reads { None } else { Some(Arc::new(Carrier::open(path)?)) };
+    /// `log`: they write, and how long that may become; else they read.
+    fn open(path: &Path, count: usize, log: Option<LogLength>) -> rusqlite::Result<Self> {
+        let reads = log.is_none();
+        let carrier = log.map(|length| Carrier::open(path, length).map(Arc::new)).transpose()?;
         let open = |_| {
             let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             // Until the journal's mode is set, another process that does the same is waited for here.
@@ -160,56 +152,6 @@ impl Connections {
             (None, Some(first)) => Ok(first.clone().lock_owned().await),
             (None, None) => Err(closed()),
         }
-    }
-}
-
-impl Carrier {
-    fn open(path: &Path) -> rusqlite::Result<Self> {
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        connection.busy_timeout(Duration::ZERO)?;
-        Ok(Carrier {
-            connection: Mutex::new(Slot { connection: Some(connection), synced: Synced::Yes }),
-            carried: AtomicU64::new(0),
-            busy: AtomicBool::new(false),
-        })
-    }
-
-    /// Another commit was made, and the log has so many pages now. Where it has grown it is carried over on a thread that may wait, while
-    /// writes and reads go on.
-    fn committed(self: &Arc<Self>, log: &mut Wal, pages: u64) {
-        if pages >= LARGEST_LOG {
-            // What is carried over at this moment, or still read, is left for the next commit.
-            let carried = log.checkpoint();
-            tracing::debug!(pages, ?carried, "a commit carried the state's log over");
-            return;
-        }
-        let carried = self.carried.load(Ordering::Relaxed);
-        // Shorter than it was: all of it was carried over, and it began anew.
-        let since = pages.checked_sub(carried).unwrap_or_else(|| {
-            self.carried.store(0, Ordering::Relaxed);
-            pages
-        });
-        if since < CARRIED_AFTER || self.busy.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        self.carried.store(pages, Ordering::Relaxed);
-        let carrier = Arc::clone(self);
-        match Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(move || carrier.carry())),
-            Err(_) => self.busy.store(false, Ordering::Release),
-        }
-    }
-
-    fn carry(&self) {
-        let carried = match self.connection.blocking_lock().connection() {
-            // What readers still need, and what is written meanwhile, is left for the next time.
-            Ok(connection) => connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())),
-            Err(_) => Ok(()), // closed: whoever closes last carries over what is left
-        };
-        if let Err(error) = carried {
-            tracing::warn!(%error, "the state's log could not be carried over; a later commit tries again");
-        }
-        self.busy.store(false, Ordering::Release);
     }
 }
 
@@ -373,7 +315,7 @@ impl Dialect for Sqlite {
             drop(slot.lock().await.connection.take());
         }
         if let Some(carrier) = &pool.carrier {
-            drop(carrier.connection.lock().await.connection.take());
+            carrier.close().await;
         }
     }
 

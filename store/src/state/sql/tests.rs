@@ -7,7 +7,7 @@ use model::state::{Commit, Expect, Put};
 use model::tenant::TenantId;
 use model::time::{SimulatedClock, Timestamp};
 
-use super::super::sqlite::Sqlite;
+use super::super::sqlite::{LogLength, Sqlite};
 use super::*;
 
 async fn open(folder: &Path) -> SqlState<Sqlite> {
@@ -58,11 +58,13 @@ async fn sqlite_is_compiled_as_it_should_be() {
     store.close().await;
 }
 
-/// Beside the writes; where that does not keep up, by a commit.
+/// In a pause; where there is none, beside the writes; where that does not keep up, by a commit.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_carried_over_and_stays_bounded() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
+    let clock = Arc::new(SimulatedClock::new(Timestamp::from_secs(1_800_000_000)));
+    let log = LogLength { worth_it: 4_096, long: 8_192, longest: 16_384 };
+    let store = SqlState::<Sqlite>::open_with(&folder.path().join("state.db"), clock, log).await.unwrap();
     let length = |name: &str| std::fs::metadata(folder.path().join(name)).map_or(0, |file| file.len() / 4_096);
     let write = async |commit: usize| {
         // Each of them fills a page.
