@@ -171,8 +171,10 @@ impl<'a> Hush<'a> {
 /// Takes a batch: all of it in one commit. Gives back how many alerts are new.
 pub(crate) async fn take(shared: &Shared, batch: &[Sent], now: Timestamp) -> Result<usize, StateError> {
     let mut received = Received { at: now, whole: true, waited: false, hands_over: true };
+    let mut alone = None;
     for attempt in 1.. {
-        let _alone = shared.turn.take(attempt).await;
+        shared.turn.wait(attempt, &mut alone).await;
+        let now = if attempt == 1 { now } else { shared.state.now().await? };
         let decided = decide(shared, &*shared.state, batch, received, now).await?;
         let fired = decided.fired;
         match decided.write(shared).await {
@@ -234,7 +236,8 @@ struct Received {
 const TOGETHER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What a batch changes, but for what is handed over. What it was decided by is covered by the versions that it names, but for the silences and
-/// the clock ([`Deciding::holds`]).
+/// the clock ([`Deciding::holds`]), and for what has nothing decided ahead (`IntakeWorker::take_apart`): ends, alerts that mute others,
+/// recurring maintenance, another routing.
 struct Deciding<'a> {
     commit: Commit,
     fired: usize,
@@ -295,7 +298,8 @@ impl Deciding<'_> {
     async fn holds(&self, shared: &Shared, state: &dyn StateStore, now: Timestamp) -> Result<bool, StateError> {
         // The row of a sweep that is due by now may be done.
         let swept_later = self.soonest.is_none_or(|end| Timestamp::from_secs(sweep_second(end, self.commit.at)) > now);
-        Ok(swept_later && live_silences(shared, state).await? == self.silences)
+        let goes_on = |silence: &Silence| silence.state(self.commit.at) == silence.state(now);
+        Ok(swept_later && self.silences.iter().all(goes_on) && live_silences(shared, state).await? == self.silences)
     }
 
     async fn finish(self) -> Result<Decided, StateError> {

@@ -164,7 +164,7 @@ impl PromQl {
     }
 
     /// The same over another source with turns of its own, so that nobody who waits here keeps those there waiting. Without the cache, and
-    /// each reads for itself: a scan under way may have begun before what is asked about was there.
+    /// nobody joins a scan that may have begun before what is asked about was there: only the questions of one moment read together.
     pub fn apart(&self, source: Arc<dyn SeriesSource>, concurrency: usize) -> Self {
         let limits = Limits { concurrency, ..self.limits };
         PromQl {

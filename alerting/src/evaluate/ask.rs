@@ -304,6 +304,8 @@ async fn expand(shared: &Shared, template: &Template, data: &TemplateData, momen
             Expansion::Failed(reason) => return error_text(&reason),
             Expansion::NeedsQuery(expr) => {
                 if !cache.contains_key(&expr) {
+                    // It is none of those that were foreseen: it takes no other's part of what is read for them.
+                    let moment = Moment { together: None, ..moment };
                     cache.insert(expr.clone(), query(shared, &expr, moment).await);
                 }
                 let answer = cache.get(&expr).cloned().unwrap_or_else(|| Ok(Vec::new()));

@@ -175,7 +175,8 @@ impl IntakeWorker {
             let received = Received { at: found.entity.at, whole, waited: true, hands_over: true };
             let last = (next == batch.len()).then_some(found);
             self.shared.outbox.wait_for_room(next - from).await;
-            let following = after(next).filter(|piece| piece.whole && whole && routing.inhibit_rules.is_empty());
+            let steady = whole && routing.inhibit_rules.is_empty() && routing.maintenance.is_empty();
+            let following = after(next).filter(|piece| piece.whole && steady);
             // The end of an alert that this piece begins would be that of one that nobody knows.
             let following = following
                 .map(|piece| &batch[next..piece.end])
@@ -200,8 +201,9 @@ impl IntakeWorker {
         following: Option<&[Sent]>,
     ) -> Result<Option<Deciding<'a>>, StateError> {
         let (id, lease) = (row.work.id, row.work.lease);
+        let mut alone = None;
         for attempt in 1..=TRIES {
-            let _alone = self.shared.turn.take(attempt).await;
+            self.shared.turn.wait(attempt, &mut alone).await;
             let now = row.state.now().await?;
             let deciding = match ahead.take() {
                 Some(deciding) if deciding.holds(&self.shared, row.state, now).await? => deciding,

@@ -125,12 +125,13 @@ impl<'a> Climb<'a> {
         Ok(open.into_iter().map(|found| found.entity).find(|incident| incident.alerts.contains(&alert)))
     }
 
-    /// Whether an alert is just joining an incident that somebody has: its record says so a moment later.
-    async fn joins_what_is_taken(&self, alert: &Alert) -> Result<bool, StateError> {
+    /// Who has the incident that an alert is just joining: its record says so a moment later.
+    pub(super) async fn joins_what_is_taken(&self, subject: &LadderSubject, scene: &Scene) -> Result<Option<String>, StateError> {
+        let (LadderSubject::Alert { .. }, [alert]) = (subject, &*scene.alerts) else { return Ok(None) };
         if alert.incident.is_some() || !alert.is_firing() || !alert.severity.opens_incident() {
-            return Ok(false);
+            return Ok(None);
         }
-        Ok(self.incident_of(alert.id).await?.is_some_and(|incident| taken_by(&incident).is_some()))
+        Ok(self.incident_of(alert.id).await?.as_ref().and_then(taken_by))
     }
 
     /// Runs that are not closed.
@@ -146,7 +147,7 @@ impl<'a> Climb<'a> {
                 let Some(alert) = self.alert(*id).await? else { return Ok(None) };
                 Ok(Some(Scene {
                     open: alert.is_firing(),
-                    acknowledged: alert.acknowledged.is_some() || self.joins_what_is_taken(&alert).await?,
+                    acknowledged: alert.acknowledged.is_some(),
                     muted: alert.muted,
                     severity: alert.severity,
                     title: alert.summary(),
@@ -288,7 +289,7 @@ impl<'a> Climb<'a> {
             } else if run.entity.subject == (LadderSubject::Alert { id: alert.id }) {
                 let name = run.entity.ladder.name.clone();
                 if wanted.iter().any(|wanted| wanted.ladder.name == name) {
-                    if self.adopt(run, subject).await? {
+                    if self.adopt(run, subject, taken_by(incident)).await? {
                         adopted.push(name);
                     }
                 } else {
@@ -310,14 +311,19 @@ impl<'a> Climb<'a> {
         Ok(())
     }
 
-    async fn adopt(&mut self, run: Versioned<LadderRun>, subject: LadderSubject) -> Result<bool, StateError> {
+    /// `taken`: who has the incident; then the run waits until that is given back.
+    async fn adopt(&mut self, run: Versioned<LadderRun>, subject: LadderSubject, taken: Option<String>) -> Result<bool, StateError> {
         let Versioned { entity: mut run, version } = run;
         if by_key::<LadderRun>(self.state, &self.shared.tenant, &run_key(&subject, &run.ladder.name)).await?.is_some() {
             self.stop(Versioned { entity: run, version }, StopReason::Superseded)?;
             return Ok(false);
         }
         run.subject = subject;
-        self.commit.put(&run, Expect::Version(version))?;
+        let waits = run.status == (LadderStatus::Stopped { reason: StopReason::Acknowledged });
+        match taken.filter(|_| !waits) {
+            Some(by) => self.acknowledge(Versioned { entity: run, version }, &by).await?,
+            None => self.commit.put(&run, Expect::Version(version))?,
+        }
         Ok(true)
     }
 
@@ -413,6 +419,9 @@ impl<'a> Climb<'a> {
     pub(super) async fn again(&mut self, run: Versioned<LadderRun>, from_start: bool) -> Result<(), StateError> {
         let Versioned { entity: mut run, version } = run;
         let Some(scene) = self.scene(&run.subject).await?.filter(|scene| scene.open && !scene.acknowledged) else { return Ok(()) };
+        if self.joins_what_is_taken(&run.subject, &scene).await?.is_some() {
+            return Ok(());
+        }
         if scene.muted {
             // Given back under a silence: from now on that is what it waits for, and its end lets it climb.
             if from_start {

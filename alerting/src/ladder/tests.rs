@@ -306,6 +306,31 @@ async fn what_joins_an_incident_that_somebody_has_does_not_climb_for_itself() {
     assert_eq!(world.outbox().last().unwrap(), "360s pagerduty trigger", "given back, it is paged");
 }
 
+/// A ladder climbs for an alert, and its step is due in the moment in which the alert joins an incident that somebody has.
+#[tokio::test]
+async fn what_climbs_for_an_alert_stops_with_the_incident_that_it_joins_and_is_given_back_with_it() {
+    let rules = "groups:\n- name: g\n  rules:\n  - { alert: A, expr: a, labels: { severity: critical }, escalation: page }\n  - { alert: B, expr: b, labels: { severity: critical }, escalation: chat }\n";
+    let mut world = World::new(&format!("{CONFIG}incident_wait: 0s\n"), rules);
+    world.incidents = false;
+    world.set("a", &[(SHOP, 1.0)]);
+    world.tick().await;
+    assert_eq!(world.outbox(), ["0s pagerduty trigger"], "nobody opened an incident for it");
+    world.pass(295).await;
+    world.set("b", &[(SHOP, 1.0)]);
+    world.clock.advance(std::time::Duration::from_secs(5));
+    world.evaluate().await.unwrap();
+    // The incident of both, taken at once; ladders have heard of none of it.
+    world.follow(&["incidents"]).await;
+    world.say(EventKind::IncidentAcknowledged).await;
+    world.work(model::work::Queue::Ladder).await;
+    world.settle().await.unwrap();
+    assert_eq!(world.outbox()[1..], ["300s pagerduty acknowledge"], "the second step is not taken");
+    world.pass(600).await;
+    assert_eq!(world.outbox().len(), 2, "{:?}", world.outbox());
+    world.act(EventKind::IncidentUnacknowledged).await;
+    assert!(world.outbox()[2..].contains(&"900s pagerduty trigger".to_owned()), "{:?}", world.outbox());
+}
+
 /// Somebody took an alert. It joins an incident after that was given back, and before anybody has followed that.
 #[tokio::test]
 async fn who_took_an_alert_has_it_though_the_incident_that_it_joins_was_given_back() {

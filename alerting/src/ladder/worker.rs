@@ -76,13 +76,16 @@ async fn decide(climb: &mut Climb<'_>, job: &Job) -> Result<(), StateError> {
         }
         Job::Step { run, generation, round, step } => {
             let Some(found) = load::<LadderRun>(climb.state, &climb.shared.tenant, &run.to_string()).await? else { return Ok(()) };
-            let mut run = found.entity;
+            let mut run = found.entity.clone();
             let mine = run.status == LadderStatus::Running && (run.generation, run.round, run.step) == (*generation, *round, *step);
             // The journal says the same a moment later; the follower then stops or closes the run.
             let Some(scene) = climb.scene(&run.subject).await?.filter(|scene| mine && scene.open && !scene.acknowledged && !scene.muted)
             else {
                 return Ok(());
             };
+            if let Some(by) = climb.joins_what_is_taken(&run.subject, &scene).await? {
+                return climb.acknowledge(found, &by).await;
+            }
             climb.climb(&mut run, &scene).await?;
             climb.commit.put(&run, Expect::Version(found.version))
         }

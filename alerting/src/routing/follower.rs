@@ -45,7 +45,9 @@ impl Follower for RouteFollower {
 
     async fn follow(&self, event: &Recorded, state: &dyn StateStore, now: Timestamp) -> Result<Commit, StateError> {
         let event = &event.event;
-        self.shared.turn.pass().await;
+        if moves_groups(&event.kind) {
+            self.shared.turn.pass().await;
+        }
         let mut placing = Placing::new(&self.shared, state, now);
         if event.tenant != self.shared.tenant {
             return Ok(placing.commit);
@@ -85,6 +87,22 @@ impl Follower for RouteFollower {
         let mut commit = placing.finish()?;
         external::sweep_after(&self.shared, &event.kind, &mut commit, now)?;
         Ok(commit)
+    }
+}
+
+/// Whether groups may be written because of an event.
+fn moves_groups(kind: &EventKind) -> bool {
+    match kind {
+        EventKind::AlertFired { rule, .. } => !external::is_foreign(rule),
+        EventKind::AlertUnmuted
+        | EventKind::AlertResolved { .. }
+        | EventKind::AlertSeverityChanged { .. }
+        | EventKind::AlertAcknowledged
+        | EventKind::AlertUnacknowledged { .. }
+        | EventKind::IncidentAcknowledged
+        | EventKind::IncidentUnacknowledged
+        | EventKind::IncidentEscalated { .. } => true,
+        _ => false,
     }
 }
 
@@ -418,7 +436,8 @@ impl<'a> Placing<'a> {
             let left = routing.routes(&was).into_iter().filter(|route| !now.contains(&id(route, &was))).collect();
             self.touch(&was, left).await?;
         }
-        self.place(alert, false).await
+        // A look may be taking it for gone.
+        self.place(alert, true).await
     }
 }
 

@@ -72,8 +72,10 @@ impl Worker for RouteWorker {
 
     async fn work(&self, work: Work, state: &dyn StateStore, fence: Option<&Fence>, now: Timestamp) -> Result<(), StateError> {
         let Some(job) = self.shared.job::<Job>("job of the routes", &work, state, fence, now).await? else { return Ok(()) };
+        let mut alone = None;
         for attempt in 1..=TRIES {
-            let _alone = self.shared.turn.take(attempt).await;
+            self.shared.turn.wait(attempt, &mut alone).await;
+            let now = if attempt == 1 { now } else { state.now().await? };
             let commit = match &job {
                 Job::Look { group } => look_at(&self.shared, state, group, &work.key, now).await?,
                 Job::Sweep => external::sweep(&self.shared, state, now).await?,

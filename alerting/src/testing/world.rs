@@ -261,6 +261,12 @@ impl World {
         }
     }
 
+    /// Only what is due in this queue.
+    pub(crate) async fn work(&self, queue: Queue) {
+        let worker = self.alerting.workers().into_iter().find(|worker| worker.queue() == queue).unwrap();
+        work_once(&*worker, &*self.state, self.fence.as_ref(), self.now()).await.unwrap();
+    }
+
     /// Lets seconds pass; rules are evaluated every 15.
     pub(crate) async fn pass(&self, seconds: u64) {
         for _ in 0..seconds {

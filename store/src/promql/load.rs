@@ -25,6 +25,10 @@ use super::value::{ABSENT, HISTOGRAM, Histograms};
 
 /// How many selectors of one query, and how many kinds of rows of one selector, are asked at the same time.
 const AT_ONCE: usize = 3;
+/// What several questions need is read together where it is not more than so many series ...
+const MOST_SERIES: usize = 100_000;
+/// ... and samples: beyond, each reads what it needs.
+const MOST_SAMPLES: usize = 10_000_000;
 
 /// What a load may take.
 #[derive(Clone, Copy, Debug)]
@@ -87,16 +91,18 @@ impl From<'_> {
         // What is not stored yet cannot be laid over what a store computed.
         let alone = extent.wish.is_some() && !question.overlay.is_empty();
         let read = if alone { None } else { together().and_then(|reads| reads.find(matchers, extent)) };
-        let Some(read) = read else { return Ok((Arc::new(question.select(&**self.source).await?), false)) };
+        let Some(read) = read else { return Ok((Arc::new(question.stored(&**self.source).await?), false)) };
         let (overlay, mut joined) = (Overlay::default(), true);
         let all = async {
             joined = false;
             // Where all of it takes too long, there is time left to read what this question needs.
-            let limits = LoadLimits { timeout: limits.timeout / 2, ..limits };
-            let loaded = Question::new(tenant, &read.matchers, extent, &overlay, limits).select(&**self.source).await;
-            loaded.ok().map(|loaded| read.all(loaded))
+            let timeout = limits.timeout / 2;
+            let (max_series, max_samples) = (limits.max_series.min(MOST_SERIES), limits.max_samples.min(MOST_SAMPLES));
+            let together = Question::new(tenant, &read.matchers, extent, &overlay, LoadLimits { max_series, max_samples, timeout });
+            let loaded = tokio::time::timeout(timeout, together.stored(&**self.source)).await;
+            loaded.ok()?.ok().map(|loaded| read.all(loaded))
         };
-        let Some(all) = read.all.get_or_init(|| all).await else { return Ok((Arc::new(question.select(&**self.source).await?), false)) };
+        let Some(all) = read.all.get_or_init(|| all).await else { return Ok((Arc::new(question.stored(&**self.source).await?), false)) };
         let part = read.part(all, matchers);
         if question.overlay.is_empty() {
             return Ok((part, joined));
@@ -195,9 +201,14 @@ impl<'a> Question<'a> {
 
     /// Everything.
     async fn select(&self, source: &dyn SeriesSource) -> Result<Loaded, QueryError> {
-        if let Some(loaded) = self.at_hand(source).await? {
-            return Ok(loaded);
+        match self.at_hand(source).await? {
+            Some(loaded) => Ok(loaded),
+            None => self.stored(source).await,
         }
+    }
+
+    /// Everything, though it is not in memory.
+    async fn stored(&self, source: &dyn SeriesSource) -> Result<Loaded, QueryError> {
         let numbers = source.numbers(&self.selection(self.matchers, Shape::Numbers), self.wish().as_ref()).await?;
         match numbers {
             Some(numbers) => self.put_in_order(numbers),

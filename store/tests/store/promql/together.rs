@@ -15,7 +15,7 @@ use model::time::Timestamp;
 use proptest::prelude::*;
 use store::promql::PromQl;
 use store::promql::memory::MemorySource;
-use store::promql::source::{Listing, Numbers, Selection, SeriesHead, SeriesSource, StoredSeries, Wish};
+use store::promql::source::{Listing, Numbers, Samples, Selection, SeriesHead, SeriesKind, SeriesSource, StoredSeries, Temporality, Wish};
 
 use super::clickhouse::agree;
 use super::generate::{Spacing, expressions, fill, made_up};
@@ -25,14 +25,21 @@ use super::harness::labels;
 struct Counting {
     inner: MemorySource,
     reads: AtomicUsize,
-    /// Selectors that match more than one series fail.
-    refuses_many: bool,
+    /// What becomes of selectors that match more than one series.
+    many: Many,
     at_hand: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Many {
+    Answer,
+    Fail,
+    Hang,
 }
 
 impl Counting {
     fn new(inner: MemorySource) -> Self {
-        Counting { inner, reads: AtomicUsize::new(0), refuses_many: false, at_hand: false }
+        Counting { inner, reads: AtomicUsize::new(0), many: Many::Answer, at_hand: false }
     }
 }
 
@@ -44,10 +51,11 @@ impl SeriesSource for Counting {
     async fn numbers(&self, selection: &Selection<'_>, _: Option<&Wish>) -> Result<Option<Numbers>, QueryError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let found = self.inner.select(selection).await?;
-        if self.refuses_many && found.len() > 1 {
-            return Err(QueryError::Timeout(selection.timeout));
+        match self.many {
+            Many::Fail if found.len() > 1 => Err(QueryError::Timeout(selection.timeout)),
+            Many::Hang if found.len() > 1 => std::future::pending().await,
+            _ => Ok(Some(Numbers::Samples(found))),
         }
-        Ok(Some(Numbers::Samples(found)))
     }
     async fn select(&self, selection: &Selection<'_>) -> Result<Vec<StoredSeries>, QueryError> {
         self.inner.select(selection).await
@@ -128,8 +136,8 @@ async fn fleet() -> (MemorySource, Timestamp) {
             let times: Vec<i64> = (0..40).map(|step| step * 15_000).collect();
             let values = (0..40).map(|step| f64::from(step * (number % 7))).collect();
             let labels: Labels = labels(&format!("requests_total{{instance=\"{number}\",code=\"{code}\"}}"));
-            let samples = store::promql::source::Samples { times, values };
-            let (kind, temporality) = (store::promql::source::SeriesKind::Counter, store::promql::source::Temporality::Cumulative);
+            let samples = Samples { times, values };
+            let (kind, temporality) = (SeriesKind::Counter, Temporality::Cumulative);
             source.add(&TenantId::default(), &labels, kind, temporality, &samples);
         }
     }
@@ -158,22 +166,22 @@ async fn a_thousand_rules_about_one_metric_read_it_once_for_each_window() {
     assert_eq!(read_for(Counting::new(source), at).await, 2, "ten minutes of rate, and the newest sample");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn where_all_of_it_cannot_be_read_each_reads_for_itself() {
-    let (source, at) = fleet().await;
-    let source = Counting { refuses_many: true, ..Counting::new(source) };
-    let (tenant, exprs) = (TenantId::default(), vec!["up{job=\"a\"}".to_owned(), "up{job=\"b\"}".to_owned()]);
-    for job in ["a", "b"] {
-        let samples = store::promql::source::Samples { times: vec![at.millis()], values: vec![1.0] };
-        let (kind, temporality) = (store::promql::source::SeriesKind::Gauge, store::promql::source::Temporality::Cumulative);
-        source.inner.add(&tenant, &labels(&format!("up{{job=\"{job}\"}}")), kind, temporality, &samples);
+    for many in [Many::Fail, Many::Hang] {
+        let (tenant, source, at) =
+            (TenantId::default(), Counting { many, ..Counting::new(MemorySource::new()) }, Timestamp::from_secs(585));
+        for job in ["a", "b"] {
+            let samples = Samples { times: vec![at.millis()], values: vec![1.0] };
+            source.inner.add(&tenant, &labels(&format!("up{{job=\"{job}\"}}")), SeriesKind::Gauge, Temporality::Cumulative, &samples);
+        }
+        let (source, exprs) = (Arc::new(source), vec!["up{job=\"a\"}".to_owned(), "up{job=\"b\"}".to_owned()]);
+        let (promql, options) = (PromQl::new(source.clone()), together(&exprs));
+        for expr in &exprs {
+            assert!(promql.instant(&tenant, expr, at, &options).await.unwrap().matched_any_series, "{expr}");
+        }
+        assert_eq!(source.reads.load(Ordering::SeqCst), 3, "together, which failed once for all, and each for itself");
     }
-    let source = Arc::new(source);
-    let (promql, options) = (PromQl::new(source.clone()), together(&exprs));
-    for expr in &exprs {
-        assert!(promql.instant(&tenant, expr, at, &options).await.unwrap().matched_any_series, "{expr}");
-    }
-    assert_eq!(source.reads.load(Ordering::SeqCst), 3, "together, which failed once for all, and each for itself");
 }
 
 #[tokio::test]
