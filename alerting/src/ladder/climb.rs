@@ -143,20 +143,17 @@ impl<'a> Climb<'a> {
     pub(super) async fn scene(&self, subject: &LadderSubject) -> Result<Option<Scene>, StateError> {
         let tenant = &self.shared.tenant;
         match subject {
-            LadderSubject::Alert { id } => {
-                let Some(alert) = self.alert(*id).await? else { return Ok(None) };
-                Ok(Some(Scene {
-                    open: alert.is_firing(),
-                    acknowledged: alert.acknowledged.is_some(),
-                    muted: alert.muted,
-                    severity: alert.severity,
-                    title: alert.summary(),
-                    number: None,
-                    group: Labels::empty(),
-                    alerts: vec![alert],
-                    total: 1,
-                }))
-            }
+            LadderSubject::Alert { id } => Ok(self.alert(*id).await?.map(|alert| Scene {
+                open: alert.is_firing(),
+                acknowledged: alert.acknowledged.is_some(),
+                muted: alert.muted,
+                severity: alert.severity,
+                title: alert.summary(),
+                number: None,
+                group: Labels::empty(),
+                alerts: vec![alert],
+                total: 1,
+            })),
             LadderSubject::Incident { id } => {
                 let Some(found) = load::<Incident>(self.state, tenant, &id.to_string()).await? else { return Ok(None) };
                 let incident = found.entity;

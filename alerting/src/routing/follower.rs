@@ -45,10 +45,7 @@ impl Follower for RouteFollower {
 
     async fn follow(&self, event: &Recorded, state: &dyn StateStore, now: Timestamp) -> Result<Commit, StateError> {
         let event = &event.event;
-        if moves_groups(&event.kind) {
-            self.shared.turn.pass().await;
-        }
-        let mut placing = Placing::new(&self.shared, state, now);
+        let mut placing = Placing::new(&self.shared, state, now).in_turn();
         if event.tenant != self.shared.tenant {
             return Ok(placing.commit);
         }
@@ -90,22 +87,6 @@ impl Follower for RouteFollower {
     }
 }
 
-/// Whether groups may be written because of an event.
-fn moves_groups(kind: &EventKind) -> bool {
-    match kind {
-        EventKind::AlertFired { rule, .. } => !external::is_foreign(rule),
-        EventKind::AlertUnmuted
-        | EventKind::AlertResolved { .. }
-        | EventKind::AlertSeverityChanged { .. }
-        | EventKind::AlertAcknowledged
-        | EventKind::AlertUnacknowledged { .. }
-        | EventKind::IncidentAcknowledged
-        | EventKind::IncidentUnacknowledged
-        | EventKind::IncidentEscalated { .. } => true,
-        _ => false,
-    }
-}
-
 /// A decision in the making. Groups are read once and written at the end, so that many alerts may join one in the same commit.
 pub(crate) struct Placing<'a> {
     shared: &'a Shared,
@@ -114,6 +95,8 @@ pub(crate) struct Placing<'a> {
     now: Timestamp,
     pub(crate) commit: Commit,
     groups: BTreeMap<String, Held>,
+    /// Whether it waits, before it reads a group, until nobody decides alone.
+    in_turn: bool,
     /// Whether a new group that does not wait is looked at in this commit: all that fired together is in it.
     together: bool,
     /// How long a new group waits at least.
@@ -179,12 +162,18 @@ impl<'a> Placing<'a> {
             now,
             commit,
             groups: BTreeMap::new(),
+            in_turn: false,
             together: false,
             wait: Duration::ZERO,
             hands_over: false,
             at_once: false,
             handing: None,
         }
+    }
+
+    /// For who has not waited for its turn.
+    fn in_turn(self) -> Self {
+        Placing { in_turn: true, ..self }
     }
 
     /// For alerts all of which are placed in one commit: a new group that does not wait is looked at in it. What it tells may be handed
@@ -246,10 +235,13 @@ impl<'a> Placing<'a> {
     /// The group, read or new.
     async fn held(&mut self, route: &Route, labels: Labels) -> Result<&mut Held, StateError> {
         let id = AlertGroup::id_of(route, &labels);
-        if !self.groups.contains_key(&id)
-            && let Some(found) = load::<AlertGroup>(self.state, &self.shared.tenant, &id).await?
-        {
-            self.groups.insert(id.clone(), Held::read(found));
+        if !self.groups.contains_key(&id) {
+            if self.in_turn {
+                self.shared.turn.pass().await;
+            }
+            if let Some(found) = load::<AlertGroup>(self.state, &self.shared.tenant, &id).await? {
+                self.groups.insert(id.clone(), Held::read(found));
+            }
         }
         Ok(self.groups.entry(id).or_insert_with(|| Held::new(self.shared, route, labels)))
     }
