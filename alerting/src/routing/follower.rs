@@ -18,7 +18,7 @@ use model::time::Timestamp;
 
 use super::Routing;
 use super::group::{AlertGroup, Member, Pending, fresh, tick};
-use super::looking::{Looking, Seat};
+use super::looking::{Kept, Looking, Seat};
 use super::notice::{Taking, tell_taken};
 use super::tree::Route;
 use super::worker::{Job, members, row};
@@ -110,7 +110,8 @@ pub(crate) struct Placing<'a> {
 
 /// A group as it was read, and as it will be written.
 struct Held {
-    before: Option<AlertGroup>,
+    /// A new one where there was none.
+    before: AlertGroup,
     expect: Expect,
     group: AlertGroup,
     /// The first members of a group that does not wait: it is looked at in the commit that makes it.
@@ -123,7 +124,7 @@ struct Held {
 impl Held {
     /// As it was read.
     fn read(found: Versioned<AlertGroup>) -> Self {
-        Held { before: Some(found.entity.clone()), expect: Expect::Version(found.version), ..Held::with(found.entity) }
+        Held { expect: Expect::Version(found.version), ..Held::with(found.entity) }
     }
 
     /// There is none yet.
@@ -132,7 +133,7 @@ impl Held {
     }
 
     fn with(group: AlertGroup) -> Self {
-        Held { before: None, expect: Expect::New, group, seats: Vec::new(), counts_on_look: false }
+        Held { before: group.clone(), expect: Expect::New, group, seats: Vec::new(), counts_on_look: false }
     }
 }
 
@@ -140,7 +141,7 @@ impl Held {
 struct Taken<'a> {
     route: &'a Route,
     labels: Labels,
-    members: Vec<(Versioned<Member>, Alert)>,
+    members: Vec<(Member, Kept, Alert)>,
 }
 
 /// Writes a member; its status is its group, so that a group's members are one query.
@@ -197,7 +198,7 @@ impl<'a> Placing<'a> {
         for held in std::mem::take(&mut self.groups).into_values() {
             if !held.seats.is_empty() {
                 self.first_look(held)?;
-            } else if held.counts_on_look || held.before.as_ref() != Some(&held.group) {
+            } else if held.counts_on_look || held.before != held.group {
                 self.commit.put(&held.group, held.expect)?;
             }
         }
@@ -224,12 +225,29 @@ impl<'a> Placing<'a> {
         Ok(load::<Alert>(self.state, &self.shared.tenant, id).await?.map(|found| found.entity))
     }
 
-    async fn member(&self, member: &Member) -> Result<Option<Versioned<Member>>, StateError> {
-        load::<Member>(self.state, &self.shared.tenant, &member.record_id()).await
+    /// The alert in the group that these labels have in the route, where it is in it.
+    async fn member(&mut self, route: &Route, labels: &Labels, alert: AlertId) -> Result<Option<(Member, Kept)>, StateError> {
+        let (shared, state) = (self.shared, self.state);
+        let group = &self.held(route, labels.clone()).await?.group;
+        if let Some(first) = group.first.as_ref().filter(|first| first.alert == alert) {
+            return Ok(Some((first.clone(), Kept::InGroup)));
+        }
+        let id = Member::new(&shared.tenant, &group.id, alert).record_id();
+        let found = load::<Member>(state, &shared.tenant, &id).await?;
+        Ok(found.map(|found| (found.entity, Kept::Record(Expect::Version(found.version)))))
     }
 
-    async fn is_member(&self, member: &Member) -> Result<bool, StateError> {
-        Ok(self.member(member).await?.is_some())
+    /// Writes a member whose group was read.
+    fn keep(&mut self, member: Member, kept: Kept) -> Result<(), StateError> {
+        match kept {
+            Kept::Record(expect) => put_member(&mut self.commit, &member, expect)?,
+            Kept::InGroup => {
+                if let Some(held) = self.groups.get_mut(&member.group) {
+                    held.group.first = Some(member);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The group, read or new.
@@ -247,14 +265,18 @@ impl<'a> Placing<'a> {
     }
 
     /// An alert joins a group that it was not in.
-    async fn join(&mut self, route: &Route, labels: Labels, member: Member, alert: &Alert) -> Result<(), StateError> {
+    async fn join(&mut self, route: &Route, labels: Labels, alert: &Alert) -> Result<(), StateError> {
         let at_once = self.together && route.group_wait.is_zero();
+        let tenant = &self.shared.tenant;
         let held = self.held(route, labels.clone()).await?;
-        if at_once && held.before.is_none() {
-            held.seats.push(Seat { member, expect: Expect::New, alert: alert.clone() });
+        let member = Member::new(tenant, &held.group.id, alert.id);
+        let is_first = held.expect == Expect::New && held.group.first.is_none() && held.seats.is_empty();
+        let kept = if is_first { Kept::InGroup } else { Kept::Record(Expect::New) };
+        if at_once && held.expect == Expect::New {
+            held.seats.push(Seat { member, kept, alert: alert.clone() });
             return Ok(());
         }
-        put_member(&mut self.commit, &member, Expect::New)?;
+        self.keep(member, kept)?;
         self.look_soon(route, labels, alert.state.fired_at().unwrap_or(self.now)).await
     }
 
@@ -292,9 +314,7 @@ impl<'a> Placing<'a> {
     pub(crate) async fn place_new(&mut self, alert: &Alert) -> Result<(), StateError> {
         let routing = Arc::clone(&self.routing);
         for route in routing.routes(alert).into_iter().filter(|route| !route.receivers.is_empty()) {
-            let labels = route.group_labels(&alert.labels);
-            let member = Member::new(&self.shared.tenant, &AlertGroup::id_of(route, &labels), alert.id);
-            self.join(route, labels, member, alert).await?;
+            self.join(route, route.group_labels(&alert.labels), alert).await?;
         }
         Ok(())
     }
@@ -304,9 +324,8 @@ impl<'a> Placing<'a> {
         let routing = Arc::clone(&self.routing);
         for route in routing.routes(alert).into_iter().filter(|route| !route.receivers.is_empty()) {
             let labels = route.group_labels(&alert.labels);
-            let member = Member::new(&self.shared.tenant, &AlertGroup::id_of(route, &labels), alert.id);
-            if !self.is_member(&member).await? {
-                self.join(route, labels, member, alert).await?;
+            if self.member(route, &labels, alert.id).await?.is_none() {
+                self.join(route, labels, alert).await?;
             } else if again {
                 self.look_soon(route, labels, alert.state.fired_at().unwrap_or(self.now)).await?;
             }
@@ -322,42 +341,41 @@ impl<'a> Placing<'a> {
 
     /// Somebody has these alerts: of each group, whoever heard that some of them fire is told, once. In muted hours nobody is.
     async fn taken(&mut self, ids: &[AlertId], event: &Event) -> Result<(), StateError> {
-        let routing = Arc::clone(&self.routing);
+        let (routing, now) = (Arc::clone(&self.routing), self.now);
         let mut groups: BTreeMap<String, Taken<'_>> = BTreeMap::new();
         for id in ids {
             let Some(alert) = self.alert(&id.to_string()).await?.filter(Alert::is_firing) else { continue };
-            for route in routing.routes(&alert).into_iter().filter(|route| routing.calendar.closed(&route.hours, self.now).is_none()) {
+            for route in routing.routes(&alert).into_iter().filter(|route| routing.calendar.closed(&route.hours, now).is_none()) {
                 let labels = route.group_labels(&alert.labels);
-                let group = AlertGroup::id_of(route, &labels);
-                let Some(member) = self.member(&Member::new(&self.shared.tenant, &group, alert.id)).await? else { continue };
-                if member.entity.owed && !member.entity.told_taken {
-                    let taken = groups.entry(group).or_insert_with(|| Taken { route, labels, members: Vec::new() });
-                    taken.members.push((member, alert.clone()));
+                let Some((member, kept)) = self.member(route, &labels, alert.id).await? else { continue };
+                if member.owed && !member.told_taken {
+                    let taken = groups.entry(member.group.clone()).or_insert_with(|| Taken { route, labels, members: Vec::new() });
+                    taken.members.push((member, kept, alert.clone()));
                 }
             }
         }
-        for (id, Taken { route, labels, members }) in groups {
-            let unanswered = self.unanswered(&id, ids).await?;
-            let (shared, now) = (self.shared, self.now);
+        for Taken { route, labels, members } in groups.into_values() {
+            let shared = self.shared;
             let group = self.held(route, labels).await?.group.clone();
-            let taking = Taking { taken: members.iter().map(|(_, alert)| alert).collect(), unanswered, by: event.actor.to_string() };
+            let unanswered = self.unanswered(&group, ids).await?;
+            let taking = Taking { taken: members.iter().map(|(_, _, alert)| alert).collect(), unanswered, by: event.actor.to_string() };
             tell_taken(shared, &mut self.commit, &group, route, &taking, &format!("taken-{}", event.id), now)?;
-            for (Versioned { entity: mut member, version }, _) in members {
-                member.told_taken = true;
-                put_member(&mut self.commit, &member, Expect::Version(version))?;
+            for (member, kept, _) in members {
+                self.keep(Member { told_taken: true, ..member }, kept)?;
             }
         }
         Ok(())
     }
 
     /// How many members of a group fire, unmuted, that nobody has, these ones aside.
-    async fn unanswered(&self, group: &str, taken: &[AlertId]) -> Result<usize, StateError> {
+    async fn unanswered(&self, group: &AlertGroup, taken: &[AlertId]) -> Result<usize, StateError> {
         let mut count = 0;
-        for member in members(self.shared, self.state, group).await? {
-            if taken.contains(&member.entity.alert) {
+        let others = members(self.shared, self.state, &group.id).await?.into_iter().map(|found| found.entity);
+        for member in group.first.clone().into_iter().chain(others) {
+            if taken.contains(&member.alert) {
                 continue;
             }
-            let alert = self.alert(&member.entity.alert.to_string()).await?;
+            let alert = self.alert(&member.alert.to_string()).await?;
             count += usize::from(alert.is_some_and(|alert| alert.is_firing() && !alert.muted && alert.acknowledged.is_none()));
         }
         Ok(count)
@@ -370,14 +388,9 @@ impl<'a> Placing<'a> {
             let Some(alert) = self.alert(&id.to_string()).await?.filter(Alert::is_firing) else { continue };
             for route in routing.routes(&alert) {
                 let labels = route.group_labels(&alert.labels);
-                let id = AlertGroup::id_of(route, &labels);
-                let Some(Versioned { entity: mut member, version }) = self.member(&Member::new(&self.shared.tenant, &id, alert.id)).await?
-                else {
-                    continue;
-                };
+                let Some((member, kept)) = self.member(route, &labels, alert.id).await? else { continue };
                 if member.told_taken {
-                    member.told_taken = false;
-                    put_member(&mut self.commit, &member, Expect::Version(version))?;
+                    self.keep(Member { told_taken: false, ..member }, kept)?;
                 }
                 self.look_soon(route, labels, self.now).await?;
             }
@@ -389,7 +402,7 @@ impl<'a> Placing<'a> {
     async fn touch(&mut self, alert: &Alert, routes: Vec<&Route>) -> Result<(), StateError> {
         for route in routes {
             let labels = route.group_labels(&alert.labels);
-            if self.is_member(&Member::new(&self.shared.tenant, &AlertGroup::id_of(route, &labels), alert.id)).await? {
+            if self.member(route, &labels, alert.id).await?.is_some() {
                 self.look_soon(route, labels, self.now).await?;
             }
         }

@@ -41,6 +41,9 @@ pub struct AlertGroup {
     /// Since when it is known that nobody is told because of the route's hours: it is said once.
     #[serde(default)]
     pub closed_until: Option<Timestamp>,
+    /// The alert that made the group, while it is in it: most groups never have another, and need no row for their members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Member>,
 }
 
 /// A name for a work row that no other has. Those of one moment stand together in the store's indexes, after all earlier ones: the names of
@@ -66,6 +69,7 @@ impl AlertGroup {
             told_firing: false,
             pending: None,
             closed_until: None,
+            first: None,
         }
     }
     /// Alertmanager's `groupKey`.
@@ -88,8 +92,8 @@ impl Entity for AlertGroup {
     }
 }
 
-/// An alert in a group. State kind `group_member`; its status in the store is the group's id, so that a group's members are one query
-/// and a new one touches no other.
+/// An alert in a group: the first is kept in the group, each other in a record of its own. State kind `group_member`; its status in the
+/// store is the group's id, so that a group's members are one query and a new one touches no other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Member {
     /// Whose.
@@ -99,17 +103,21 @@ pub struct Member {
     /// Which alert.
     pub alert: AlertId,
     /// Whether the last notice said that it fires.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub told: bool,
     /// Whether the last notice said that it is over.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub told_over: bool,
     /// Whether somebody heard that it fires and has not heard of its end.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub owed: bool,
     /// Whether those who heard that it fires heard that somebody has it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub told_taken: bool,
+}
+
+fn is_false(word: &bool) -> bool {
+    !word
 }
 
 impl Member {

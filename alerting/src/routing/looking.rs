@@ -17,10 +17,19 @@ use crate::shared::Shared;
 /// How many alerts are journalled when a route's hours keep them back.
 const NOTED: usize = 50;
 
-/// A member with its alert, and how the store has the member.
+/// Where a member is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// In its group, whose first member it is.
+    InGroup,
+    /// In a record of its own, which the store has like this.
+    Record(Expect),
+}
+
+/// A member with its alert.
 pub(super) struct Seat {
     pub member: Member,
-    pub expect: Expect,
+    pub kept: Kept,
     pub alert: Alert,
 }
 
@@ -76,10 +85,12 @@ impl Looking<'_> {
             tell(self.shared, commit, &self.group, self.route, &telling, key, self.now, self.handing.as_deref_mut())?;
             (self.group.told_at, self.group.told_firing) = (Some(self.now), !told.firing.is_empty());
         }
-        for (at, Seat { member, expect, .. }) in self.seats.iter().enumerate() {
+        for (at, Seat { member, kept, .. }) in self.seats.iter().enumerate() {
             if decision.forget.contains(&at) {
-                if *expect != Expect::New {
-                    commit.delete(member, *expect);
+                match kept {
+                    Kept::InGroup => self.group.first = None,
+                    Kept::Record(Expect::New) => {}
+                    Kept::Record(expect) => commit.delete(member, *expect),
                 }
                 continue;
             }
@@ -89,8 +100,10 @@ impl Looking<'_> {
                 after.owed = after.told || (after.owed && !after.told_over);
                 after.told_taken &= after.owed;
             }
-            if after != *member || *expect == Expect::New {
-                put_member(commit, &after, *expect)?;
+            match kept {
+                Kept::InGroup => self.group.first = Some(after),
+                Kept::Record(expect) if after != *member || *expect == Expect::New => put_member(commit, &after, *expect)?,
+                Kept::Record(_) => {}
             }
         }
         Ok(())

@@ -69,6 +69,36 @@ async fn alerts_are_told_in_groups_when_waits_and_intervals_are_over() {
 }
 
 #[tokio::test]
+async fn the_alert_that_made_a_group_may_leave_it_and_come_again() {
+    let world = world("route: { receivers: [mail], group_by: [alertname], group_wait: 30s, group_interval: 1m, repeat_interval: 10m }");
+    let fire = |hosts: &[&str]| {
+        let labels: Vec<[(&str, &str); 1]> = hosts.iter().map(|host| [("host", *host)]).collect();
+        world.set("slow", &labels.iter().map(|labels| (&labels[..], 1.0)).collect::<Vec<_>>());
+    };
+    let kept = async || {
+        let groups = all::<AlertGroup>(&*world.state, None, &[], 0).await.unwrap();
+        let records = all::<Member>(&*world.state, None, &[], 0).await.unwrap().len();
+        (groups.iter().filter(|group| group.entity.first.is_some()).count(), records)
+    };
+    fire(&["a"]);
+    world.tick().await;
+    fire(&["a", "b"]);
+    world.pass(40).await;
+    assert_eq!(kept().await, (1, 1), "the first is kept in the group");
+    fire(&["b"]);
+    world.pass(60).await;
+    assert_eq!(kept().await, (0, 1));
+    fire(&["a", "b"]);
+    world.pass(60).await;
+    assert_eq!(kept().await, (0, 2), "the group is there already");
+    fire(&[]);
+    world.pass(60).await;
+    assert_eq!(told(&world), ["30s mail trigger 2+0", "90s mail trigger 1+1", "150s mail trigger 2+0", "210s mail resolve 0+2"]);
+    assert!(all::<AlertGroup>(&*world.state, None, &[], 0).await.unwrap().is_empty());
+    assert_eq!(kept().await, (0, 0));
+}
+
+#[tokio::test]
 async fn of_a_group_with_too_many_alerts_the_new_ones_are_shown() {
     let world = world("route: { receivers: [mail], group_wait: 0s, group_interval: 1m }");
     let hosts: Vec<String> = (0..1_002).map(|number| format!("h{number:04}")).collect();

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::follower::Placing;
 use super::group::{AlertGroup, Member, fresh};
-use super::looking::{Looking, Seat};
+use super::looking::{Kept, Looking, Seat};
 use crate::evaluate::everything;
 use crate::external;
 use crate::shared::Shared;
@@ -88,7 +88,7 @@ impl Worker for RouteWorker {
     }
 }
 
-/// The members of a group, all of them.
+/// The members of a group that have records of their own, all of them.
 pub(crate) async fn members(shared: &Shared, state: &dyn StateStore, group: &str) -> Result<Vec<Versioned<Member>>, StateError> {
     let mut all = everything::<Member>(state, &shared.tenant, &[group]).await?;
     // The oldest first: ids are ordered by time.
@@ -135,9 +135,15 @@ pub(super) async fn look_at(shared: &Shared, state: &dyn StateStore, id: &str, k
     };
     let mut alerts = Alerts::read(shared, state, found.len()).await?;
     let (mut seats, mut gone) = (Vec::new(), Vec::new());
+    if let Some(member) = group.first.take()
+        && let Some(alert) = alerts.take(member.alert).await?
+    {
+        group.first = Some(member.clone());
+        seats.push(Seat { member, kept: Kept::InGroup, alert });
+    }
     for one in found {
         match alerts.take(one.entity.alert).await? {
-            Some(alert) => seats.push(Seat { member: one.entity, expect: Expect::Version(one.version), alert }),
+            Some(alert) => seats.push(Seat { member: one.entity, kept: Kept::Record(Expect::Version(one.version)), alert }),
             None => gone.push(one),
         }
     }
@@ -164,12 +170,14 @@ async fn resettle(
 ) -> Result<Commit, StateError> {
     let mut placing = Placing::new(shared, state, now);
     let mut placed = Vec::new();
-    for one in members {
-        if let Some(alert) = load::<Alert>(state, &shared.tenant, &one.entity.alert.to_string()).await?
+    for id in group.first.iter().chain(members.iter().map(|one| &one.entity)).map(|member| member.alert) {
+        if let Some(alert) = load::<Alert>(state, &shared.tenant, &id.to_string()).await?
             && alert.entity.is_firing()
         {
             placed.push(alert.entity);
         }
+    }
+    for one in members {
         placing.commit.delete(&one.entity, Expect::Version(one.version));
     }
     placing.commit.delete(group, Expect::Version(version));

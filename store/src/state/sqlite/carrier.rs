@@ -29,9 +29,9 @@ pub(crate) struct LogLength {
 }
 
 impl Default for LogLength {
-    /// 32, 128 and 256 MiB. An alert that comes by itself writes some 22 pages, a thousand together some 1,200.
+    /// 32, 192 and 384 MiB. An alert that comes by itself writes some 22 pages, a thousand together some 1,200.
     fn default() -> Self {
-        LogLength { worth_it: 8_192, long: 32_768, longest: 65_536 }
+        LogLength { worth_it: 8_192, long: 49_152, longest: 98_304 }
     }
 }
 
