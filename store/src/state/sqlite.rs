@@ -5,6 +5,7 @@
 //! Commits are written by a thread of their own; where a question has many rows, the runtime is told so that other tasks go on elsewhere. SQLite's log of writes is carried
 //! over into the file beside the commits, not in them (`carrier`).
 
+mod ahead;
 mod carrier;
 mod thread;
 

@@ -58,29 +58,63 @@ async fn sqlite_is_compiled_as_it_should_be() {
     store.close().await;
 }
 
+/// Writes so many records in a commit, each of which fills a page.
+async fn write_pages(store: &SqlState<Sqlite>, commit: usize, pages: usize) {
+    let put = |record: usize| Put {
+        tenant: TenantId::default(),
+        kind: "large",
+        id: format!("{commit:03}/{record:04}"),
+        key: None,
+        status: String::new(),
+        expect: Expect::New,
+        body: Some(serde_json::json!("x".repeat(3_500)).into()),
+    };
+    store.commit(Commit { puts: (0..pages).map(put).collect(), ..Commit::at(Timestamp::from_secs(1)) }).await.unwrap();
+}
+
+/// Commits go on meanwhile; what a process that is killed then leaves is opened again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_written_ahead_and_nothing_that_is_written_is_lost_by_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SimulatedClock::new(Timestamp::from_secs(1_800_000_000)));
+    let log = LogLength { ahead: 8_192, settled: std::time::Duration::ZERO, ..LogLength::default() };
+    let store = SqlState::<Sqlite>::open_with(&folder.path().join("state.db"), clock.clone(), log).await.unwrap();
+    let length = || std::fs::metadata(folder.path().join("state.db-wal")).map_or(0, |file| file.len());
+    let mut commits = 0;
+    while length() < 32 + 8_192 * 4_120 {
+        assert!(commits < 900, "it was not written ahead: {} bytes", length());
+        write_pages(&store, commits, 2).await;
+        commits += 1;
+        // Some commits come in the pauses in which it is made longer, some do not.
+        tokio::time::sleep(std::time::Duration::from_millis([0, 20, 120][commits % 3])).await;
+    }
+    for _ in 0..3 {
+        write_pages(&store, commits, 2).await;
+        commits += 1;
+    }
+    assert_eq!(length(), 32 + 8_192 * 4_120, "it is long enough");
+    let killed = tempfile::tempdir().unwrap();
+    for name in ["state.db", "state.db-wal"] {
+        std::fs::copy(folder.path().join(name), killed.path().join(name)).unwrap();
+    }
+    store.close().await;
+    let again = SqlState::<Sqlite>::open(&killed.path().join("state.db"), clock).await.unwrap();
+    let found = texts(&again, "SELECT id FROM record WHERE kind = 'large'", args![], 0).await;
+    assert_eq!(found.len(), 2 * commits);
+    assert_eq!(texts(&again, "PRAGMA integrity_check", args![], 0).await, ["ok"]);
+    again.close().await;
+}
+
 /// In a pause; where there is none, beside the writes; where that does not keep up, by a commit.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_carried_over_and_stays_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_secs(1_800_000_000)));
-    let log = LogLength { worth_it: 4_096, long: 8_192, longest: 16_384 };
+    let log = LogLength { worth_it: 4_096, long: 8_192, longest: 16_384, ..LogLength::default() };
     let store = SqlState::<Sqlite>::open_with(&folder.path().join("state.db"), clock, log).await.unwrap();
     let length = |name: &str| std::fs::metadata(folder.path().join(name)).map_or(0, |file| file.len() / 4_096);
-    let write = async |commit: usize| {
-        // Each of them fills a page.
-        let put = |record: usize| Put {
-            tenant: TenantId::default(),
-            kind: "large",
-            id: format!("{commit:03}/{record:04}"),
-            key: None,
-            status: String::new(),
-            expect: Expect::New,
-            body: Some(serde_json::json!("x".repeat(3_500)).into()),
-        };
-        store.commit(Commit { puts: (0..1_000).map(put).collect(), ..Commit::at(Timestamp::from_secs(1)) }).await.unwrap();
-    };
     for commit in 0..5 {
-        write(commit).await;
+        write_pages(&store, commit, 1_000).await;
     }
     for tries in 0.. {
         if length("state.db") > 4_000 {
@@ -90,7 +124,7 @@ async fn the_log_is_carried_over_and_stays_bounded() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     for commit in 5..40 {
-        write(commit).await;
+        write_pages(&store, commit, 1_000).await;
     }
     let (file, log) = (length("state.db"), length("state.db-wal"));
     assert!(file > 20_000 && log < 30_000, "{file} pages, and {log} in the log");

@@ -1,0 +1,66 @@
+//! The file of SQLite's log, written ahead with zeros: a sync of what stands where something was written before is a third shorter than one
+//! that makes the file longer, which writes down the file's new length too (190 to 205 us instead of 265 to 305, 18 pages, ext4). SQLite
+//! reads a log up to the first frame that is not of it, so that zeros are its end.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use crate::wal::caps::disk_free;
+
+/// So much is written at once, in bytes.
+const STEP: u64 = 4 * 1024 * 1024;
+/// So many times the length of the file must be free on the disk.
+const FREE: u64 = 16;
+/// A page in the log with what stands before it, and what stands before them all.
+const FRAME: u64 = 4_096 + 24;
+const HEADER: u64 = 32;
+
+/// What is done ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ahead {
+    /// There is more to do.
+    More,
+    /// It is as long as it should be, or the disk has no room for it.
+    Done,
+}
+
+/// The file of the log of this database.
+pub(super) fn log_of(database: &Path) -> PathBuf {
+    let mut name = OsString::from(database);
+    name.push("-wal");
+    PathBuf::from(name)
+}
+
+/// Makes the log's file longer by a step, until it has room for so many pages. Nobody writes meanwhile (SQLite's lock of writers), so that no
+/// frame stands where the file is made longer; where somebody does, nothing is done. The zeros are synced after that lock.
+///
+/// # Errors
+/// Where the disk does not take them. What was written of them is harmless.
+pub(super) fn write_ahead(connection: &Connection, log: &Path, pages: u64) -> io::Result<Ahead> {
+    let wanted = HEADER + pages * FRAME;
+    let file = OpenOptions::new().write(true).open(log)?;
+    if file.metadata()?.len() >= wanted || disk_free(log)? < FREE.saturating_mul(wanted) {
+        return Ok(Ahead::Done);
+    }
+    if connection.execute_batch("BEGIN IMMEDIATE").is_err() {
+        return Ok(Ahead::More); // somebody writes
+    }
+    let written = longer(&file, wanted);
+    // It changed nothing: where this fails, there is no transaction.
+    let _ = connection.execute_batch("ROLLBACK");
+    written?;
+    file.sync_data()?;
+    Ok(Ahead::More)
+}
+
+/// Adds zeros at the end of the file.
+fn longer(file: &File, wanted: u64) -> io::Result<()> {
+    let end = file.metadata()?.len();
+    let zeros = vec![0; usize::try_from(wanted.saturating_sub(end).min(STEP)).unwrap_or(0)];
+    file.write_all_at(&zeros, end)
+}
