@@ -95,7 +95,7 @@ pub(crate) struct Placing<'a> {
     now: Timestamp,
     pub(crate) commit: Commit,
     groups: BTreeMap<String, Held>,
-    /// Whether it waits, before it reads a group, until nobody decides alone.
+    /// Whether it waits, before it reads its first group, until nobody decides alone.
     in_turn: bool,
     /// Whether a new group that does not wait is looked at in this commit: all that fired together is in it.
     together: bool,
@@ -254,7 +254,7 @@ impl<'a> Placing<'a> {
     async fn held(&mut self, route: &Route, labels: Labels) -> Result<&mut Held, StateError> {
         let id = AlertGroup::id_of(route, &labels);
         if !self.groups.contains_key(&id) {
-            if self.in_turn {
+            if std::mem::take(&mut self.in_turn) {
                 self.shared.turn.pass().await;
             }
             if let Some(found) = load::<AlertGroup>(self.state, &self.shared.tenant, &id).await? {

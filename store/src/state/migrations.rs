@@ -10,6 +10,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (2, include_str!("../../migrations/state/0002_claim_holder.sql")),
     (3, include_str!("../../migrations/state/0003_fewer_indexes.sql")),
     (4, include_str!("../../migrations/state/0004_fewer_trees.sql")),
+    (5, include_str!("../../migrations/state/0005_first_in_group.sql")),
 ];
 
 /// Brings the schema up to date. `place` names the database in errors.

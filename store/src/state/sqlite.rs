@@ -2,11 +2,13 @@
 //! derived. One connection writes, the others read beside it (write-ahead journal).
 //!
 //! Statements run on the thread that asks: most take microseconds, and handing each to another thread and back takes ten times as long.
-//! Commits are written by a thread of their own; where a question has many rows, the runtime is told so that other tasks go on elsewhere. SQLite's log of writes is carried
-//! over into the file beside the commits, not in them (`carrier`).
+//! Commits are written by a thread of their own; where a question has many rows, the runtime is told so that other tasks go on elsewhere. SQLite's
+//! log of writes takes what a commit changed in one call (`joined`) and is carried over into the file beside the commits, not in them (`carrier`).
 
 mod ahead;
 mod carrier;
+mod frames;
+mod joined;
 mod thread;
 
 use std::io;
@@ -60,6 +62,15 @@ pub struct Connections {
     thread: Option<Thread>,
 }
 
+/// What connections are for.
+#[derive(Clone, Copy, Debug)]
+enum Purpose {
+    Migrates,
+    /// And how long the log may become.
+    Writes(LogLength),
+    Reads,
+}
+
 /// A connection until it is closed.
 #[derive(Debug)]
 pub struct Slot {
@@ -89,11 +100,12 @@ impl SqlState<Sqlite> {
         let place = path.display().to_string();
         let database = |source| OpenError::database::<Sqlite>(&place, source);
         private(path).map_err(|source| OpenError::Database { place: place.clone(), source: Box::new(source) })?;
-        let mut writer = Connections::open(path, 1, Some(length)).map_err(database)?;
+        let migrates = Connections::open(path, 1, Purpose::Migrates).map_err(database)?;
+        migrations::migrate::<Sqlite>(&migrates, &place).await?;
+        let mut writer = Connections::open(path, 1, Purpose::Writes(length)).map_err(database)?;
         writer.thread = Some(Thread::start().map_err(|source| OpenError::Database { place: place.clone(), source: Box::new(source) })?);
-        migrations::migrate::<Sqlite>(&writer, &place).await?;
-        writer.keep_in_memory().await.map_err(database)?;
-        let mut readers = Connections::open(path, READERS, None).map_err(database)?;
+        Sqlite::close(&migrates).await;
+        let mut readers = Connections::open(path, READERS, Purpose::Reads).map_err(database)?;
         readers.writer = writer.slots.first().cloned();
         Ok(SqlState::new(writer, readers, Some(clock)))
     }
@@ -105,23 +117,45 @@ fn private(path: &Path) -> io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
 }
 
+impl Purpose {
+    fn open(self, path: &Path) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = match self {
+            Purpose::Writes(_) => Connection::open_with_flags_and_vfs(path, flags, joined::register()?)?,
+            Purpose::Migrates | Purpose::Reads => Connection::open_with_flags(path, flags)?,
+        };
+        // Until the journal's mode is set, another process that does the same is waited for here.
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        let (query_only, keeps, wait) = match self {
+            Purpose::Migrates | Purpose::Writes(_) => ("OFF", WRITER_KEEPS, Duration::ZERO),
+            Purpose::Reads => ("ON", READER_KEEPS, OPENING),
+        };
+        connection.pragma_update(None, "query_only", query_only)?;
+        connection.pragma_update(None, "cache_size", -keeps)?;
+        connection.busy_timeout(wait)?;
+        if let Purpose::Writes(_) = self {
+            // What a statement may take back is kept in memory: else it is a file as soon as that is 64 KiB. So is what a commit changed until
+            // it is made: some ten MiB for a thousand alerts (`joined`). Not while tables are made anew, which may be large.
+            connection.pragma_update(None, "temp_store", "MEMORY")?;
+            connection.pragma_update(None, "cache_spill", "OFF")?;
+        }
+        // Else each new value of a `LIMIT` has its statement compiled again.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+        connection.set_prepared_statement_cache_capacity(PREPARED);
+        Ok(connection)
+    }
+}
+
 impl Connections {
-    /// `log`: they write, and how long that may become; else they read.
-    fn open(path: &Path, count: usize, log: Option<LogLength>) -> rusqlite::Result<Self> {
-        let reads = log.is_none();
-        let carrier = log.map(|length| Carrier::open(path, length).map(Arc::new)).transpose()?;
+    fn open(path: &Path, count: usize, purpose: Purpose) -> rusqlite::Result<Self> {
+        let carrier = match purpose {
+            Purpose::Writes(length) => Some(Arc::new(Carrier::open(path, length)?)),
+            Purpose::Migrates | Purpose::Reads => None,
+        };
         let open = |_| {
-            let mut connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-            // Until the journal's mode is set, another process that does the same is waited for here.
-            connection.busy_timeout(BUSY)?;
-            connection.pragma_update(None, "journal_mode", "WAL")?;
-            connection.pragma_update(None, "synchronous", "FULL")?;
-            connection.pragma_update(None, "query_only", if reads { "ON" } else { "OFF" })?;
-            connection.pragma_update(None, "cache_size", -(if reads { READER_KEEPS } else { WRITER_KEEPS }))?;
-            connection.busy_timeout(if reads { OPENING } else { Duration::ZERO })?;
-            // Else each new value of a `LIMIT` has its statement compiled again.
-            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-            connection.set_prepared_statement_cache_capacity(PREPARED);
+            let mut connection = purpose.open(path)?;
             if let Some(carrier) = carrier.clone() {
                 // In the place of SQLite's own, which would carry over every thousand pages in the middle of a commit.
                 connection.wal_hook(Some(move |log: &mut Wal, pages| {
@@ -133,15 +167,6 @@ impl Connections {
         };
         let slots: Vec<Arc<Mutex<Slot>>> = (0..count).map(open).collect::<rusqlite::Result<_>>()?;
         Ok(Connections { slots, writer: None, carrier, thread: None })
-    }
-
-    /// From now on what a statement may take back is kept in memory: else it is a file as soon as that is 64 KiB. Not while tables are made
-    /// anew: what is sorted then may be large.
-    async fn keep_in_memory(&self) -> rusqlite::Result<()> {
-        for slot in &self.slots {
-            slot.lock().await.connection()?.pragma_update(None, "temp_store", "MEMORY")?;
-        }
-        Ok(())
     }
 
     /// A connection that nobody uses, or one that somebody is about to be done with. The writer's is only for what is `short`.

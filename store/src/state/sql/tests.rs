@@ -59,7 +59,7 @@ async fn sqlite_is_compiled_as_it_should_be() {
 }
 
 /// Writes so many records in a commit, each of which fills a page.
-async fn write_pages(store: &SqlState<Sqlite>, commit: usize, pages: usize) {
+async fn write_pages(store: &SqlState<Sqlite>, commit: usize, pages: usize, derived: bool) {
     let put = |record: usize| Put {
         tenant: TenantId::default(),
         kind: "large",
@@ -69,7 +69,7 @@ async fn write_pages(store: &SqlState<Sqlite>, commit: usize, pages: usize) {
         expect: Expect::New,
         body: Some(serde_json::json!("x".repeat(3_500)).into()),
     };
-    store.commit(Commit { puts: (0..pages).map(put).collect(), ..Commit::at(Timestamp::from_secs(1)) }).await.unwrap();
+    store.commit(Commit { puts: (0..pages).map(put).collect(), derived, ..Commit::at(Timestamp::from_secs(1)) }).await.unwrap();
 }
 
 /// Commits go on meanwhile; what a process that is killed then leaves is opened again.
@@ -83,13 +83,13 @@ async fn the_log_is_written_ahead_and_nothing_that_is_written_is_lost_by_it() {
     let mut commits = 0;
     while length() < 32 + 8_192 * 4_120 {
         assert!(commits < 900, "it was not written ahead: {} bytes", length());
-        write_pages(&store, commits, 2).await;
+        write_pages(&store, commits, 2, false).await;
         commits += 1;
         // Some commits come in the pauses in which it is made longer, some do not.
         tokio::time::sleep(std::time::Duration::from_millis([0, 20, 120][commits % 3])).await;
     }
     for _ in 0..3 {
-        write_pages(&store, commits, 2).await;
+        write_pages(&store, commits, 2, false).await;
         commits += 1;
     }
     assert_eq!(length(), 32 + 8_192 * 4_120, "it is long enough");
@@ -105,16 +105,39 @@ async fn the_log_is_written_ahead_and_nothing_that_is_written_is_lost_by_it() {
     again.close().await;
 }
 
+/// Whether it waits for the disk or not, and however large it is: the frames of a commit are kept back no longer than it takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_is_in_the_log_when_it_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let mut written = 0;
+    for (commit, pages) in [1, 4, 40, 4_000, 2].into_iter().enumerate() {
+        for derived in [false, true] {
+            write_pages(&store, 2 * commit + usize::from(derived), pages, derived).await;
+            written += pages;
+            let killed = tempfile::tempdir().unwrap();
+            for name in ["state.db", "state.db-wal"] {
+                std::fs::copy(folder.path().join(name), killed.path().join(name)).unwrap();
+            }
+            let again = rusqlite::Connection::open(killed.path().join("state.db")).unwrap();
+            let found: i64 = again.query_row("SELECT COUNT(*) FROM record WHERE kind = 'large'", [], |row| row.get(0)).unwrap();
+            assert_eq!(usize::try_from(found), Ok(written), "after {pages} pages, derived: {derived}");
+            assert_eq!(again.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).unwrap(), "ok");
+        }
+    }
+    store.close().await;
+}
+
 /// In a pause; where there is none, beside the writes; where that does not keep up, by a commit.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_carried_over_and_stays_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(SimulatedClock::new(Timestamp::from_secs(1_800_000_000)));
-    let log = LogLength { worth_it: 4_096, long: 8_192, longest: 16_384, ..LogLength::default() };
+    let log = LogLength { worth_it: 4_096, long: 8_192, longest: 16_384, ahead: 0, ..LogLength::default() };
     let store = SqlState::<Sqlite>::open_with(&folder.path().join("state.db"), clock, log).await.unwrap();
     let length = |name: &str| std::fs::metadata(folder.path().join(name)).map_or(0, |file| file.len() / 4_096);
     for commit in 0..5 {
-        write_pages(&store, commit, 1_000).await;
+        write_pages(&store, commit, 1_000, false).await;
     }
     for tries in 0.. {
         if length("state.db") > 4_000 {
@@ -124,7 +147,7 @@ async fn the_log_is_carried_over_and_stays_bounded() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     for commit in 5..40 {
-        write_pages(&store, commit, 1_000).await;
+        write_pages(&store, commit, 1_000, false).await;
     }
     let (file, log) = (length("state.db"), length("state.db-wal"));
     assert!(file > 20_000 && log < 30_000, "{file} pages, and {log} in the log");

@@ -6,10 +6,11 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rusqlite::Connection;
 
+use super::is_busy;
 use crate::wal::caps::disk_free;
 
 /// So much is written at once, in bytes.
@@ -29,11 +30,11 @@ pub(super) enum Ahead {
     Done,
 }
 
-/// The file of the log of this database.
-pub(super) fn log_of(database: &Path) -> PathBuf {
-    let mut name = OsString::from(database);
+/// The file of this database's log, where the database is a file. SQLite follows links before it names it.
+pub(super) fn log_of(connection: &Connection) -> Option<PathBuf> {
+    let mut name = OsString::from(connection.path().filter(|path| !path.is_empty())?);
     name.push("-wal");
-    PathBuf::from(name)
+    Some(PathBuf::from(name))
 }
 
 /// Makes the log's file longer by a step, until it has room for so many pages. Nobody writes meanwhile (SQLite's lock of writers), so that no
@@ -41,14 +42,17 @@ pub(super) fn log_of(database: &Path) -> PathBuf {
 ///
 /// # Errors
 /// Where the disk does not take them. What was written of them is harmless.
-pub(super) fn write_ahead(connection: &Connection, log: &Path, pages: u64) -> io::Result<Ahead> {
+pub(super) fn write_ahead(connection: &Connection, pages: u64) -> io::Result<Ahead> {
+    let Some(log) = log_of(connection) else { return Ok(Ahead::Done) };
     let wanted = HEADER + pages * FRAME;
-    let file = OpenOptions::new().write(true).open(log)?;
-    if file.metadata()?.len() >= wanted || disk_free(log)? < FREE.saturating_mul(wanted) {
+    let file = OpenOptions::new().write(true).open(&log)?;
+    if file.metadata()?.len() >= wanted || disk_free(&log)? < FREE.saturating_mul(wanted) {
         return Ok(Ahead::Done);
     }
-    if connection.execute_batch("BEGIN IMMEDIATE").is_err() {
-        return Ok(Ahead::More); // somebody writes
+    match connection.execute_batch("BEGIN IMMEDIATE") {
+        Ok(()) => {}
+        Err(error) if is_busy(&error) => return Ok(Ahead::More), // somebody writes
+        Err(error) => return Err(io::Error::other(error)),
     }
     let written = longer(&file, wanted);
     // It changed nothing: where this fails, there is no transaction.

@@ -2,7 +2,7 @@
 //! commits, for tens of milliseconds where the log is long. A page that is written often is carried once. In a pause its file is written ahead
 //! too (`ahead`).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use super::super::dialect::Synced;
 use super::Slot;
-use super::ahead::{Ahead, log_of, write_ahead};
+use super::ahead::{Ahead, write_ahead};
 
 /// How long nobody writes where writes pause.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -47,7 +47,6 @@ impl Default for LogLength {
 #[derive(Debug)]
 pub(super) struct Carrier {
     connection: Mutex<Slot>,
-    log: PathBuf,
     length: LogLength,
     open: Stopwatch,
     /// How many commits there were.
@@ -67,8 +66,8 @@ impl Carrier {
         connection.busy_timeout(Duration::ZERO)?;
         let connection = Mutex::new(Slot { connection: Some(connection), synced: Synced::Yes });
         let (commits, pages, carried, busy, ahead) = Default::default();
-        let (log, open) = (log_of(path), Stopwatch::start());
-        Ok(Carrier { connection, log, length, open, commits, pages, carried, busy, ahead })
+        let open = Stopwatch::start();
+        Ok(Carrier { connection, length, open, commits, pages, carried, busy, ahead })
     }
 
     /// Another commit was made, and the log has so many pages now. Where it has grown it is carried over on a thread that may wait, while
@@ -119,7 +118,7 @@ impl Carrier {
                 continue;
             }
             let done = match self.connection.blocking_lock().connection() {
-                Ok(connection) => write_ahead(connection, &self.log, self.length.ahead),
+                Ok(connection) => write_ahead(connection, self.length.ahead),
                 Err(_) => Ok(Ahead::Done), // closed
             };
             if let Err(error) = &done {
@@ -130,6 +129,7 @@ impl Carrier {
                 return;
             }
         }
+        self.carry();
     }
 
     fn carry(&self) {

@@ -1,0 +1,2 @@
+-- A group of alerts holds its first member itself. An older binary looks for members among the records only: it would take such a group for
+-- empty, and nobody would be told. So it does not open what this one wrote; there is nothing else to do here.
