@@ -30,6 +30,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::machine::Instance;
+use crate::routing::settle::settle_where_changed;
 use crate::rules::{AlertRule, Group, Rule, RuleSet};
 use crate::shared::Shared;
 use crate::silence::{Muting, Silence};
@@ -260,6 +261,7 @@ impl Evaluator {
         let gone: Vec<Labels> = boards.values_mut().flat_map(|board| std::mem::take(&mut board.written)).collect();
         self.retire(boards, now, fence).await?;
         ended::mark(&self.shared, stage, gone, now).await;
+        settle_where_changed(&self.shared, now, fence).await?;
         *loaded = Some(token);
         Ok(())
     }

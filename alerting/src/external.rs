@@ -233,7 +233,7 @@ struct Received {
 }
 
 /// How long new groups wait at least where what was sent together is taken in several commits.
-const TOGETHER: std::time::Duration = std::time::Duration::from_secs(1);
+pub(crate) const TOGETHER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What a batch changes, but for what is handed over. What it was decided by is covered by the versions that it names, but for the silences and
 /// the clock ([`Deciding::holds`]), and for what has nothing decided ahead (`IntakeWorker::take_apart`): ends, alerts that mute others,

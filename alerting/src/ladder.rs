@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::routing::Hours;
 use crate::rules::Ladder;
 
-pub(crate) use climb::wake_row;
+pub(crate) use climb::{settle_row, wake_row};
 pub use follower::LadderFollower;
 pub use worker::LadderWorker;
 

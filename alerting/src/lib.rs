@@ -132,10 +132,11 @@ impl Alerting {
             Arc::new(external::IntakeWorker::new(self.shared.clone())),
         ]
     }
-    /// Goes on with another routing tree, other time intervals and recurring maintenance windows (checked before). Groups of routes that
-    /// are gone go where the new tree leads their alerts.
+    /// Goes on with another routing tree, other time intervals and recurring maintenance windows (checked before). What fires goes where the
+    /// new tree leads it.
     pub fn reroute(&self, routing: Routing) {
         self.shared.set_routing(routing);
+        self.evaluator.restage();
     }
     /// Evaluates an alert's own expression.
     pub fn probe(&self) -> Arc<dyn AlertProbe> {
@@ -150,5 +151,10 @@ impl Alerting {
     pub fn reload(&self, rules: RuleSet) {
         self.shared.set_rules(rules);
         self.evaluator.restage();
+    }
+    /// Both at once.
+    pub fn take_up(&self, rules: RuleSet, routing: Routing) {
+        self.shared.set_routing(routing);
+        self.reload(rules);
     }
 }

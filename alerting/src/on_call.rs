@@ -156,6 +156,11 @@ impl Roster {
         Roster { receivers: Some(receivers.into_iter().collect()), ..self }
     }
 
+    /// Whether there is such a receiver, as far as is known.
+    pub fn is_receiver(&self, name: &str) -> bool {
+        self.receivers.as_ref().is_none_or(|known| known.contains(name))
+    }
+
     /// The overrides that name a user who is there.
     pub fn usable(&self, overrides: Vec<Override>) -> Vec<Override> {
         overrides.into_iter().filter(|one| self.users.contains_key(&one.user)).collect()
@@ -207,7 +212,7 @@ impl Roster {
                     Some(user) => reached.add_user(user, Some(&format!("on call on {name}"))),
                     None => reached.nobody.push(name.to_owned()),
                 }
-            } else if self.receivers.as_ref().is_none_or(|known| known.contains(name)) {
+            } else if self.is_receiver(name) {
                 reached.add(&[name.to_owned()]);
             } else {
                 reached.gone.push(name.to_owned());

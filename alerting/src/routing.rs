@@ -10,6 +10,7 @@ pub mod group;
 pub mod intervals;
 mod looking;
 mod notice;
+pub(crate) mod settle;
 pub mod tree;
 pub(crate) mod worker;
 
@@ -26,7 +27,9 @@ use crate::silence::{InhibitRule, Mute};
 pub use config::{MaintenanceConfig, RouteConfig};
 pub(crate) use follower::Placing;
 pub use follower::RouteFollower;
+use group::AlertGroup;
 pub use intervals::NamedIntervals;
+pub use settle::SettledTree;
 pub use tree::{Calendar, Closed, Hours, Route};
 
 /// The tree, what it refers to and what mutes alerts, ready to be asked. All of it may change while Watchfire runs.
@@ -84,6 +87,12 @@ impl Routing {
             (Some(root), None) => root.take(&alert.labels),
             (Some(_), Some(_)) | (None, _) => Vec::new(),
         }
+    }
+
+    /// Whether this is a group of such an alert.
+    pub(crate) fn belongs(&self, alert: &Alert, group: &AlertGroup) -> bool {
+        let same = |route: &&Route| route.id == group.route && route.group_labels(&alert.labels) == group.labels;
+        self.routes(alert).iter().any(same)
     }
 
     /// The ladders that the tree wants for an alert, each once.

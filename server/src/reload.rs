@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alerting::Alerting;
 use alerting::delivery::DeliveryWorker;
+use alerting::routing::Routing;
 use collector::Collector;
 use collector::checks::Checker;
 use collector::pipeline::Pipeline;
@@ -110,10 +111,8 @@ impl Reloading {
         let count = rules.len();
         self.parts.collector.set_pipeline(Arc::new(pipeline));
         self.parts.remediation.reload(next.remediation.remediations.clone());
-        self.parts.alerting.reload(rules);
-        self.parts
-            .alerting
-            .reroute(alerting::routing::Routing::of(&next.alerting).knowing(next.receivers.iter().map(|one| one.name().to_owned())));
+        let routing = Routing::of(&next.alerting).knowing(next.receivers.iter().map(|one| one.name().to_owned()));
+        self.parts.alerting.take_up(rules, routing);
         self.parts.collector.set_error_rules(grouping);
         self.parts.scraper.take_up(scrape);
         self.parts.checker.take_up(checks);

@@ -29,6 +29,7 @@ pub struct Told {
     deaths: u64,
     races: u64,
     jumps: u64,
+    trees: u64,
 }
 
 impl Told {
@@ -49,6 +50,7 @@ impl Told {
         self.deaths += other.deaths;
         self.races += other.races;
         self.jumps += other.jumps;
+        self.trees += other.trees;
     }
 }
 
@@ -72,6 +74,7 @@ impl Told {
             ("deaths", self.deaths),
             ("races", self.races),
             ("clock jumps", self.jumps),
+            ("other routing trees", self.trees),
         ];
         all.into_iter().filter(|(_, count)| self.days >= LONG && *count == 0).map(|(what, _)| what).collect()
     }
@@ -82,7 +85,7 @@ impl fmt::Display for Told {
         write!(
             f,
             "{} days, {} steps, {} alerts, {} ladder steps, {} notices, {} pages overtaken by people, {} requests of others, {} commits that hand notices over, {} events, {} acts of people, {} calls for help, {} silences and windows, {} restarts, \
-             {} deaths at a commit, {} races past the lease, {} clock jumps",
+             {} deaths at a commit, {} races past the lease, {} clock jumps, {} other routing trees",
             self.days,
             self.steps,
             self.alerts,
@@ -98,7 +101,8 @@ impl fmt::Display for Told {
             self.restarts,
             self.deaths,
             self.races,
-            self.jumps
+            self.jumps,
+            self.trees
         )
     }
 }
@@ -152,6 +156,6 @@ mod tests {
     #[test]
     fn a_long_run_in_which_something_never_happened_shows_nothing() {
         assert!(Told::default().missing().is_empty(), "there was no time for it");
-        assert_eq!(Told { days: LONG, alerts: 1, overtaken: 1, ..Told::default() }.missing().len(), 11);
+        assert_eq!(Told { days: LONG, alerts: 1, overtaken: 1, ..Told::default() }.missing().len(), 12);
     }
 }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::notice::{Scene, Telling, tell};
 use super::{LadderRun, LadderStatus, LadderSubject, StopReason, run_key};
 use crate::evaluate::everything;
+use crate::routing::group::fresh;
 use crate::routing::{Hours, RoutedLadder};
 use crate::rules::Ladder;
 use crate::shared::Shared;
@@ -35,6 +36,8 @@ pub(super) enum Job {
     Step { run: LadderRunId, generation: u32, round: u32, step: u32 },
     /// No incident has appeared: start the ladder without one.
     Start { alert: AlertId },
+    /// The tree has changed: begin what the alert wants by it and has never had.
+    Settle { alert: AlertId },
     /// Somebody put an alert off, and the time is over: if that acknowledgement still holds, it ends.
     Wake { alert: AlertId, acknowledged_at: Timestamp },
 }
@@ -42,13 +45,36 @@ pub(super) enum Job {
 /// The row that ends an acknowledgement at a moment.
 pub(crate) fn wake_row(alert: AlertId, acknowledged_at: Timestamp, until: Timestamp) -> Result<NewWork, StateError> {
     let key = format!("wake/{alert}/{}/{}", acknowledged_at.micros(), until.micros());
-    let body = Json::of(&Job::Wake { alert, acknowledged_at }).map_err(|source| StateError::Body {
-        kind: "ladder job".to_owned(),
-        id: key.clone(),
-        source,
-    })?;
-    let subject = Subject::alert(alert, None);
-    Ok(NewWork { queue: Queue::Ladder, key, lane: Lane::Page, subject, due_at: until, body })
+    row(key, Subject::alert(alert, None), until, &Job::Wake { alert, acknowledged_at })
+}
+
+fn row(key: String, subject: Subject, due_at: Timestamp, job: &Job) -> Result<NewWork, StateError> {
+    let body = Json::of(job).map_err(|source| StateError::Body { kind: "ladder job".to_owned(), id: key.clone(), source })?;
+    Ok(NewWork { queue: Queue::Ladder, key, lane: Lane::Page, subject, due_at, body })
+}
+
+/// The row that begins, after the tree has changed, a ladder that an alert wants and has never had; none where there is no such ladder.
+pub(crate) async fn settle_row(
+    shared: &Shared,
+    state: &dyn StateStore,
+    alert: &Alert,
+    now: Timestamp,
+) -> Result<Option<NewWork>, StateError> {
+    if alert.muted || alert.acknowledged.is_some() || alert.escalation.is_some() {
+        return Ok(None); // nobody is paged for it, or the tree has no say
+    }
+    let subjects = [Some(LadderSubject::Alert { id: alert.id }), alert.incident.map(|id| LadderSubject::Incident { id })];
+    for wanted in Climb::new(shared, state, now).wanted(alert, None) {
+        let mut had = false;
+        for subject in subjects.iter().flatten() {
+            had |= by_key::<LadderRun>(state, &shared.tenant, &run_key(subject, &wanted.ladder.name)).await?.is_some();
+        }
+        if !had {
+            let key = format!("settle/{}/{}", alert.id, fresh(now, &*shared.ids));
+            return row(key, Subject::alert(alert.id, alert.incident), now, &Job::Settle { alert: alert.id }).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// A decision in the making.
@@ -191,6 +217,14 @@ impl<'a> Climb<'a> {
         self.start(&alert, alert.severity, alert.escalation.as_deref(), false).await
     }
 
+    /// The tree has changed: begins what an alert wants now.
+    pub(super) async fn settle(&mut self, id: AlertId) -> Result<(), StateError> {
+        match self.alert(id).await? {
+            Some(alert) => self.start(&alert, alert.severity, alert.escalation.as_deref(), false).await,
+            None => Ok(()),
+        }
+    }
+
     /// Somebody gave an alert back: what climbed for it climbs again. Where a ladder that it wants now has never begun, because it came or
     /// got worse while somebody had it, that one begins.
     pub(super) async fn given_back(&mut self, id: AlertId) -> Result<(), StateError> {
@@ -250,8 +284,7 @@ impl<'a> Climb<'a> {
     }
 
     fn schedule(&mut self, key: String, subject: Subject, due_at: Timestamp, job: &Job) -> Result<(), StateError> {
-        let body = Json::of(job).map_err(|source| StateError::Body { kind: "ladder job".to_owned(), id: key.clone(), source })?;
-        self.commit.schedule(&self.shared.tenant, NewWork { queue: Queue::Ladder, key, lane: Lane::Page, subject, due_at, body });
+        self.commit.schedule(&self.shared.tenant, row(key, subject, due_at, job)?);
         Ok(())
     }
 

@@ -61,6 +61,7 @@ impl Worker for LadderWorker {
 async fn decide(climb: &mut Climb<'_>, job: &Job) -> Result<(), StateError> {
     match job {
         Job::Start { alert } => climb.start_now(*alert).await,
+        Job::Settle { alert } => climb.settle(*alert).await,
         Job::Wake { alert, acknowledged_at } => {
             let Some(found) = load::<Instance>(climb.state, &climb.shared.tenant, &alert.to_string()).await? else { return Ok(()) };
             let mut instance = found.entity;

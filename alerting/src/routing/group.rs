@@ -36,6 +36,9 @@ pub struct AlertGroup {
     pub told_at: Option<Timestamp>,
     /// Whether something fired when somebody was last told.
     pub told_firing: bool,
+    /// Who was told: the route's receivers may change. `None`: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_to: Option<Vec<String>>,
     /// The next look.
     pub pending: Option<Pending>,
     /// Since when it is known that nobody is told because of the route's hours: it is said once.
@@ -67,10 +70,26 @@ impl AlertGroup {
             flushed_at: None,
             told_at: None,
             told_firing: false,
+            told_to: None,
             pending: None,
             closed_until: None,
             first: None,
         }
+    }
+    /// Receivers of the route that were not told when the others were: they are its receivers only since then.
+    pub fn newcomers(&self, route: &Route) -> Vec<String> {
+        let told_to = self.told_to.as_ref();
+        told_to.map_or_else(Vec::new, |told_to| route.receivers.iter().filter(|name| !told_to.contains(name)).cloned().collect())
+    }
+    /// Receivers of the route that were told.
+    pub fn hearers(&self, route: &Route) -> Vec<String> {
+        let heard = |name: &&String| self.told_to.as_ref().is_none_or(|told_to| told_to.contains(name));
+        route.receivers.iter().filter(heard).cloned().collect()
+    }
+    /// Who was told and hears nothing more: the route has other receivers now, or there is no such route.
+    pub fn left_out(&self, route: Option<&Route>) -> Vec<String> {
+        let hears = |name: &String| route.is_some_and(|route| route.receivers.contains(name));
+        self.told_to.iter().flatten().filter(|name| !hears(name)).cloned().collect()
     }
     /// Alertmanager's `groupKey`.
     pub fn key_text(&self) -> String {
@@ -179,8 +198,12 @@ pub struct Told {
     pub firing: Vec<usize>,
     /// What is over.
     pub over: Vec<usize>,
-    /// Why now: `new alerts`, `resolved`, `repeated after 4h`.
+    /// Why now: `new alerts`, `resolved`, `repeated`.
     pub why: &'static str,
+    /// To whom.
+    pub to: Vec<String>,
+    /// Whether it only tells new receivers what the others know already.
+    pub catches_up: bool,
 }
 
 /// The first whole interval after the last look that is not before `at`.
@@ -199,19 +222,45 @@ pub fn look(group: &AlertGroup, members: &[(Member, Standing)], route: &Route, c
     let firing = places(&|_, standing| matches!(standing, Standing::Firing { muted: false, .. }));
     let over = places(&|_, standing| standing == Standing::Over);
     let wanted = wanted(group, members, &firing, &over, route, now);
-    let told = wanted.filter(|_| closed.is_none()).map(|why| Told {
-        firing: firing.clone(),
-        over: if route.send_resolved { over.clone() } else { Vec::new() },
-        why,
+    let held = closed.filter(|_| wanted.is_some());
+    let told = wanted.filter(|_| held.is_none()).map(|why| {
+        let catches_up = why == Why::CatchesUp;
+        let to = match why {
+            Why::CatchesUp => group.newcomers(route),
+            // Who never heard of a beginning hears of no end.
+            _ if firing.is_empty() => group.hearers(route),
+            _ => route.receivers.clone(),
+        };
+        let over = if route.send_resolved && !catches_up { over.clone() } else { Vec::new() };
+        Told { firing: firing.clone(), over, why: why.as_str(), to, catches_up }
     });
-    let held = if wanted.is_some() { closed } else { None };
     // What is over goes, told or not, as in Alertmanager; what is owed to somebody stays until the hours allow it.
     let forget: Vec<usize> = over.iter().copied().filter(|at| held.is_none() || !members[*at].0.owed).collect();
     let repeats = firing.iter().any(|at| matches!(members[*at].1, Standing::Firing { acknowledged: false, .. }));
-    let told_at = if told.is_some() { Some(now) } else { group.told_at };
+    let told_at = if told.as_ref().is_some_and(|told| !told.catches_up) { Some(now) } else { group.told_at };
     let again = told_at.filter(|_| repeats).map(|told_at| told_at.plus(route.repeat_interval));
     let next_at = held.as_ref().map(|closed| closed.until).or(again).map(|at| tick(now, route, at.max(now)));
     Decision { tell: told, closed: held, forget, next_at }
+}
+
+/// Why something is to be told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    New,
+    Resolved,
+    Repeated,
+    CatchesUp,
+}
+
+impl Why {
+    fn as_str(self) -> &'static str {
+        match self {
+            Why::New => "new alerts",
+            Why::Resolved => "resolved",
+            Why::Repeated => "repeated",
+            Why::CatchesUp => "the route leads here now",
+        }
+    }
 }
 
 /// Alertmanager's `needsUpdate`: whether, and why.
@@ -222,21 +271,25 @@ fn wanted(
     over: &[usize],
     route: &Route,
     now: Timestamp,
-) -> Option<&'static str> {
-    let Some(told_at) = group.told_at else { return (!firing.is_empty()).then_some("new alerts") };
+) -> Option<Why> {
+    let Some(told_at) = group.told_at else { return (!firing.is_empty()).then_some(Why::New) };
     if firing.iter().any(|at| !members[*at].0.told) {
-        return Some("new alerts");
+        return Some(Why::New);
     }
     if firing.is_empty() {
         // What is muted still fires: the end of the others is told, and only of those somebody heard of.
         let owed = over.iter().any(|at| members[*at].0.owed);
-        return (owed || (group.told_firing && !over.is_empty())).then_some("resolved");
+        return (owed || (group.told_firing && !over.is_empty())).then_some(Why::Resolved);
     }
     if route.send_resolved && over.iter().any(|at| !members[*at].0.told_over) {
-        return Some("resolved");
+        return Some(Why::Resolved);
     }
     let unanswered = firing.iter().any(|at| matches!(members[*at].1, Standing::Firing { acknowledged: false, .. }));
-    (unanswered && now >= told_at.plus(route.repeat_interval)).then_some("repeated")
+    if unanswered && now >= told_at.plus(route.repeat_interval) {
+        return Some(Why::Repeated);
+    }
+    // In Alertmanager, too, each receiver has a log of its own.
+    (unanswered && !group.newcomers(route).is_empty()).then_some(Why::CatchesUp)
 }
 
 #[cfg(test)]

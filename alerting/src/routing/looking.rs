@@ -9,7 +9,7 @@ use model::time::Timestamp;
 use super::Routing;
 use super::follower::{put_member, schedule_look};
 use super::group::{AlertGroup, Decision, Member, Standing, look};
-use super::notice::{SHOWN, Telling, tell};
+use super::notice::{SHOWN, Telling, tell, tell_elsewhere};
 use super::tree::{Closed, Route};
 use crate::delivery::Handing;
 use crate::shared::Shared;
@@ -51,6 +51,9 @@ impl Looking<'_> {
         let mut commit = Commit::at(self.now);
         let rows: Vec<(Member, Standing)> = self.seats.iter().map(|seat| (seat.member.clone(), self.standing(&seat.alert))).collect();
         let closed = self.routing.calendar.closed(&self.route.hours, self.now);
+        if closed.is_none() {
+            self.tell_left_out(key, &mut commit)?;
+        }
         let decision = look(&self.group, &rows, self.route, closed, self.now);
         self.carry_out(&decision, key, &mut commit)?;
         self.group.flushed_at = Some(self.now);
@@ -62,8 +65,7 @@ impl Looking<'_> {
     }
 
     fn standing(&self, alert: &Alert) -> Standing {
-        let belongs = self.routing.routes(alert).iter().any(|taking| taking.id == self.route.id);
-        if alert.is_firing() && belongs && self.route.group_labels(&alert.labels) == self.group.labels {
+        if alert.is_firing() && self.routing.belongs(alert, &self.group) {
             Standing::Firing { muted: alert.muted, acknowledged: alert.acknowledged.is_some() }
         } else {
             Standing::Over
@@ -81,8 +83,14 @@ impl Looking<'_> {
             if firing.len() > SHOWN {
                 firing.sort_by_key(|at| self.seats[*at].member.told); // what is new is among those that are shown
             }
-            let telling = Telling { firing: pick(&firing), over: pick(&told.over), why: told.why };
-            tell(self.shared, commit, &self.group, self.route, &telling, key, self.now, self.handing.as_deref_mut())?;
+            let telling = Telling { firing: pick(&firing), over: pick(&told.over), why: told.why, route: &self.route.name, to: &told.to };
+            tell(self.shared, commit, &self.group, &telling, key, self.now, self.handing.as_deref_mut())?;
+            if !told.firing.is_empty() {
+                self.group.told_to = Some(self.route.receivers.clone());
+            }
+        }
+        let told = decision.tell.as_ref().filter(|told| !told.catches_up);
+        if let Some(told) = told {
             (self.group.told_at, self.group.told_firing) = (Some(self.now), !told.firing.is_empty());
         }
         for (at, Seat { member, kept, .. }) in self.seats.iter().enumerate() {
@@ -95,7 +103,7 @@ impl Looking<'_> {
                 continue;
             }
             let mut after = member.clone();
-            if let Some(told) = &decision.tell {
+            if let Some(told) = told {
                 (after.told, after.told_over) = (told.firing.contains(&at), told.over.contains(&at));
                 after.owed = after.told || (after.owed && !after.told_over);
                 after.told_taken &= after.owed;
@@ -106,6 +114,21 @@ impl Looking<'_> {
                 Kept::Record(_) => {}
             }
         }
+        Ok(())
+    }
+
+    /// For whom the route has no longer among its receivers, all that they heard of is over.
+    fn tell_left_out(&mut self, key: &str, commit: &mut Commit) -> Result<(), StateError> {
+        let left_out = self.group.left_out(Some(self.route));
+        if left_out.is_empty() {
+            return Ok(());
+        }
+        if self.route.send_resolved {
+            let owed = self.seats.iter().filter(|seat| seat.member.owed).map(|seat| &seat.alert).collect();
+            tell_elsewhere(self.shared, commit, &self.group, &self.route.name, owed, left_out, key, self.now)?;
+        }
+        let receivers = &self.route.receivers;
+        self.group.told_to.iter_mut().for_each(|told_to| told_to.retain(|name| receivers.contains(name)));
         Ok(())
     }
 

@@ -24,7 +24,11 @@ pub(super) const SHOWN: usize = 1_000;
 pub(super) struct Telling<'a> {
     pub firing: Vec<&'a Alert>,
     pub over: Vec<&'a Alert>,
-    pub why: &'static str,
+    pub why: &'a str,
+    /// What the route is called.
+    pub route: &'a str,
+    /// Who is told.
+    pub to: &'a [String],
 }
 
 /// What is said when somebody took alerts of a group.
@@ -61,12 +65,10 @@ fn title(telling: &Telling<'_>, group: &AlertGroup) -> String {
 }
 
 /// Adds one delivery per receiver to the commit. `key` is fresh for every look.
-#[allow(clippy::too_many_arguments)] // the group, its surroundings and the moment
 pub(super) fn tell(
     shared: &Shared,
     commit: &mut Commit,
     group: &AlertGroup,
-    route: &Route,
     telling: &Telling<'_>,
     key: &str,
     now: Timestamp,
@@ -99,11 +101,28 @@ pub(super) fn tell(
         group_labels: group.labels.clone(),
         alerts: shown.collect(),
         url: url(shared),
-        reason: format!("route {}: {}", route.name, telling.why),
+        reason: format!("route {}: {}", telling.route, telling.why),
         details,
     };
     let subject = said.first().map(|alert| Subject::alert(alert.id, alert.incident)).unwrap_or_default();
-    queue(commit, group, route, &subject, notice, key, now, handing)
+    queue(commit, group, telling.to, &subject, notice, key, now, handing)
+}
+
+/// Tells receivers that no longer hear of a group that what they heard of it is over for them. Who is no receiver any more is left out.
+#[allow(clippy::too_many_arguments)] // the group, its surroundings and the moment
+pub(super) fn tell_elsewhere(
+    shared: &Shared,
+    commit: &mut Commit,
+    group: &AlertGroup,
+    route: &str,
+    owed: Vec<&Alert>,
+    mut to: Vec<String>,
+    key: &str,
+    now: Timestamp,
+) -> Result<(), StateError> {
+    to.retain(|name| shared.routing().roster.is_receiver(name));
+    let telling = Telling { firing: Vec::new(), over: owed, why: "it leads elsewhere now", route, to: &to };
+    tell(shared, commit, group, &telling, key, now, None)
 }
 
 /// Tells those who heard that alerts fire that somebody has them.
@@ -121,7 +140,8 @@ pub(super) fn tell_taken(
     if taking.unanswered > 0 {
         details.insert(UNANSWERED.to_owned(), taking.unanswered.to_string());
     }
-    let words = Telling { firing: taking.taken.clone(), over: Vec::new(), why: "" };
+    let to = group.hearers(route);
+    let words = Telling { firing: taking.taken.clone(), over: Vec::new(), why: "", route: &route.name, to: &to };
     let notice = Notice {
         action: PageAction::Acknowledge,
         dedup_key: group.id.clone(),
@@ -134,7 +154,7 @@ pub(super) fn tell_taken(
         reason: format!("route {}: acknowledged by {}", route.name, taking.by),
         details,
     };
-    queue(commit, group, route, &Subject::alert(first.id, first.incident), notice, key, now, None)
+    queue(commit, group, &to, &Subject::alert(first.id, first.incident), notice, key, now, None)
 }
 
 fn url(shared: &Shared) -> Option<String> {
@@ -145,14 +165,14 @@ fn url(shared: &Shared) -> Option<String> {
 fn queue(
     commit: &mut Commit,
     group: &AlertGroup,
-    route: &Route,
+    to: &[String],
     subject: &Subject,
     notice: Notice,
     key: &str,
     now: Timestamp,
     mut handing: Option<&mut Handing>,
 ) -> Result<(), StateError> {
-    for receiver in &route.receivers {
+    for receiver in to {
         let key = format!("group/{key}/{}/{receiver}", group.id);
         let delivery = Delivery {
             id: NotificationId::derived(now, &key),

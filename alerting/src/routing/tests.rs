@@ -1,6 +1,7 @@
 //! The tree in the world of rules: groups, ladders, hours, silences, maintenance, restarts.
 
 mod between;
+mod settle;
 
 use model::event::EventKind;
 use model::message::Message;
@@ -241,17 +242,6 @@ async fn another_severity_may_be_another_route() {
     let mut rest = told(&world)[1..].to_vec();
     rest.sort();
     assert_eq!(rest, ["15s pd trigger 1+0", "20s mail resolve 0+1"]);
-}
-
-#[tokio::test]
-async fn a_new_tree_takes_the_groups_of_the_old_one_over() {
-    let world = world("route: { receivers: [mail], group_wait: 30s, routes: [{ matchers: [alertname=Slow], receivers: [db] }] }");
-    world.set("slow", &[(&[("host", "a")], 1.0)]);
-    world.tick().await;
-    let config: crate::Config = serde_saphyr::from_str("route: { receivers: [chat], group_wait: 5s }").unwrap();
-    world.alerting.reroute(super::Routing::of(&config));
-    world.pass(40).await;
-    assert_eq!(told(&world), ["30s chat trigger 1+0"]);
 }
 
 /// Whoever heard that alerts fire hears, once, that somebody has them, and of the next one who takes them after they were given back.

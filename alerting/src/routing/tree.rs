@@ -53,7 +53,8 @@ impl Closed {
 /// A route with all that it takes from its parents.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// Its place: `{}/{severity="critical"}/0`. Groups are known by it.
+    /// What leads to it: `{}/{severity="critical"}`. Groups are known by it, so that they stay what they are when routes are added beside it;
+    /// siblings with the same matchers are told apart by a number: `.../1`.
     pub id: String,
     /// What Alertmanager's API calls its receiver.
     pub name: String,
@@ -127,13 +128,18 @@ fn once(names: &[String]) -> Vec<String> {
     names.iter().filter(|name| met.insert(*name)).cloned().collect()
 }
 
+/// What a route asks for.
+fn place(config: &RouteConfig) -> String {
+    format!("{{{}}}", config.matchers.texts().join(","))
+}
+
 impl Route {
     /// The tree.
     pub fn root(config: &RouteConfig) -> Self {
-        Self::below(config, None, 0)
+        Self::below(config, None, place(config))
     }
 
-    fn below(config: &RouteConfig, parent: Option<&Route>, at: usize) -> Self {
+    fn below(config: &RouteConfig, parent: Option<&Route>, id: String) -> Self {
         let own = config.receivers.is_some() || config.escalation.is_some();
         let (receivers, escalation) = match (own, parent) {
             (false, Some(parent)) => (parent.receivers.clone(), parent.escalation.clone()),
@@ -152,11 +158,10 @@ impl Route {
             Some(labels) if labels.iter().any(|label| label == "...") => GroupBy::All,
             Some(labels) => GroupBy::Labels(labels.iter().cloned().collect()),
         };
-        let own_place = format!("{{{}}}", config.matchers.texts().join(","));
         let span =
             |own: Option<model::time::Span>, inherited: Option<Duration>, usual| own.map(|span| span.0).or(inherited).unwrap_or(usual);
         let mut route = Route {
-            id: parent.map_or(own_place.clone(), |parent| format!("{}/{own_place}/{at}", parent.id)),
+            id,
             name,
             receivers,
             escalation,
@@ -170,7 +175,15 @@ impl Route {
             send_resolved: config.send_resolved.or(parent.map(|parent| parent.send_resolved)).unwrap_or(true),
             children: Vec::new(),
         };
-        route.children = config.routes.iter().enumerate().map(|(at, child)| Route::below(child, Some(&route), at)).collect();
+        let mut alike: BTreeMap<String, usize> = BTreeMap::new();
+        for child in &config.routes {
+            let place = format!("{}/{}", route.id, place(child));
+            let before = alike.entry(place.clone()).or_default();
+            let id = if *before == 0 { place } else { format!("{place}/{before}") };
+            *before += 1;
+            let child = Route::below(child, Some(&route), id);
+            route.children.push(child);
+        }
         route
     }
 
@@ -275,9 +288,23 @@ routes:
         let labels: Labels = [("alertname", "A"), ("x", "y")].into_iter().collect();
         assert_eq!(shop.group_labels(&labels).len(), 1);
         assert_eq!(deepest.group_labels(&labels), labels);
-        assert_eq!(deepest.id, "{}/{team=\"db\"}/0/{severity=\"critical\"}/0");
+        assert_eq!(deepest.id, "{}/{team=\"db\"}/{severity=\"critical\"}");
         assert_eq!(tree.find(&deepest.id), Some(deepest));
         assert_eq!(tree.all().len(), 7);
+    }
+
+    /// A group must not become another one because a route was added in front of its own.
+    #[test]
+    fn a_route_is_known_by_its_matchers_and_not_by_its_place() {
+        let ids = |routes: &str| -> Vec<String> {
+            let tree =
+                Route::root(&serde_saphyr::from_str::<RouteConfig>(&format!("{{ receivers: [mail], routes: [{routes}] }}")).unwrap());
+            tree.children.iter().flat_map(Route::all).map(|route| route.id.clone()).collect()
+        };
+        let db = "{ matchers: [team=db], continue: true, routes: [{ matchers: [env=dev] }] }";
+        assert_eq!(ids(db), ["{}/{team=\"db\"}", "{}/{team=\"db\"}/{env=\"dev\"}"]);
+        assert_eq!(ids(&format!("{{ matchers: [team=web] }}, {db}"))[1..], ids(db));
+        assert_eq!(ids(&format!("{db}, {db}"))[2..], ["{}/{team=\"db\"}/1", "{}/{team=\"db\"}/1/{env=\"dev\"}"]);
     }
 
     #[test]

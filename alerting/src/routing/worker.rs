@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::follower::Placing;
 use super::group::{AlertGroup, Member, fresh};
 use super::looking::{Kept, Looking, Seat};
+use super::notice::tell_elsewhere;
+use super::settle::{Page, settle};
 use crate::evaluate::everything;
 use crate::external;
 use crate::shared::Shared;
@@ -33,6 +35,8 @@ pub(crate) enum Job {
     Look { group: String },
     /// Resolve what others no longer send, mute and unmute.
     Sweep,
+    /// Place what fires by another tree than before: a page of it.
+    Settle { tree: String, page: Page },
 }
 
 /// A row for a job.
@@ -79,6 +83,7 @@ impl Worker for RouteWorker {
             let commit = match &job {
                 Job::Look { group } => look_at(&self.shared, state, group, &work.key, now).await?,
                 Job::Sweep => external::sweep(&self.shared, state, now).await?,
+                Job::Settle { tree, page } => settle(&self.shared, state, tree, page, now).await?,
             };
             if self.shared.done(commit, &work, state, fence, attempt).await? {
                 break;
@@ -131,7 +136,7 @@ pub(super) async fn look_at(shared: &Shared, state: &dyn StateStore, id: &str, k
     let found = members(shared, state, id).await?;
     let routing = shared.routing();
     let Some(route) = routing.root.as_ref().and_then(|root| root.find(&group.route)) else {
-        return resettle(shared, state, &group, version, found, now).await;
+        return resettle(shared, state, Versioned { entity: group, version }, found, now).await;
     };
     let mut alerts = Alerts::read(shared, state, found.len()).await?;
     let (mut seats, mut gone) = (Vec::new(), Vec::new());
@@ -159,29 +164,31 @@ pub(super) async fn look_at(shared: &Shared, state: &dyn StateStore, id: &str, k
     Ok(commit)
 }
 
-/// The route is gone from the tree: what still fires goes where the tree leads it now.
+/// The route is gone from the tree: what still fires goes where the tree leads it now; for who heard of it here it is over.
 async fn resettle(
     shared: &Shared,
     state: &dyn StateStore,
-    group: &AlertGroup,
-    version: u64,
+    group: Versioned<AlertGroup>,
     members: Vec<Versioned<Member>>,
     now: Timestamp,
 ) -> Result<Commit, StateError> {
+    let Versioned { entity: group, version } = group;
     let mut placing = Placing::new(shared, state, now);
-    let mut placed = Vec::new();
-    for id in group.first.iter().chain(members.iter().map(|one| &one.entity)).map(|member| member.alert) {
-        if let Some(alert) = load::<Alert>(state, &shared.tenant, &id.to_string()).await?
-            && alert.entity.is_firing()
-        {
-            placed.push(alert.entity);
+    let (mut alerts, mut owed) = (Vec::new(), Vec::new());
+    for member in group.first.iter().chain(members.iter().map(|one| &one.entity)) {
+        if let Some(Versioned { entity: alert, .. }) = load::<Alert>(state, &shared.tenant, &member.alert.to_string()).await? {
+            alerts.push(alert);
+            owed.push(member.owed);
         }
     }
+    let heard = alerts.iter().zip(&owed).filter(|(_, owed)| **owed).map(|(alert, _)| alert).collect();
+    let key = fresh(now, &*shared.ids);
+    tell_elsewhere(shared, &mut placing.commit, &group, &group.route, heard, group.left_out(None), &key, now)?;
     for one in members {
         placing.commit.delete(&one.entity, Expect::Version(one.version));
     }
-    placing.commit.delete(group, Expect::Version(version));
-    for alert in &placed {
+    placing.commit.delete(&group, Expect::Version(version));
+    for alert in alerts.iter().filter(|alert| alert.is_firing()) {
         placing.place(alert, false).await?;
     }
     placing.finish()

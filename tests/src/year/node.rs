@@ -275,6 +275,7 @@ pub(super) struct Node {
     pub holder: String,
     pub state: Arc<NodeState>,
     pub evaluator: Arc<Evaluator>,
+    pub alerting: alerting::Alerting,
     pub followers: Vec<Arc<dyn Follower>>,
     pub workers: Vec<Arc<dyn Worker>>,
     pub delivery: Arc<DeliveryWorker>,

@@ -8,6 +8,7 @@ use alerting::channels::{Channel, ReceiverConfig};
 use alerting::delivery::DeliveryWorker;
 use alerting::ladder::LadderRun;
 use alerting::machine::Instance;
+use alerting::routing::group::AlertGroup;
 use alerting::{Alerting, AlertingDeps, RuleSet};
 use axum::http::{Method, StatusCode};
 use incidents::Incidents;
@@ -63,7 +64,21 @@ groups:
       - { alert: Disk, expr: disk, labels: { severity: warning } }
 "#;
 
-fn config() -> alerting::Config {
+/// The trees that the configuration has in turn: routes that stay beside others, that are gone, that have other receivers, and a ladder.
+fn trees() -> [Value; 4] {
+    let others = |receivers: &[&str]| json!({"matchers": ["alertname=Others"], "receivers": receivers, "group_by": ["n"], "group_wait": "0s", "group_interval": "1m"});
+    let shop = json!({"matchers": ["service_name=shop"], "receivers": ["pager"], "group_by": ["alertname"]});
+    let disks = json!({"matchers": ["alertname=Disk"], "escalation": "inform"});
+    let root = |receivers: &[&str], routes: &[&Value]| json!({"receivers": receivers, "group_by": ["service_name"], "group_wait": "30s", "group_interval": "5m", "repeat_interval": "4h", "routes": routes});
+    [
+        root(&["hook", "chat"], &[&others(&["pager", "hook"])]),
+        root(&["hook", "chat"], &[&shop, &others(&["pager", "hook"])]),
+        root(&["pager"], &[&others(&["chat"])]),
+        root(&["chat"], &[&disks]),
+    ]
+}
+
+fn config(tree: usize) -> alerting::Config {
     serde_json::from_value(json!({
         "evaluation_interval": "5m",
         "escalations": [
@@ -73,8 +88,7 @@ fn config() -> alerting::Config {
             {"name": "second", "steps": [{"after": "2m", "notify": ["turns"]}, {"after": "30m", "notify": ["days"]}], "repeat": 1},
             {"name": "inform", "steps": [{"after": "0s", "notify": ["hook"]}]},
         ],
-        "route": {"receivers": ["hook", "chat"], "group_by": ["service_name"], "group_wait": "30s", "group_interval": "5m", "repeat_interval": "4h",
-            "routes": [{"matchers": ["alertname=Others"], "receivers": ["pager", "hook"], "group_by": ["n"], "group_wait": "0s", "group_interval": "1m"}]},
+        "route": trees()[tree],
         "inhibit_rules": [{"source_matchers": ["alertname=Errors"], "target_matchers": ["alertname=Backlog"], "equal": ["service_name"]}],
         "time_intervals": [{"name": "sundays", "time_intervals": [{"weekdays": ["sunday"], "times": [{"start_time": "02:00", "end_time": "04:00"}]}]},
             {"name": "office", "time_intervals": [{"weekdays": ["monday:friday"], "times": [{"start_time": "06:00", "end_time": "20:00"}]}]}],
@@ -107,6 +121,8 @@ pub(super) struct World {
     defect: Option<Defect>,
     nodes: [Arc<Node>; 2],
     processes: u32,
+    /// Which tree the configuration has now.
+    tree: usize,
     next_tick: Timestamp,
     ledger: Ledger,
     arrivals: usize,
@@ -132,7 +148,7 @@ impl World {
         let clock = Arc::new(SimulatedClock::new(start));
         let state = Arc::new(MemoryState::new(clock.clone()).named("a"));
         let (watched, signals, providers, ids) = (Arc::default(), Arc::default(), Arc::default(), Arc::default());
-        let process = |name, number| build(name, number, &clock, &state, &watched, &signals, &providers, &ids, defect);
+        let process = |name, number| build(name, number, 0, &clock, &state, &watched, &signals, &providers, &ids, defect);
         let nodes = [process("a", 0), process("b", 1)];
         World {
             rng: StdRng::seed_from_u64(seed),
@@ -146,6 +162,7 @@ impl World {
             defect,
             nodes,
             processes: 2,
+            tree: 0,
             next_tick: start,
             ledger: Ledger::default(),
             arrivals: 0,
@@ -208,6 +225,7 @@ impl World {
             80..90 => self.race().await?,
             90..92 => self.jump()?,
             92..96 => self.outage().await?,
+            96..98 => self.retree(),
             _ => {}
         }
         let pause = match self.rng.random_range(0..10) {
@@ -239,6 +257,18 @@ impl World {
         self.note(format!("others send {alerts} to whoever leads"));
         self.watched.send(alerts);
         Ok(())
+    }
+
+    /// The routing tree is changed: each node reads it now, or when it starts again.
+    fn retree(&mut self) {
+        self.tree = self.rng.random_range(0..trees().len());
+        for node in &self.nodes {
+            if self.rng.random_bool(0.8) {
+                node.alerting.reroute(alerting::routing::Routing::of(&config(self.tree)));
+            }
+        }
+        self.told.trees += 1;
+        self.note(format!("the tree is number {} now", self.tree));
     }
 
     fn query_failure(&mut self) {
@@ -373,7 +403,8 @@ impl World {
         let name = self.nodes[place].name;
         self.nodes[place].kill();
         let (watched, signals, providers) = (&self.watched, &self.signals, &self.providers);
-        self.nodes[place] = build(name, self.processes, &self.clock, &self.state, watched, signals, providers, &self.ids, self.defect);
+        let number = self.processes;
+        self.nodes[place] = build(name, number, self.tree, &self.clock, &self.state, watched, signals, providers, &self.ids, self.defect);
         self.processes += 1;
         self.note(format!("node {name} starts again"));
         // Sometimes what its earlier process held is only free when the leases run out, as on another machine.
@@ -547,6 +578,9 @@ impl World {
         if let Some(row) = self.state.list(&query).await.map_err(failed)?.first() {
             return Err(format!("quiet: delivery {} still waits: {:?}", row.key, row.error));
         }
+        if let Some(group) = self.records::<AlertGroup>(&[]).await?.first() {
+            return Err(format!("quiet: group {} of route {} is still there", group.id, group.route));
+        }
         self.told.alerts += self.ledger.alerts.len() as u64;
         self.told.ladder_steps += self.ledger.steps;
         self.told.overtaken += self.ledger.overtaken;
@@ -559,6 +593,7 @@ impl World {
 fn build(
     name: &'static str,
     number: u32,
+    tree: usize,
     clock: &Arc<SimulatedClock>,
     inner: &Arc<MemoryState>,
     watched: &Arc<Watched>,
@@ -570,7 +605,7 @@ fn build(
     let state = Arc::new(NodeState::new(inner.clone(), name, watched.clone(), defect));
     let registry = Registry::new();
     let alerting = Alerting::new(AlertingDeps {
-        config: config(),
+        config: config(tree),
         rules: RuleSet::load(vec![("a.yaml".to_owned(), RULES.to_owned())]).unwrap(),
         state: state.clone(),
         metrics: signals.clone(),
@@ -618,6 +653,7 @@ fn build(
         holder: format!("{name}/{number}"),
         state,
         evaluator: alerting.evaluator(),
+        alerting,
         followers,
         workers,
         delivery,

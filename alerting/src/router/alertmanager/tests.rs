@@ -4,9 +4,11 @@ mod ahead;
 mod large;
 
 use axum::http::Method;
-use model::message::Message;
+use model::message::{Message, NoticeAlert};
+use model::state::all;
 use serde_json::{Value, json};
 
+use crate::routing::group::AlertGroup;
 use crate::testing::{World, labels};
 
 const CONFIG: &str = "
@@ -96,6 +98,42 @@ async fn a_hundred_alerts_are_one_commit() {
     assert_eq!(world.count("alert_fired"), 100);
     let (_, list) = world.ask(Method::GET, "/api/v2/alerts?filter=n%3D~%229.%22", None).await;
     assert_eq!(list.as_array().unwrap().len(), 10);
+}
+
+/// The first is kept in the group, which was told of in the commit that made it.
+#[tokio::test]
+async fn the_first_alert_of_a_group_that_was_told_at_once_ends_before_the_others() {
+    let world = World::new("route: { receivers: [mail], group_by: [alertname], group_wait: 0s, group_interval: 10s }", "groups: []\n");
+    let alert = |host: &str, ends: Option<String>| {
+        let mut alert = json!({"labels": {"alertname": "Down", "host": host}});
+        if let Some(ends) = ends {
+            alert["endsAt"] = ends.into();
+        }
+        alert
+    };
+    let told = || -> Vec<String> {
+        let shown = |(second, delivery, action): (u64, model::message::Delivery, &str)| {
+            let Message::Notice(notice) = &delivery.message else { panic!() };
+            let host = |alert: &NoticeAlert| format!("{}{}", if alert.resolved { "-" } else { "+" }, alert.labels.get("host").unwrap());
+            let mut hosts: Vec<String> = notice.alerts.iter().map(host).collect();
+            hosts.sort();
+            format!("{second}s {action} {}", hosts.join(" "))
+        };
+        world.deliveries().into_iter().map(shown).collect()
+    };
+    post(&world, json!([alert("a", None), alert("b", None), alert("c", None)])).await;
+    assert_eq!(told(), ["0s trigger +a +b +c"]);
+    post(&world, json!([alert("a", Some(world.now().rfc3339()))])).await;
+    world.pass(10).await;
+    assert_eq!(told()[1..], ["10s trigger +b +c -a"]);
+    post(&world, json!([alert("a", None)])).await;
+    world.pass(10).await;
+    assert_eq!(told()[2..], ["20s trigger +a +b +c"], "it came again, into a group that has others");
+    let ends = Some(world.now().rfc3339());
+    post(&world, json!([alert("a", ends.clone()), alert("b", ends.clone()), alert("c", ends)])).await;
+    world.pass(10).await;
+    assert_eq!(told().len(), 4);
+    assert!(all::<AlertGroup>(&*world.state, None, &[], 0).await.unwrap().is_empty(), "nothing is left");
 }
 
 #[tokio::test]

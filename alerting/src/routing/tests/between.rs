@@ -91,3 +91,23 @@ async fn a_look_is_decided_again_where_an_alert_ended_meanwhile() {
     world.pass(15).await;
     assert_eq!(told(&world)[1..], ["90s mail trigger 2+1"]);
 }
+
+/// Somebody takes the alert that the group itself holds while a look that another one waits for is being decided.
+#[tokio::test]
+async fn a_look_is_decided_again_where_the_first_alert_was_taken_meanwhile() {
+    let world = world(TREE);
+    world.set("slow", &[(&[("host", "a")], 1.0)]);
+    world.tick().await;
+    world.pass(31).await;
+    world.set("slow", &[(&[("host", "a")], 1.0), (&[("host", "b")], 1.0)]);
+    world.pass(44).await;
+    let look = look(&world, world.now().plus(Duration::from_secs(15))).await;
+    world.take(true).await;
+    assert_eq!(told(&world), ["30s mail trigger 1+0", "75s mail acknowledge 1+0"]);
+    assert!(world.state.commit(look).await.unwrap_err().is_conflict(), "it would forget that they know who has it");
+    world.pass(15).await;
+    assert_eq!(told(&world)[2..], ["90s mail trigger 2+0"]);
+    world.take(false).await;
+    world.take(true).await;
+    assert_eq!(told(&world)[3..], ["90s mail acknowledge 1+0"], "once each time that somebody takes it");
+}

@@ -1,0 +1,185 @@
+//! After the tree has changed, or Watchfire was started with another one: what fires goes where the tree leads it now, and who heard of it and
+//! no longer does is told so. In: the tree by which what fires was placed last. Out: work rows, one page of alerts or groups each, until all were
+//! looked at; each may be done twice without harm. Prometheus's Alertmanager puts all of its alerts into a new tree, too; whoever hears of
+//! them no more is not told there.
+
+use model::alert::Alert;
+use model::labels::Labels;
+use model::state::{Commit, Entity, Expect, Fence, RecordQuery, StateError, StateStore, Versioned, decode, load};
+use model::tenant::TenantId;
+use model::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Routing;
+use super::follower::{Placing, schedule_look};
+use super::group::{AlertGroup, fresh};
+use super::tree::GroupBy;
+use super::worker::{Job, members, row};
+use crate::external::TOGETHER;
+use crate::ladder::settle_row;
+use crate::shared::Shared;
+
+/// So many alerts or groups are one commit.
+const PAGE: usize = 250;
+
+/// The tree by which what fires was placed. State kind `settled_tree`, one a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettledTree {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its [`digest`].
+    pub tree: String,
+}
+
+impl Entity for SettledTree {
+    const KIND: &'static str = "settled_tree";
+    fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+    fn id(&self) -> String {
+        ID.to_owned()
+    }
+    fn status(&self) -> &'static str {
+        ""
+    }
+}
+
+const ID: &str = "tree";
+
+/// What is looked at: all that fires, then all groups. Newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "of", rename_all = "snake_case")]
+pub(crate) enum Page {
+    /// Alerts with ids below this one.
+    Alerts { before: Option<String> },
+    /// Groups with ids below this one.
+    Groups { before: Option<String> },
+}
+
+/// What decides where an alert goes and who hears of it, in a few letters: the same tree has the same. Empty where there is none.
+fn digest(routing: &Routing) -> String {
+    let Some(root) = &routing.root else { return String::new() };
+    let lines = root.all().into_iter().map(|route| {
+        let by = match &route.group_by {
+            GroupBy::All => "...".to_owned(),
+            GroupBy::Labels(names) => names.iter().map(String::as_str).collect::<Vec<_>>().join(","),
+        };
+        let ladder = route.escalation.as_deref().unwrap_or_default();
+        format!("{} {} [{by}] {ladder} [{}]\n", route.id, route.goes_on, route.receivers.join(","))
+    });
+    format!("{:016x}", Labels::empty().with("tree", &lines.collect::<String>()).fingerprint())
+}
+
+/// Has what fires placed anew where it was placed by another tree. Asked when a node begins to lead, or has read its configuration.
+pub(crate) async fn settle_where_changed(shared: &Shared, now: Timestamp, fence: Option<&Fence>) -> Result<(), StateError> {
+    let tree = digest(&shared.routing());
+    let settled = load::<SettledTree>(&*shared.state, &shared.tenant, ID).await?;
+    if settled.map(|settled| settled.entity.tree).unwrap_or_default() != tree {
+        let mut commit = Commit { fence: fence.cloned(), ..Commit::at(now) };
+        next(shared, &mut commit, tree, Page::Alerts { before: None })?;
+        shared.state.commit(commit).await?;
+    }
+    Ok(())
+}
+
+fn next(shared: &Shared, commit: &mut Commit, tree: String, page: Page) -> Result<(), StateError> {
+    let key = format!("settle/{}", fresh(commit.at, &*shared.ids));
+    commit.schedule(&shared.tenant, row(key, commit.at, &Job::Settle { tree, page })?);
+    Ok(())
+}
+
+/// Does a page, with the row of the next one.
+pub(super) async fn settle(shared: &Shared, state: &dyn StateStore, tree: &str, page: &Page, now: Timestamp) -> Result<Commit, StateError> {
+    if digest(&shared.routing()) != tree {
+        return Ok(Commit::at(now)); // it has changed once more: whoever read it asks again
+    }
+    let (mut commit, following) = match page {
+        Page::Alerts { before } => {
+            let found = read::<Alert>(shared, state, &["firing"], before.clone()).await?;
+            let last = found.last().map(|last| last.entity.id.to_string()).filter(|_| found.len() == PAGE);
+            let following = last.map_or(Page::Groups { before: None }, |last| Page::Alerts { before: Some(last) });
+            (place(shared, state, found, now).await?, Some(following))
+        }
+        Page::Groups { before } => {
+            let found = read::<AlertGroup>(shared, state, &[], before.clone()).await?;
+            let last = found.last().map(|last| last.entity.id.clone()).filter(|_| found.len() == PAGE);
+            (look_again(shared, state, found, now).await?, last.map(|last| Page::Groups { before: Some(last) }))
+        }
+    };
+    match following {
+        Some(page) => next(shared, &mut commit, tree.to_owned(), page)?,
+        None => {
+            let before = load::<SettledTree>(state, &shared.tenant, ID).await?;
+            let expect = before.map_or(Expect::New, |before| Expect::Version(before.version));
+            commit.put(&SettledTree { tenant: shared.tenant.clone(), tree: tree.to_owned() }, expect)?;
+        }
+    }
+    Ok(commit)
+}
+
+async fn read<T: Entity>(
+    shared: &Shared,
+    state: &dyn StateStore,
+    statuses: &[&str],
+    before: Option<String>,
+) -> Result<Vec<Versioned<T>>, StateError> {
+    let query = RecordQuery {
+        tenant: Some(shared.tenant.clone()),
+        kind: T::KIND,
+        statuses: statuses.iter().map(|word| (*word).to_owned()).collect(),
+        before,
+        limit: PAGE,
+        ..RecordQuery::default()
+    };
+    state.find(&query).await?.into_iter().map(decode::<T>).collect()
+}
+
+/// Alerts join the groups that the tree has for them now; ladders that they never had begin.
+async fn place(shared: &Shared, state: &dyn StateStore, alerts: Vec<Versioned<Alert>>, now: Timestamp) -> Result<Commit, StateError> {
+    let mut placing = Placing::new(shared, state, now).waiting(TOGETHER);
+    let mut ladders = Vec::new();
+    for Versioned { entity: alert, .. } in &alerts {
+        placing.place(alert, false).await?;
+        ladders.extend(settle_row(shared, state, alert, now).await?);
+    }
+    let mut commit = placing.finish()?;
+    ladders.into_iter().for_each(|row| commit.schedule(&shared.tenant, row));
+    Ok(commit)
+}
+
+/// Groups that are no longer what they were look now: their route is gone or has other receivers, or it is not the one of all of their alerts.
+async fn look_again(
+    shared: &Shared,
+    state: &dyn StateStore,
+    groups: Vec<Versioned<AlertGroup>>,
+    now: Timestamp,
+) -> Result<Commit, StateError> {
+    let routing = shared.routing();
+    let mut commit = Commit::at(now);
+    for Versioned { entity: mut group, version } in groups {
+        let route = routing.root.as_ref().and_then(|root| root.find(&group.route));
+        let stays = match route {
+            Some(route) => group.newcomers(route).is_empty() && group.left_out(Some(route)).is_empty(),
+            None => false,
+        };
+        let is_due = group.pending.as_ref().is_some_and(|pending| pending.at <= now);
+        if is_due || (stays && !has_moved(shared, state, &routing, &group).await?) {
+            continue;
+        }
+        schedule_look(shared, &mut commit, &mut group, Some(now))?;
+        commit.put(&group, Expect::Version(version))?;
+    }
+    Ok(commit)
+}
+
+/// Whether an alert of a group belongs to another one now.
+async fn has_moved(shared: &Shared, state: &dyn StateStore, routing: &Routing, group: &AlertGroup) -> Result<bool, StateError> {
+    let records = members(shared, state, &group.id).await?.into_iter().map(|found| found.entity);
+    for member in group.first.clone().into_iter().chain(records) {
+        let alert = load::<Alert>(state, &shared.tenant, &member.alert.to_string()).await?;
+        if alert.is_some_and(|alert| !routing.belongs(&alert.entity, group)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

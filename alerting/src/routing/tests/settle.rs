@@ -1,0 +1,223 @@
+//! Another tree while alerts fire: who should hear of them now does, within a moment, and for who no longer does they are over.
+
+use super::super::Routing;
+use super::super::group::{AlertGroup, Member};
+use super::super::settle::SettledTree;
+use super::{told, world};
+use crate::testing::World;
+use model::event::EventKind;
+use model::state::all;
+
+/// The world goes on with another tree.
+fn reroute(world: &World, tree: &str) {
+    let config: crate::Config = serde_saphyr::from_str(tree).unwrap();
+    let receivers = ["mail", "chat", "db", "pd", "sms", "boss"].map(ToOwned::to_owned);
+    world.alerting.reroute(Routing::of(&config).knowing(receivers));
+}
+
+fn fire(world: &World, hosts: &[&str]) {
+    let labels: Vec<[(&str, &str); 1]> = hosts.iter().map(|host| [("host", *host)]).collect();
+    world.set("slow", &labels.iter().map(|labels| (&labels[..], 1.0)).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_new_tree_takes_the_groups_of_the_old_one_over() {
+    let world = world("route: { receivers: [mail], group_wait: 30s, routes: [{ matchers: [alertname=Slow], receivers: [db] }] }");
+    fire(&world, &["a"]);
+    world.tick().await;
+    reroute(&world, "route: { receivers: [chat], group_wait: 5s }");
+    world.pass(40).await;
+    assert_eq!(told(&world), ["16s chat trigger 1+0"], "nobody was told before: nobody hears of an end");
+}
+
+/// The first of them is kept in the group that goes, the others in records.
+#[tokio::test]
+async fn alerts_of_a_route_that_is_gone_are_told_elsewhere_and_are_over_where_they_were() {
+    let tree =
+        "route: { receivers: [mail], routes: [{ matchers: [alertname=Slow], receivers: [db], group_wait: 0s, group_interval: 30s }] }";
+    let world = world(tree);
+    fire(&world, &["a", "b", "c"]);
+    world.tick().await;
+    assert_eq!(told(&world), ["0s db trigger 3+0"]);
+    reroute(&world, "route: { receivers: [chat], group_wait: 5s, group_interval: 30s, repeat_interval: 1h }");
+    fire(&world, &["a", "b", "c", "d"]);
+    world.pass(100).await;
+    assert_eq!(told(&world)[1..], ["15s db resolve 0+3", "16s chat trigger 4+0"]);
+    let groups = all::<AlertGroup>(&*world.state, None, &[], 0).await.unwrap();
+    let members = all::<Member>(&*world.state, None, &[], 0).await.unwrap();
+    assert_eq!((groups.len(), members.len()), (1, 3), "the first is kept in the group");
+    fire(&world, &[]);
+    world.pass(60).await;
+    assert_eq!(told(&world)[3..], ["106s chat resolve 0+4"]);
+}
+
+/// A route that did not change keeps its groups wherever it stands: nobody is told anything.
+#[tokio::test]
+async fn a_route_beside_it_changes_nothing_for_a_group() {
+    let slow = "{ matchers: [alertname=Slow], receivers: [db], group_wait: 0s }";
+    let world = world(&format!("route: {{ receivers: [mail], routes: [{slow}] }}"));
+    fire(&world, &["a"]);
+    world.tick().await;
+    reroute(&world, &format!("route: {{ receivers: [mail], routes: [{{ matchers: [team=web], receivers: [chat] }}, {slow}] }}"));
+    world.pass(100).await;
+    assert_eq!(told(&world), ["0s db trigger 1+0"]);
+    fire(&world, &[]);
+    world.pass(300).await;
+    assert_eq!(told(&world)[1..], ["300s db resolve 0+1"]);
+}
+
+/// A route in front takes some of the alerts of a group whose own route stays.
+#[tokio::test]
+async fn alerts_that_another_route_takes_now_leave_their_group() {
+    let world = world("route: { receivers: [mail], group_wait: 0s }");
+    fire(&world, &["a", "b"]);
+    world.tick().await;
+    reroute(&world, "route: { receivers: [mail], group_wait: 0s, routes: [{ matchers: [host=b], receivers: [db] }] }");
+    world.pass(30).await;
+    let mut rest = told(&world)[1..].to_vec();
+    rest.sort();
+    assert_eq!(rest, ["15s mail trigger 1+1", "16s db trigger 1+0"]);
+}
+
+#[tokio::test]
+async fn new_receivers_of_a_route_hear_of_what_fires_and_old_ones_of_its_end() {
+    let world = world("route: { receivers: [mail, pd], group_wait: 0s, repeat_interval: 10m }");
+    fire(&world, &["a"]);
+    world.tick().await;
+    reroute(&world, "route: { receivers: [mail, chat], group_wait: 0s, repeat_interval: 10m }");
+    world.pass(20).await;
+    assert_eq!(told(&world)[2..], ["15s pd resolve 0+1", "15s chat trigger 1+0"], "mail knows of it");
+    let reasons: Vec<String> = world.deliveries()[2..]
+        .iter()
+        .map(|(_, delivery, _)| {
+            let model::message::Message::Notice(notice) = &delivery.message else { panic!() };
+            notice.reason.clone()
+        })
+        .collect();
+    assert_eq!(reasons, ["route mail+chat: it leads elsewhere now", "route mail+chat: the route leads here now"]);
+    world.pass(600).await;
+    assert_eq!(told(&world)[4..], ["615s mail trigger 1+0", "615s chat trigger 1+0"], "the interval is the group's");
+    fire(&world, &[]);
+    world.pass(300).await;
+    assert_eq!(told(&world)[6..].len(), 2);
+}
+
+/// Somebody has it: nobody else is called. Where it is given back, they are.
+#[tokio::test]
+async fn new_receivers_are_not_told_of_what_somebody_has() {
+    let world = world("route: { receivers: [mail], group_wait: 0s, group_interval: 10s }");
+    fire(&world, &["a"]);
+    world.tick().await;
+    world.take(true).await;
+    reroute(&world, "route: { receivers: [mail, pd], group_wait: 0s, group_interval: 10s }");
+    world.pass(60).await;
+    assert!(!told(&world).iter().any(|line| line.contains("pd trigger")), "{:?}", told(&world));
+    world.take(false).await;
+    world.pass(20).await;
+    assert!(told(&world).iter().any(|line| line.contains("pd trigger")), "{:?}", told(&world));
+}
+
+/// What somebody has is nobody else's: they hear neither of its beginning nor of its end.
+#[tokio::test]
+async fn an_end_is_told_to_those_who_heard_of_the_beginning() {
+    let world = world("route: { receivers: [mail], group_wait: 0s, group_interval: 10s }");
+    fire(&world, &["a"]);
+    world.tick().await;
+    world.take(true).await;
+    reroute(&world, "route: { receivers: [mail, pd], group_wait: 0s, group_interval: 10s }");
+    world.pass(60).await;
+    fire(&world, &[]);
+    world.pass(60).await;
+    assert_eq!(told(&world), ["0s mail trigger 1+0", "0s mail acknowledge 1+0", "75s mail resolve 0+1"]);
+}
+
+#[tokio::test]
+async fn who_is_no_receiver_any_more_is_left_out() {
+    let world = world("route: { receivers: [mail, gone], group_wait: 0s }");
+    fire(&world, &["a"]);
+    world.tick().await;
+    reroute(&world, "route: { receivers: [mail], group_wait: 0s }");
+    world.pass(60).await;
+    assert_eq!(told(&world), ["0s mail trigger 1+0", "0s gone trigger 1+0"], "a dead letter would help nobody");
+}
+
+/// In muted hours nobody is called; when they are over, both sides hear.
+#[tokio::test]
+async fn the_hours_of_the_route_hold_for_new_receivers() {
+    let hours = "time_intervals: [{ name: morning, time_intervals: [{ times: [{ start_time: '08:00', end_time: '08:10' }] }] }]";
+    let world = world("route: { receivers: [mail], routes: [{ matchers: [alertname=Slow], receivers: [db], group_wait: 0s }] }");
+    fire(&world, &["a"]);
+    world.tick().await;
+    let tree = "route: { receivers: [mail], routes: [{ matchers: [alertname=Slow], receivers: [chat], mute_time_intervals: [morning], group_wait: 0s, group_interval: 1m }] }";
+    reroute(&world, &format!("{hours}\n{tree}"));
+    world.pass(590).await;
+    assert_eq!(told(&world), ["0s db trigger 1+0"]);
+    world.pass(90).await;
+    assert_eq!(told(&world)[1..], ["615s db resolve 0+1", "615s chat trigger 1+0"]);
+}
+
+#[tokio::test]
+async fn a_ladder_that_the_new_tree_wants_begins_once() {
+    let world = world("route: { receivers: [mail], group_wait: 0s }");
+    world.set("down", &[(&[("host", "a")], 1.0), (&[("host", "b")], 1.0)]);
+    fire(&world, &["a"]);
+    world.tick().await;
+    let tree = "escalations:\n- { name: page, steps: [{ after: 0s, notify: [pd] }, { after: 5m, notify: [sms] }] }\nroute: { receivers: [mail], group_wait: 0s, routes: [{ matchers: [alertname=Down], escalation: page }] }";
+    for _ in 0..3 {
+        reroute(&world, tree);
+        world.pass(30).await;
+    }
+    let paged: Vec<String> = world.outbox().into_iter().filter(|line| line.contains(" pd ") || line.contains(" sms ")).collect();
+    assert_eq!(paged, ["15s pd trigger"], "one incident, one ladder");
+    world.pass(300).await;
+    assert!(world.outbox().contains(&"315s sms trigger".to_owned()), "{:?}", world.outbox());
+    world.act(EventKind::IncidentAcknowledged).await;
+    reroute(&world, &tree.replace("Down", "Slow"));
+    world.pass(30).await;
+    let paged: Vec<String> = world.outbox().into_iter().filter(|line| line.ends_with("pd trigger")).collect();
+    assert_eq!(paged.len(), 2, "the alert that is of no incident climbs for itself");
+}
+
+/// What fires was placed when the process ended: another file at the next start leads it elsewhere, and the same one says nothing.
+#[tokio::test]
+async fn a_restart_with_another_tree_places_what_fires_and_with_the_same_nothing() {
+    let mut world = world("route: { receivers: [mail], group_wait: 0s }");
+    fire(&world, &["a"]);
+    world.tick().await;
+    world.restart();
+    world.pass(60).await;
+    assert_eq!(told(&world), ["0s mail trigger 1+0"]);
+    let commits = world.state.commits();
+    world.restart();
+    world.evaluate().await.unwrap();
+    world.settle().await.unwrap();
+    assert_eq!(world.state.commits(), commits, "one look at one record");
+    world.restart();
+    reroute(&world, "route: { receivers: [chat], group_wait: 0s }");
+    world.pass(20).await;
+    assert_eq!(told(&world)[1..], ["75s mail resolve 0+1", "75s chat trigger 1+0"]);
+    let settled = all::<SettledTree>(&*world.state, None, &[], 0).await.unwrap();
+    assert_eq!(settled.len(), 1);
+}
+
+/// More than are taken at once, with ends and restarts in between: all are told in one notice, and once.
+#[tokio::test]
+async fn a_thousand_alerts_are_placed_in_pages() {
+    let mut world =
+        world("route: { receivers: [mail], routes: [{ matchers: [alertname=Slow], receivers: [db], group_by: [host], group_wait: 0s }] }");
+    let hosts: Vec<String> = (0..600).map(|number| format!("h{number:04}")).collect();
+    let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    fire(&world, &names);
+    world.tick().await;
+    world.pass(1).await;
+    assert_eq!(told(&world).len(), 600);
+    reroute(&world, "route: { receivers: [chat], group_wait: 1s }");
+    world.pass(14).await;
+    world.restart();
+    reroute(&world, "route: { receivers: [chat], group_wait: 1s }");
+    world.pass(60).await;
+    let rest = told(&world)[600..].to_vec();
+    assert_eq!(rest.iter().filter(|line| **line == "15s db resolve 0+1").count(), 600);
+    assert_eq!(rest.iter().filter(|line| line.contains("chat")).collect::<Vec<_>>(), ["16s chat trigger 600+0"]);
+    assert_eq!(all::<AlertGroup>(&*world.state, None, &[], 0).await.unwrap().len(), 1);
+}
