@@ -3,6 +3,8 @@
 //! looked at; each may be done twice without harm. Prometheus's Alertmanager puts all of its alerts into a new tree, too; whoever hears of
 //! them no more is not told there.
 
+use std::time::Duration;
+
 use model::alert::Alert;
 use model::labels::Labels;
 use model::state::{Commit, Entity, Expect, Fence, RecordQuery, StateError, StateStore, Versioned, decode, load};
@@ -21,6 +23,8 @@ use crate::shared::Shared;
 
 /// So many alerts or groups are one commit.
 const PAGE: usize = 250;
+/// How long after the tree has changed: what was being decided by the one before is written by then.
+const SOON: Duration = Duration::from_secs(1);
 
 /// The tree by which what fires was placed. State kind `settled_tree`, one a tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +33,8 @@ pub struct SettledTree {
     pub tenant: TenantId,
     /// Its [`digest`].
     pub tree: String,
+    /// Whether all of it was: else rows are still at it, or were given up for another tree.
+    pub settled: bool,
 }
 
 impl Entity for SettledTree {
@@ -73,19 +79,26 @@ fn digest(routing: &Routing) -> String {
 /// Has what fires placed anew where it was placed by another tree. Asked when a node begins to lead, or has read its configuration.
 pub(crate) async fn settle_where_changed(shared: &Shared, now: Timestamp, fence: Option<&Fence>) -> Result<(), StateError> {
     let tree = digest(&shared.routing());
-    let settled = load::<SettledTree>(&*shared.state, &shared.tenant, ID).await?;
-    if settled.map(|settled| settled.entity.tree).unwrap_or_default() != tree {
-        let mut commit = Commit { fence: fence.cloned(), ..Commit::at(now) };
-        next(shared, &mut commit, tree, Page::Alerts { before: None })?;
-        shared.state.commit(commit).await?;
+    let found = load::<SettledTree>(&*shared.state, &shared.tenant, ID).await?;
+    let stands = found.as_ref().map_or(tree.is_empty(), |found| found.entity.settled && found.entity.tree == tree);
+    if stands {
+        return Ok(());
     }
+    let mut commit = Commit { fence: fence.cloned(), ..Commit::at(now) };
+    remember(shared, &mut commit, &tree, false, found.map(|found| found.version))?;
+    next(shared, &mut commit, tree, Page::Alerts { before: None }, now.plus(SOON))?;
+    shared.state.commit(commit).await.map(drop)
+}
+
+fn next(shared: &Shared, commit: &mut Commit, tree: String, page: Page, due_at: Timestamp) -> Result<(), StateError> {
+    let key = format!("settle/{}", fresh(commit.at, &*shared.ids));
+    commit.schedule(&shared.tenant, row(key, due_at, &Job::Settle { tree, page })?);
     Ok(())
 }
 
-fn next(shared: &Shared, commit: &mut Commit, tree: String, page: Page) -> Result<(), StateError> {
-    let key = format!("settle/{}", fresh(commit.at, &*shared.ids));
-    commit.schedule(&shared.tenant, row(key, commit.at, &Job::Settle { tree, page })?);
-    Ok(())
+fn remember(shared: &Shared, commit: &mut Commit, tree: &str, settled: bool, before: Option<u64>) -> Result<(), StateError> {
+    let record = SettledTree { tenant: shared.tenant.clone(), tree: tree.to_owned(), settled };
+    commit.put(&record, before.map_or(Expect::New, Expect::Version))
 }
 
 /// Does a page, with the row of the next one.
@@ -107,11 +120,12 @@ pub(super) async fn settle(shared: &Shared, state: &dyn StateStore, tree: &str, 
         }
     };
     match following {
-        Some(page) => next(shared, &mut commit, tree.to_owned(), page)?,
+        Some(page) => next(shared, &mut commit, tree.to_owned(), page, now)?,
         None => {
-            let before = load::<SettledTree>(state, &shared.tenant, ID).await?;
-            let expect = before.map_or(Expect::New, |before| Expect::Version(before.version));
-            commit.put(&SettledTree { tenant: shared.tenant.clone(), tree: tree.to_owned() }, expect)?;
+            let mine = load::<SettledTree>(state, &shared.tenant, ID).await?.filter(|found| found.entity.tree == tree);
+            if let Some(mine) = mine {
+                remember(shared, &mut commit, tree, true, Some(mine.version))?;
+            }
         }
     }
     Ok(commit)

@@ -152,8 +152,16 @@ pub(super) async fn look_at(shared: &Shared, state: &dyn StateStore, id: &str, k
             None => gone.push(one),
         }
     }
+    let moved = |seat: &&Seat| seat.alert.is_firing() && !routing.belongs(&seat.alert, &group);
+    let moved: Vec<Alert> = seats.iter().filter(moved).map(|seat| seat.alert.clone()).collect();
     let looking = Looking { shared, routing: &routing, route, group: group.clone(), seats, now, handing: None };
     let (mut commit, after) = looking.look(&fresh(now, &*shared.ids))?;
+    // Where a node with another tree put an alert that it took in, only this look sees it.
+    let mut placing = Placing::new(shared, state, now);
+    for alert in &moved {
+        placing.place(alert, false).await?;
+    }
+    commit.merge(placing.finish()?);
     for one in gone {
         commit.delete(&one.entity, Expect::Version(one.version));
     }

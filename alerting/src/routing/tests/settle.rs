@@ -27,7 +27,7 @@ async fn a_new_tree_takes_the_groups_of_the_old_one_over() {
     world.tick().await;
     reroute(&world, "route: { receivers: [chat], group_wait: 5s }");
     world.pass(40).await;
-    assert_eq!(told(&world), ["16s chat trigger 1+0"], "nobody was told before: nobody hears of an end");
+    assert_eq!(told(&world), ["17s chat trigger 1+0"], "nobody was told before: nobody hears of an end");
 }
 
 /// The first of them is kept in the group that goes, the others in records.
@@ -42,13 +42,13 @@ async fn alerts_of_a_route_that_is_gone_are_told_elsewhere_and_are_over_where_th
     reroute(&world, "route: { receivers: [chat], group_wait: 5s, group_interval: 30s, repeat_interval: 1h }");
     fire(&world, &["a", "b", "c", "d"]);
     world.pass(100).await;
-    assert_eq!(told(&world)[1..], ["15s db resolve 0+3", "16s chat trigger 4+0"]);
+    assert_eq!(told(&world)[1..], ["16s db resolve 0+3", "17s chat trigger 4+0"]);
     let groups = all::<AlertGroup>(&*world.state, None, &[], 0).await.unwrap();
     let members = all::<Member>(&*world.state, None, &[], 0).await.unwrap();
     assert_eq!((groups.len(), members.len()), (1, 3), "the first is kept in the group");
     fire(&world, &[]);
     world.pass(60).await;
-    assert_eq!(told(&world)[3..], ["106s chat resolve 0+4"]);
+    assert_eq!(told(&world)[3..], ["107s chat resolve 0+4"]);
 }
 
 /// A route that did not change keeps its groups wherever it stands: nobody is told anything.
@@ -76,7 +76,7 @@ async fn alerts_that_another_route_takes_now_leave_their_group() {
     world.pass(30).await;
     let mut rest = told(&world)[1..].to_vec();
     rest.sort();
-    assert_eq!(rest, ["15s mail trigger 1+1", "16s db trigger 1+0"]);
+    assert_eq!(rest, ["16s mail trigger 1+1", "17s db trigger 1+0"]);
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn new_receivers_of_a_route_hear_of_what_fires_and_old_ones_of_its_end() {
     world.tick().await;
     reroute(&world, "route: { receivers: [mail, chat], group_wait: 0s, repeat_interval: 10m }");
     world.pass(20).await;
-    assert_eq!(told(&world)[2..], ["15s pd resolve 0+1", "15s chat trigger 1+0"], "mail knows of it");
+    assert_eq!(told(&world)[2..], ["16s pd resolve 0+1", "16s chat trigger 1+0"], "mail knows of it");
     let reasons: Vec<String> = world.deliveries()[2..]
         .iter()
         .map(|(_, delivery, _)| {
@@ -96,10 +96,26 @@ async fn new_receivers_of_a_route_hear_of_what_fires_and_old_ones_of_its_end() {
         .collect();
     assert_eq!(reasons, ["route mail+chat: it leads elsewhere now", "route mail+chat: the route leads here now"]);
     world.pass(600).await;
-    assert_eq!(told(&world)[4..], ["615s mail trigger 1+0", "615s chat trigger 1+0"], "the interval is the group's");
+    assert_eq!(told(&world)[4..], ["616s mail trigger 1+0", "616s chat trigger 1+0"], "the interval is the group's");
     fire(&world, &[]);
     world.pass(300).await;
     assert_eq!(told(&world)[6..].len(), 2);
+}
+
+/// Another node took the alert in by the tree that it still has.
+#[tokio::test]
+async fn a_look_sends_on_what_another_node_put_into_the_wrong_group() {
+    let world = world("route: { receivers: [mail], group_wait: 30s, group_interval: 10s }");
+    world.tick().await;
+    world.pass(5).await;
+    fire(&world, &["a"]);
+    world.pass(15).await;
+    assert_eq!(all::<AlertGroup>(&*world.state, None, &[], 0).await.unwrap().len(), 1, "it waits to be told");
+    let config: crate::Config =
+        serde_saphyr::from_str("route: { receivers: [mail], routes: [{ matchers: [host=a], receivers: [db], group_wait: 0s }] }").unwrap();
+    world.alerting.shared.set_routing(Routing::of(&config));
+    world.pass(30).await;
+    assert_eq!(told(&world), ["45s db trigger 1+0"], "nobody heard of it where it was");
 }
 
 /// Somebody has it: nobody else is called. Where it is given back, they are.
@@ -128,7 +144,7 @@ async fn an_end_is_told_to_those_who_heard_of_the_beginning() {
     world.pass(60).await;
     fire(&world, &[]);
     world.pass(60).await;
-    assert_eq!(told(&world), ["0s mail trigger 1+0", "0s mail acknowledge 1+0", "75s mail resolve 0+1"]);
+    assert_eq!(told(&world), ["0s mail trigger 1+0", "0s mail acknowledge 1+0", "76s mail resolve 0+1"]);
 }
 
 #[tokio::test]
@@ -153,7 +169,7 @@ async fn the_hours_of_the_route_hold_for_new_receivers() {
     world.pass(590).await;
     assert_eq!(told(&world), ["0s db trigger 1+0"]);
     world.pass(90).await;
-    assert_eq!(told(&world)[1..], ["615s db resolve 0+1", "615s chat trigger 1+0"]);
+    assert_eq!(told(&world)[1..], ["616s db resolve 0+1", "616s chat trigger 1+0"]);
 }
 
 #[tokio::test]
@@ -168,9 +184,9 @@ async fn a_ladder_that_the_new_tree_wants_begins_once() {
         world.pass(30).await;
     }
     let paged: Vec<String> = world.outbox().into_iter().filter(|line| line.contains(" pd ") || line.contains(" sms ")).collect();
-    assert_eq!(paged, ["15s pd trigger"], "one incident, one ladder");
-    world.pass(300).await;
-    assert!(world.outbox().contains(&"315s sms trigger".to_owned()), "{:?}", world.outbox());
+    assert_eq!(paged, ["16s pd trigger"], "one incident, one ladder");
+    world.pass(301).await;
+    assert!(world.outbox().contains(&"316s sms trigger".to_owned()), "{:?}", world.outbox());
     world.act(EventKind::IncidentAcknowledged).await;
     reroute(&world, &tree.replace("Down", "Slow"));
     world.pass(30).await;
@@ -195,7 +211,7 @@ async fn a_restart_with_another_tree_places_what_fires_and_with_the_same_nothing
     world.restart();
     reroute(&world, "route: { receivers: [chat], group_wait: 0s }");
     world.pass(20).await;
-    assert_eq!(told(&world)[1..], ["75s mail resolve 0+1", "75s chat trigger 1+0"]);
+    assert_eq!(told(&world)[1..], ["76s mail resolve 0+1", "76s chat trigger 1+0"]);
     let settled = all::<SettledTree>(&*world.state, None, &[], 0).await.unwrap();
     assert_eq!(settled.len(), 1);
 }
@@ -217,7 +233,7 @@ async fn a_thousand_alerts_are_placed_in_pages() {
     reroute(&world, "route: { receivers: [chat], group_wait: 1s }");
     world.pass(60).await;
     let rest = told(&world)[600..].to_vec();
-    assert_eq!(rest.iter().filter(|line| **line == "15s db resolve 0+1").count(), 600);
-    assert_eq!(rest.iter().filter(|line| line.contains("chat")).collect::<Vec<_>>(), ["16s chat trigger 600+0"]);
+    assert_eq!(rest.iter().filter(|line| **line == "16s db resolve 0+1").count(), 600);
+    assert_eq!(rest.iter().filter(|line| line.contains("chat")).collect::<Vec<_>>(), ["17s chat trigger 600+0"]);
     assert_eq!(all::<AlertGroup>(&*world.state, None, &[], 0).await.unwrap().len(), 1);
 }
