@@ -166,6 +166,13 @@ async fn attached(climb: &mut Climb<'_>, alert: AlertId, incident: IncidentId) -
     let Some(alert) = climb.alert(alert).await?.filter(|alert| alert.is_firing() && !alert.muted) else { return Ok(()) };
     let found = load::<Incident>(climb.state, &climb.shared.tenant, &incident.to_string()).await?;
     let Some(incident) = found.map(|found| found.entity).filter(|incident| incident.status.is_open()) else { return Ok(()) };
+    // What stood still because all that fires in it is muted goes on: this is not.
+    let subject = LadderSubject::Incident { id: incident.id };
+    for run in climb.runs().await?.into_iter().filter(|run| run.entity.subject == subject) {
+        if run.entity.status == (LadderStatus::Stopped { reason: StopReason::Muted }) {
+            climb.again(run, false).await?;
+        }
+    }
     let wanted = climb.wanted(&alert, alert.escalation.as_deref());
     if wanted.is_empty() { Ok(()) } else { climb.start_for_incident(&incident, &alert, alert.severity, wanted).await }
 }

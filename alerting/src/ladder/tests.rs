@@ -279,6 +279,21 @@ async fn what_got_worse_while_somebody_had_it_starts_its_own_ladder_when_it_is_g
     assert_eq!(world.outbox()[2..], ["62s pagerduty trigger"]);
 }
 
+/// All that fired in an incident was muted; then something fires in it that nothing mutes.
+#[tokio::test]
+async fn a_ladder_that_a_silence_stopped_goes_on_when_something_else_fires_in_its_incident() {
+    let world = world();
+    world.set("errors", &[(SHOP, 0.2)]);
+    world.tick().await;
+    world.silence(world.now(), world.now().plus(std::time::Duration::from_secs(3_600))).await;
+    world.pass(600).await;
+    assert_eq!(world.outbox(), ["0s pagerduty trigger"], "the silence holds");
+    let cart: &[(&str, &str)] = &[("service", "cart")];
+    world.set("errors", &[(SHOP, 0.2), (cart, 0.2)]);
+    world.pass(600).await;
+    assert!(world.outbox().iter().any(|line| line.ends_with("sms trigger")), "it is open, unmuted and untaken: {:?}", world.outbox());
+}
+
 /// A silence ends, and in the same moment the alert joins an incident that somebody has, which its record does not say yet.
 #[tokio::test]
 async fn what_joins_an_incident_that_somebody_has_does_not_climb_for_itself() {

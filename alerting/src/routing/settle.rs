@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use model::alert::Alert;
 use model::labels::Labels;
-use model::state::{Commit, Entity, Expect, Fence, RecordQuery, StateError, StateStore, Versioned, decode, load};
+use model::state::{Commit, Entity, Expect, Fence, RecordQuery, StateError, StateStore, TRIES, Versioned, decode, load};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -78,16 +78,23 @@ fn digest(routing: &Routing) -> String {
 
 /// Has what fires placed anew where it was placed by another tree. Asked when a node begins to lead, or has read its configuration.
 pub(crate) async fn settle_where_changed(shared: &Shared, now: Timestamp, fence: Option<&Fence>) -> Result<(), StateError> {
-    let tree = digest(&shared.routing());
-    let found = load::<SettledTree>(&*shared.state, &shared.tenant, ID).await?;
-    let stands = found.as_ref().map_or(tree.is_empty(), |found| found.entity.settled && found.entity.tree == tree);
-    if stands {
-        return Ok(());
+    for attempt in 1..=TRIES {
+        let tree = digest(&shared.routing());
+        let found = load::<SettledTree>(&*shared.state, &shared.tenant, ID).await?;
+        if found.as_ref().map_or(tree.is_empty(), |found| found.entity.settled && found.entity.tree == tree) {
+            break;
+        }
+        let mut commit = Commit { fence: fence.cloned(), ..Commit::at(now) };
+        remember(shared, &mut commit, &tree, false, found.map(|found| found.version))?;
+        next(shared, &mut commit, tree, Page::Alerts { before: None }, now.plus(SOON))?;
+        match shared.state.commit(commit).await {
+            Ok(_) => break,
+            // The last page of an earlier one was written meanwhile.
+            Err(error) if error.is_conflict() && attempt < TRIES => {}
+            Err(error) => return Err(error),
+        }
     }
-    let mut commit = Commit { fence: fence.cloned(), ..Commit::at(now) };
-    remember(shared, &mut commit, &tree, false, found.map(|found| found.version))?;
-    next(shared, &mut commit, tree, Page::Alerts { before: None }, now.plus(SOON))?;
-    shared.state.commit(commit).await.map(drop)
+    Ok(())
 }
 
 fn next(shared: &Shared, commit: &mut Commit, tree: String, page: Page, due_at: Timestamp) -> Result<(), StateError> {
