@@ -37,6 +37,8 @@ pub use tree::{Calendar, Closed, Hours, Route};
 pub struct Routing {
     /// The tree; none: rules name ladders, and the default receivers hear of the rest.
     pub root: Option<Route>,
+    /// A few letters that stand for what in it decides where an alert goes and who hears of it; empty where there is none.
+    pub digest: String,
     /// Named time intervals, as configured.
     pub time_intervals: Vec<NamedIntervals>,
     /// The same, read.
@@ -63,8 +65,10 @@ pub struct RoutedLadder {
 impl Routing {
     /// From the configuration, which has been checked.
     pub fn of(config: &Config) -> Self {
+        let root = config.route.as_ref().map(Route::root);
         Routing {
-            root: config.route.as_ref().map(Route::root),
+            digest: settle::digest(root.as_ref()),
+            root,
             time_intervals: config.time_intervals.clone(),
             calendar: Calendar::of(&config.time_intervals),
             maintenance: config.maintenance.clone(),

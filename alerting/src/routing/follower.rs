@@ -20,6 +20,7 @@ use super::Routing;
 use super::group::{AlertGroup, Member, Pending, fresh, tick};
 use super::looking::{Kept, Looking, Seat};
 use super::notice::{Taking, tell_taken};
+use super::settle::announcement;
 use super::tree::Route;
 use super::worker::{Job, members, row};
 use crate::delivery::Handing;
@@ -49,9 +50,10 @@ impl Follower for RouteFollower {
         if event.tenant != self.shared.tenant {
             return Ok(placing.commit);
         }
+        let mut moves = true;
         match (&event.kind, event.subject.alert) {
             // It joined its groups in the commit that told of it.
-            (EventKind::AlertFired { rule, .. }, _) if external::is_foreign(rule) => {}
+            (EventKind::AlertFired { rule, .. }, _) if external::is_foreign(rule) => moves = false,
             (kind @ (EventKind::AlertFired { .. } | EventKind::AlertUnmuted), Some(id)) => {
                 if let Some(alert) = placing.alert(&id.to_string()).await?.filter(Alert::is_firing) {
                     placing.place(&alert, *kind == EventKind::AlertUnmuted).await?;
@@ -79,9 +81,12 @@ impl Follower for RouteFollower {
                 placing.given_back(&alerts).await?;
             }
             // Nothing else moves a group.
-            (_, _) => {}
+            (_, _) => moves = false,
         }
         let mut commit = placing.finish()?;
+        if moves {
+            commit.merge(announcement(&self.shared, state, now).await?);
+        }
         external::sweep_after(&self.shared, &event.kind, &mut commit, now)?;
         Ok(commit)
     }

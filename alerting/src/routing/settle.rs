@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::Routing;
 use super::follower::{Placing, schedule_look};
 use super::group::{AlertGroup, fresh};
-use super::tree::GroupBy;
+use super::tree::{GroupBy, Route};
 use super::worker::{Job, members, row};
 use crate::external::TOGETHER;
 use crate::ladder::settle_row;
@@ -31,7 +31,7 @@ const SOON: Duration = Duration::from_secs(1);
 pub struct SettledTree {
     /// Whose.
     pub tenant: TenantId,
-    /// Its [`digest`].
+    /// Its digest.
     pub tree: String,
     /// Whether all of it was: else rows are still at it, or were given up for another tree.
     pub settled: bool,
@@ -63,8 +63,8 @@ pub(crate) enum Page {
 }
 
 /// What decides where an alert goes and who hears of it, in a few letters: the same tree has the same. Empty where there is none.
-fn digest(routing: &Routing) -> String {
-    let Some(root) = &routing.root else { return String::new() };
+pub(super) fn digest(root: Option<&Route>) -> String {
+    let Some(root) = root else { return String::new() };
     let lines = root.all().into_iter().map(|route| {
         let by = match &route.group_by {
             GroupBy::All => "...".to_owned(),
@@ -79,14 +79,8 @@ fn digest(routing: &Routing) -> String {
 /// Has what fires placed anew where it was placed by another tree. Asked when a node begins to lead, or has read its configuration.
 pub(crate) async fn settle_where_changed(shared: &Shared, now: Timestamp, fence: Option<&Fence>) -> Result<(), StateError> {
     for attempt in 1..=TRIES {
-        let tree = digest(&shared.routing());
-        let found = load::<SettledTree>(&*shared.state, &shared.tenant, ID).await?;
-        if found.as_ref().map_or(tree.is_empty(), |found| found.entity.settled && found.entity.tree == tree) {
-            break;
-        }
-        let mut commit = Commit { fence: fence.cloned(), ..Commit::at(now) };
-        remember(shared, &mut commit, &tree, false, found.map(|found| found.version))?;
-        next(shared, &mut commit, tree, Page::Alerts { before: None }, now.plus(SOON))?;
+        let Some(mut commit) = announced(shared, &*shared.state, true, now).await? else { break };
+        commit.fence = fence.cloned();
         match shared.state.commit(commit).await {
             Ok(_) => break,
             // The last page of an earlier one was written meanwhile.
@@ -95,6 +89,26 @@ pub(crate) async fn settle_where_changed(shared: &Shared, now: Timestamp, fence:
         }
     }
     Ok(())
+}
+
+/// For the commit of whoever places alerts or looks at groups: that they are placed by this node's tree from now on, where another one stands there.
+/// So whoever leads next, by the other one, places anew.
+pub(super) async fn announcement(shared: &Shared, state: &dyn StateStore, now: Timestamp) -> Result<Commit, StateError> {
+    Ok(announced(shared, state, false, now).await?.unwrap_or(Commit::at(now)))
+}
+
+/// None where this node's tree stands there already; `and_settled`: and all that fires was placed by it.
+async fn announced(shared: &Shared, state: &dyn StateStore, and_settled: bool, now: Timestamp) -> Result<Option<Commit>, StateError> {
+    let tree = shared.routing().digest.clone();
+    let found = load::<SettledTree>(state, &shared.tenant, ID).await?;
+    let stands = |found: &SettledTree| found.tree == tree && (found.settled || !and_settled);
+    if found.as_ref().map_or(tree.is_empty(), |found| stands(&found.entity)) {
+        return Ok(None);
+    }
+    let mut commit = Commit::at(now);
+    remember(shared, &mut commit, &tree, false, found.map(|found| found.version))?;
+    next(shared, &mut commit, tree, Page::Alerts { before: None }, now.plus(SOON))?;
+    Ok(Some(commit))
 }
 
 fn next(shared: &Shared, commit: &mut Commit, tree: String, page: Page, due_at: Timestamp) -> Result<(), StateError> {
@@ -110,7 +124,7 @@ fn remember(shared: &Shared, commit: &mut Commit, tree: &str, settled: bool, bef
 
 /// Does a page, with the row of the next one.
 pub(super) async fn settle(shared: &Shared, state: &dyn StateStore, tree: &str, page: &Page, now: Timestamp) -> Result<Commit, StateError> {
-    if digest(&shared.routing()) != tree {
+    if shared.routing().digest != tree {
         return Ok(Commit::at(now)); // it has changed once more: whoever read it asks again
     }
     let (mut commit, following) = match page {

@@ -19,7 +19,7 @@ use super::follower::Placing;
 use super::group::{AlertGroup, Member, fresh};
 use super::looking::{Kept, Looking, Seat};
 use super::notice::tell_elsewhere;
-use super::settle::{Page, settle};
+use super::settle::{Page, announcement, settle};
 use crate::evaluate::everything;
 use crate::external;
 use crate::shared::Shared;
@@ -80,11 +80,12 @@ impl Worker for RouteWorker {
         for attempt in 1..=TRIES {
             self.shared.turn.wait(attempt, &mut alone).await;
             let now = if attempt == 1 { now } else { state.now().await? };
-            let commit = match &job {
+            let mut commit = match &job {
                 Job::Look { group } => look_at(&self.shared, state, group, &work.key, now).await?,
                 Job::Sweep => external::sweep(&self.shared, state, now).await?,
                 Job::Settle { tree, page } => settle(&self.shared, state, tree, page, now).await?,
             };
+            commit.merge(announcement(&self.shared, state, now).await?);
             if self.shared.done(commit, &work, state, fence, attempt).await? {
                 break;
             }

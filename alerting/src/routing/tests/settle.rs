@@ -8,8 +8,9 @@ use crate::testing::World;
 use model::event::EventKind;
 use model::state::all;
 
-/// The world goes on with another tree.
-fn reroute(world: &World, tree: &str) {
+/// The world goes on with another tree, once all is placed by the one before.
+async fn reroute(world: &World, tree: &str) {
+    world.pass(2).await;
     let config: crate::Config = serde_saphyr::from_str(tree).unwrap();
     let receivers = ["mail", "chat", "db", "pd", "sms", "boss"].map(ToOwned::to_owned);
     world.alerting.reroute(Routing::of(&config).knowing(receivers));
@@ -25,7 +26,7 @@ async fn a_new_tree_takes_the_groups_of_the_old_one_over() {
     let world = world("route: { receivers: [mail], group_wait: 30s, routes: [{ matchers: [alertname=Slow], receivers: [db] }] }");
     fire(&world, &["a"]);
     world.tick().await;
-    reroute(&world, "route: { receivers: [chat], group_wait: 5s }");
+    reroute(&world, "route: { receivers: [chat], group_wait: 5s }").await;
     world.pass(40).await;
     assert_eq!(told(&world), ["17s chat trigger 1+0"], "nobody was told before: nobody hears of an end");
 }
@@ -39,7 +40,7 @@ async fn alerts_of_a_route_that_is_gone_are_told_elsewhere_and_are_over_where_th
     fire(&world, &["a", "b", "c"]);
     world.tick().await;
     assert_eq!(told(&world), ["0s db trigger 3+0"]);
-    reroute(&world, "route: { receivers: [chat], group_wait: 5s, group_interval: 30s, repeat_interval: 1h }");
+    reroute(&world, "route: { receivers: [chat], group_wait: 5s, group_interval: 30s, repeat_interval: 1h }").await;
     fire(&world, &["a", "b", "c", "d"]);
     world.pass(100).await;
     assert_eq!(told(&world)[1..], ["16s db resolve 0+3", "17s chat trigger 4+0"]);
@@ -58,7 +59,7 @@ async fn a_route_beside_it_changes_nothing_for_a_group() {
     let world = world(&format!("route: {{ receivers: [mail], routes: [{slow}] }}"));
     fire(&world, &["a"]);
     world.tick().await;
-    reroute(&world, &format!("route: {{ receivers: [mail], routes: [{{ matchers: [team=web], receivers: [chat] }}, {slow}] }}"));
+    reroute(&world, &format!("route: {{ receivers: [mail], routes: [{{ matchers: [team=web], receivers: [chat] }}, {slow}] }}")).await;
     world.pass(100).await;
     assert_eq!(told(&world), ["0s db trigger 1+0"]);
     fire(&world, &[]);
@@ -72,7 +73,7 @@ async fn alerts_that_another_route_takes_now_leave_their_group() {
     let world = world("route: { receivers: [mail], group_wait: 0s }");
     fire(&world, &["a", "b"]);
     world.tick().await;
-    reroute(&world, "route: { receivers: [mail], group_wait: 0s, routes: [{ matchers: [host=b], receivers: [db] }] }");
+    reroute(&world, "route: { receivers: [mail], group_wait: 0s, routes: [{ matchers: [host=b], receivers: [db] }] }").await;
     world.pass(30).await;
     let mut rest = told(&world)[1..].to_vec();
     rest.sort();
@@ -84,7 +85,7 @@ async fn new_receivers_of_a_route_hear_of_what_fires_and_old_ones_of_its_end() {
     let world = world("route: { receivers: [mail, pd], group_wait: 0s, repeat_interval: 10m }");
     fire(&world, &["a"]);
     world.tick().await;
-    reroute(&world, "route: { receivers: [mail, chat], group_wait: 0s, repeat_interval: 10m }");
+    reroute(&world, "route: { receivers: [mail, chat], group_wait: 0s, repeat_interval: 10m }").await;
     world.pass(20).await;
     assert_eq!(told(&world)[2..], ["16s pd resolve 0+1", "16s chat trigger 1+0"], "mail knows of it");
     let reasons: Vec<String> = world.deliveries()[2..]
@@ -118,6 +119,27 @@ async fn a_look_sends_on_what_another_node_put_into_the_wrong_group() {
     assert_eq!(told(&world), ["45s db trigger 1+0"], "nobody heard of it where it was");
 }
 
+/// A node that still has another tree leads for a moment, places an alert, and dies before it has looked at its tree.
+#[tokio::test]
+async fn what_a_leader_with_another_tree_placed_is_placed_anew_by_the_next() {
+    let tree =
+        "route: { receivers: [mail], routes: [{ matchers: [alertname=Slow], receivers: [db], group_wait: 0s, group_interval: 5s }] }";
+    let world = world(tree);
+    fire(&world, &["a"]);
+    world.tick().await;
+    world.pass(2).await;
+    let routing = |tree: &str| Routing::of(&serde_saphyr::from_str::<crate::Config>(tree).unwrap());
+    world.alerting.shared.set_routing(routing("route: { receivers: [mail], group_wait: 0s, group_interval: 5s }"));
+    fire(&world, &["a", "b"]);
+    world.pass(13).await;
+    assert_eq!(told(&world), ["0s db trigger 1+0", "15s mail trigger 1+0"], "`b` went by the other tree");
+    world.alerting.shared.set_routing(routing(tree));
+    world.pass(30).await;
+    let mut rest = told(&world)[2..].to_vec();
+    rest.sort();
+    assert_eq!(rest, ["17s mail resolve 0+1", "20s db trigger 2+0"]);
+}
+
 /// Somebody has it: nobody else is called. Where it is given back, they are.
 #[tokio::test]
 async fn new_receivers_are_not_told_of_what_somebody_has() {
@@ -125,7 +147,7 @@ async fn new_receivers_are_not_told_of_what_somebody_has() {
     fire(&world, &["a"]);
     world.tick().await;
     world.take(true).await;
-    reroute(&world, "route: { receivers: [mail, pd], group_wait: 0s, group_interval: 10s }");
+    reroute(&world, "route: { receivers: [mail, pd], group_wait: 0s, group_interval: 10s }").await;
     world.pass(60).await;
     assert!(!told(&world).iter().any(|line| line.contains("pd trigger")), "{:?}", told(&world));
     world.take(false).await;
@@ -140,7 +162,7 @@ async fn an_end_is_told_to_those_who_heard_of_the_beginning() {
     fire(&world, &["a"]);
     world.tick().await;
     world.take(true).await;
-    reroute(&world, "route: { receivers: [mail, pd], group_wait: 0s, group_interval: 10s }");
+    reroute(&world, "route: { receivers: [mail, pd], group_wait: 0s, group_interval: 10s }").await;
     world.pass(60).await;
     fire(&world, &[]);
     world.pass(60).await;
@@ -152,7 +174,7 @@ async fn who_is_no_receiver_any_more_is_left_out() {
     let world = world("route: { receivers: [mail, gone], group_wait: 0s }");
     fire(&world, &["a"]);
     world.tick().await;
-    reroute(&world, "route: { receivers: [mail], group_wait: 0s }");
+    reroute(&world, "route: { receivers: [mail], group_wait: 0s }").await;
     world.pass(60).await;
     assert_eq!(told(&world), ["0s mail trigger 1+0", "0s gone trigger 1+0"], "a dead letter would help nobody");
 }
@@ -165,7 +187,7 @@ async fn the_hours_of_the_route_hold_for_new_receivers() {
     fire(&world, &["a"]);
     world.tick().await;
     let tree = "route: { receivers: [mail], routes: [{ matchers: [alertname=Slow], receivers: [chat], mute_time_intervals: [morning], group_wait: 0s, group_interval: 1m }] }";
-    reroute(&world, &format!("{hours}\n{tree}"));
+    reroute(&world, &format!("{hours}\n{tree}")).await;
     world.pass(590).await;
     assert_eq!(told(&world), ["0s db trigger 1+0"]);
     world.pass(90).await;
@@ -180,7 +202,7 @@ async fn a_ladder_that_the_new_tree_wants_begins_once() {
     world.tick().await;
     let tree = "escalations:\n- { name: page, steps: [{ after: 0s, notify: [pd] }, { after: 5m, notify: [sms] }] }\nroute: { receivers: [mail], group_wait: 0s, routes: [{ matchers: [alertname=Down], escalation: page }] }";
     for _ in 0..3 {
-        reroute(&world, tree);
+        reroute(&world, tree).await;
         world.pass(30).await;
     }
     let paged: Vec<String> = world.outbox().into_iter().filter(|line| line.contains(" pd ") || line.contains(" sms ")).collect();
@@ -188,7 +210,7 @@ async fn a_ladder_that_the_new_tree_wants_begins_once() {
     world.pass(301).await;
     assert!(world.outbox().contains(&"316s sms trigger".to_owned()), "{:?}", world.outbox());
     world.act(EventKind::IncidentAcknowledged).await;
-    reroute(&world, &tree.replace("Down", "Slow"));
+    reroute(&world, &tree.replace("Down", "Slow")).await;
     world.pass(30).await;
     let paged: Vec<String> = world.outbox().into_iter().filter(|line| line.ends_with("pd trigger")).collect();
     assert_eq!(paged.len(), 2, "the alert that is of no incident climbs for itself");
@@ -209,7 +231,7 @@ async fn a_restart_with_another_tree_places_what_fires_and_with_the_same_nothing
     world.settle().await.unwrap();
     assert_eq!(world.state.commits(), commits, "one look at one record");
     world.restart();
-    reroute(&world, "route: { receivers: [chat], group_wait: 0s }");
+    reroute(&world, "route: { receivers: [chat], group_wait: 0s }").await;
     world.pass(20).await;
     assert_eq!(told(&world)[1..], ["76s mail resolve 0+1", "76s chat trigger 1+0"]);
     let settled = all::<SettledTree>(&*world.state, None, &[], 0).await.unwrap();
@@ -227,10 +249,10 @@ async fn a_thousand_alerts_are_placed_in_pages() {
     world.tick().await;
     world.pass(1).await;
     assert_eq!(told(&world).len(), 600);
-    reroute(&world, "route: { receivers: [chat], group_wait: 1s }");
+    reroute(&world, "route: { receivers: [chat], group_wait: 1s }").await;
     world.pass(14).await;
     world.restart();
-    reroute(&world, "route: { receivers: [chat], group_wait: 1s }");
+    reroute(&world, "route: { receivers: [chat], group_wait: 1s }").await;
     world.pass(60).await;
     let rest = told(&world)[600..].to_vec();
     assert_eq!(rest.iter().filter(|line| **line == "16s db resolve 0+1").count(), 600);
