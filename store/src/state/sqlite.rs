@@ -140,6 +140,11 @@ impl Purpose {
             // it is made: some ten MiB for a thousand alerts (`joined`). Not while tables are made anew, which may be large.
             connection.pragma_update(None, "temp_store", "MEMORY")?;
             connection.pragma_update(None, "cache_spill", "OFF")?;
+            // What is kept back must not outlive a transaction that is taken back: this is what it stands on.
+            if connection.pragma_query_value(None, "cache_spill", |row| row.get::<_, i64>(0))? != 0 {
+                let why = "SQLite would write to its log before a commit".to_owned();
+                return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_MISUSE), Some(why)));
+            }
         }
         // Else each new value of a `LIMIT` has its statement compiled again.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;

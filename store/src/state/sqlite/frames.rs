@@ -12,6 +12,9 @@ const LEAST_PAGE: usize = 512;
 /// At so much it is written, in bytes, though it is not the end of a commit: SQLite writes a little less than 128 KiB in one call.
 const FULL: usize = 112 * 1_024;
 
+/// SQLite's way to the files of Unix takes no more in one call (`seekAndWriteFd`): pages of 16 KiB and more could make it so.
+const MOST: usize = 0x1_ffff;
+
 /// What is done with a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -65,7 +68,7 @@ impl Frames {
                 self.next = Next::Page { last: true };
                 Step::Kept
             }
-            (Next::Page { last }, None) if follows && bytes.len() >= LEAST_PAGE => {
+            (Next::Page { last }, None) if follows && bytes.len() >= LEAST_PAGE && self.kept.len() + bytes.len() <= MOST => {
                 self.next = Next::Header;
                 if last || self.kept.len() >= FULL { Step::Write } else { Step::Kept }
             }
@@ -169,6 +172,30 @@ mod tests {
         both.commit(19, 1_000);
         assert!(both.joined.calls < 4 + 1_000 * PAGE / FULL + 2, "{} writes", both.joined.calls);
         assert_eq!(both.joined.bytes, both.plain.bytes);
+    }
+
+    #[test]
+    fn no_call_is_longer_than_sqlite_takes() {
+        for page in (9..=16).map(|power| 1_usize << power) {
+            let mut frames = Frames::default();
+            let (mut at, mut longest) = (32, 0);
+            let mut write = |bytes: &[u8], frames: &mut Frames| {
+                let step = frames.write(bytes, at);
+                at += bytes.len() as u64;
+                if step != Step::Kept {
+                    longest = longest.max(frames.kept().map_or(0, |(kept, _)| kept.len()));
+                    frames.clear();
+                }
+            };
+            for number in 0..600 {
+                let mut header = [7; HEADER];
+                header[4..8].copy_from_slice(&u32::from(number == 599).to_be_bytes());
+                write(&header, &mut frames);
+                write(&vec![1; page], &mut frames);
+            }
+            assert_eq!(frames.kept(), None, "pages of {page}");
+            assert!((FULL / 2..=MOST).contains(&longest), "pages of {page}: {longest}");
+        }
     }
 
     #[derive(Clone, Debug)]
