@@ -87,6 +87,8 @@ pub(super) struct Climb<'a> {
     pub is_new: bool,
     /// A person wants it, whatever the hour: what they said.
     pub asked: Option<String>,
+    /// The key of the row that is being carried out, which is done with this commit: it is not cancelled too.
+    pub held: Option<String>,
 }
 
 /// A ladder that an alert wants, whether it is the default receivers' one, and when it may climb.
@@ -98,7 +100,7 @@ pub(super) struct Wanted {
 
 impl<'a> Climb<'a> {
     pub(super) fn new(shared: &'a Shared, state: &'a dyn StateStore, now: Timestamp) -> Self {
-        Climb { shared, state, now, commit: Commit::at(now), is_new: false, asked: None }
+        Climb { shared, state, now, commit: Commit::at(now), is_new: false, asked: None, held: None }
     }
 
     /// Which ladders: the one the rule names; without one, those of the routing tree, or where there is no tree, the default receivers. A
@@ -280,7 +282,9 @@ impl<'a> Climb<'a> {
     }
 
     fn cancel(&mut self, key: String) {
-        self.commit.change(&self.shared.tenant, WorkChange::Cancel { queue: Queue::Ladder, key });
+        if self.held.as_ref() != Some(&key) {
+            self.commit.change(&self.shared.tenant, WorkChange::Cancel { queue: Queue::Ladder, key });
+        }
     }
 
     fn schedule(&mut self, key: String, subject: Subject, due_at: Timestamp, job: &Job) -> Result<(), StateError> {
@@ -443,6 +447,16 @@ impl<'a> Climb<'a> {
         let word = model::event::page_action_word(action);
         let telling = Telling { action, receivers: &run.notified, reason, key: format!("{}/{}/{word}", run.id, run.generation) };
         tell(self.shared, &mut self.commit, run, &scene, telling, self.now)
+    }
+
+    /// Something fires in an incident that nothing mutes: what stands still there because all was muted goes on; what climbs is written as it
+    /// is, because its next step may be taking all for muted.
+    pub(super) async fn goes_on(&mut self, run: Versioned<LadderRun>) -> Result<(), StateError> {
+        match run.entity.status {
+            LadderStatus::Stopped { reason: StopReason::Muted } => self.again(run, false).await,
+            LadderStatus::Running => self.commit.put(&run.entity, Expect::Version(run.version)),
+            LadderStatus::Stopped { .. } | LadderStatus::Exhausted | LadderStatus::Closed => Ok(()),
+        }
     }
 
     /// Climbs again: from the first step after somebody gave it back, where it stood after a silence.

@@ -166,12 +166,9 @@ async fn attached(climb: &mut Climb<'_>, alert: AlertId, incident: IncidentId) -
     let Some(alert) = climb.alert(alert).await?.filter(|alert| alert.is_firing() && !alert.muted) else { return Ok(()) };
     let found = load::<Incident>(climb.state, &climb.shared.tenant, &incident.to_string()).await?;
     let Some(incident) = found.map(|found| found.entity).filter(|incident| incident.status.is_open()) else { return Ok(()) };
-    // What stood still because all that fires in it is muted goes on: this is not.
     let subject = LadderSubject::Incident { id: incident.id };
     for run in climb.runs().await?.into_iter().filter(|run| run.entity.subject == subject) {
-        if run.entity.status == (LadderStatus::Stopped { reason: StopReason::Muted }) {
-            climb.again(run, false).await?;
-        }
+        climb.goes_on(run).await?;
     }
     let wanted = climb.wanted(&alert, alert.escalation.as_deref());
     if wanted.is_empty() { Ok(()) } else { climb.start_for_incident(&incident, &alert, alert.severity, wanted).await }
@@ -214,6 +211,8 @@ async fn unmuted(climb: &mut Climb<'_>, id: AlertId) -> Result<(), StateError> {
                 _ => climb.again(run, false).await?,
             }
             resumed = true;
+        } else if incident.as_ref().is_some_and(|incident| run.entity.subject == LadderSubject::Incident { id: incident.id }) {
+            climb.goes_on(run).await?;
         }
     }
     if resumed { Ok(()) } else { climb.start(&alert, alert.severity, alert.escalation.as_deref(), true).await }

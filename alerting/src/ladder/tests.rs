@@ -279,6 +279,24 @@ async fn what_got_worse_while_somebody_had_it_starts_its_own_ladder_when_it_is_g
     assert_eq!(world.outbox()[2..], ["62s pagerduty trigger"]);
 }
 
+/// What is left in an incident is muted: its ladder stands still, and goes on when the silence ends.
+#[tokio::test]
+async fn a_ladder_stands_still_when_only_what_is_muted_fires_on() {
+    let world = world();
+    let cart: &[(&str, &str)] = &[("service", "cart")];
+    world.set("errors", &[(SHOP, 0.2), (cart, 0.2)]);
+    world.tick().await;
+    world.silence(world.now(), world.now().plus(std::time::Duration::from_secs(900))).await;
+    world.pass(15).await;
+    assert_eq!(world.count("ladder_stopped"), 0, "`cart` is not muted");
+    world.set("errors", &[(SHOP, 0.2)]);
+    world.pass(870).await;
+    assert_eq!(world.outbox(), ["0s pagerduty trigger"], "the silence holds");
+    assert_eq!(world.count("ladder_stopped"), 1);
+    world.pass(30).await;
+    assert_eq!(world.outbox()[1..], ["900s sms trigger", "900s phone trigger"], "the step that was due");
+}
+
 /// All that fired in an incident was muted; then something fires in it that nothing mutes.
 #[tokio::test]
 async fn a_ladder_that_a_silence_stopped_goes_on_when_something_else_fires_in_its_incident() {

@@ -11,7 +11,7 @@ use model::time::Timestamp;
 use model::work::{Queue, Work};
 
 use super::climb::{Climb, Job};
-use super::{LadderRun, LadderStatus};
+use super::{LadderRun, LadderStatus, StopReason};
 use crate::machine::Instance;
 use crate::shared::Shared;
 
@@ -49,6 +49,7 @@ impl Worker for LadderWorker {
         let Some(job) = self.shared.job::<Job>("ladder job", &work, state, fence, now).await? else { return Ok(()) };
         for attempt in 1..=TRIES {
             let mut climb = Climb::new(&self.shared, state, now);
+            climb.held = Some(work.key.clone());
             decide(&mut climb, &job).await?;
             if self.shared.done(climb.commit, &work, state, fence, attempt).await? {
                 break;
@@ -80,10 +81,13 @@ async fn decide(climb: &mut Climb<'_>, job: &Job) -> Result<(), StateError> {
             let mut run = found.entity.clone();
             let mine = run.status == LadderStatus::Running && (run.generation, run.round, run.step) == (*generation, *round, *step);
             // The journal says the same a moment later; the follower then stops or closes the run.
-            let Some(scene) = climb.scene(&run.subject).await?.filter(|scene| mine && scene.open && !scene.acknowledged && !scene.muted)
-            else {
+            let Some(scene) = climb.scene(&run.subject).await?.filter(|scene| mine && scene.open && !scene.acknowledged) else {
                 return Ok(());
             };
+            if scene.muted {
+                // What was not muted in its incident may be over: no event tells of that.
+                return climb.stop(found, StopReason::Muted);
+            }
             if let Some(by) = climb.joins_what_is_taken(&run.subject, &scene).await? {
                 return climb.acknowledge(found, &by).await;
             }
