@@ -67,7 +67,7 @@ impl Routing {
     pub fn of(config: &Config) -> Self {
         let root = config.route.as_ref().map(Route::root);
         Routing {
-            digest: settle::digest(root.as_ref()),
+            digest: settle::digest(root.as_ref(), &config.time_intervals),
             root,
             time_intervals: config.time_intervals.clone(),
             calendar: Calendar::of(&config.time_intervals),

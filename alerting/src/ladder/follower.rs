@@ -14,6 +14,8 @@ use model::time::Timestamp;
 
 use super::climb::{Climb, about_alert, about_incident, taken_by};
 use super::{LadderRun, LadderStatus, LadderSubject, StopReason};
+use crate::external::is_foreign;
+use crate::routing::settle::announcement;
 use crate::shared::Shared;
 
 /// Starts, stops and pauses ladders.
@@ -39,12 +41,22 @@ impl Follower for LadderFollower {
         if event.tenant != self.shared.tenant {
             return Ok(climb.commit);
         }
+        let mut by_tree = matches!(
+            event.kind,
+            EventKind::AlertSeverityChanged { .. }
+                | EventKind::IncidentOpened { .. }
+                | EventKind::IncidentAlertAttached { .. }
+                | EventKind::AlertUnmuted
+                | EventKind::AlertUnacknowledged { .. }
+                | EventKind::IncidentUnacknowledged
+                | EventKind::IncidentEscalated { .. }
+        );
         match (&event.kind, event.subject.alert, event.subject.incident) {
-            (EventKind::AlertFired { severity, escalation, labels, .. }, Some(alert), _) => {
+            (EventKind::AlertFired { rule, severity, escalation, labels, .. }, Some(alert), _) => {
                 climb.is_new = true;
-                if climb.wants(labels, escalation.as_deref())
-                    && let Some(alert) = climb.alert(alert).await?
-                {
+                let wants = climb.wants(labels, escalation.as_deref());
+                by_tree = wants || !is_foreign(rule);
+                if wants && let Some(alert) = climb.alert(alert).await? {
                     climb.start(&alert, *severity, escalation.as_deref(), true).await?;
                 }
             }
@@ -88,6 +100,9 @@ impl Follower for LadderFollower {
             (EventKind::LadderStepTaken { ladder, .. }, _, _) => self.shared.meters.steps.with_label_values(&[ladder]).inc(),
             // Nothing else moves a ladder.
             (_, _, _) => {}
+        }
+        if by_tree {
+            climb.commit.merge(announcement(&self.shared, state, now).await?);
         }
         Ok(climb.commit)
     }

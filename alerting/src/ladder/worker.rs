@@ -13,6 +13,7 @@ use model::work::{Queue, Work};
 use super::climb::{Climb, Job};
 use super::{LadderRun, LadderStatus, StopReason};
 use crate::machine::Instance;
+use crate::routing::settle::announcement;
 use crate::shared::Shared;
 
 /// Takes ladder steps.
@@ -51,6 +52,9 @@ impl Worker for LadderWorker {
             let mut climb = Climb::new(&self.shared, state, now);
             climb.held = Some(work.key.clone());
             decide(&mut climb, &job).await?;
+            if matches!(job, Job::Start { .. } | Job::Settle { .. }) {
+                climb.commit.merge(announcement(&self.shared, state, now).await?);
+            }
             if self.shared.done(climb.commit, &work, state, fence, attempt).await? {
                 break;
             }

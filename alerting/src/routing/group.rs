@@ -227,8 +227,8 @@ pub fn look(group: &AlertGroup, members: &[(Member, Standing)], route: &Route, c
         let catches_up = why == Why::CatchesUp;
         let to = match why {
             Why::CatchesUp => group.newcomers(route),
-            // Who never heard of a beginning hears of no end.
-            _ if firing.is_empty() => group.hearers(route),
+            // Who never heard of a beginning hears of no end; nor is he told then of what somebody has.
+            Why::Resolved if !unanswered(members, &firing) => group.hearers(route),
             _ => route.receivers.clone(),
         };
         let over = if route.send_resolved && !catches_up { over.clone() } else { Vec::new() };
@@ -236,11 +236,16 @@ pub fn look(group: &AlertGroup, members: &[(Member, Standing)], route: &Route, c
     });
     // What is over goes, told or not, as in Alertmanager; what is owed to somebody stays until the hours allow it.
     let forget: Vec<usize> = over.iter().copied().filter(|at| held.is_none() || !members[*at].0.owed).collect();
-    let repeats = firing.iter().any(|at| matches!(members[*at].1, Standing::Firing { acknowledged: false, .. }));
+    let repeats = unanswered(members, &firing);
     let told_at = if told.as_ref().is_some_and(|told| !told.catches_up) { Some(now) } else { group.told_at };
     let again = told_at.filter(|_| repeats).map(|told_at| told_at.plus(route.repeat_interval));
     let next_at = held.as_ref().map(|closed| closed.until).or(again).map(|at| tick(now, route, at.max(now)));
     Decision { tell: told, closed: held, forget, next_at }
+}
+
+/// Whether nobody has some of these.
+fn unanswered(members: &[(Member, Standing)], firing: &[usize]) -> bool {
+    firing.iter().any(|at| matches!(members[*at].1, Standing::Firing { acknowledged: false, .. }))
 }
 
 /// Why something is to be told.
@@ -284,7 +289,7 @@ fn wanted(
     if route.send_resolved && over.iter().any(|at| !members[*at].0.told_over) {
         return Some(Why::Resolved);
     }
-    let unanswered = firing.iter().any(|at| matches!(members[*at].1, Standing::Firing { acknowledged: false, .. }));
+    let unanswered = unanswered(members, firing);
     if unanswered && now >= told_at.plus(route.repeat_interval) {
         return Some(Why::Repeated);
     }

@@ -85,8 +85,10 @@ impl Looking<'_> {
             }
             let telling = Telling { firing: pick(&firing), over: pick(&told.over), why: told.why, route: &self.route.name, to: &told.to };
             tell(self.shared, commit, &self.group, &telling, key, self.now, self.handing.as_deref_mut())?;
-            if !told.firing.is_empty() {
-                self.group.told_to = Some(self.route.receivers.clone());
+            if !told.firing.is_empty() && (self.group.told_to.is_some() || told.to == self.route.receivers) {
+                let heard = self.group.told_to.take().unwrap_or_default();
+                let now_too = told.to.iter().filter(|name| !heard.contains(name)).cloned().collect::<Vec<_>>();
+                self.group.told_to = Some(heard.into_iter().chain(now_too).collect());
             }
         }
         let told = decision.tell.as_ref().filter(|told| !told.catches_up);

@@ -12,11 +12,11 @@ use model::tenant::TenantId;
 use model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Routing;
 use super::follower::{Placing, schedule_look};
 use super::group::{AlertGroup, fresh};
 use super::tree::{GroupBy, Route};
 use super::worker::{Job, members, row};
+use super::{NamedIntervals, Routing};
 use crate::external::TOGETHER;
 use crate::ladder::settle_row;
 use crate::shared::Shared;
@@ -63,17 +63,20 @@ pub(crate) enum Page {
 }
 
 /// What decides where an alert goes and who hears of it, in a few letters: the same tree has the same. Empty where there is none.
-pub(super) fn digest(root: Option<&Route>) -> String {
+pub(super) fn digest(root: Option<&Route>, intervals: &[NamedIntervals]) -> String {
     let Some(root) = root else { return String::new() };
+    // Plain data: if it could not be written, hours would not be known to differ.
+    let intervals = serde_json::to_string(intervals).unwrap_or_default();
     let lines = root.all().into_iter().map(|route| {
         let by = match &route.group_by {
             GroupBy::All => "...".to_owned(),
             GroupBy::Labels(names) => names.iter().map(String::as_str).collect::<Vec<_>>().join(","),
         };
         let ladder = route.escalation.as_deref().unwrap_or_default();
-        format!("{} {} [{by}] {ladder} [{}]\n", route.id, route.goes_on, route.receivers.join(","))
+        let hours = format!("[{}] [{}]", route.hours.mute.join(","), route.hours.active.join(","));
+        format!("{} {} [{by}] {ladder} [{}] {hours}\n", route.id, route.goes_on, route.receivers.join(","))
     });
-    format!("{:016x}", Labels::empty().with("tree", &lines.collect::<String>()).fingerprint())
+    format!("{:016x}", Labels::empty().with("tree", &lines.collect::<String>()).with("hours", &intervals).fingerprint())
 }
 
 /// Has what fires placed anew where it was placed by another tree. Asked when a node begins to lead, or has read its configuration.
@@ -93,7 +96,7 @@ pub(crate) async fn settle_where_changed(shared: &Shared, now: Timestamp, fence:
 
 /// For the commit of whoever places alerts or looks at groups: that they are placed by this node's tree from now on, where another one stands there.
 /// So whoever leads next, by the other one, places anew.
-pub(super) async fn announcement(shared: &Shared, state: &dyn StateStore, now: Timestamp) -> Result<Commit, StateError> {
+pub(crate) async fn announcement(shared: &Shared, state: &dyn StateStore, now: Timestamp) -> Result<Commit, StateError> {
     Ok(announced(shared, state, false, now).await?.unwrap_or(Commit::at(now)))
 }
 
@@ -194,14 +197,20 @@ async fn look_again(
     for Versioned { entity: mut group, version } in groups {
         let route = routing.root.as_ref().and_then(|root| root.find(&group.route));
         let stays = match route {
-            Some(route) => group.newcomers(route).is_empty() && group.left_out(Some(route)).is_empty(),
+            Some(route) => {
+                let opens = |until| routing.calendar.closed(&route.hours, now).is_none_or(|closed| closed.until != until);
+                let same = group.newcomers(route).is_empty() && group.left_out(Some(route)).is_empty();
+                same && !group.closed_until.is_some_and(opens)
+            }
             None => false,
         };
-        let is_due = group.pending.as_ref().is_some_and(|pending| pending.at <= now);
-        if is_due || (stays && !has_moved(shared, state, &routing, &group).await?) {
+        if stays && !has_moved(shared, state, &routing, &group).await? {
             continue;
         }
-        schedule_look(shared, &mut commit, &mut group, Some(now))?;
+        // One that is due may be decided already, by the tree before: it is decided again.
+        if group.pending.as_ref().is_none_or(|pending| pending.at > now) {
+            schedule_look(shared, &mut commit, &mut group, Some(now))?;
+        }
         commit.put(&group, Expect::Version(version))?;
     }
     Ok(commit)

@@ -80,12 +80,16 @@ impl Worker for RouteWorker {
         for attempt in 1..=TRIES {
             self.shared.turn.wait(attempt, &mut alone).await;
             let now = if attempt == 1 { now } else { state.now().await? };
+            let routing = self.shared.routing();
             let mut commit = match &job {
                 Job::Look { group } => look_at(&self.shared, state, group, &work.key, now).await?,
                 Job::Sweep => external::sweep(&self.shared, state, now).await?,
                 Job::Settle { tree, page } => settle(&self.shared, state, tree, page, now).await?,
             };
             commit.merge(announcement(&self.shared, state, now).await?);
+            if !Arc::ptr_eq(&routing, &self.shared.routing()) && attempt < TRIES {
+                continue; // decided by a tree that is no longer this node's
+            }
             if self.shared.done(commit, &work, state, fence, attempt).await? {
                 break;
             }

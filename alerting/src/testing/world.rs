@@ -11,7 +11,7 @@ use model::access::{Permission, Principal};
 use model::alert::Acknowledgement;
 use model::drive::{Follower, Nudge, advance, work_once};
 use model::event::{Actor, Event, EventKind, Subject};
-use model::ids::{EventId, SequentialIds};
+use model::ids::{AlertId, EventId, SequentialIds};
 use model::labels::{Labels, METRIC_NAME, MatchOp, Matcher};
 use model::message::{Delivery, Message, PageAction};
 use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue, RowQuery, RowQuestion, Rows, Series, SeriesSample};
@@ -304,15 +304,20 @@ impl World {
     /// A person takes the oldest firing alert, or gives it back.
     pub(crate) async fn take(&self, takes: bool) {
         let alert = self.alerts().await.into_iter().find(|one| one.alert.is_firing()).unwrap().alert;
-        let found = load::<Instance>(&*self.state, &alert.tenant, &alert.id.to_string()).await.unwrap().unwrap();
+        self.take_one(alert.id, takes).await;
+    }
+    /// The same with a certain one.
+    pub(crate) async fn take_one(&self, id: AlertId, takes: bool) {
+        let found = load::<Instance>(&*self.state, &TenantId::default(), &id.to_string()).await.unwrap().unwrap();
+        let alert = found.entity.alert.clone();
         let (mut instance, by, at) = (found.entity, Actor::User { id: "ada".to_owned() }, self.now());
         instance.alert.acknowledged = takes.then(|| Acknowledgement { at, by: by.clone() });
         let reason = "given back".to_owned();
         let kind = if takes { EventKind::AlertAcknowledged } else { EventKind::AlertUnacknowledged { reason } };
         let mut commit = Commit::at(at);
         commit.put(&instance, Expect::Version(found.version)).unwrap();
-        let (id, subject) = (EventId::derived(at, &format!("take {takes}")), Subject::alert(alert.id, alert.incident));
-        commit.event(Event { id, tenant: alert.tenant, at, actor: by, subject, kind });
+        let (event, subject) = (EventId::derived(at, &format!("take {takes} {id}")), Subject::alert(alert.id, alert.incident));
+        commit.event(Event { id: event, tenant: alert.tenant, at, actor: by, subject, kind });
         self.state.commit(commit).await.unwrap();
         self.settle().await.unwrap();
     }

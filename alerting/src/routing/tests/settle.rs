@@ -169,6 +169,24 @@ async fn an_end_is_told_to_those_who_heard_of_the_beginning() {
     assert_eq!(told(&world), ["0s mail trigger 1+0", "0s mail acknowledge 1+0", "76s mail resolve 0+1"]);
 }
 
+/// Nor where another alert of the group ends meanwhile.
+#[tokio::test]
+async fn an_end_beside_what_somebody_has_is_told_to_those_who_know_of_it() {
+    let world = world("route: { receivers: [mail], group_wait: 0s, group_interval: 10s, repeat_interval: 1h }");
+    fire(&world, &["a", "b"]);
+    world.tick().await;
+    let firing: Vec<_> = world.alerts().await.into_iter().filter(|one| one.alert.is_firing()).collect();
+    for one in &firing {
+        world.take_one(one.alert.id, true).await;
+    }
+    reroute(&world, "route: { receivers: [mail, pd], group_wait: 0s, group_interval: 10s, repeat_interval: 1h }").await;
+    world.pass(30).await;
+    fire(&world, &["a"]);
+    world.pass(60).await;
+    assert!(!told(&world).iter().any(|line| line.contains(" pd ")), "{:?}", told(&world));
+    assert!(told(&world).contains(&"46s mail trigger 1+1".to_owned()), "{:?}", told(&world));
+}
+
 #[tokio::test]
 async fn who_is_no_receiver_any_more_is_left_out() {
     let world = world("route: { receivers: [mail, gone], group_wait: 0s }");
@@ -177,6 +195,23 @@ async fn who_is_no_receiver_any_more_is_left_out() {
     reroute(&world, "route: { receivers: [mail], group_wait: 0s }").await;
     world.pass(60).await;
     assert_eq!(told(&world), ["0s mail trigger 1+0", "0s gone trigger 1+0"], "a dead letter would help nobody");
+}
+
+/// Hours that are taken out hold nothing back any more.
+#[tokio::test]
+async fn what_muted_hours_held_back_is_told_when_they_are_taken_out() {
+    let tree = |hours: &str| {
+        format!(
+            "time_intervals: [{{ name: morning, time_intervals: [{{ times: [{{ start_time: '08:00', end_time: '12:00' }}] }}] }}]\n\
+             route: {{ receivers: [mail], routes: [{{ matchers: [alertname=Slow], receivers: [chat], group_wait: 0s{hours} }}] }}"
+        )
+    };
+    let world = world(&tree(", mute_time_intervals: [morning]"));
+    fire(&world, &["a"]);
+    world.tick().await;
+    reroute(&world, &tree("")).await;
+    world.pass(90).await;
+    assert_eq!(told(&world), ["16s chat trigger 1+0"], "not at noon");
 }
 
 /// In muted hours nobody is called; when they are over, both sides hear.
