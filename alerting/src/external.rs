@@ -240,7 +240,8 @@ pub(crate) const TOGETHER: std::time::Duration = std::time::Duration::from_secs(
 /// recurring maintenance, another routing.
 struct Deciding<'a> {
     commit: Commit,
-    fired: usize,
+    /// Which are new.
+    fired: Vec<AlertId>,
     placing: Placing<'a>,
     silences: Vec<Silence>,
     /// The earliest end among its alerts.
@@ -290,7 +291,7 @@ async fn begin_deciding<'a>(
     for alert in &fired {
         placing.place_new(alert).await?;
     }
-    Ok(Deciding { commit, fired: fired.len(), placing, silences, soonest })
+    Ok(Deciding { commit, fired: fired.iter().map(|alert| alert.id).collect(), placing, silences, soonest })
 }
 
 impl Deciding<'_> {
@@ -304,10 +305,12 @@ impl Deciding<'_> {
 
     async fn finish(self) -> Result<Decided, StateError> {
         let Deciding { mut commit, fired, mut placing, .. } = self;
+        let count = fired.len();
         placing.hand_over().await;
+        placing.told_to_leader(fired).await?;
         let (placed, handing) = placing.finish_handing()?;
         commit.merge(placed);
-        Ok(Decided { commit, fired, handing })
+        Ok(Decided { commit, fired: count, handing })
     }
 }
 

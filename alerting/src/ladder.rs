@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::routing::Hours;
 use crate::rules::Ladder;
 
-pub(crate) use climb::{settle_row, wake_row};
+pub(crate) use climb::{settle_rows, wake_row};
 pub use follower::LadderFollower;
 pub use worker::LadderWorker;
 
@@ -113,7 +113,7 @@ pub struct LadderRun {
     pub ladder: Ladder,
     /// Whether it is the notice to the default receivers: it has one step and is never exhausted.
     pub route: bool,
-    /// When it may climb: the hours of the route that wanted it.
+    /// When it may climb: the hours of the route that wanted it at its last step.
     #[serde(default)]
     pub hours: Hours,
     /// The severity that started it.
@@ -137,6 +137,9 @@ pub struct LadderRun {
     pub round_started: Timestamp,
     /// When the next step is due.
     pub next_at: Option<Timestamp>,
+    /// Until when its hours hold the next step back; `None`: they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Timestamp>,
     /// The receivers that were triggered.
     pub notified: Vec<String>,
 }
@@ -193,6 +196,7 @@ impl LadderRun {
     /// Begins to climb from the first step: its first step is due at `next_at`.
     fn begin(&mut self, now: Timestamp) {
         self.status = LadderStatus::Running;
+        self.held_until = None;
         (self.round, self.step, self.round_started) = (0, 0, now);
         self.next_at = self.after(0).map(|after| now.plus(after));
     }
@@ -205,6 +209,7 @@ impl LadderRun {
             self.next_at = None;
             return None;
         };
+        self.held_until = None;
         let taken = TakenStep { step: self.step, round: self.round, after: step.after.0 };
         for receiver in reached {
             if !self.notified.contains(receiver) {
@@ -232,6 +237,7 @@ impl LadderRun {
 
     /// The step that is next is due now; those after it come as much earlier. After the last step the ladder begins again.
     fn hurry(&mut self, now: Timestamp) {
+        self.held_until = None;
         let over = matches!(self.status, LadderStatus::Exhausted);
         self.status = LadderStatus::Running;
         self.generation += 1;
@@ -250,7 +256,18 @@ impl LadderRun {
         let Some(next) = self.next_at else { return };
         self.round_started = self.round_started.plus(until.since(next));
         self.next_at = Some(until.max(next));
+        self.held_until = Some(until);
         self.generation += 1;
+    }
+
+    /// What was held back until a later moment is due now.
+    fn release(&mut self, now: Timestamp) {
+        self.held_until = None;
+        self.generation += 1;
+        self.next_at = Some(now);
+        if let Some(after) = self.after(self.step) {
+            self.round_started = now.minus(after);
+        }
     }
 
     /// Goes on where it stood.
@@ -272,7 +289,7 @@ impl LadderRun {
 
     fn stop(&mut self, status: LadderStatus) {
         self.status = status;
-        self.next_at = None;
+        (self.next_at, self.held_until) = (None, None);
     }
 
     /// The work key of the step that is next.

@@ -10,7 +10,7 @@ pub mod group;
 pub mod intervals;
 mod looking;
 mod notice;
-pub(crate) mod settle;
+pub mod settle;
 pub mod tree;
 pub(crate) mod worker;
 

@@ -327,6 +327,9 @@ pub enum EventKind {
         resend: bool,
         /// The provider's id for it.
         provider_id: Option<String>,
+        /// The provider's key for what it was about; `None`: it is about no alert, or was sent before this was told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dedup_key: Option<String>,
     },
     /// An attempt failed; another follows.
     NotificationRetried {
@@ -351,6 +354,9 @@ pub enum EventKind {
         attempts: u32,
         /// Why.
         error: String,
+        /// As of [`EventKind::NotificationSent`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dedup_key: Option<String>,
     },
     /// Somebody takes the place of whoever is on call.
     OnCallOverridden {

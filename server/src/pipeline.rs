@@ -267,6 +267,13 @@ fn queries(config: &Config, clickhouse: &ClickHouse, wal: &Wal, clock: &Arc<dyn 
     Ok(Queries { promql, for_rules, sink, filler })
 }
 
+/// Until when what this node and the others received is stored.
+fn arrival(wal: &Wal, others: Option<Arc<Others>>, clock: Arc<dyn Clock>) -> Watermark {
+    let log = wal.clone();
+    let behind = move || log.health().behind.max(others.as_ref().and_then(|others| others.behind()));
+    Watermark::new(clock, Box::new(behind))
+}
+
 async fn fill(filler: Option<Filler>, stop: CancellationToken) {
     if let Some(filler) = filler {
         stop.run_until_cancelled(filler.run()).await;
@@ -338,7 +345,10 @@ pub async fn start(
         open_clickhouse(&config, &data_dir, executable, library, visitors.as_ref(), clock.clone(), &registry).await?;
     addresses.sql = engine.as_ref().and_then(|engine| engine.status().tcp);
     registry.register(Box::new(Processes::new(engine.clone())?))?;
+    let others = config.storage.postgres_url.is_some().then(|| Arc::new(Others::new(clock.clone())));
+    let watermark = Arc::new(arrival(&wal, others.clone(), clock.clone()));
     let Queries { promql, for_rules, sink, filler } = queries(&config, &clickhouse, &wal, &clock, &registry)?;
+    let for_rules = for_rules.waiting_for(watermark.clone());
     let (intake, loops, leading) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let tail = Tail::new(intake.clone(), &registry)?;
     let sink = tail.before(sink);
@@ -364,11 +374,6 @@ pub async fn start(
         escalations: Vec::new(), // they are with the rules
         ..config.alerting.clone()
     };
-    let log = wal.clone();
-    let others = config.storage.postgres_url.is_some().then(|| Arc::new(Others::new(clock.clone())));
-    let heard = others.clone();
-    let behind = move || log.health().behind.max(heard.as_ref().and_then(|others| others.behind()));
-    let watermark = Watermark::new(clock.clone(), Box::new(behind));
     let rules_ask = RuleSql::new(clickhouse.client(), &config.storage.clickhouse.database).waiting_for(watermark);
     let rows: Arc<dyn RowQuery> = Arc::new(rules_ask);
     let alerting = Arc::new(Alerting::new(AlertingDeps {

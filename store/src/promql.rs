@@ -29,7 +29,7 @@ mod together;
 pub mod value;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -51,6 +51,8 @@ use scans::Scans;
 use source::{SeriesSource, is_too_many_samples, too_many_samples};
 use together::Reads;
 use value::{Column, Frame, Value, is_number};
+
+use crate::sql::Watermark;
 
 /// What a query may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +88,7 @@ pub struct PromQl {
     cache: Option<Arc<Cache>>,
     plans: Arc<Plans>,
     scans: Option<Arc<Scans>>,
+    watermark: Option<Arc<Watermark>>,
 }
 
 /// An evaluation that looks at fewer samples than these, though each step looked at all of them, is not worth a thread of its own.
@@ -141,6 +144,7 @@ impl PromQl {
             cache: None,
             plans: Arc::default(),
             scans: Some(Arc::default()),
+            watermark: None,
         }
     }
 
@@ -176,12 +180,21 @@ impl PromQl {
             cache: None,
             plans: Arc::clone(&self.plans),
             scans: None,
+            watermark: None,
         }
+    }
+
+    /// What is not in memory is read when what was received before the end of a question is stored: else the question is about the moment
+    /// until which that is so. For rules, which fire and resolve by what they find.
+    pub fn waiting_for(mut self, watermark: Arc<Watermark>) -> Self {
+        self.watermark = Some(watermark);
+        self
     }
 
     fn from<'a>(&'a self, together: Option<load::Together<'a>>) -> load::From<'a> {
         let (scans, metrics) = (self.scans.as_deref(), self.metrics.as_deref());
-        load::From { source: &self.source, scans, together, metrics, joined: AtomicBool::new(false) }
+        let (joined, watermark, earlier) = (AtomicBool::new(false), self.watermark.as_deref(), AtomicI64::new(0));
+        load::From { source: &self.source, scans, together, metrics, joined, watermark, earlier }
     }
 
     /// What the questions about one moment read together.
@@ -317,6 +330,35 @@ impl PromQl {
         outcome
     }
 
+    async fn loaded(
+        &self,
+        tenant: &TenantId,
+        plan: &Plan,
+        query: Frame,
+        frame: Frame,
+        options: &QueryOptions,
+        form: Form,
+    ) -> Result<Loading, QueryError> {
+        let setting = self.setting(query, options);
+        let mut spans = needed(plan, &setting, &frame)?.extents;
+        let count = options.step_samples.is_some();
+        if count {
+            // What a store computes, nobody counts.
+            spans.iter_mut().flatten().for_each(|extent| extent.wish = None);
+        }
+        let limits = LoadLimits { max_series: self.limits.max_series, max_samples: self.limits.max_samples, timeout: options.timeout };
+        let together = options.together.as_deref().filter(|_| form == Form::AsIs && !count);
+        let from = self.from(together.map(|together| -> load::Together<'_> { Box::new(|| self.reads(together, &setting, &frame)) }));
+        let data = load(&from, tenant, &plan.selectors, &spans, &options.overlay, limits).await;
+        let (joined, earlier) = (from.joined.load(Ordering::Relaxed), from.earlier.load(Ordering::Relaxed));
+        drop(from);
+        match data {
+            Err(_) if earlier > 0 => Ok(Loading::Early(earlier)),
+            Err(error) => Err(error),
+            Ok(data) => Ok(Loading::Done((setting, frame, data, joined))),
+        }
+    }
+
     async fn load_and_evaluate(
         &self,
         tenant: &TenantId,
@@ -327,19 +369,17 @@ impl PromQl {
         form: Form,
     ) -> Result<Ran, QueryError> {
         let _permit = self.permits.acquire().await.map_err(|_| stopping())?;
-        let setting = self.setting(query, options);
-        let mut spans = needed(&plan, &setting, &frame)?.extents;
+        let (setting, frame, data, joined) = match self.loaded(tenant, &plan, query, frame, options, form).await? {
+            Loading::Done(loaded) => loaded,
+            Loading::Early(by) => {
+                let early = |frame: Frame| Frame { start: frame.start - by, end: frame.end - by, ..frame };
+                match self.loaded(tenant, &plan, early(query), early(frame), options, form).await? {
+                    Loading::Done(loaded) => loaded,
+                    Loading::Early(_) => return Err(QueryError::Unavailable("the log falls behind while it is waited for".to_owned())),
+                }
+            }
+        };
         let count = options.step_samples.as_deref();
-        if count.is_some() {
-            // What a store computes, nobody counts.
-            spans.iter_mut().flatten().for_each(|extent| extent.wish = None);
-        }
-        let limits = LoadLimits { max_series: self.limits.max_series, max_samples: self.limits.max_samples, timeout: options.timeout };
-        let together = options.together.as_deref().filter(|_| form == Form::AsIs && count.is_none());
-        let from = self.from(together.map(|together| -> load::Together<'_> { Box::new(|| self.reads(together, &setting, &frame)) }));
-        let data = load(&from, tenant, &plan.selectors, &spans, &options.overlay, limits).await?;
-        let joined = from.joined.load(Ordering::Relaxed);
-        drop(from);
         let matched = data.iter().any(|series| !series.is_empty());
         let samples: usize = data.iter().map(|loaded| loaded.read()).sum();
         let series = data.iter().map(|loaded| loaded.len()).sum::<usize>();
@@ -365,6 +405,16 @@ impl PromQl {
         note_samples(count, &frame, &looked_at);
         Ok(Ran { outcome, notes, matched, samples, joined })
     }
+}
+
+/// What a question is evaluated over, and whether another one that had begun before read some of it.
+type Read = (Setting, Frame, Vec<Arc<Loaded>>, bool);
+
+/// How far a question was read.
+enum Loading {
+    Done(Read),
+    /// It has to be about an earlier moment, by so many milliseconds.
+    Early(i64),
 }
 
 fn one_per_core() -> Arc<Semaphore> {
@@ -548,5 +598,72 @@ impl MetricQuery for PromQl {
 
     fn check(&self, expr: &str) -> Result<(), QueryError> {
         parse::parse(expr).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use model::labels::Labels;
+    use model::query::QueryValue;
+    use model::time::SimulatedClock;
+
+    use super::memory::MemorySource;
+    use super::source::{Samples, SeriesKind, Temporality};
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000_000;
+
+    /// A gauge that says how many seconds before NOW it was taken, every five of them.
+    fn rules(behind: &Arc<Mutex<Option<Duration>>>) -> PromQl {
+        let source = Arc::new(MemorySource::new());
+        let ages: Vec<i64> = (0..=12).rev().map(|five| five * 5).collect();
+        let samples =
+            Samples { times: ages.iter().map(|age| NOW - age * 1_000).collect(), values: ages.iter().map(|age| *age as f64).collect() };
+        let labels = Labels::empty().with("__name__", "age");
+        source.add(&TenantId::default(), &labels, SeriesKind::Gauge, Temporality::Cumulative, &samples);
+        let (clock, behind) = (Arc::new(SimulatedClock::new(Timestamp::from_millis(NOW))), behind.clone());
+        let watermark = Watermark::new(clock, Box::new(move || *behind.lock().unwrap()));
+        PromQl::new(source.clone()).apart(source, 20).waiting_for(Arc::new(watermark))
+    }
+
+    async fn asked(rules: &PromQl, expr: &str) -> Result<f64, QueryError> {
+        let answer = rules.instant(&TenantId::default(), expr, Timestamp::from_millis(NOW), &QueryOptions::default()).await?;
+        let QueryValue::Vector(found) = answer.value else { panic!("{answer:?}") };
+        assert!(found.iter().all(|(_, sample)| sample.at.millis() == NOW), "what it found counts for the moment that was asked about");
+        Ok(found.first().map_or(f64::NAN, |(_, sample)| sample.value))
+    }
+
+    /// Samples that are still in the log neither fire nor resolve anything: the window ends where the stored ones do.
+    #[tokio::test(start_paused = true)]
+    async fn a_rule_asks_about_what_is_stored() {
+        let behind = Arc::new(Mutex::new(None));
+        let rules = rules(&behind);
+        let begun = tokio::time::Instant::now();
+        assert_eq!(asked(&rules, "age").await.unwrap(), 0.0);
+        *behind.lock().unwrap() = Some(Duration::from_secs(12));
+        assert_eq!(asked(&rules, "age offset 20s").await.unwrap(), 20.0, "that is stored");
+        assert!(begun.elapsed().is_zero(), "and neither waits");
+        assert_eq!(asked(&rules, "age").await.unwrap(), 15.0);
+        assert_eq!(asked(&rules, "max_over_time(age[11s]) - min_over_time(age[11s])").await.unwrap(), 5.0, "of 20 and 15 s ago");
+        assert_eq!(asked(&rules, "time() - timestamp(age)").await.unwrap(), 3.0, "all of it is about that moment");
+        assert_eq!(begun.elapsed(), Duration::from_secs(2), "the first of them waited for all");
+        *behind.lock().unwrap() = Some(Duration::from_secs(400));
+        let error = asked(&rules, "age").await.unwrap_err().to_string();
+        assert!(error.contains("the log waits for ClickHouse"), "{error}");
+    }
+
+    /// What comes while it is waited for is read.
+    #[tokio::test(start_paused = true)]
+    async fn a_rule_waits_a_moment_for_what_is_on_its_way() {
+        let behind = Arc::new(Mutex::new(Some(Duration::from_secs(12))));
+        let rules = rules(&behind);
+        let stored = behind.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            *stored.lock().unwrap() = None;
+        });
+        assert_eq!(asked(&rules, "age").await.unwrap(), 0.0);
     }
 }

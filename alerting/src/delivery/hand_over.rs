@@ -56,6 +56,11 @@ impl Outbox {
         }
     }
 
+    /// Whether this node leads, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.0.get().is_some_and(|(_, leading)| leading.borrow().is_some())
+    }
+
     /// For the notices of one commit; `None` where they are scheduled as usual. To be asked after what the commit depends on was read: it
     /// looks at what is pending at this moment.
     pub(crate) async fn begin(&self, state: &dyn StateStore) -> Option<Handing> {

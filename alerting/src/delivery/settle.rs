@@ -64,6 +64,10 @@ pub fn settled(work: &Work, delivery: Option<&Delivery>, next: &Next, fence: Opt
 
 fn events(delivery: &Delivery, next: &Next) -> Vec<EventKind> {
     let (notification, receiver) = (delivery.id, delivery.receiver.clone());
+    let dedup_key = match &delivery.message {
+        Message::Notice(notice) => Some(notice.dedup_key.clone()),
+        Message::ChatOpen { .. } | Message::ChatPost { .. } | Message::ChatArchive { .. } | Message::Document { .. } => None,
+    };
     match next {
         Next::Done { sent, attempt, resend } => {
             let sent_event = EventKind::NotificationSent {
@@ -73,6 +77,7 @@ fn events(delivery: &Delivery, next: &Next) -> Vec<EventKind> {
                 attempt: *attempt,
                 resend: *resend,
                 provider_id: sent.provider_id.clone(),
+                dedup_key,
             };
             std::iter::once(sent_event).chain(chat_event(delivery, sent)).collect()
         }
@@ -82,7 +87,7 @@ fn events(delivery: &Delivery, next: &Next) -> Vec<EventKind> {
         Next::Unneeded { reason, page: true, progress } => vec![unsent_page(delivery, reason, progress.sending.is_some())],
         Next::Wait { .. } | Next::Unneeded { page: false, .. } => Vec::new(),
         Next::Dead { reason, progress } => {
-            vec![EventKind::NotificationDead { notification, receiver, attempts: progress.attempts, error: reason.clone() }]
+            vec![EventKind::NotificationDead { notification, receiver, attempts: progress.attempts, error: reason.clone(), dedup_key }]
         }
     }
 }

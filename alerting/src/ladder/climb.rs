@@ -1,5 +1,6 @@
 //! Starting, climbing, stopping, closing: each adds to a commit what it means. Reads state, writes nothing itself.
 
+mod settle;
 mod steps;
 
 use model::alert::Alert;
@@ -18,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use super::notice::{Scene, Telling, tell};
 use super::{LadderRun, LadderStatus, LadderSubject, StopReason, run_key};
 use crate::evaluate::everything;
-use crate::routing::group::fresh;
 use crate::routing::{Hours, RoutedLadder};
 use crate::rules::Ladder;
 use crate::shared::Shared;
+pub(crate) use settle::settle_rows;
 
 /// How many alerts a notice shows.
 const SHOWN: usize = 20;
@@ -38,6 +39,8 @@ pub(super) enum Job {
     Start { alert: AlertId },
     /// The tree has changed: begin what the alert wants by it and has never had.
     Settle { alert: AlertId },
+    /// A step may be held back longer than the hours say now.
+    Hours { run: LadderRunId },
     /// Somebody put an alert off, and the time is over: if that acknowledgement still holds, it ends.
     Wake { alert: AlertId, acknowledged_at: Timestamp },
 }
@@ -51,30 +54,6 @@ pub(crate) fn wake_row(alert: AlertId, acknowledged_at: Timestamp, until: Timest
 fn row(key: String, subject: Subject, due_at: Timestamp, job: &Job) -> Result<NewWork, StateError> {
     let body = Json::of(job).map_err(|source| StateError::Body { kind: "ladder job".to_owned(), id: key.clone(), source })?;
     Ok(NewWork { queue: Queue::Ladder, key, lane: Lane::Page, subject, due_at, body })
-}
-
-/// The row that begins, after the tree has changed, a ladder that an alert wants and has never had; none where there is no such ladder.
-pub(crate) async fn settle_row(
-    shared: &Shared,
-    state: &dyn StateStore,
-    alert: &Alert,
-    now: Timestamp,
-) -> Result<Option<NewWork>, StateError> {
-    if alert.muted || alert.acknowledged.is_some() || alert.escalation.is_some() {
-        return Ok(None); // nobody is paged for it, or the tree has no say
-    }
-    let subjects = [Some(LadderSubject::Alert { id: alert.id }), alert.incident.map(|id| LadderSubject::Incident { id })];
-    for wanted in Climb::new(shared, state, now).wanted(alert, None) {
-        let mut had = false;
-        for subject in subjects.iter().flatten() {
-            had |= by_key::<LadderRun>(state, &shared.tenant, &run_key(subject, &wanted.ladder.name)).await?.is_some();
-        }
-        if !had {
-            let key = format!("settle/{}/{}", alert.id, fresh(now, &*shared.ids));
-            return row(key, Subject::alert(alert.id, alert.incident), now, &Job::Settle { alert: alert.id }).map(Some);
-        }
-    }
-    Ok(None)
 }
 
 /// A decision in the making.
@@ -219,14 +198,6 @@ impl<'a> Climb<'a> {
         self.start(&alert, alert.severity, alert.escalation.as_deref(), false).await
     }
 
-    /// The tree has changed: begins what an alert wants now.
-    pub(super) async fn settle(&mut self, id: AlertId) -> Result<(), StateError> {
-        match self.alert(id).await? {
-            Some(alert) => self.start(&alert, alert.severity, alert.escalation.as_deref(), false).await,
-            None => Ok(()),
-        }
-    }
-
     /// Somebody gave an alert back: what climbed for it climbs again. Where a ladder that it wants now has never begun, because it came or
     /// got worse while somebody had it, that one begins.
     pub(super) async fn given_back(&mut self, id: AlertId) -> Result<(), StateError> {
@@ -244,7 +215,10 @@ impl<'a> Climb<'a> {
                 self.again(run, true).await?;
             }
         }
-        Ok(())
+        match self.alert(id).await? {
+            Some(alert) => self.catch_up(&alert).await,
+            None => Ok(()),
+        }
     }
 
     /// Starts what an alert wants: for its incident if one is open, else for itself; where an incident is expected, after a
@@ -296,6 +270,7 @@ impl<'a> Climb<'a> {
         let subject = LadderSubject::Alert { id: alert.id };
         let runs = if self.is_new { Vec::new() } else { self.runs().await? };
         for run in runs.into_iter().filter(|run| run.entity.subject == subject) {
+            self.wants_it_too(&run.entity, &wanted)?;
             if run.entity.severity < severity && !wanted.iter().any(|wanted| wanted.ladder.name == run.entity.ladder.name) {
                 self.stop(run, StopReason::Superseded)?;
             }
@@ -319,6 +294,7 @@ impl<'a> Climb<'a> {
         let (mut adopted, mut highest) = (Vec::new(), None);
         for run in self.runs().await? {
             if run.entity.subject == subject {
+                self.wants_it_too(&run.entity, &wanted)?;
                 highest = highest.max(Some(run.entity.severity));
             } else if run.entity.subject == (LadderSubject::Alert { id: alert.id }) {
                 let name = run.entity.ladder.name.clone();
@@ -370,8 +346,10 @@ impl<'a> Climb<'a> {
         status: LadderStatus,
     ) -> Result<(), StateError> {
         let key = run_key(&subject, &wanted.ladder.name);
-        if by_key::<LadderRun>(self.state, &self.shared.tenant, &key).await?.is_some() {
-            return Ok(());
+        if let Some(run) = by_key::<LadderRun>(self.state, &self.shared.tenant, &key).await? {
+            let superseded = run.entity.status == (LadderStatus::Stopped { reason: StopReason::Superseded });
+            // It gave way to another one, and is wanted again.
+            return if superseded && status == LadderStatus::Running { self.again(run, true).await } else { Ok(()) };
         }
         let Some(scene) = self.scene(&subject).await? else { return Ok(()) };
         let mut run = LadderRun {
@@ -391,6 +369,7 @@ impl<'a> Climb<'a> {
             started_at: self.now,
             round_started: self.now,
             next_at: None,
+            held_until: None,
             notified: Vec::new(),
         };
         if status == LadderStatus::Running {
@@ -454,7 +433,13 @@ impl<'a> Climb<'a> {
     pub(super) async fn goes_on(&mut self, run: Versioned<LadderRun>) -> Result<(), StateError> {
         match run.entity.status {
             LadderStatus::Stopped { reason: StopReason::Muted } => self.again(run, false).await,
-            LadderStatus::Running => self.commit.put(&run.entity, Expect::Version(run.version)),
+            LadderStatus::Running => {
+                if run.entity.held_until.is_some() {
+                    let row = self.hours_row(&run.entity)?;
+                    self.commit.schedule(&self.shared.tenant, row);
+                }
+                self.commit.put(&run.entity, Expect::Version(run.version))
+            }
             LadderStatus::Stopped { .. } | LadderStatus::Exhausted | LadderStatus::Closed => Ok(()),
         }
     }

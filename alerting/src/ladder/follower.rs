@@ -12,7 +12,7 @@ use model::incident::{Incident, IncidentStatus};
 use model::state::{Commit, StateError, StateStore, Versioned, load};
 use model::time::Timestamp;
 
-use super::climb::{Climb, about_alert, about_incident, taken_by};
+use super::climb::{Climb, Wanted, about_alert, about_incident, taken_by};
 use super::{LadderRun, LadderStatus, LadderSubject, StopReason};
 use crate::external::is_foreign;
 use crate::routing::settle::announcement;
@@ -117,53 +117,62 @@ async fn runs_about(climb: &Climb<'_>, incident: &Incident) -> Result<Vec<Versio
     Ok(climb.runs().await?.into_iter().filter(|run| about_incident(&run.entity, incident)).collect())
 }
 
-/// Nobody has the incident any more: its ladders climb again from the first step, and where it got worse than all of them while somebody
-/// had it, the ladder of its worst alert begins.
+/// Nobody has the incident any more: its ladders climb again from the first step, and what began to want a ladder while somebody had it has
+/// that begin.
 async fn given_back(climb: &mut Climb<'_>, id: IncidentId) -> Result<(), StateError> {
     let Some(found) = load::<Incident>(climb.state, &climb.shared.tenant, &id.to_string()).await? else { return Ok(()) };
     let runs = runs_about(climb, &found.entity).await?;
-    let worse = worse(climb, &found.entity, &runs).await?;
+    let wants = wants(climb, &found.entity, &runs).await?;
     for run in runs {
         // Those of its alerts become the incident's own, or give way, where one begins.
-        let kept = worse.is_none() || run.entity.subject == LadderSubject::Incident { id };
+        let kept = wants.is_none() || run.entity.subject == LadderSubject::Incident { id };
         if kept && run.entity.status == (LadderStatus::Stopped { reason: StopReason::Acknowledged }) {
             climb.again(run, true).await?;
         }
     }
-    match worse {
+    match wants {
         Some(alert) => climb.start(&alert, alert.severity, alert.escalation.as_deref(), true).await,
         None => Ok(()),
     }
 }
 
-/// The worst alert of an incident that fires unmuted, where it is worse than every ladder that ever climbed for it.
-async fn worse(climb: &Climb<'_>, incident: &Incident, runs: &[Versioned<LadderRun>]) -> Result<Option<Alert>, StateError> {
+/// Of the alerts of an incident that fire unmuted, the worst one that wants a ladder to begin: it is worse than every ladder that ever
+/// climbed for the incident, or as bad, and the tree has changed since.
+async fn wants(climb: &Climb<'_>, incident: &Incident, runs: &[Versioned<LadderRun>]) -> Result<Option<Alert>, StateError> {
     let highest = runs.iter().map(|run| run.entity.severity).max();
     let mut worst: Option<Alert> = None;
-    for alert in &incident.firing {
-        let alert = climb.alert(*alert).await?.filter(|alert| alert.is_firing() && !alert.muted);
-        worst = worst.into_iter().chain(alert).reduce(|one, other| if other.severity > one.severity { other } else { one });
+    for id in &incident.firing {
+        let Some(alert) = climb.alert(*id).await?.filter(|alert| alert.is_firing() && !alert.muted) else { continue };
+        let below =
+            highest.is_some_and(|highest| alert.severity < highest) || worst.as_ref().is_some_and(|worst| alert.severity <= worst.severity);
+        let wanted = if below { Vec::new() } else { climb.wanted(&alert, alert.escalation.as_deref()) };
+        let began = |wanted: &Wanted| runs.iter().any(|run| run.entity.ladder.name == wanted.ladder.name);
+        let worse = highest.is_none_or(|highest| alert.severity > highest);
+        let by_new_tree = alert.escalation.is_none() && !wanted.iter().all(began);
+        if !wanted.is_empty() && (worse || by_new_tree) {
+            worst = Some(alert);
+        }
     }
-    Ok(worst.filter(|alert| highest.is_none_or(|highest| alert.severity > highest)))
+    Ok(worst)
 }
 
-/// Somebody called for help: every ladder of the incident goes one step further now, and on from there; where it got worse than all of
-/// them while somebody had it, the ladder of its worst alert begins. Where none can climb, that is told.
+/// Somebody called for help: every ladder of the incident goes one step further now, and on from there; what began to want a ladder
+/// while somebody had it has that begin. Where none can climb, that is told.
 async fn escalated(climb: &mut Climb<'_>, incident: IncidentId) -> Result<(), StateError> {
     let Some(found) = load::<Incident>(climb.state, &climb.shared.tenant, &incident.to_string()).await? else { return Ok(()) };
     if found.entity.status != IncidentStatus::Open {
         return Ok(()); // somebody took or ended it meanwhile
     }
     let runs = runs_about(climb, &found.entity).await?;
-    let worse = worse(climb, &found.entity, &runs).await?;
-    let mut reached = worse.is_some();
+    let wants = wants(climb, &found.entity, &runs).await?;
+    let mut reached = wants.is_some();
     for run in runs {
         // Those of its alerts become the incident's own, or give way, where one begins.
-        if worse.is_none() || run.entity.subject == (LadderSubject::Incident { id: incident }) {
+        if wants.is_none() || run.entity.subject == (LadderSubject::Incident { id: incident }) {
             reached |= climb.further(run).await?;
         }
     }
-    if let Some(alert) = worse {
+    if let Some(alert) = wants {
         // It may have been taken with its incident; its record says so a moment longer.
         let alert = Alert { acknowledged: None, ..alert };
         climb.start(&alert, alert.severity, alert.escalation.as_deref(), false).await?;
@@ -230,5 +239,5 @@ async fn unmuted(climb: &mut Climb<'_>, id: AlertId) -> Result<(), StateError> {
             climb.goes_on(run).await?;
         }
     }
-    if resumed { Ok(()) } else { climb.start(&alert, alert.severity, alert.escalation.as_deref(), true).await }
+    if resumed { climb.catch_up(&alert).await } else { climb.start(&alert, alert.severity, alert.escalation.as_deref(), true).await }
 }

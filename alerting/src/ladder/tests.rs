@@ -486,6 +486,7 @@ fn run(steps: &[u64], repeat: u32) -> LadderRun {
         started_at: Timestamp::EPOCH,
         round_started: Timestamp::EPOCH,
         next_at: None,
+        held_until: None,
         notified: Vec::new(),
     }
 }

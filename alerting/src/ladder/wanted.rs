@@ -91,7 +91,7 @@ async fn never_paged(state: &dyn StateStore, run: &LadderRun, receiver: &str) ->
     }
     let mut unsent = false;
     for query in about {
-        match heard(state, JournalQuery { tenant: Some(run.tenant.clone()), limit: PAGE, ..query }, receiver).await? {
+        match heard(state, JournalQuery { tenant: Some(run.tenant.clone()), limit: PAGE, ..query }, run, receiver).await? {
             Heard::Yes => return Ok(false),
             Heard::No => unsent = true,
             Heard::Nothing => {}
@@ -111,11 +111,11 @@ enum Heard {
     Nothing,
 }
 
-async fn heard(state: &(impl Journal + ?Sized), query: JournalQuery, receiver: &str) -> Result<Heard, StateError> {
+async fn heard(state: &(impl Journal + ?Sized), query: JournalQuery, run: &LadderRun, receiver: &str) -> Result<Heard, StateError> {
     let mut heard = Heard::Nothing;
     let yes = pages(state, query, |events| {
         for event in &events {
-            match says(event, receiver) {
+            match says(event, run, receiver) {
                 Heard::Yes => return ControlFlow::Break(Heard::Yes),
                 Heard::No => heard = Heard::No,
                 Heard::Nothing => {}
@@ -126,13 +126,17 @@ async fn heard(state: &(impl Journal + ?Sized), query: JournalQuery, receiver: &
     Ok(yes.await?.unwrap_or(heard))
 }
 
-fn says(recorded: &Recorded, receiver: &str) -> Heard {
+/// What was told of another thing to the provider, as a group's notice is, is no page of this one.
+fn says(recorded: &Recorded, run: &LadderRun, receiver: &str) -> Heard {
+    let mine = |key: &Option<String>| key.as_ref().is_none_or(|key| *key == run.dedup_key);
     match &recorded.event.kind {
-        EventKind::NotificationSent { receiver: to, action, .. } if to == receiver && action == page_action_word(PageAction::Trigger) => {
+        EventKind::NotificationSent { receiver: to, action, dedup_key, .. }
+            if to == receiver && action == page_action_word(PageAction::Trigger) && mine(dedup_key) =>
+        {
             Heard::Yes
         }
         // A dead letter may have left before it was given up, and may be replayed.
-        EventKind::NotificationDead { receiver: to, .. } if to == receiver => Heard::Yes,
+        EventKind::NotificationDead { receiver: to, dedup_key, .. } if to == receiver && mine(dedup_key) => Heard::Yes,
         EventKind::Noted { details, .. } if details.get(TO).is_some_and(|to| to == receiver) => {
             match details.get(UNSENT).map(String::as_str) {
                 Some(CERTAINLY) => Heard::No,

@@ -52,7 +52,7 @@ impl Worker for LadderWorker {
             let mut climb = Climb::new(&self.shared, state, now);
             climb.held = Some(work.key.clone());
             decide(&mut climb, &job).await?;
-            if matches!(job, Job::Start { .. } | Job::Settle { .. }) {
+            if matches!(job, Job::Start { .. } | Job::Settle { .. } | Job::Hours { .. }) {
                 climb.commit.merge(announcement(&self.shared, state, now).await?);
             }
             if self.shared.done(climb.commit, &work, state, fence, attempt).await? {
@@ -67,6 +67,7 @@ async fn decide(climb: &mut Climb<'_>, job: &Job) -> Result<(), StateError> {
     match job {
         Job::Start { alert } => climb.start_now(*alert).await,
         Job::Settle { alert } => climb.settle(*alert).await,
+        Job::Hours { run } => climb.keep_hours(*run).await,
         Job::Wake { alert, acknowledged_at } => {
             let Some(found) = load::<Instance>(climb.state, &climb.shared.tenant, &alert.to_string()).await? else { return Ok(()) };
             let mut instance = found.entity;

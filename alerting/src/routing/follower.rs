@@ -20,7 +20,7 @@ use super::Routing;
 use super::group::{AlertGroup, Member, Pending, fresh, tick};
 use super::looking::{Kept, Looking, Seat};
 use super::notice::{Taking, tell_taken};
-use super::settle::announcement;
+use super::settle::{announcement, settle_placed};
 use super::tree::Route;
 use super::worker::{Job, members, row};
 use crate::delivery::Handing;
@@ -313,6 +313,14 @@ impl<'a> Placing<'a> {
         if self.hands_over && self.at_once {
             self.handing = self.shared.outbox.begin(self.state).await;
         }
+    }
+
+    /// Where this node does not lead, the leader's tree may be another one: it hears of what was placed.
+    pub(crate) async fn told_to_leader(&mut self, alerts: Vec<AlertId>) -> Result<(), StateError> {
+        if alerts.is_empty() || self.shared.outbox.leads() {
+            return Ok(());
+        }
+        settle_placed(self.shared, &mut self.commit, alerts, self.groups.keys().cloned().collect()).await
     }
 
     /// Puts an alert that was never seen before into its groups.

@@ -39,6 +39,9 @@ pub struct AlertGroup {
     /// Who was told: the route's receivers may change. `None`: not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told_to: Option<Vec<String>>,
+    /// Whether its route told no ends when it was last looked at: who heard of a route that is gone hears of none either.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ends_untold: bool,
     /// The next look.
     pub pending: Option<Pending>,
     /// Since when it is known that nobody is told because of the route's hours: it is said once.
@@ -71,6 +74,7 @@ impl AlertGroup {
             told_at: None,
             told_firing: false,
             told_to: None,
+            ends_untold: !route.send_resolved,
             pending: None,
             closed_until: None,
             first: None,

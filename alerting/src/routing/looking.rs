@@ -56,7 +56,7 @@ impl Looking<'_> {
         }
         let decision = look(&self.group, &rows, self.route, closed, self.now);
         self.carry_out(&decision, key, &mut commit)?;
-        self.group.flushed_at = Some(self.now);
+        (self.group.flushed_at, self.group.ends_untold) = (Some(self.now), !self.route.send_resolved);
         if decision.forget.len() == self.seats.len() {
             return Ok((commit, None));
         }

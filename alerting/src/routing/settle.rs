@@ -1,13 +1,14 @@
 //! After the tree has changed, or Watchfire was started with another one: what fires goes where the tree leads it now, and who heard of it and
 //! no longer does is told so. In: the tree by which what fires was placed last. Out: work rows, one page of alerts or groups each, until all were
 //! looked at; each may be done twice without harm. Prometheus's Alertmanager puts all of its alerts into a new tree, too; whoever hears of
-//! them no more is not told there.
+//! them no more is not told there. A node that does not lead and has another file may take alerts in: who leads places just those anew.
 
 use std::time::Duration;
 
 use model::alert::Alert;
+use model::ids::AlertId;
 use model::labels::Labels;
-use model::state::{Commit, Entity, Expect, Fence, RecordQuery, StateError, StateStore, TRIES, Versioned, decode, load};
+use model::state::{Commit, Entity, Expect, Fence, RecordQuery, StateError, StateStore, TRIES, Versioned, by_ids, decode, load};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::follower::{Placing, schedule_look};
 use super::group::{AlertGroup, fresh};
 use super::tree::{GroupBy, Route};
-use super::worker::{Job, members, row};
+use super::worker::{Alerts, Job, members, row};
 use super::{NamedIntervals, Routing};
 use crate::external::TOGETHER;
-use crate::ladder::settle_row;
+use crate::ladder::settle_rows;
 use crate::shared::Shared;
 
 /// So many alerts or groups are one commit.
@@ -35,6 +36,9 @@ pub struct SettledTree {
     pub tree: String,
     /// Whether all of it was: else rows are still at it, or were given up for another tree.
     pub settled: bool,
+    /// Which rows are at it: others are of a time before, and end.
+    #[serde(default)]
+    pub chain: String,
 }
 
 impl Entity for SettledTree {
@@ -52,7 +56,7 @@ impl Entity for SettledTree {
 
 const ID: &str = "tree";
 
-/// What is looked at: all that fires, then all groups. Newest first.
+/// What is looked at: all that fires, then all groups, newest first; or what a node with another tree placed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "of", rename_all = "snake_case")]
 pub(crate) enum Page {
@@ -60,6 +64,17 @@ pub(crate) enum Page {
     Alerts { before: Option<String> },
     /// Groups with ids below this one.
     Groups { before: Option<String> },
+    /// These alerts, and then the groups that they were put into.
+    Placed { alerts: Vec<AlertId>, groups: Vec<String> },
+}
+
+/// A page to be done, by which tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Settling {
+    tree: String,
+    #[serde(default)]
+    chain: String,
+    page: Page,
 }
 
 /// What decides where an alert goes and who hears of it, in a few letters: the same tree has the same. Empty where there is none.
@@ -109,48 +124,73 @@ async fn announced(shared: &Shared, state: &dyn StateStore, and_settled: bool, n
         return Ok(None);
     }
     let mut commit = Commit::at(now);
-    remember(shared, &mut commit, &tree, false, found.map(|found| found.version))?;
-    next(shared, &mut commit, tree, Page::Alerts { before: None }, now.plus(SOON))?;
+    let chain = fresh(now, &*shared.ids);
+    let record = SettledTree { tenant: shared.tenant.clone(), tree: tree.clone(), settled: false, chain: chain.clone() };
+    commit.put(&record, found.map_or(Expect::New, |found| Expect::Version(found.version)))?;
+    next(shared, &mut commit, Settling { tree, chain, page: Page::Alerts { before: None } }, now.plus(SOON))?;
     Ok(Some(commit))
 }
 
-fn next(shared: &Shared, commit: &mut Commit, tree: String, page: Page, due_at: Timestamp) -> Result<(), StateError> {
+/// For the commit of a node that does not lead and put alerts into groups: what fires is placed by another tree, so that one has its say.
+pub(crate) async fn settle_placed(
+    shared: &Shared,
+    commit: &mut Commit,
+    alerts: Vec<AlertId>,
+    groups: Vec<String>,
+) -> Result<(), StateError> {
+    let Some(found) = load::<SettledTree>(&*shared.state, &shared.tenant, ID).await?.map(|found| found.entity) else { return Ok(()) };
+    if found.tree == shared.routing().digest {
+        return Ok(());
+    }
+    let SettledTree { tree, chain, .. } = found;
+    let now = commit.at;
+    next(shared, commit, Settling { tree, chain, page: Page::Placed { alerts, groups } }, now)
+}
+
+fn next(shared: &Shared, commit: &mut Commit, settling: Settling, due_at: Timestamp) -> Result<(), StateError> {
     let key = format!("settle/{}", fresh(commit.at, &*shared.ids));
-    commit.schedule(&shared.tenant, row(key, due_at, &Job::Settle { tree, page })?);
+    commit.schedule(&shared.tenant, row(key, due_at, &Job::Settle(settling))?);
     Ok(())
 }
 
-fn remember(shared: &Shared, commit: &mut Commit, tree: &str, settled: bool, before: Option<u64>) -> Result<(), StateError> {
-    let record = SettledTree { tenant: shared.tenant.clone(), tree: tree.to_owned(), settled };
-    commit.put(&record, before.map_or(Expect::New, Expect::Version))
-}
-
 /// Does a page, with the row of the next one.
-pub(super) async fn settle(shared: &Shared, state: &dyn StateStore, tree: &str, page: &Page, now: Timestamp) -> Result<Commit, StateError> {
-    if shared.routing().digest != tree {
+pub(super) async fn settle(shared: &Shared, state: &dyn StateStore, settling: &Settling, now: Timestamp) -> Result<Commit, StateError> {
+    let Settling { tree, chain, page } = settling;
+    let Some(standing) = load::<SettledTree>(state, &shared.tenant, ID).await? else { return Ok(Commit::at(now)) };
+    if shared.routing().digest != *tree || standing.entity.tree != *tree {
         return Ok(Commit::at(now)); // it has changed once more: whoever read it asks again
     }
+    let goes_on = |page| Some(Settling { tree: tree.clone(), chain: chain.clone(), page });
+    let mine = standing.entity.chain == *chain;
     let (mut commit, following) = match page {
+        Page::Placed { alerts, groups } if alerts.is_empty() => {
+            (look_again(shared, state, by_ids(state, &shared.tenant, groups).await?, now).await?, None)
+        }
+        Page::Placed { alerts, groups } => {
+            let ids: Vec<String> = alerts.iter().map(AlertId::to_string).collect();
+            let firing = by_ids::<Alert>(state, &shared.tenant, &ids).await?.into_iter().filter(|found| found.entity.is_firing()).collect();
+            (place(shared, state, firing, now).await?, goes_on(Page::Placed { alerts: Vec::new(), groups: groups.clone() }))
+        }
+        // Others are at it, from the beginning.
+        Page::Alerts { .. } | Page::Groups { .. } if !mine => return Ok(Commit::at(now)),
         Page::Alerts { before } => {
             let found = read::<Alert>(shared, state, &["firing"], before.clone()).await?;
             let last = found.last().map(|last| last.entity.id.to_string()).filter(|_| found.len() == PAGE);
             let following = last.map_or(Page::Groups { before: None }, |last| Page::Alerts { before: Some(last) });
-            (place(shared, state, found, now).await?, Some(following))
+            (place(shared, state, found, now).await?, goes_on(following))
         }
         Page::Groups { before } => {
             let found = read::<AlertGroup>(shared, state, &[], before.clone()).await?;
             let last = found.last().map(|last| last.entity.id.clone()).filter(|_| found.len() == PAGE);
-            (look_again(shared, state, found, now).await?, last.map(|last| Page::Groups { before: Some(last) }))
+            let mut commit = look_again(shared, state, found, now).await?;
+            if last.is_none() {
+                commit.put(&SettledTree { settled: true, ..standing.entity }, Expect::Version(standing.version))?;
+            }
+            (commit, last.and_then(|last| goes_on(Page::Groups { before: Some(last) })))
         }
     };
-    match following {
-        Some(page) => next(shared, &mut commit, tree.to_owned(), page, now)?,
-        None => {
-            let mine = load::<SettledTree>(state, &shared.tenant, ID).await?.filter(|found| found.entity.tree == tree);
-            if let Some(mine) = mine {
-                remember(shared, &mut commit, tree, true, Some(mine.version))?;
-            }
-        }
+    if let Some(following) = following {
+        next(shared, &mut commit, following, now)?;
     }
     Ok(commit)
 }
@@ -178,7 +218,7 @@ async fn place(shared: &Shared, state: &dyn StateStore, alerts: Vec<Versioned<Al
     let mut ladders = Vec::new();
     for Versioned { entity: alert, .. } in &alerts {
         placing.place(alert, false).await?;
-        ladders.extend(settle_row(shared, state, alert, now).await?);
+        ladders.extend(settle_rows(shared, state, alert, now).await?);
     }
     let mut commit = placing.finish()?;
     ladders.into_iter().for_each(|row| commit.schedule(&shared.tenant, row));
@@ -219,9 +259,10 @@ async fn look_again(
 /// Whether an alert of a group belongs to another one now.
 async fn has_moved(shared: &Shared, state: &dyn StateStore, routing: &Routing, group: &AlertGroup) -> Result<bool, StateError> {
     let records = members(shared, state, &group.id).await?.into_iter().map(|found| found.entity);
+    let mut alerts = Alerts::read(shared, state, records.len()).await?;
     for member in group.first.clone().into_iter().chain(records) {
-        let alert = load::<Alert>(state, &shared.tenant, &member.alert.to_string()).await?;
-        if alert.is_some_and(|alert| !routing.belongs(&alert.entity, group)) {
+        let alert = alerts.take(member.alert).await?;
+        if alert.is_some_and(|alert| !routing.belongs(&alert, group)) {
             return Ok(true);
         }
     }

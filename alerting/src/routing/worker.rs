@@ -19,7 +19,7 @@ use super::follower::Placing;
 use super::group::{AlertGroup, Member, fresh};
 use super::looking::{Kept, Looking, Seat};
 use super::notice::tell_elsewhere;
-use super::settle::{Page, announcement, settle};
+use super::settle::{Settling, announcement, settle};
 use crate::evaluate::everything;
 use crate::external;
 use crate::shared::Shared;
@@ -36,7 +36,7 @@ pub(crate) enum Job {
     /// Resolve what others no longer send, mute and unmute.
     Sweep,
     /// Place what fires by another tree than before: a page of it.
-    Settle { tree: String, page: Page },
+    Settle(Settling),
 }
 
 /// A row for a job.
@@ -84,7 +84,7 @@ impl Worker for RouteWorker {
             let mut commit = match &job {
                 Job::Look { group } => look_at(&self.shared, state, group, &work.key, now).await?,
                 Job::Sweep => external::sweep(&self.shared, state, now).await?,
-                Job::Settle { tree, page } => settle(&self.shared, state, tree, page, now).await?,
+                Job::Settle(settling) => settle(&self.shared, state, settling, now).await?,
             };
             commit.merge(announcement(&self.shared, state, now).await?);
             if !Arc::ptr_eq(&routing, &self.shared.routing()) && attempt < TRIES {
@@ -107,14 +107,15 @@ pub(crate) async fn members(shared: &Shared, state: &dyn StateStore, group: &str
 }
 
 /// Alerts by id, read one by one or, where there are many, at once.
-struct Alerts<'a> {
+pub(super) struct Alerts<'a> {
     shared: &'a Shared,
     state: &'a dyn StateStore,
     firing: BTreeMap<AlertId, Alert>,
 }
 
 impl<'a> Alerts<'a> {
-    async fn read(shared: &'a Shared, state: &'a dyn StateStore, wanted: usize) -> Result<Self, StateError> {
+    /// `wanted`: how many will be asked for.
+    pub(super) async fn read(shared: &'a Shared, state: &'a dyn StateStore, wanted: usize) -> Result<Self, StateError> {
         let mut firing = BTreeMap::new();
         if wanted >= MANY {
             firing.extend(
@@ -123,7 +124,9 @@ impl<'a> Alerts<'a> {
         }
         Ok(Alerts { shared, state, firing })
     }
-    async fn take(&mut self, id: AlertId) -> Result<Option<Alert>, StateError> {
+
+    /// Each is asked for once.
+    pub(super) async fn take(&mut self, id: AlertId) -> Result<Option<Alert>, StateError> {
         match self.firing.remove(&id) {
             Some(alert) => Ok(Some(alert)),
             None => Ok(load::<Alert>(self.state, &self.shared.tenant, &id.to_string()).await?.map(|found| found.entity)),
@@ -188,15 +191,18 @@ async fn resettle(
     let Versioned { entity: group, version } = group;
     let mut placing = Placing::new(shared, state, now);
     let (mut alerts, mut owed) = (Vec::new(), Vec::new());
+    let mut known = Alerts::read(shared, state, members.len()).await?;
     for member in group.first.iter().chain(members.iter().map(|one| &one.entity)) {
-        if let Some(Versioned { entity: alert, .. }) = load::<Alert>(state, &shared.tenant, &member.alert.to_string()).await? {
+        if let Some(alert) = known.take(member.alert).await? {
             alerts.push(alert);
             owed.push(member.owed);
         }
     }
-    let heard = alerts.iter().zip(&owed).filter(|(_, owed)| **owed).map(|(alert, _)| alert).collect();
-    let key = fresh(now, &*shared.ids);
-    tell_elsewhere(shared, &mut placing.commit, &group, &group.route, heard, group.left_out(None), &key, now)?;
+    if !group.ends_untold {
+        let heard = alerts.iter().zip(&owed).filter(|(_, owed)| **owed).map(|(alert, _)| alert).collect();
+        let key = fresh(now, &*shared.ids);
+        tell_elsewhere(shared, &mut placing.commit, &group, &group.route, heard, group.left_out(None), &key, now)?;
+    }
     for one in members {
         placing.commit.delete(&one.entity, Expect::Version(one.version));
     }

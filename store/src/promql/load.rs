@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::FutureExt;
@@ -10,6 +10,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use model::labels::{Labels, Matcher};
 use model::query::{Overlay, QueryError, Series};
 use model::tenant::TenantId;
+use model::time::Timestamp;
 
 use super::eval::{Extent, GridColumn, Loaded, LoadedSeries};
 use super::histogram::{bound_text, split_buckets, split_quantiles};
@@ -22,6 +23,7 @@ use super::source::{
 };
 use super::together::Reads;
 use super::value::{ABSENT, HISTOGRAM, Histograms};
+use crate::sql::Watermark;
 
 /// How many selectors of one query, and how many kinds of rows of one selector, are asked at the same time.
 const AT_ONCE: usize = 3;
@@ -56,6 +58,10 @@ pub struct From<'a> {
     pub metrics: Option<&'a Metrics>,
     /// Set where a scan was joined: what it read may be older than the question.
     pub joined: AtomicBool,
+    /// What is not in memory is read when it is stored.
+    pub watermark: Option<&'a Watermark>,
+    /// By how many milliseconds the question has to be about an earlier moment, 0 where it need not: what was received before its own is not stored yet.
+    pub earlier: AtomicI64,
 }
 
 impl From<'_> {
@@ -73,13 +79,32 @@ impl From<'_> {
                 let (answer, joined) = scans.ask(Asked::new(tenant, matchers, extent, limits), scan).await;
                 (answer?, joined)
             }
-            (None, _) => (question.select(&**self.source).await.map(Arc::new)?, false),
+            (None, _) => match question.at_hand(&**self.source).await? {
+                Some(loaded) => (Arc::new(loaded), false),
+                None => (Arc::new(self.stored(&question).await?), false),
+            },
         };
         self.joined.fetch_or(joined, Ordering::Relaxed);
         if let Some(metrics) = self.metrics {
             metrics.scanned(joined);
         }
         Ok(answer)
+    }
+
+    /// What is not in memory, once it has arrived in the store.
+    async fn stored(&self, question: &Question<'_>) -> Result<Loaded, QueryError> {
+        self.arrived(question.extent).await?;
+        question.stored(&**self.source).await
+    }
+
+    async fn arrived(&self, extent: Extent) -> Result<(), QueryError> {
+        let Some(watermark) = self.watermark else { return Ok(()) };
+        let earlier = watermark.earlier(Timestamp::from_millis(extent.until)).await?;
+        if earlier.is_zero() {
+            return Ok(());
+        }
+        self.earlier.fetch_max(i64::try_from(earlier.as_millis()).unwrap_or(i64::MAX / 4).max(1), Ordering::Relaxed);
+        Err(QueryError::Unavailable(format!("what was received in the last {} s is not stored yet", earlier.as_secs_f64().ceil())))
     }
 
     /// What is in memory is taken from there; of the rest, what others of the same moment need too is read for all of them.
@@ -91,7 +116,8 @@ impl From<'_> {
         // What is not stored yet cannot be laid over what a store computed.
         let alone = extent.wish.is_some() && !question.overlay.is_empty();
         let read = if alone { None } else { together().and_then(|reads| reads.find(matchers, extent)) };
-        let Some(read) = read else { return Ok((Arc::new(question.stored(&**self.source).await?), false)) };
+        let Some(read) = read else { return Ok((Arc::new(self.stored(question).await?), false)) };
+        self.arrived(extent).await?;
         let (overlay, mut joined) = (Overlay::default(), true);
         let all = async {
             joined = false;

@@ -119,8 +119,8 @@ impl RuleSql {
     }
 
     /// Asks when what was received before the end of a window is stored.
-    pub fn waiting_for(self, watermark: Watermark) -> Self {
-        RuleSql { watermark: Some(Arc::new(watermark)), ..self }
+    pub fn waiting_for(self, watermark: Arc<Watermark>) -> Self {
+        RuleSql { watermark: Some(watermark), ..self }
     }
 
     fn client(&self, tenant: &TenantId, timeout: Duration) -> Client {

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use model::query::QueryError;
@@ -22,6 +23,9 @@ const FURTHEST: Duration = Duration::from_secs(300);
 pub struct Watermark {
     clock: Arc<dyn Clock>,
     lag: Lag,
+    /// The newest moment that was waited for in vain, in nanoseconds: nobody else waits for it, or the rules of one moment would wait one
+    /// after the other.
+    in_vain: AtomicI64,
 }
 
 impl fmt::Debug for Watermark {
@@ -33,7 +37,7 @@ impl fmt::Debug for Watermark {
 impl Watermark {
     /// By this clock, which is also that of the rows' arrival.
     pub fn new(clock: Arc<dyn Clock>, lag: Lag) -> Self {
-        Watermark { clock, lag }
+        Watermark { clock, lag, in_vain: AtomicI64::new(i64::MIN) }
     }
 
     /// How much later than what is stored this moment is; zero where all that was received before it is there.
@@ -41,19 +45,21 @@ impl Watermark {
         at.since(Timestamp::from_millis(stored_until(self.clock.now().millis(), &self.lag)))
     }
 
-    /// The window that can be asked.
+    /// How much earlier than asked for a question has to end, after a short wait; zero where all that was received before is stored.
     ///
     /// # Errors
     /// [`QueryError::Unavailable`] where the store is too far behind.
-    pub async fn reached(&self, from: Timestamp, to: Timestamp) -> Result<(Timestamp, Timestamp), QueryError> {
+    pub async fn earlier(&self, to: Timestamp) -> Result<Duration, QueryError> {
         let waited = async {
             while !self.missing(to).is_zero() {
                 tokio::time::sleep(AGAIN).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, waited).await.is_ok() {
-            return Ok((from, to));
+        let patience = if to.nanos() <= self.in_vain.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
+        if tokio::time::timeout(patience, waited).await.is_ok() {
+            return Ok(Duration::ZERO);
         }
+        self.in_vain.fetch_max(to.nanos(), Ordering::Relaxed);
         let missing = self.missing(to);
         if missing > FURTHEST {
             let behind = Span::secs(missing.as_secs());
@@ -61,7 +67,16 @@ impl Watermark {
                 "what was received in the last {behind} is not stored yet: the log waits for ClickHouse"
             )));
         }
-        Ok((from.minus(missing), to.minus(missing)))
+        Ok(missing)
+    }
+
+    /// The window that can be asked.
+    ///
+    /// # Errors
+    /// [`QueryError::Unavailable`] where the store is too far behind.
+    pub async fn reached(&self, from: Timestamp, to: Timestamp) -> Result<(Timestamp, Timestamp), QueryError> {
+        let earlier = self.earlier(to).await?;
+        Ok((from.minus(earlier), to.minus(earlier)))
     }
 }
 
@@ -95,8 +110,15 @@ mod tests {
         let past = (earlier(90), earlier(30));
         assert_eq!(watermark.reached(past.0, past.1).await.unwrap(), past, "a window of the past is over");
         assert!(begun.elapsed().is_zero(), "and neither waits");
-        assert_eq!(watermark.reached(window.0, window.1).await.unwrap(), (earlier(90), earlier(30)), "it ends where the stored rows do");
-        assert!(begun.elapsed() >= PATIENCE);
+        let before = (earlier(61), earlier(1));
+        for asked in ["one waits", "others that ask about the same moment do not"] {
+            assert_eq!(
+                watermark.reached(before.0, before.1).await.unwrap(),
+                (earlier(90), earlier(30)),
+                "it ends where the stored rows do"
+            );
+            assert_eq!(begun.elapsed(), PATIENCE, "{asked}");
+        }
         let (stored, begun) = (behind.clone(), tokio::time::Instant::now());
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(700)).await;
@@ -105,6 +127,7 @@ mod tests {
         assert_eq!(watermark.reached(window.0, window.1).await.unwrap(), window, "it came in time");
         assert!(begun.elapsed() < Duration::from_secs(1));
         *behind.lock().unwrap() = Some(Duration::from_secs(301));
+        assert_eq!(watermark.earlier(earlier(301)).await.unwrap(), Duration::ZERO);
         let error = watermark.reached(window.0, window.1).await.unwrap_err().to_string();
         assert!(error.contains("what was received in the last 5m1s is not stored yet"), "{error}");
     }

@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use alerting::ladder::{LadderRun, LadderStatus, LadderSubject};
 use alerting::machine::Instance;
+use alerting::routing::group::{AlertGroup, Member};
+use alerting::routing::tree::Route;
+use alerting::routing::{Hours, RoutedLadder, Routing};
+use model::alert::Alert;
 use model::event::{Event, EventKind, Recorded, Subject};
 use model::ids::{AlertId, IncidentId, LadderRunId, NotificationId};
 use model::message::PageAction;
@@ -258,15 +262,103 @@ pub(super) fn pages_climb(ledger: &Ledger, runs: &[LadderRun], rows: &BTreeSet<S
         if !pages || now.since(story.exposed) < PATIENCE {
             continue;
         }
-        let about = |run: &&LadderRun| match run.subject {
-            LadderSubject::Alert { id: about } => about == *id,
-            LadderSubject::Incident { id: about } => story.incident == Some(about),
-        };
-        let next = |run: &LadderRun| rows.contains(&format!("{}/{}/{}/{}", run.id, run.generation, run.round, run.step));
-        let lives = |run: &LadderRun| run.status == LadderStatus::Exhausted || (run.status == LadderStatus::Running && next(run));
-        if !runs.iter().filter(about).any(lives) {
+        let about = |run: &&LadderRun| is_about(run, *id, story);
+        if !runs.iter().filter(about).any(|run| lives(run, rows)) {
             let has: Vec<_> = runs.iter().filter(about).map(|run| (&run.ladder.name, run.status)).collect();
             return Err(format!("page: alert {id} is open, unmuted and untaken since {}, and no ladder climbs: {has:?}", story.exposed));
+        }
+    }
+    Ok(())
+}
+
+fn is_about(run: &LadderRun, alert: AlertId, story: &Story) -> bool {
+    match run.subject {
+        LadderSubject::Alert { id } => id == alert,
+        LadderSubject::Incident { id } => story.incident == Some(id),
+    }
+}
+
+/// Whether it climbs (its next step is a pending row) or was climbed to its end.
+fn lives(run: &LadderRun, rows: &BTreeSet<String>) -> bool {
+    let next = || rows.contains(&format!("{}/{}/{}/{}", run.id, run.generation, run.round, run.step));
+    run.status == LadderStatus::Exhausted || (run.status == LadderStatus::Running && next())
+}
+
+/// The tree by which both nodes go.
+pub(super) struct Settled<'a> {
+    pub routing: &'a Routing,
+    /// Since when all that fires was placed by it.
+    pub since: Timestamp,
+    pub now: Timestamp,
+}
+
+impl Settled<'_> {
+    /// Alerts that have fired, unmuted and untaken, for so long by this tree, with their stories.
+    fn exposed<'l>(&self, ledger: &'l Ledger, firing: &'l [Alert], patience: Duration) -> impl Iterator<Item = (&'l Alert, &'l Story)> {
+        let (since, now) = (self.since, self.now);
+        let stories = firing.iter().filter_map(|alert| Some((alert, ledger.alerts.get(&alert.id)?)));
+        stories.filter(move |(_, story)| {
+            story.phase == Phase::Firing && !story.muted && !story.taken && now.since(story.exposed.max(since)) >= patience
+        })
+    }
+}
+
+/// Each ladder that the tree wants for a page-level alert climbs or was climbed to its end, for it or its incident.
+pub(super) fn ladders_of_the_tree_climb(
+    ledger: &Ledger,
+    tree: &Settled<'_>,
+    firing: &[Alert],
+    runs: &[LadderRun],
+    rows: &BTreeSet<String>,
+) -> Result<(), String> {
+    for (alert, story) in tree.exposed(ledger, firing, PATIENCE).filter(|(alert, _)| alert.severity.opens_incident()) {
+        let by_rule = alert.escalation.iter().map(|name| RoutedLadder { name: name.clone(), hours: Hours::default() });
+        for wanted in by_rule.chain(tree.routing.ladders(alert)) {
+            let mine = |run: &&LadderRun| is_about(run, alert.id, story) && run.ladder.name == wanted.name;
+            let found: Vec<&LadderRun> = runs.iter().filter(mine).collect();
+            if alert.escalation.is_none() && !found.iter().any(|run| lives(run, rows)) {
+                let has: Vec<_> = found.iter().map(|run| (run.subject, run.status)).collect();
+                return Err(format!("tree: the tree wants ladder {} for alert {}, and it does not climb: {has:?}", wanted.name, alert.id));
+            }
+            // A step that the hours hold back is held back by those that the route has now.
+            let opens = tree.routing.calendar.closed(&wanted.hours, tree.now).map_or(tree.now, |closed| closed.until);
+            let late = |run: &&&LadderRun| run.status == LadderStatus::Running && run.held_until.is_some_and(|until| until > opens);
+            if let Some(run) = found.iter().find(late) {
+                return Err(format!(
+                    "tree: ladder {} of alert {} waits until {:?}, the route until {opens}",
+                    wanted.name, alert.id, run.held_until
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Of each alert that the tree leads to receivers all of them know, as soon as the route's hours and intervals allow it.
+pub(super) fn receivers_know_what_fires(
+    ledger: &Ledger,
+    tree: &Settled<'_>,
+    firing: &[Alert],
+    groups: &[AlertGroup],
+    members: &[Member],
+) -> Result<(), String> {
+    // A wait, and an interval where others of the group were told just before.
+    let long = 3 * PATIENCE;
+    let places: BTreeMap<(&str, AlertId), &Member> = members.iter().map(|member| ((member.group.as_str(), member.alert), member)).collect();
+    for (alert, _) in tree.exposed(ledger, firing, long) {
+        let open = |route: &&Route| (0..=3).all(|ago| tree.routing.calendar.closed(&route.hours, tree.now.minus(PATIENCE * ago)).is_none());
+        for route in tree.routing.routes(alert).into_iter().filter(|route| !route.receivers.is_empty()).filter(open) {
+            let id = AlertGroup::id_of(route, &route.group_labels(&alert.labels));
+            let group = groups.iter().find(|group| group.id == id);
+            let first = group.and_then(|group| group.first.as_ref()).filter(|first| first.alert == alert.id);
+            let member = first.or_else(|| places.get(&(id.as_str(), alert.id)).copied());
+            let knows = |name: &String| group.and_then(|group| group.told_to.as_ref()).is_some_and(|told_to| told_to.contains(name));
+            if !member.is_some_and(|member| member.told) || !route.receivers.iter().all(knows) {
+                return Err(format!(
+                    "tree: {:?} of route {} do not know that alert {} fires: {member:?} {group:?}",
+                    route.receivers, route.id, alert.id
+                ));
+            }
         }
     }
     Ok(())

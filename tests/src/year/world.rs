@@ -8,10 +8,13 @@ use alerting::channels::{Channel, ReceiverConfig};
 use alerting::delivery::DeliveryWorker;
 use alerting::ladder::LadderRun;
 use alerting::machine::Instance;
-use alerting::routing::group::AlertGroup;
+use alerting::routing::Routing;
+use alerting::routing::group::{AlertGroup, Member};
+use alerting::routing::settle::SettledTree;
 use alerting::{Alerting, AlertingDeps, RuleSet};
 use axum::http::{Method, StatusCode};
 use incidents::Incidents;
+use model::alert::Alert;
 use model::drive::{Nudge, Worker};
 use model::event::Recorded;
 use model::ids::{NotificationId, SequentialIds};
@@ -28,7 +31,7 @@ use store::state::MemoryState;
 use tokio::sync::watch;
 
 use super::Told;
-use super::invariants::{self, Ledger};
+use super::invariants::{self, Ledger, Settled};
 use super::node::{Defect, Fault, LEASE, Node, NodeState, Watched, send};
 use super::outside::{Mode, NoEvidence, NoPapers, Providers, Signals, Way};
 
@@ -39,7 +42,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 const REMEMBERED: usize = 30;
 const SERVICES: [&str; 3] = ["cart", "search", "shop"];
 /// Name, and the values that it takes.
-const SIGNALS: [(&str, &[f64]); 4] = [("errors", &[1.0]), ("latency", &[2.0, 9.0]), ("backlog", &[1.0]), ("disk", &[1.0])];
+const SIGNALS: [(&str, &[f64]); 5] =
+    [("errors", &[1.0]), ("latency", &[2.0, 9.0]), ("backlog", &[1.0]), ("disk", &[1.0]), ("crash", &[1.0])];
 const RECEIVERS: [&str; 3] = ["pager", "hook", "chat"];
 /// The receiver that can be asked and takes acknowledgements.
 const PAGER: &str = "pager";
@@ -62,19 +66,31 @@ groups:
     interval: 5m
     rules:
       - { alert: Disk, expr: disk, labels: { severity: warning } }
+      - { alert: Crash, expr: crash, labels: { severity: critical } }
 "#;
 
-/// The trees that the configuration has in turn: routes that stay beside others, that are gone, that have other receivers, and a ladder.
-fn trees() -> [Value; 4] {
+/// The trees that the configuration has in turn: routes that stay beside others, that are gone, that have other receivers, other hours or none
+/// at all, routes that go on to the next one, and ladders.
+fn trees() -> [Value; 7] {
     let others = |receivers: &[&str]| json!({"matchers": ["alertname=Others"], "receivers": receivers, "group_by": ["n"], "group_wait": "0s", "group_interval": "1m"});
     let shop = json!({"matchers": ["service_name=shop"], "receivers": ["pager"], "group_by": ["alertname"]});
+    let shop_too = json!({"matchers": ["service_name=shop"], "receivers": ["pager"], "group_by": ["alertname"], "continue": true});
     let disks = json!({"matchers": ["alertname=Disk"], "escalation": "inform"});
+    let crashes = |ladder: &str| json!({"matchers": ["alertname=Crash"], "escalation": ladder, "continue": true});
+    let in_hours = |route: &Value, active: &str| {
+        let mut route = route.clone();
+        route["active_time_intervals"] = json!([active]);
+        route
+    };
     let root = |receivers: &[&str], routes: &[&Value]| json!({"receivers": receivers, "group_by": ["service_name"], "group_wait": "30s", "group_interval": "5m", "repeat_interval": "4h", "routes": routes});
     [
         root(&["hook", "chat"], &[&others(&["pager", "hook"])]),
         root(&["hook", "chat"], &[&shop, &others(&["pager", "hook"])]),
         root(&["pager"], &[&others(&["chat"])]),
         root(&["chat"], &[&disks]),
+        root(&["chat"], &[&crashes("page"), &shop_too, &json!({"receivers": ["hook"]})]),
+        root(&["chat"], &[&others(&[]), &in_hours(&crashes("second"), "office"), &in_hours(&shop, "office")]),
+        root(&["chat"], &[&in_hours(&crashes("page"), "sundays"), &crashes("second"), &others(&["hook"]), &disks]),
     ]
 }
 
@@ -123,6 +139,10 @@ pub(super) struct World {
     processes: u32,
     /// Which tree the configuration has now.
     tree: usize,
+    /// Which one each node goes by.
+    trees: [usize; 2],
+    /// Since when both go by the same one, and all that fires was placed by it.
+    settled_since: Option<Timestamp>,
     next_tick: Timestamp,
     ledger: Ledger,
     arrivals: usize,
@@ -163,6 +183,8 @@ impl World {
             nodes,
             processes: 2,
             tree: 0,
+            trees: [0, 0],
+            settled_since: None,
             next_tick: start,
             ledger: Ledger::default(),
             arrivals: 0,
@@ -262,12 +284,13 @@ impl World {
     /// The routing tree is changed: each node reads it now, or when it starts again.
     fn retree(&mut self) {
         self.tree = self.rng.random_range(0..trees().len());
-        for node in &self.nodes {
+        for (place, node) in self.nodes.iter().enumerate() {
             if self.rng.random_bool(0.8) {
-                node.alerting.reroute(alerting::routing::Routing::of(&config(self.tree)));
+                self.trees[place] = self.tree;
+                node.alerting.reroute(Routing::of(&config(self.tree)));
             }
         }
-        self.told.trees += 1;
+        (self.settled_since, self.told.trees) = (None, self.told.trees + 1);
         self.note(format!("the tree is number {} now", self.tree));
     }
 
@@ -406,6 +429,9 @@ impl World {
         let number = self.processes;
         self.nodes[place] = build(name, number, self.tree, &self.clock, &self.state, watched, signals, providers, &self.ids, self.defect);
         self.processes += 1;
+        if std::mem::replace(&mut self.trees[place], self.tree) != self.tree {
+            self.settled_since = None;
+        }
         self.note(format!("node {name} starts again"));
         // Sometimes what its earlier process held is only free when the leases run out, as on another machine.
         if self.rng.random_bool(0.7) {
@@ -557,7 +583,25 @@ impl World {
         let query = WorkQuery { queue: Some(Queue::Ladder), state: Some(WorkState::Pending), limit: 100_000, ..Default::default() };
         let rows = self.state.list(&query).await.map_err(failed)?;
         let keys: BTreeSet<String> = rows.into_iter().map(|row| row.key).collect();
-        invariants::pages_climb(&self.ledger, &runs, &keys, self.now())
+        invariants::pages_climb(&self.ledger, &runs, &keys, self.now())?;
+        let routing = Routing::of(&config(self.tree));
+        let Some(settled_since) = self.settled_since(&routing).await? else { return Ok(()) };
+        let firing: Vec<Alert> = open.into_iter().map(|instance| instance.alert).filter(Alert::is_firing).collect();
+        let tree = Settled { routing: &routing, since: settled_since, now: self.now() };
+        invariants::ladders_of_the_tree_climb(&self.ledger, &tree, &firing, &runs, &keys)?;
+        let (groups, members) = (self.records::<AlertGroup>(&[]).await?, self.records::<Member>(&[]).await?);
+        invariants::receivers_know_what_fires(&self.ledger, &tree, &firing, &groups, &members)
+    }
+
+    /// Since when both nodes go by one tree and all was placed by it.
+    async fn settled_since(&mut self, routing: &Routing) -> Done<Option<Timestamp>> {
+        let records: Vec<SettledTree> = self.records(&[]).await?;
+        let settled = records.iter().any(|record| record.settled && record.tree == routing.digest);
+        let now = self.now();
+        // A clock that was set back is no time that has passed.
+        let since = self.settled_since.filter(|_| settled && self.trees == [self.tree; 2]).filter(|since| *since <= now);
+        self.settled_since = if settled && self.trees == [self.tree; 2] { since.or(Some(now)) } else { None };
+        Ok(self.settled_since)
     }
 
     /// Nothing fires, providers are well, nobody acts: after a while nothing is left to do, and everybody has heard of the end.

@@ -18,6 +18,7 @@ async fn a_page_is_sent_once_and_journalled() {
         attempt: 1,
         resend: false,
         provider_id: Some("inc_1".into()),
+        dedup_key: Some("inc_1".into()),
     };
     assert_eq!(world.state.kinds(), [event]);
     assert_eq!(world.round(&worker).await, 0);

@@ -187,6 +187,36 @@ async fn what_is_given_back_is_paged_again_and_closed_at_the_end() {
     story.assert_settled();
 }
 
+/// A group told the same receiver of the same alert, under a key of its own: that is no page that could be acknowledged.
+#[tokio::test]
+async fn what_a_group_told_is_no_page_that_could_be_acknowledged() {
+    catcher::crypto();
+    let catcher = fakes::pagerduty().await;
+    let config = "
+escalations: [{ name: page, steps: [{ after: 5m, notify: [pd] }] }]
+route: { receivers: [pd], escalation: page, group_wait: 0s, group_interval: 30s }
+incident_wait: 0s
+";
+    let story = Story::begin(config, &RULES.replace("        escalation: page\n", ""), &pagerduty(&catcher.url)).await;
+    assert_eq!(actions(&catcher), ["trigger"], "the group's");
+    catcher.fault("", LATER);
+    story.pass(300).await;
+    assert_eq!(actions(&catcher), ["trigger", "trigger"], "the page, turned away");
+    story.world.act(EventKind::IncidentAcknowledged).await;
+    story.pass(700).await;
+    let said: Vec<(String, bool)> = catcher
+        .bodies("enqueue")
+        .iter()
+        .map(|event| {
+            let of_the_group = event["dedup_key"] == catcher.bodies("enqueue")[0]["dedup_key"];
+            (event["event_action"].as_str().unwrap().to_owned(), of_the_group)
+        })
+        .collect();
+    assert!(said.contains(&("acknowledge".to_owned(), true)) && !said.contains(&("acknowledge".to_owned(), false)), "{said:?}");
+    story.end().await;
+    story.assert_settled();
+}
+
 #[tokio::test]
 async fn what_informs_is_sent_though_somebody_has_it() {
     let rules = RULES.replace("        escalation: page\n", "");

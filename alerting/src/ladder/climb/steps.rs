@@ -21,8 +21,12 @@ enum Step {
 impl Climb<'_> {
     /// Takes the steps that are due and schedules the next one.
     pub(in super::super) async fn climb(&mut self, run: &mut LadderRun, scene: &Scene) -> Result<(), StateError> {
-        if self.asked.is_none()
-            && run.next_at.is_some_and(|next| next <= self.now)
+        let due = run.next_at.is_some_and(|next| next <= self.now);
+        if due {
+            run.hours = self.hours(run, scene);
+        }
+        if due
+            && self.asked.is_none()
             && let Some(closed) = self.shared.routing().calendar.closed(&run.hours, self.now)
         {
             run.wait_until(closed.until);

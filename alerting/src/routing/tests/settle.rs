@@ -294,3 +294,177 @@ async fn a_thousand_alerts_are_placed_in_pages() {
     assert_eq!(rest.iter().filter(|line| line.contains("chat")).collect::<Vec<_>>(), ["17s chat trigger 600+0"]);
     assert_eq!(all::<AlertGroup>(&*world.state, None, &[], 0).await.unwrap().len(), 1);
 }
+
+/// Another process, with a tree of its own and without the lead, takes alerts in; then all goes on.
+async fn taken_in_by_a_follower(world: &mut World, tree: &str, alerts: serde_json::Value) {
+    let other = world.another();
+    other.shared.set_routing(Routing::of(&serde_saphyr::from_str::<crate::Config>(tree).unwrap()));
+    let leader = std::mem::replace(&mut world.alerting, other);
+    assert_eq!(world.ask(axum::http::Method::POST, "/api/v2/alerts", Some(alerts)).await.0, 200);
+    world.alerting = leader;
+    world.pass(10).await;
+}
+
+/// A node that does not lead has an older file: by it nobody hears of these alerts, or others do. The leader's receivers hear all the same.
+#[tokio::test]
+async fn alerts_that_a_node_with_another_tree_takes_in_are_placed_by_the_leaders() {
+    let others = |fields: &str| {
+        format!("route: {{ receivers: [mail], routes: [{{ matchers: [alertname=Others], group_by: [n], group_wait: 0s, {fields} }}] }}")
+    };
+    for (theirs, first) in [("receivers: []", None), ("receivers: [chat]", Some("2s chat trigger 1+0"))] {
+        let mut world = world(&others("receivers: [db]"));
+        world.tick().await;
+        world.pass(2).await;
+        let alerts = serde_json::json!([{"labels": {"alertname": "Others", "n": "1"}}]);
+        taken_in_by_a_follower(&mut world, &others(theirs), alerts.clone()).await;
+        let told = told(&world);
+        assert_eq!(told.first().map(String::as_str).filter(|line| line.contains("chat")), first, "{told:?}");
+        assert!(told.iter().any(|line| line.ends_with("db trigger 1+0")), "{told:?}");
+        let rows = rows(&world).await;
+        taken_in_by_a_follower(&mut world, &others(theirs), alerts).await;
+        assert_eq!(self::rows(&world).await, rows, "it is known: nothing is placed");
+    }
+}
+
+/// How many rows have placed anything anew.
+async fn rows(world: &World) -> usize {
+    let query = model::work::WorkQuery { queue: Some(model::work::Queue::Alerting), limit: 100_000, ..Default::default() };
+    let rows = model::state::WorkRows::list(&*world.state, &query).await.unwrap();
+    rows.into_iter().filter(|row| row.key.starts_with("settle/")).count()
+}
+
+/// Rules are read again and again while what fires is placed: the rows that were at it end, and new ones begin.
+#[tokio::test]
+async fn only_the_newest_rows_place_what_fires() {
+    let mut world = world("route: { receivers: [mail], group_by: [host], group_wait: 0s }");
+    let hosts: Vec<String> = (0..600).map(|number| format!("h{number:04}")).collect();
+    fire(&world, &hosts.iter().map(String::as_str).collect::<Vec<_>>());
+    world.tick().await;
+    world.pass(2).await;
+    let before = rows(&world).await;
+    let config: crate::Config = serde_saphyr::from_str("route: { receivers: [chat], group_by: [host], group_wait: 0s }").unwrap();
+    world.alerting.reroute(Routing::of(&config));
+    for _ in 0..4 {
+        world.evaluate().await.unwrap();
+        world.reload(super::RULES);
+    }
+    world.evaluate().await.unwrap();
+    world.pass(4).await;
+    assert_eq!(rows(&world).await - before, 4 + 6, "four that ended at once, three pages of alerts and three of groups");
+    assert_eq!(told(&world).iter().filter(|line| line.ends_with("chat trigger 1+0")).count(), 600);
+}
+
+#[tokio::test]
+async fn a_route_that_tells_no_ends_tells_none_when_it_is_gone() {
+    let world = world(
+        "route: { receivers: [mail], routes: [{ matchers: [alertname=Slow], receivers: [db], group_wait: 0s, send_resolved: false }] }",
+    );
+    fire(&world, &["a"]);
+    world.tick().await;
+    reroute(&world, "route: { receivers: [chat], group_wait: 0s }").await;
+    world.pass(30).await;
+    assert_eq!(told(&world), ["0s db trigger 1+0", "17s chat trigger 1+0"]);
+}
+
+const PAGES: &str = "escalations:
+- { name: page, steps: [{ after: 0s, notify: [pd] }, { after: 5m, notify: [sms] }] }
+- { name: calls, steps: [{ after: 0s, notify: [boss] }] }
+time_intervals:
+- { name: morning, time_intervals: [{ times: [{ start_time: '08:00', end_time: '08:30' }] }] }
+- { name: forenoon, time_intervals: [{ times: [{ start_time: '08:00', end_time: '12:00' }] }] }
+";
+
+fn leads_to(ladder: &str) -> String {
+    format!("{PAGES}route: {{ receivers: [mail], group_wait: 0s, routes: [{{ matchers: [alertname=Down], escalation: {ladder} }}] }}")
+}
+
+fn calls(world: &World, receiver: &str) -> Vec<String> {
+    world.outbox().into_iter().filter(|line| line.contains(&format!(" {receiver} trigger"))).collect()
+}
+
+/// The tree changes while nobody is to be paged, because somebody has the alert, its incident, or it is muted.
+#[tokio::test]
+async fn a_ladder_that_the_new_tree_wants_begins_when_what_it_is_about_is_given_back_or_heard_again() {
+    for (incidents, way) in [(false, "alert"), (true, "incident"), (false, "silence"), (true, "silence")] {
+        let mut world = World::new(&format!("incident_wait: 0s\n{}", leads_to("page")), super::RULES);
+        world.incidents = incidents;
+        world.set("down", &[(&[("service", "shop")], 1.0)]);
+        world.tick().await;
+        assert_eq!(calls(&world, "pd"), ["0s pd trigger"]);
+        match way {
+            "alert" => world.take(true).await,
+            "incident" => world.act(EventKind::IncidentAcknowledged).await,
+            _ => world.silence(world.now(), world.now().plus(std::time::Duration::from_secs(60))).await,
+        }
+        world.pass(15).await;
+        reroute(&world, &leads_to("calls")).await;
+        world.pass(30).await;
+        assert_eq!(calls(&world, "boss").len(), 0, "{way}");
+        match way {
+            "alert" => world.take(false).await,
+            "incident" => world.act(EventKind::IncidentUnacknowledged).await,
+            _ => {}
+        }
+        world.pass(30).await;
+        assert_eq!(calls(&world, "boss").len(), 1, "{way}: {:?}", world.outbox());
+        let went_on = if way == "silence" { calls(&world, "sms").len() } else { calls(&world, "pd").len() - 1 };
+        assert_eq!(went_on, 1, "{way}: the one that climbed goes on");
+    }
+}
+
+/// Two trees in turn: the ladder that gave way to another one is wanted again.
+#[tokio::test]
+async fn a_ladder_that_gave_way_begins_again_when_the_tree_wants_it_again() {
+    let mut world = World::new(&format!("incident_wait: 0s\n{}", leads_to("page")), super::RULES);
+    world.incidents = false;
+    world.set("down", &[(&[("service", "shop")], 1.0)]);
+    world.tick().await;
+    reroute(&world, &leads_to("calls")).await;
+    world.pass(13).await;
+    world.incidents = true;
+    world.set("down", &[(&[("service", "shop")], 1.0), (&[("service", "cart")], 1.0)]);
+    world.pass(30).await;
+    let gave_way =
+        |runs: &[crate::ladder::LadderRun]| runs.iter().any(|run| matches!(run.status, crate::ladder::LadderStatus::Stopped { .. }));
+    assert!(gave_way(&world.runs().await), "{:?}", world.runs().await);
+    let before = calls(&world, "pd").len();
+    reroute(&world, &leads_to("page")).await;
+    world.pass(30).await;
+    assert!(calls(&world, "pd").len() > before, "{:?}", world.outbox());
+}
+
+/// A ladder waits for the hours of its route. Other hours, or the same name for other ones: it waits for those.
+#[tokio::test]
+async fn a_ladder_waits_for_the_hours_that_its_route_has_now() {
+    let hours = |name: &str| leads_to("page").replace("escalation: page", &format!("escalation: page, mute_time_intervals: [{name}]"));
+    let earlier = hours("forenoon").replace("12:00", "08:20");
+    for (then, at) in [(leads_to("page"), 16), (hours("morning"), 1800), (earlier, 1200), (hours("forenoon"), 14400)] {
+        let world = World::new(&format!("incident_wait: 0s\n{}", hours("forenoon")), super::RULES);
+        world.set("down", &[(&[("service", "shop")], 1.0)]);
+        world.tick().await;
+        reroute(&world, &then).await;
+        world.pass(30).await;
+        world.clock.advance(std::time::Duration::from_secs(at.max(32) - 32));
+        world.settle().await.unwrap();
+        assert_eq!(calls(&world, "pd"), [format!("{at}s pd trigger")]);
+        world.pass(301).await;
+        assert_eq!(calls(&world, "sms").len(), 1, "{:?}", world.outbox());
+    }
+}
+
+/// The hours of one alert's route do not hold back what another one of its incident wants at once.
+#[tokio::test]
+async fn what_joins_an_incident_without_hours_does_not_wait_for_those_of_the_others() {
+    let tree = leads_to("page").replace("escalation: page", "escalation: page, mute_time_intervals: [forenoon]");
+    let rules = super::RULES
+        .replace("escalation: special", "escalation: page")
+        .replace("expr: own, labels: { severity: warning }", "expr: own, labels: { severity: critical }");
+    let world = World::new(&format!("incident_wait: 0s\n{tree}"), &rules);
+    world.set("down", &[(&[("service", "shop")], 1.0)]);
+    world.tick().await;
+    world.pass(20).await;
+    assert_eq!(calls(&world, "pd").len(), 0);
+    world.set("own", &[(&[("service", "shop")], 1.0)]);
+    world.pass(10).await;
+    assert_eq!(calls(&world, "pd"), ["30s pd trigger"], "{:?}", world.outbox());
+}

@@ -164,7 +164,7 @@ pub fn notifications(events: &[Recorded]) -> Vec<Notification> {
                     Notification { at, receiver: receiver.clone(), action: "-".to_owned(), attempts: *attempt, outcome, delivered: false },
                 )
             }
-            EventKind::NotificationDead { notification, receiver, attempts, error } => {
+            EventKind::NotificationDead { notification, receiver, attempts, error, .. } => {
                 let outcome = format!("NOT delivered: {error}");
                 (
                     notification,

@@ -243,6 +243,66 @@ fn a_page_without_a_live_ladder_is_seen() {
     assert_eq!(pages_climb(&book.ledger, &[], &none, late), Ok(()));
 }
 
+fn tree(config: serde_json::Value) -> Routing {
+    Routing::of(&serde_json::from_value::<alerting::Config>(config).unwrap())
+}
+
+/// An alert that no rule gives a ladder, and its story.
+fn of_the_tree(book: &mut Book) -> Alert {
+    let id = book.firing();
+    Alert { escalation: None, labels: Labels::empty().with("service", "shop"), ..instance(id).alert }
+}
+
+#[test]
+fn a_ladder_of_the_tree_that_does_not_climb_is_seen() {
+    let mut book = Book::default();
+    let alert = of_the_tree(&mut book);
+    let climbs = |ledger: &Ledger, since: Timestamp, runs: &[LadderRun], rows: &BTreeSet<String>| {
+        let routing = tree(json!({"route": {"escalation": "page"}}));
+        let settled = Settled { routing: &routing, since, now: NOW.plus(PATIENCE) };
+        ladders_of_the_tree_climb(ledger, &settled, std::slice::from_ref(&alert), runs, rows)
+    };
+    let (none, mine) = (BTreeSet::new(), run(alert.id, "running", &book.ids));
+    assert!(climbs(&book.ledger, NOW, &[], &none).is_err(), "there is none");
+    assert_eq!(climbs(&book.ledger, NOW.plus(PATIENCE), &[], &none), Ok(()), "the tree is new");
+    assert!(climbs(&book.ledger, NOW, std::slice::from_ref(&mine), &none).is_err(), "its next step is no row");
+    let rows = BTreeSet::from([format!("{}/0/0/1", mine.id)]);
+    assert_eq!(climbs(&book.ledger, NOW, std::slice::from_ref(&mine), &rows), Ok(()));
+    let mut other = mine.clone();
+    other.ladder.name = "inform".into();
+    assert!(climbs(&book.ledger, NOW, &[other], &rows).is_err(), "another ladder");
+    let held = LadderRun { held_until: Some(NOW.plus(PATIENCE * 2)), ..mine };
+    assert!(climbs(&book.ledger, NOW, &[held], &rows).is_err(), "its route has no hours");
+}
+
+#[test]
+fn a_receiver_that_knows_nothing_is_seen() {
+    let mut book = Book::default();
+    let alert = of_the_tree(&mut book);
+    let cart = json!({"matchers": ["service=cart"], "receivers": []});
+    let routing = tree(json!({"route": {"receivers": ["mail", "chat"], "routes": [cart]}}));
+    let knows = |ledger: &Ledger, routing: &Routing, groups: &[AlertGroup]| {
+        let settled = Settled { routing, since: NOW, now: NOW.plus(PATIENCE * 3) };
+        receivers_know_what_fires(ledger, &settled, std::slice::from_ref(&alert), groups, &[])
+    };
+    assert!(knows(&book.ledger, &routing, &[]).is_err(), "it is in no group");
+    let route = routing.root.as_ref().unwrap();
+    let mut group = AlertGroup::new(&TenantId::default(), route, route.group_labels(&alert.labels));
+    group.first = Some(Member { told: true, ..Member::new(&TenantId::default(), &group.id, alert.id) });
+    group.told_to = Some(vec!["mail".into()]);
+    assert!(knows(&book.ledger, &routing, std::slice::from_ref(&group)).is_err(), "one of two was told");
+    group.told_to = Some(vec!["mail".into(), "chat".into()]);
+    assert_eq!(knows(&book.ledger, &routing, std::slice::from_ref(&group)), Ok(()));
+    group.first = Some(Member::new(&TenantId::default(), &group.id, alert.id));
+    assert!(knows(&book.ledger, &routing, std::slice::from_ref(&group)).is_err(), "of others, before it came");
+    let shop = json!({"matchers": ["service=shop"], "mute_time_intervals": ["always"]});
+    let always = json!([{"name": "always", "time_intervals": [{}]}]);
+    let closed = json!({"time_intervals": always, "route": {"receivers": ["mail"], "routes": [shop]}});
+    assert_eq!(knows(&book.ledger, &tree(closed), &[]), Ok(()), "nobody is to be told at this hour");
+    book.about(alert.id, EventKind::AlertMuted { by: "a silence".into() }).unwrap();
+    assert_eq!(knows(&book.ledger, &routing, &[]), Ok(()));
+}
+
 #[test]
 fn a_second_copy_is_seen() {
     let id = NotificationId::new(NOW, &SequentialIds::default());
