@@ -30,6 +30,9 @@ pub struct Memory {
     pub below_since: BTreeMap<Severity, Timestamp>,
     /// The last 64 evaluations, newest in bit 0: whether the alert fired by Prometheus's rules.
     pub history: u64,
+    /// When the newest of them was. What is written only where something changes may be older than the last evaluation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judged_at: Option<Timestamp>,
     /// Whether it flaps: it is held open until it has settled.
     pub flapping: bool,
     /// The rule's thresholds and label templates when it was last written: what a probe needs when the rule is gone.
@@ -208,6 +211,8 @@ pub struct Setting<'a> {
     pub rule: &'a AlertRule,
     /// When its alerts flap.
     pub flapping: Flapping,
+    /// Between evaluations.
+    pub interval: Duration,
 }
 
 /// One evaluation.
@@ -301,7 +306,7 @@ fn present(
         changes.push(Change::SeverityChanged { from });
     }
     dress(setting.rule, &mut instance, sample);
-    remember(setting.flapping, &mut instance, firing, changes);
+    remember(setting, &mut instance, firing, now, changes);
     instance
 }
 
@@ -348,15 +353,15 @@ fn begin(
         muted: false,
         generator_url: String::new(),
     };
-    let history = previous.map_or(0, |resolved| resolved.memory.history);
-    Instance { alert, memory: Memory { history, ..Memory::default() } }
+    let (history, judged_at) = previous.map_or((0, None), |resolved| (resolved.memory.history, resolved.memory.judged_at));
+    Instance { alert, memory: Memory { history, judged_at, ..Memory::default() } }
 }
 
 /// The label set is not in the result. `None`: nothing is left of it.
 fn absent(setting: Setting<'_>, previous: &Instance, now: Timestamp, changes: &mut Vec<Change>) -> Option<Instance> {
     let mut instance = previous.clone();
     instance.alert.unknown = false;
-    remember(setting.flapping, &mut instance, false, changes);
+    remember(setting, &mut instance, false, now, changes);
     match instance.alert.state {
         AlertState::Pending { .. } => {
             changes.clear();
@@ -379,10 +384,16 @@ fn absent(setting: Setting<'_>, previous: &Instance, now: Timestamp, changes: &m
     }
 }
 
-fn remember(flapping: Flapping, instance: &mut Instance, fires: bool, changes: &mut Vec<Change>) {
+fn remember(setting: Setting<'_>, instance: &mut Instance, fires: bool, now: Timestamp, changes: &mut Vec<Change>) {
     let memory = &mut instance.memory;
+    // Evaluations of which nothing was written, as before a restart: nothing changed in them.
+    let passed = memory.judged_at.map_or(0, |before| now.since(before).as_nanos() / setting.interval.as_nanos().max(1));
+    for _ in 1..passed.min(64) {
+        memory.history = memory.history << 1 | memory.history & 1;
+    }
     memory.history = memory.history << 1 | u64::from(fires);
-    let flaps = instance.alert.is_firing() && flapping.holds(memory.history);
+    memory.judged_at = (!setting.interval.is_zero()).then_some(now);
+    let flaps = instance.alert.is_firing() && setting.flapping.holds(memory.history);
     if flaps != memory.flapping {
         changes.push(if flaps { Change::FlappingBegan } else { Change::FlappingEnded });
     }

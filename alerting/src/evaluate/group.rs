@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::labels::{Labels, METRIC_NAME};
 use model::query::{Overlay, SeriesSample, Together};
@@ -25,6 +26,7 @@ struct Cycle<'a> {
     /// The moment that is asked about: `at` minus the query offset.
     asked: Timestamp,
     fence: Option<&'a Fence>,
+    interval: Duration,
     limit: usize,
     muting: Muting,
     overlay: Overlay,
@@ -49,6 +51,7 @@ pub(super) async fn evaluate(
         at,
         asked: at.minus(offset),
         fence,
+        interval: runner.interval,
         limit: limit(runner.group.limit, shared.config.max_alerts_per_rule),
         muting,
         overlay: Overlay::default(),
@@ -125,7 +128,7 @@ impl Cycle<'_> {
 
     /// Steps the machine and commits what changed; where somebody else was first, reads again and decides again.
     async fn step(&mut self, rule: &AlertRule, board: &mut RuleBoard, outcome: &Outcome) -> Result<(), StateError> {
-        let setting = Setting { tenant: &self.shared.tenant, rule, flapping: self.shared.config.flapping };
+        let setting = Setting { tenant: &self.shared.tenant, rule, flapping: self.shared.config.flapping, interval: self.interval };
         for attempt in 1..=TRIES {
             let mut step = machine::step(setting, &board.state, outcome, self.at, &*self.shared.ids);
             let before: Vec<u64> = board.state.instances.keys().copied().collect();

@@ -124,6 +124,65 @@ async fn what_flaps_settles_whoever_evaluates_it() {
     assert!(!firing(&world).await, "settled: {:?}", world.journal());
 }
 
+/// Few changes in many evaluations are no flapping, though nothing was written of most of them, and processes came and went.
+#[tokio::test]
+async fn a_restart_forgets_no_evaluation_in_which_nothing_changed() {
+    for restarts in [false, true] {
+        let mut world = World::new("", "groups:\n- { name: g, rules: [{ alert: Plain, expr: plain }] }\n");
+        for flip in 0..8 {
+            world.set("plain", if flip % 2 == 0 { &[(API, 1.0)] } else { &[] });
+            world.pass(5 * 15).await;
+            if restarts {
+                world.restart();
+            }
+        }
+        assert_eq!((world.count("alert_fired"), world.count("alert_resolved")), (4, 4), "with restarts: {restarts}");
+        let flapped = world.alerts().await.iter().any(|one| one.memory.flapping);
+        assert!(!flapped, "six changes in forty evaluations: {:?}", world.journal());
+    }
+}
+
+/// `query_offset` is about the moment that is asked about, not about when.
+#[tokio::test]
+async fn a_group_asks_about_an_earlier_moment_where_it_has_an_offset() {
+    let rules = "groups:\n- { name: g, query_offset: 40s, rules: [{ alert: Late, expr: late, for: 30s }] }\n- { name: h, rules: [{ alert: Now, expr: now }] }\n";
+    for (config, other) in [("", 0), ("query_offset: 10s", 10)] {
+        let world = World::new(config, rules);
+        world.set("late", &[(API, 1.0)]);
+        world.tick().await;
+        let before = |expr: &str| world.now().since(world.asked().into_iter().find(|(asked, _)| asked == expr).unwrap().1).as_secs();
+        assert_eq!((before("late"), before("now")), (40, other), "{config}");
+        world.pass(30).await;
+        assert!(world.journal().contains(&"30s alert_fired".to_owned()), "`for` counts from the evaluation: {:?}", world.journal());
+    }
+}
+
+/// A group's own limit holds for its alerts and for what it records; the stricter of it and the configured one counts.
+#[tokio::test]
+async fn a_group_that_finds_more_than_its_limit_fails_and_writes_nothing() {
+    let rules = "groups:\n- { name: g, limit: 2, rules: [{ alert: Many, expr: many }, { record: job:many, expr: many }] }\n";
+    for (config, limit) in [("", 2), ("max_alerts_per_rule: 1", 1)] {
+        let world = World::new(config, rules);
+        let three: [&[(&str, &str)]; 3] = [&[("job", "a")], &[("job", "b")], &[("job", "c")]];
+        world.set("many", &three[..limit].iter().map(|labels| (*labels, 1.0)).collect::<Vec<_>>());
+        world.tick().await;
+        assert_eq!(world.count("alert_fired"), limit, "as many as it may");
+        assert_eq!(world.take_written().iter().filter(|(labels, _)| labels.get(METRIC_NAME) == Some("job:many")).count(), limit);
+        world.set("many", &three[..=limit].iter().map(|labels| (*labels, 1.0)).collect::<Vec<_>>());
+        world.pass(15).await;
+        let view = &world.alerting.evaluator().views()[0];
+        let said: Vec<&str> = view.rules.iter().take(2).map(|rule| rule.last_error.as_deref().unwrap()).collect();
+        let more = limit + 1;
+        assert_eq!(
+            said,
+            [format!("exceeded limit of {limit} with {more} alerts"), format!("exceeded limit of {limit} with {more} series")]
+        );
+        assert_eq!(world.count("alert_fired"), limit);
+        let recorded = world.take_written().into_iter().filter(|(labels, _)| labels.get(METRIC_NAME) == Some("job:many"));
+        assert_eq!(recorded.filter(|(_, sample)| sample.value.to_bits() != STALE.to_bits()).count(), 0, "nothing of it is written");
+    }
+}
+
 #[tokio::test]
 async fn nothing_is_written_while_nothing_changes_and_values_once_a_minute() {
     let world = world();

@@ -34,6 +34,7 @@ fn differs(stored: &Instance, now: &Instance) -> bool {
     same.alert.annotations.clone_from(&stored.alert.annotations);
     if !now.memory.flapping {
         same.memory.history = stored.memory.history;
+        same.memory.judged_at = stored.memory.judged_at;
     }
     // NaN differs from itself; values are compared as bits elsewhere.
     let mut stored = stored.clone();

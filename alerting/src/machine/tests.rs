@@ -31,7 +31,7 @@ impl Bench {
         Bench { rule: rule(rest), flapping: NEVER, state: RuleState::default(), ids: SequentialIds::default(), tenant: TenantId::default() }
     }
     fn step(&mut self, second: i64, outcome: &Outcome) -> Vec<Change> {
-        let setting = Setting { tenant: &self.tenant, rule: &self.rule, flapping: self.flapping };
+        let setting = Setting { tenant: &self.tenant, rule: &self.rule, flapping: self.flapping, interval: Duration::ZERO };
         let step = step(setting, &self.state, outcome, Timestamp::from_secs(second), &self.ids);
         self.state = step.state;
         step.changes.into_iter().map(|(change, _)| change).collect()
@@ -127,7 +127,7 @@ fn a_failing_query_holds_everything_and_tells_once() {
     bench.at(0, WARN);
     bench.at(30, WARN);
     let failed = Outcome::Failed("engine down".to_owned());
-    let setting = Setting { tenant: &bench.tenant, rule: &bench.rule, flapping: NEVER };
+    let setting = Setting { tenant: &bench.tenant, rule: &bench.rule, flapping: NEVER, interval: Duration::ZERO };
     let first = step(setting, &bench.state, &failed, Timestamp::from_secs(45), &bench.ids);
     assert_eq!(first.rule, Some(RuleChange::Unknown("engine down".to_owned())));
     assert!(first.changes.is_empty());

@@ -359,18 +359,107 @@ tests:
 
 #[test]
 fn objectives_fire_by_burn_rate_and_end_with_the_long_window() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("slo.yaml"), OBJECTIVE).unwrap();
-    let run = |tests: &str| {
-        std::fs::write(folder.path().join("t.yaml"), tests).unwrap();
-        let output =
-            std::process::Command::new(crate::WATCHFIRE).args(["rules", "test"]).arg(folder.path().join("t.yaml")).output().unwrap();
-        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
-    };
+    let run = |tests: &str| judged("slo.yaml", OBJECTIVE, tests);
     let (code, said) = run(OBJECTIVE_TESTS);
     assert_eq!(code, Some(0), "{said}");
     let (code, said) = run(&OBJECTIVE_TESTS.replace("eval_time: 210m", "eval_time: 190m"));
     assert!(code == Some(1) && said.contains("SloBudgetBurn at 3h10m"), "{said}");
+}
+
+/// 0.8 percent fail from hour 10 to hour 16, which is eight times what is allowed: no hour burns 14.4 times, six hours do so six times from
+/// 14:30 on and until 17:30. Then, 0.15 percent from hour 80 to hour 140: three days burn more than once from hour 128 to hour 164.
+const SLOW_BURNS: &str = r#"
+rule_files: [slo.yaml]
+evaluation_interval: 2m
+tests:
+- interval: 1m
+  input_series:
+  - { series: all_total, values: "0+60x1200" }
+  - { series: bad_total, values: "0x599 0+0.48x360 172.8x240" }
+  alert_rule_test:
+  - { eval_time: 14h, alertname: SloBudgetBurn }
+  - eval_time: 15h
+    alertname: SloBudgetBurn
+    exp_alerts:
+    - exp_labels: { slo: web, window: 6h, severity: high }
+      exp_annotations: { summary: "web burns its error budget 6.631 times as fast as 99.9% over 30d allows (over 6h and 30m)" }
+  - eval_time: 17h
+    alertname: SloBudgetBurn
+    exp_alerts:
+    - exp_labels: { slo: web, window: 6h, severity: high }
+      exp_annotations: { summary: "web burns its error budget 6.689 times as fast as 99.9% over 30d allows (over 6h and 30m)" }
+  - { eval_time: 18h, alertname: SloBudgetBurn }
+- interval: 1m
+  input_series:
+  - { series: all_total, values: "0+60x10000" }
+  - { series: bad_total, values: "0x4799 0+0.09x3600 324x1600" }
+  alert_rule_test:
+  - { eval_time: 127h, alertname: SloBudgetBurn }
+  - eval_time: 130h
+    alertname: SloBudgetBurn
+    exp_alerts:
+    - exp_labels: { slo: web, window: 3d, severity: warning }
+      exp_annotations: { summary: "web burns its error budget 1.041 times as fast as 99.9% over 30d allows (over 3d and 6h)" }
+  - eval_time: 163h
+    alertname: SloBudgetBurn
+    exp_alerts:
+    - exp_labels: { slo: web, window: 3d, severity: warning }
+      exp_annotations: { summary: "web burns its error budget 1.021 times as fast as 99.9% over 30d allows (over 3d and 6h)" }
+  - { eval_time: 165h, alertname: SloBudgetBurn }
+"#;
+
+#[test]
+fn objectives_that_burn_slowly_are_told_by_their_longer_windows() {
+    // How long there is history is counted in evaluations.
+    let objective = OBJECTIVE.replace("- name: web\n", "- name: web\n  interval: 2m\n");
+    let (code, said) = judged("slo.yaml", &objective, SLOW_BURNS);
+    assert_eq!(code, Some(0), "{said}");
+    let (sooner, _) = SLOW_BURNS.rsplit_once("- interval: 1m").unwrap();
+    let (code, said) = judged("slo.yaml", &objective, &sooner.replace("eval_time: 14h", "eval_time: 14h45m"));
+    assert!(code == Some(1) && said.contains("SloBudgetBurn at 14h45m"), "{said}");
+}
+
+const ABSENCE: &str = r#"
+groups:
+- name: g
+  rules:
+  - { alert: Gone, absent: { series: 'up{job="shop"}', within: 5m }, annotations: { summary: "{{ $labels.job }} is gone" } }
+  - { alert: OneGone, absent: { series: up, within: 5m, by: [job, instance] }, annotations: { summary: "{{ $labels.instance }} is gone" } }
+"#;
+/// One of two instances stops after 10 minutes and is back after 30; the other one after 60, for good.
+const ABSENCE_TESTS: &str = r#"
+rule_files: [absence.yaml]
+tests:
+- interval: 1m
+  input_series:
+  - { series: 'up{job="shop",instance="a"}', values: "1x10 _x19 1x30" }
+  - { series: 'up{job="shop",instance="b"}', values: "1x60" }
+  alert_rule_test:
+  - { eval_time: 14m, alertname: OneGone }
+  - eval_time: 16m
+    alertname: OneGone
+    exp_alerts: [{ exp_labels: { job: shop, instance: a }, exp_annotations: { summary: a is gone } }]
+  - { eval_time: 16m, alertname: Gone }
+  - { eval_time: 31m, alertname: OneGone }
+  - { eval_time: 64m, alertname: Gone }
+  - eval_time: 67m
+    alertname: Gone
+    exp_alerts: [{ exp_labels: { job: shop }, exp_annotations: { summary: shop is gone } }]
+"#;
+
+#[test]
+fn what_is_absent_fires_for_all_of_it_or_for_each() {
+    let (code, said) = judged("absence.yaml", ABSENCE, ABSENCE_TESTS);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = judged("absence.yaml", ABSENCE, &ABSENCE_TESTS.replace("eval_time: 14m", "eval_time: 17m"));
+    assert!(code == Some(1) && said.contains("OneGone at 17m"), "{said}");
+}
+
+/// [`rules_test`] in a folder of its own with a file of rules.
+fn judged(name: &str, rules: &str, tests: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(name), rules).unwrap();
+    rules_test(folder.path(), tests)
 }
 
 const UNUSUAL: &str = r#"
