@@ -1,5 +1,5 @@
 //! Measures what the README and the notes claim, on the machine at hand: `cargo run --release -p tests --bin measure -- all`,
-//! or one of `start`, `idle`, `page`, `rate SECONDS`, `half`, `sentry`, `storage`, `promql`, `rules`, `busy`, `alertmanager`, `kills N`; and, not with all,
+//! or one of `start`, `idle`, `page RUNS`, `rate SECONDS`, `half`, `sentry`, `storage`, `promql`, `rules`, `busy`, `alertmanager`, `kills N`; and, not with all,
 //! `pressure SECONDS`, `long MINUTES RATE`. Prints figures; asserts only what must hold on any machine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)] // a tool for developers: fails by panicking
@@ -36,7 +36,7 @@ async fn main() {
         start_and_idle(&executable).await;
     }
     if matches!(what, "all" | "page") {
-        page(&executable, 20).await;
+        page(&executable, number(&arguments, 1, 100)).await;
     }
     if matches!(what, "all" | "rate") {
         rate(&executable, Duration::from_secs(number(&arguments, 1, 12))).await;
