@@ -63,7 +63,7 @@ impl AlertProbe for Probe {
             Ok(rule) => rule,
             Err(reason) => return Verdict::Unknown { reason },
         };
-        let asked = ask::alert(&self.shared, &rule, Moment { at, overlay: &Overlay::default(), together: None, limit: 0 }).await;
+        let asked = ask::alert(&self.shared, &rule, Moment { at, now: at, overlay: &Overlay::default(), together: None, limit: 0 }).await;
         match asked.outcome {
             Err(reason) => Verdict::Unknown { reason },
             Ok(active) => match active.get(&alert.fingerprint) {

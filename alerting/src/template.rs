@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::labels::Labels;
+use model::time::Timestamp;
 
 pub use number::{format_e_shortest, format_float, humanize};
 pub use parse::TemplateError;
@@ -53,6 +54,8 @@ pub struct TemplateData {
     pub external_labels: Labels,
     /// `$externalURL`.
     pub external_url: String,
+    /// The moment of the evaluation: `now`.
+    pub at: Timestamp,
 }
 
 /// One sample of a query's answer.
@@ -103,7 +106,8 @@ impl Template {
         ];
         let figure = |name: &&str| (format!("${name}"), Val::Float(data.figures.get(name).copied().unwrap_or(f64::NAN)));
         variables.extend(FIGURES.iter().map(figure));
-        eval::run(&self.nodes, root, variables, answers, &data.external_url)
+        let world = eval::World { answers, external_url: &data.external_url, now: data.at };
+        eval::run(&self.nodes, root, variables, world)
     }
 }
 

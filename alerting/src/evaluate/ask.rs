@@ -30,6 +30,8 @@ const NAMED_ISSUES: usize = 50;
 pub(crate) struct Moment<'a> {
     /// The moment that is asked about.
     pub at: Timestamp,
+    /// The moment of the evaluation, which is later where there is a query offset.
+    pub now: Timestamp,
     /// Series of this cycle that are not stored yet.
     pub overlay: &'a Overlay,
     /// What else is asked about it.
@@ -275,6 +277,7 @@ async fn element(
         figures: figures.clone(),
         external_labels: shared.config.external_labels.clone().into(),
         external_url: shared.config.external_url.clone().unwrap_or_default(),
+        at: moment.now,
     };
     let mut identity = labels.clone().without(METRIC_NAME);
     for (name, template) in &rule.labels {

@@ -96,7 +96,7 @@ fn limit(group: usize, configured: usize) -> usize {
 
 impl Cycle<'_> {
     fn moment(&self) -> Moment<'_> {
-        Moment { at: self.asked, overlay: &self.overlay, together: Some(&self.together), limit: self.limit }
+        Moment { at: self.asked, now: self.at, overlay: &self.overlay, together: Some(&self.together), limit: self.limit }
     }
 
     async fn alert(&mut self, rule: &AlertRule, board: &mut RuleBoard) -> Result<(), StateError> {

@@ -86,7 +86,7 @@ pub(super) async fn values(
     // From the newest on: where time runs out, it is the oldest that is missing.
     while at >= from && asked < points && watch.elapsed() < PATIENCE {
         asked += 1;
-        let moment = Moment { at, overlay: &Overlay::default(), together: None, limit: shared.config.max_alerts_per_rule };
+        let moment = Moment { at, now: at, overlay: &Overlay::default(), together: None, limit: shared.config.max_alerts_per_rule };
         let left = PATIENCE.saturating_sub(watch.elapsed());
         let Ok(found) = tokio::time::timeout(left, ask::values(shared, &rule, moment)).await else {
             (last, failures) = (Some("the store takes too long".to_owned()), failures + 1);

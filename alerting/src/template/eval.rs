@@ -1,5 +1,7 @@
 //! Walks a parsed template and writes its text. Stops with the next unanswered query, or with the first error.
 
+use model::time::Timestamp;
+
 use super::parse::{Head, Node, Operand, Pipeline};
 use super::value::Val;
 use super::{Answers, Expansion, MOST_QUERIES, functions};
@@ -27,6 +29,7 @@ impl From<String> for Stop {
 pub(super) struct World<'a> {
     pub answers: &'a Answers,
     pub external_url: &'a str,
+    pub now: Timestamp,
 }
 
 struct Walk<'a> {
@@ -37,8 +40,9 @@ struct Walk<'a> {
 }
 
 /// Expands a tree.
-pub(super) fn run(nodes: &[Node], dot: Val, variables: Vec<(String, Val)>, answers: &Answers, external_url: &str) -> Expansion {
-    let mut walk = Walk { world: World { answers, external_url }, variables, out: String::new(), passes: 0 };
+pub(super) fn run(nodes: &[Node], dot: Val, variables: Vec<(String, Val)>, world: World<'_>) -> Expansion {
+    let answers = world.answers;
+    let mut walk = Walk { world, variables, out: String::new(), passes: 0 };
     match walk.nodes(nodes, &dot) {
         Ok(()) | Err(Stop::Break | Stop::Continue) => Expansion::Text(walk.out),
         Err(Stop::Query(_)) if answers.len() >= MOST_QUERIES => Expansion::Failed(format!("more than {MOST_QUERIES} queries")),

@@ -9,7 +9,7 @@ use super::value::Val;
 use super::{number, printf};
 
 /// Every function.
-const NAMES: [&str; 46] = [
+const NAMES: [&str; 47] = [
     "and",
     "or",
     "not",
@@ -56,6 +56,7 @@ const NAMES: [&str; 46] = [
     "tableLink",
     "urlQueryEscape",
     "toDuration",
+    "now",
 ];
 
 /// Whether there is such a function.
@@ -137,6 +138,7 @@ fn prometheus(name: &str, arguments: &[Val], world: &World<'_>) -> Result<Val, S
         ("parseDuration", [value]) => {
             value.text()?.parse::<model::time::Span>().map(|span| Val::Float(span.0.as_secs_f64())).map_err(|error| error.to_string())
         }
+        ("now", []) => Ok(Val::Float(world.now.millis() as f64 / 1_000.0)),
         ("externalURL", []) => text(world.external_url.to_owned()),
         ("pathPrefix", []) => {
             text(url::Url::parse(world.external_url).map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default())

@@ -10,6 +10,7 @@ fn data(value: f64) -> TemplateData {
         value,
         external_labels: [("dc", "eu")].into_iter().collect(),
         external_url: "http://h/prom".to_owned(),
+        at: Timestamp::from_millis(1_800_000_000_500),
     }
 }
 
@@ -144,6 +145,13 @@ proptest! {
     fn printed_numbers_read_back(value in any::<f64>().prop_filter("finite", |value| value.is_finite())) {
         prop_assert_eq!(format_float(value).parse::<f64>().unwrap(), value);
     }
+}
+
+/// Prometheus has it since version 3: the moment of the evaluation, in seconds.
+#[test]
+fn now_is_the_moment_of_the_evaluation() {
+    assert_eq!(expand("{{ now }} {{ humanizeTimestamp now }}", 1.0), "1.8000000005e+09 2027-01-15 08:00:00.5 +0000 UTC");
+    assert!(expand("{{ now 1 }}", 1.0).contains("wrong number of args for now: got 1"));
 }
 
 #[test]

@@ -78,8 +78,13 @@ async fn pages_are_judged_by_status_and_body() {
     assert!(broken.starts_with("the answer broke off"), "{broken}");
     let said = asked(&format!("clickhouse: {{ url: 'http://127.0.0.1:{bad}/' }}")).await.unwrap();
     assert!(said.wrong.unwrap().starts_with("ClickHouse answers 503"));
-    let said = asked(&format!("clickhouse: {{ url: 'http://127.0.0.1:{good}/', user: u, password: p }}")).await.unwrap();
+    let one = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n1\n").await;
+    let of_it = |port: u16, more: &str| format!("clickhouse: {{ url: 'http://127.0.0.1:{port}/', user: u, password: p{more} }}");
+    let said = asked(&of_it(one, "")).await.unwrap();
     assert_eq!((said.status, said.wrong), (Some(200), None));
+    let said = asked(&of_it(good, "")).await.unwrap();
+    assert_eq!(said.wrong.as_deref(), Some("no ClickHouse: `SELECT 1` is not answered with 1"), "some page that is there");
+    assert_eq!(asked(&of_it(good, ", query: SELECT 2")).await.unwrap().wrong, None, "what else is asked has any answer");
 }
 
 #[tokio::test]

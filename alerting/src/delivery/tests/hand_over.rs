@@ -101,31 +101,47 @@ async fn one_commit_stands_between_an_alert_and_its_request() {
     assert_eq!(catcher.requests().len(), 103);
 }
 
+/// Of a request: the key by which its receiver knows what comes again, and whether it is marked as such.
+fn key_and_mark(request: &catcher::http::Request) -> (String, bool) {
+    if let Some(key) = request.headers.get("idempotency-key") {
+        return (key.clone(), request.headers.contains_key("x-watchfire-resend"));
+    }
+    let body = request.json();
+    // PagerDuty's, else Opsgenie's.
+    let key = body["dedup_key"].as_str().or(body["alias"].as_str()).unwrap().to_owned();
+    (key, body.to_string().contains("watchfire_resend"))
+}
+
+/// With each kind of receiver to which notices are handed over.
 #[tokio::test]
 async fn the_process_ends_around_each_commit() {
-    for death in [Death::Before(1), Death::After(1), Death::Before(2), Death::After(2)] {
-        let catcher = fakes::plain().await;
-        let receivers = hook(&catcher, "");
-        let scene = Scene::new(&receivers, Config::default());
-        scene.alerts.state.die(death);
-        let answer = scene.post(firing(0..1)).await;
-        scene.until("the end", |scene| scene.alerts.state.is_dead()).await;
-        // Whatever of it was under way ends with it.
-        scene.until("nothing is held", |scene| *scene.worker.handed.borrow() == 0).await;
-        scene.alerts.state.revive();
-        scene.another(&receivers).await;
-        let marks: Vec<bool> = catcher.requests().iter().map(|request| request.headers.contains_key("x-watchfire-resend")).collect();
-        let keys: std::collections::HashSet<String> =
-            catcher.requests().iter().map(|request| request.headers["idempotency-key"].clone()).collect();
-        // Nobody was told that it was taken, or it went out; after the note, nobody knows whether it did.
-        let expected: (u16, &[bool]) = match death {
-            Death::Before(1) => (503, &[]),
-            Death::After(1) => (503, &[true]),
-            Death::Before(_) => (200, &[false, true]),
-            Death::After(_) => (200, &[false]),
-        };
-        assert_eq!((answer, &*marks), expected, "{death:?}");
-        assert!(keys.len() <= 1, "{death:?}: one key");
+    for kind in ["webhook", "pagerduty", "opsgenie"] {
+        for death in crash::DEATHS {
+            let catcher = fakes::plain().await;
+            let receivers = match kind {
+                "webhook" => hook(&catcher, ""),
+                "pagerduty" => pagerduty(&catcher.url),
+                _ => format!("[{{name: og, type: opsgenie, api_key: TOPSECRET, url: '{}'}}]", catcher.url),
+            };
+            let scene = Scene::new(&receivers, Config::default());
+            scene.alerts.state.die(death);
+            let answer = scene.post(firing(0..1)).await;
+            scene.until("the end", |scene| scene.alerts.state.is_dead()).await;
+            // Whatever of it was under way ends with it.
+            scene.until("nothing is held", |scene| *scene.worker.handed.borrow() == 0).await;
+            scene.alerts.state.revive();
+            scene.another(&receivers).await;
+            let (keys, marks): (std::collections::HashSet<String>, Vec<bool>) = catcher.requests().iter().map(key_and_mark).unzip();
+            // Nobody was told that it was taken, or it went out; after the note, nobody knows whether it did.
+            let expected: (u16, &[bool]) = match death {
+                Death::Before(1) => (503, &[]),
+                Death::After(1) => (503, &[true]),
+                Death::Before(_) => (200, &[false, true]),
+                Death::After(_) => (200, &[false]),
+            };
+            assert_eq!((answer, &*marks), expected, "{kind}: {death:?}");
+            assert!(keys.len() <= 1, "{kind}: {death:?}: one key");
+        }
     }
 }
 

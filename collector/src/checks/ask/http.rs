@@ -90,10 +90,13 @@ pub(super) async fn page(client: &Client, check: &HttpCheck) -> Result<Said, Str
     Ok(said)
 }
 
+/// What ClickHouse is asked where nothing else is said.
+const ONE: &str = "SELECT 1";
+
 /// A statement that ClickHouse answers.
 pub(super) async fn clickhouse(client: &Client, check: &ClickHouseCheck) -> Result<Said, String> {
     let url = Url::parse(&check.url).map_err(|_| "the URL cannot be read".to_owned())?;
-    let mut request = client.0.post(url).body(check.query.clone().unwrap_or_else(|| "SELECT 1".to_owned()));
+    let mut request = client.0.post(url).body(check.query.clone().unwrap_or_else(|| ONE.to_owned()));
     if !check.user.is_empty() {
         request = request.header("X-ClickHouse-User", &check.user).header("X-ClickHouse-Key", check.password.reveal());
     }
@@ -105,6 +108,9 @@ pub(super) async fn clickhouse(client: &Client, check: &ClickHouseCheck) -> Resu
         let first = text.lines().next().unwrap_or_default();
         let first = &first[..first.floor_char_boundary(300)];
         return Ok(Said { wrong: Some(format!("ClickHouse answers {status}: {first}")), ..said });
+    }
+    if check.query.is_none() && text.trim() != "1" {
+        return Ok(Said { wrong: Some(format!("no ClickHouse: `{ONE}` is not answered with 1")), ..said });
     }
     Ok(said)
 }
