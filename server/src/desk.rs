@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Config;
 use crate::pipeline::{beside, judged};
-use crate::replay::{Replay, replay};
+use crate::replay::{self, Replay};
 use crate::ruletest::{self, EnginePlace};
 
 use folder::Folder;
@@ -273,8 +273,7 @@ async fn replayed(
     }
     let config = desk.config();
     let rules = desk.only(&config, &name, &text)?;
-    let usual = config.alerting.evaluation_interval.0;
-    let ticks: u128 = rules.groups.iter().map(|group| to.since(from).as_nanos() / group.interval.unwrap_or(usual).as_nanos().max(1)).sum();
+    let ticks = replay::evaluations(&rules, &config, from, to);
     if ticks > MOST_TICKS {
         let message = format!(
             "{ticks} evaluations are more than {MOST_TICKS}: choose a shorter span, or use `watchfire rules replay`, which may take longer"
@@ -285,7 +284,7 @@ async fn replayed(
     let (history, rows) = (desk.metrics.clone(), desk.rows.clone());
     let found = compute(turn, move || async move {
         let setup = Replay { config: &config, rules, history, rows, from, to };
-        tokio::time::timeout(PATIENCE, replay(setup, |_| {})).await
+        tokio::time::timeout(PATIENCE, replay::replay(setup, |_| {})).await
     });
     match found.await? {
         Ok(Ok(replayed)) => Ok(Json(json!(replayed))),

@@ -5,17 +5,17 @@
 //! What rules record here is kept in memory: an expression that reads nothing else is evaluated over that, any other over the store.
 
 mod history;
+mod outcome;
 mod plot;
+mod warmup;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alerting::RuleSet;
 use alerting::evaluate::Rhythm;
-use alerting::rules::{Question, Rule};
-use model::event::EventKind;
-use model::ids::AlertId;
+use alerting::rules::{Group, Question};
 use model::labels::Labels;
 use model::query::{MetricQuery, RowQuery};
 use model::severity::Severity;
@@ -24,8 +24,9 @@ use serde::Serialize;
 use store::promql::memory::MemorySource;
 
 use crate::config::Config;
-use crate::ruletest::Page;
 use crate::simulate::{Known, Setup, Simulation, Sink};
+
+use outcome::{First, outcome};
 
 pub use history::{Answers, HttpHistory, HttpRows};
 pub use plot::plot;
@@ -43,7 +44,7 @@ pub struct Replay<'a> {
     pub history: Arc<dyn MetricQuery>,
     /// The same for SQL.
     pub rows: Arc<dyn RowQuery>,
-    /// From here on alerts are shown; rules run a little earlier, so that `for` is over where it was.
+    /// From here on alerts are shown; rules run [earlier](evaluations), so that `for` is over where it was.
     pub from: Timestamp,
     /// Up to here, inclusive.
     pub to: Timestamp,
@@ -60,6 +61,8 @@ pub struct Raised {
     pub severity: Severity,
     /// When its expression became true.
     pub pending: Timestamp,
+    /// It was there at the first evaluation already: it became true no later than `pending`, and fired no later than `fired`.
+    pub began_before: bool,
     /// When it fired, if it did.
     pub fired: Option<Timestamp>,
     /// When it was over; none: it still was there at the end.
@@ -81,6 +84,9 @@ pub struct Paged {
     pub ladder: Option<String>,
     /// Which step, from 1.
     pub step: Option<u32>,
+    /// All of its alerts [began before](Raised::began_before), so that it left no later than `at`, or never: whoever was told then is not
+    /// told anew. Not set on the news that they are over.
+    pub began_before: bool,
 }
 
 /// What a replay comes to.
@@ -96,6 +102,21 @@ pub struct Replayed {
     pub evaluations: u64,
 }
 
+fn rhythms(rules: &RuleSet, config: &Config) -> Vec<(Rhythm, Duration)> {
+    let rhythm = |group: &Group| {
+        let every = group.interval.unwrap_or(config.alerting.evaluation_interval.0);
+        (Rhythm::new(every, &group.source, &group.name), every)
+    };
+    rules.groups.iter().map(rhythm).collect()
+}
+
+/// How many evaluations of groups a replay takes: those of the span, and those before it that `for` and the windows over what the rules record
+/// themselves need.
+pub fn evaluations(rules: &RuleSet, config: &Config, from: Timestamp, to: Timestamp) -> u128 {
+    let span = to.since(from.minus(warmup::warmup(rules))).as_nanos();
+    rhythms(rules, config).iter().map(|(_, every)| span / every.as_nanos().max(1)).sum()
+}
+
 /// Lets the time pass; `progress` hears how much of it has.
 pub async fn replay(setup: Replay<'_>, mut progress: impl FnMut(Duration)) -> anyhow::Result<Replayed> {
     let Replay { config, rules, history, rows, from, to } = setup;
@@ -104,26 +125,19 @@ pub async fn replay(setup: Replay<'_>, mut progress: impl FnMut(Duration)) -> an
     config.alerting.no_data_after = Span::default();
     let config = &config;
     anyhow::ensure!(from < to, "--from must be before --to");
-    let alerts = rules.groups.iter().flat_map(|group| &group.rules).filter_map(|rule| match rule {
-        Rule::Alert(rule) => Some(rule.hold),
-        Rule::Record(_) => None,
-    });
-    let begin = from.minus(alerts.max().unwrap_or_default());
-    let every = |interval: Option<Duration>| interval.unwrap_or(config.alerting.evaluation_interval.0);
-    let rhythms: Vec<(Rhythm, Duration)> =
-        rules.groups.iter().map(|group| (Rhythm::new(every(group.interval), &group.source, &group.name), every(group.interval))).collect();
-    let ticks: u128 = rhythms.iter().map(|(_, every)| to.since(begin).as_nanos() / every.as_nanos().max(1)).sum();
+    let begin = from.minus(warmup::warmup(&rules));
+    let rhythms = rhythms(&rules, config);
+    let ticks = evaluations(&rules, config, from, to);
     anyhow::ensure!(ticks <= MOST_TICKS, "{ticks} evaluations are more than {MOST_TICKS}: choose a shorter span or fewer rules");
     let all = rules.groups.iter().flat_map(|group| &group.rules);
     let from_issues: Vec<String> =
         all.filter(|rule| matches!(rule.question(), Question::Regressed(_))).map(|rule| rule.key().name.clone()).collect();
+    let mut next: Vec<Timestamp> = rhythms.iter().map(|(rhythm, _)| rhythm.next(begin.minus(Duration::from_millis(1)))).collect();
+    let names = rules.groups.iter().map(|group| (group.source.clone(), group.name.clone()));
+    let first: First = names.zip(next.iter().copied()).collect();
     let source = Arc::new(MemorySource::new());
     let known = Arc::new(Known::new(source.clone()));
-    let recorded = rules.groups.iter().flat_map(|group| &group.rules).filter_map(|rule| match rule {
-        Rule::Record(rule) => Some(rule.metric.clone()),
-        Rule::Alert(_) => None,
-    });
-    let own: BTreeSet<String> = recorded.chain(["ALERTS".to_owned(), "ALERTS_FOR_STATE".to_owned()]).collect();
+    let own = warmup::recorded(&rules);
     let steps =
         rules.groups.iter().zip(&rhythms).flat_map(|(group, (_, every))| group.rules.iter().map(|rule| (rule.expr().to_owned(), *every)));
     let answers = Answers::new(history, known.clone(), own, steps.collect(), to);
@@ -137,7 +151,6 @@ pub async fn replay(setup: Replay<'_>, mut progress: impl FnMut(Duration)) -> an
         start: begin,
         known: Some(known),
     })?;
-    let mut next: Vec<Timestamp> = rhythms.iter().map(|(rhythm, _)| rhythm.next(begin.minus(Duration::from_millis(1)))).collect();
     let mut replayed = Replayed::default();
     for name in from_issues {
         replayed.failures.insert(name, (0, "it reads the list of error issues, whose past is not known: it is left out".to_owned()));
@@ -157,16 +170,7 @@ pub async fn replay(setup: Replay<'_>, mut progress: impl FnMut(Duration)) -> an
         progress(tick.since(begin).min(to.since(begin)));
     }
     simulation.pass_to(to.max(simulation.now())).await?;
-    replayed.alerts = raised(&simulation, from).await?;
-    let shown = simulation.sent().iter().filter(|sent| sent.at >= from);
-    replayed.pages = shown
-        .map(|sent| {
-            let Page { receiver, kind, alerts, ladder, step, .. } = Page::of(sent, begin);
-            Paged { at: sent.at, receiver, kind, alerts, ladder, step }
-        })
-        .collect();
-    // What leaves at one moment has no order.
-    replayed.pages.sort_by(|a, b| (a.at, &a.receiver, a.kind).cmp(&(b.at, &b.receiver, b.kind)));
+    (replayed.alerts, replayed.pages) = outcome(&simulation, &first, from).await?;
     Ok(replayed)
 }
 
@@ -177,38 +181,6 @@ fn failures(simulation: &Simulation, group: usize, replayed: &mut Replayed) {
             *entry = (entry.0 + 1, error.clone());
         }
     }
-}
-
-/// What the journal says of alerts.
-async fn raised(simulation: &Simulation, from: Timestamp) -> anyhow::Result<Vec<Raised>> {
-    let mut found: BTreeMap<AlertId, Raised> = BTreeMap::new();
-    for recorded in simulation.journal().await? {
-        let event = recorded.event;
-        let Some(id) = event.subject.alert else { continue };
-        let begin = |name: &str, labels: &Labels, severity: Severity| {
-            let (name, labels) = (name.to_owned(), labels.clone());
-            Raised { name, labels, severity, pending: event.at, fired: None, ended: None }
-        };
-        match &event.kind {
-            EventKind::AlertPending { rule, labels, .. } => {
-                let severity = labels.get("severity").and_then(|word| word.parse().ok()).unwrap_or(Severity::Warning);
-                found.insert(id, begin(&rule.name, labels, severity));
-            }
-            EventKind::AlertFired { rule, labels, severity, .. } => {
-                let entry = found.entry(id).or_insert_with(|| begin(&rule.name, labels, *severity));
-                (entry.fired, entry.severity) = (Some(event.at), *severity);
-            }
-            EventKind::AlertResolved { .. } | EventKind::AlertCancelled => {
-                if let Some(entry) = found.get_mut(&id) {
-                    entry.ended = Some(event.at);
-                }
-            }
-            _ => {}
-        }
-    }
-    let mut all: Vec<Raised> = found.into_values().filter(|one| one.ended.is_none_or(|ended| ended >= from)).collect();
-    all.sort_by(|a, b| (a.pending, &a.name, &a.labels).cmp(&(b.pending, &b.name, &b.labels)));
-    Ok(all)
 }
 
 #[cfg(test)]

@@ -421,6 +421,17 @@ fn one_per_core() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)))
 }
 
+/// How far before the moment of an evaluation each selector of an expression reads, in order of appearance. Parameters of `options`: the
+/// lookback of instant selectors.
+pub fn reaches(plan: &Plan, options: &QueryOptions) -> Result<Vec<Duration>, QueryError> {
+    let now = Frame { start: 0, end: 0, step: 1 };
+    let limits = Limits::default();
+    let subquery_step = as_millis(limits.subquery_step);
+    let setting = Setting { query: now, lookback: as_millis(options.lookback).max(1), subquery_step, max_samples: limits.max_samples };
+    let back = |extent: Option<Extent>| extent.map_or(0, |extent| u64::try_from(extent.after.saturating_neg()).unwrap_or(0));
+    Ok(needed(plan, &setting, &now)?.extents.into_iter().map(|extent| Duration::from_millis(back(extent))).collect())
+}
+
 fn needed(plan: &Plan, setting: &Setting, frame: &Frame) -> Result<Needs, QueryError> {
     stack::with_room(plan.depth, || Ok(needs(&plan.root, plan.selectors.len(), setting, frame)))
 }

@@ -124,6 +124,8 @@ pub(super) struct ReplayedAlert {
     /// When its expression became true.
     #[schema(format = DateTime)]
     pending: String,
+    /// It was there at the first evaluation: it became true no later than `pending`.
+    began_before: bool,
     #[schema(required, format = DateTime)]
     fired: Option<String>,
     /// None: it still was there at the end.
@@ -145,6 +147,8 @@ pub(super) struct ReplayedPage {
     /// From 1.
     #[schema(required)]
     step: Option<u32>,
+    /// All of its alerts began before: it left no later than `at`, or never.
+    began_before: bool,
 }
 
 #[derive(Serialize, ToSchema)]

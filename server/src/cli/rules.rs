@@ -222,17 +222,20 @@ fn show(replayed: &Replayed, from: Timestamp, to: Timestamp) {
     if !lines.is_empty() {
         println!("{:longest$}  {:<half$}{:>half$}\n{:longest$}  # fires, - is pending\n", "", time(from), time(to), "", half = WIDTH / 2);
     }
+    let earlier = |time: String| format!("<= {time}");
     let alert = |one: &replay::Raised| {
         let ended = one.ended.map_or_else(|| "goes on".to_owned(), time);
         let fired = one.fired.map_or_else(|| "never fired".to_owned(), time);
-        vec![one.name.clone(), one.severity.as_str().to_owned(), time(one.pending), fired, ended, one.labels.to_string()]
+        let (since, fired) = if one.began_before { (earlier(time(one.pending)), earlier(fired)) } else { (time(one.pending), fired) };
+        vec![one.name.clone(), one.severity.as_str().to_owned(), since, fired, ended, one.labels.to_string()]
     };
     let headers = ["alert", "severity", "true since", "fired", "ended", "labels"];
     table::print(&headers, replayed.alerts.iter().map(alert).collect(), "No rule would have fired.");
     let page = |one: &replay::Paged| {
         let ladder = one.ladder.clone().unwrap_or_default();
         let step = one.step.map_or_else(String::new, |step| step.to_string());
-        vec![time(one.at), one.receiver.clone(), one.kind.to_owned(), one.alerts.join(", "), ladder, step]
+        let at = if one.began_before { earlier(time(one.at)) } else { time(one.at) };
+        vec![at, one.receiver.clone(), one.kind.to_owned(), one.alerts.join(", "), ladder, step]
     };
     println!();
     table::print(
@@ -240,6 +243,9 @@ fn show(replayed: &Replayed, from: Timestamp, to: Timestamp) {
         replayed.pages.iter().map(page).collect(),
         "Nobody would have been told.",
     );
+    if replayed.alerts.iter().any(|one| one.began_before) {
+        println!("\n<= was there when the rules were first evaluated: when it began, and what was sent when, is not known. It is not new.");
+    }
     println!("\nNobody acknowledges in a replay. {} evaluations.", replayed.evaluations);
     for (rule, (times, error)) in &replayed.failures {
         eprintln!("rule {rule} could not be evaluated {times} times: {error}");

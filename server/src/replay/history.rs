@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::labels::{Labels, METRIC_NAME, MatchOp};
+use model::labels::Labels;
 use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue, RowQuery, RowQuestion, Rows, Series, SeriesSample};
 use model::tenant::TenantId;
 use model::time::Timestamp;
@@ -16,6 +16,8 @@ use store::sql::{bound, check_question, table};
 
 use crate::cli::client::{AskError, Client};
 use crate::simulate::Known;
+
+use super::warmup::reads_only;
 
 /// How many ticks are asked for at once.
 const CHUNK: u32 = 1_000;
@@ -48,11 +50,7 @@ impl Answers {
 
     /// Whether an expression reads nothing but what the replay recorded.
     fn is_own(&self, expr: &str) -> bool {
-        let Ok(plan) = parse::parse(expr) else { return false };
-        let own = |matchers: &[model::labels::Matcher]| {
-            matchers.iter().any(|one| one.name == METRIC_NAME && one.op == MatchOp::Equal && self.recorded.contains(&one.value))
-        };
-        !plan.selectors.is_empty() && plan.selectors.iter().all(|selector| own(&selector.matchers))
+        parse::parse(expr).is_ok_and(|plan| reads_only(&plan, &self.recorded))
     }
 
     fn known(&self, expr: &str, at: Timestamp) -> Option<Vec<(Labels, SeriesSample)>> {

@@ -199,9 +199,11 @@ function Replayed({ replay }: { replay: RuleReplay & { from: number; to: number 
   const zone = useZone();
   const names = useMemo(() => [...Map.groupBy(replay.alerts, (alert) => alert.name)], [replay]);
   const fired = replay.alerts.filter((alert) => alert.fired !== null).length;
+  const before = replay.alerts.filter((alert) => alert.began_before).length;
+  const pages = replay.pages.filter((page) => !page.began_before);
   return (
     <div className="stack" style={{ gap: 10 }}>
-      <div className="small"><b>{fired === 0 ? 'Nothing would have fired' : `${count(fired)} ${fired === 1 ? 'alert' : 'alerts'} would have fired`}</b>{replay.alerts.length > fired && `, ${count(replay.alerts.length - fired)} more were true but not for long enough`}. {replay.pages.length > 0 ? `${count(replay.pages.length)} messages to ${[...new Set(replay.pages.map((page) => page.receiver))].join(', ')}.` : 'Nobody would have been told.'} <span className="muted">{count(replay.evaluations)} evaluations; nobody acknowledges in a replay.</span></div>
+      <div className="small"><b>{fired === 0 ? 'Nothing would have fired' : `${count(fired)} ${fired === 1 ? 'alert' : 'alerts'} would have fired`}</b>{replay.alerts.length > fired && `, ${count(replay.alerts.length - fired)} more were true but not for long enough`}. {pages.length > 0 ? `${count(pages.length)} messages to ${[...new Set(pages.map((page) => page.receiver))].join(', ')}.` : 'Nobody would have been told anew.'} {before > 0 && `${count(before)} began before the span: when, and what was sent for ${before === 1 ? 'it' : 'them'}, is not known.`} <span className="muted">{count(replay.evaluations)} evaluations; nobody acknowledges in a replay.</span></div>
       {Object.entries(replay.failures).map(([rule, [times, error]]) => <div key={rule} className="trouble">{rule} could not be evaluated {times > 0 ? `${count(times)} times` : ''}: {error}</div>)}
       {names.length > 0 && (
         <div>
@@ -223,7 +225,7 @@ function Replayed({ replay }: { replay: RuleReplay & { from: number; to: number 
         <ul className="list" style={{ maxHeight: 300, overflow: 'auto' }} tabIndex={0} aria-label="Alerts of the replay">
           {replay.alerts.slice(0, 200).map((alert, at) => (
             <li key={at} style={{ padding: '6px 0' }}>
-              <div className="row small"><SeverityTag severity={alert.severity} /><b>{alert.name}</b>{alert.fired === null ? <Tag>never fired</Tag> : <span>fired <When at={alert.fired} both /></span>}<span className="muted">true since <When at={alert.pending} both />{alert.ended === null ? ', goes on' : <>, ended <When at={alert.ended} both /></>}</span></div>
+              <div className="row small"><SeverityTag severity={alert.severity} /><b>{alert.name}</b>{alert.fired === null ? <Tag>never fired</Tag> : <span>fired {alert.began_before && 'no later than '}<When at={alert.fired} both /></span>}<span className="muted">true since {alert.began_before && 'no later than '}<When at={alert.pending} both />{alert.ended === null ? ', goes on' : <>, ended <When at={alert.ended} both /></>}</span></div>
               <LabelSet labels={alert.labels} without={['alertname', 'severity']} />
             </li>
           ))}
