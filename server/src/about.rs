@@ -9,10 +9,11 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use dashboards::answer::ApiError;
 use model::access::{Permission, Principal};
-use model::state::StateStore;
+use model::state::{Fence, StateStore};
 use serde_json::{Value, json};
 use store::engine::supervisor::Supervisor;
 use store::wal::Wal;
+use tokio::sync::watch;
 
 use crate::access::keys;
 use crate::config::Config;
@@ -27,6 +28,8 @@ pub struct About {
     pub wal: Wal,
     /// The embedded engine, if it is that.
     pub engine: Option<Arc<Supervisor>>,
+    /// The leader's fence while this node leads.
+    pub fence: watch::Receiver<Option<Fence>>,
 }
 
 /// The routes.
@@ -49,6 +52,7 @@ async fn system(State(about): State<Arc<About>>, Extension(principal): Extension
         "retention_days": config.collector.retention_days,
         "finished_work_seconds": config.storage.finished_work.0.as_secs(),
         "state": if config.storage.postgres_url.is_some() { "postgresql" } else { "sqlite" },
+        "leads": about.fence.borrow().is_some(),
         "telemetry": if config.storage.clickhouse.url.is_some() { "server" } else { "embedded" },
         "log": {
             "lag_seconds": log.lag.map(|lag| lag.as_secs_f64()), "bytes": log.bytes, "max_bytes": log.max_bytes,

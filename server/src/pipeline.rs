@@ -465,7 +465,8 @@ pub async fn start(
         engine: spare,
         turn: Arc::new(Semaphore::new(1)),
     };
-    let about = About { running: running.clone(), state: state.clone(), wal: wal.clone(), engine: engine.clone() };
+    let (publish, fence) = watch::channel::<Option<Fence>>(None);
+    let about = About { running: running.clone(), state: state.clone(), wal: wal.clone(), engine: engine.clone(), fence: fence.clone() };
     let access = Access::new(ring.clone(), state.clone(), &registry)?;
     let guarded = |router: axum::Router| router.layer(axum::middleware::from_fn_with_state(access.clone(), guard));
     let api = reading
@@ -490,7 +491,6 @@ pub async fn start(
         .layer(axum::middleware::from_fn(dashboards::rejections::speak_json));
 
     // Loops.
-    let (publish, fence) = watch::channel::<Option<Fence>>(None);
     let context = Loop { state: state.clone(), nudge: nudge.clone(), fence: fence.clone(), stop: loops.clone(), longest };
     alerting.hand_over_to(delivery.clone(), fence.clone());
     let mut followers: Vec<Arc<dyn Follower>> = incidents.followers();
@@ -503,7 +503,8 @@ pub async fn start(
     maintenance::begin(&*state).await?;
     // Another process of this node is another holder, so that its fence is another one.
     let holder = format!("{node}/{:016x}", ids.random());
-    let leader = tokio::spawn(runtime::lead(state.clone(), holder, publish, nudge, leading.clone()));
+    let leadership = runtime::Leadership::new(holder, publish, &registry)?;
+    let leader = tokio::spawn(runtime::lead(state.clone(), leadership, nudge, leading.clone()));
     let mut tasks = vec![
         tokio::spawn(runtime::keys(state.clone(), ring, keyless, visitors, loops.clone())),
         tokio::spawn(runtime::follow(context.clone(), followers)),

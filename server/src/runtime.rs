@@ -14,6 +14,7 @@ use model::drive::{LOOKS_AGAIN, Nudge, NudgeListener, Worker, work_once};
 use model::state::{Fence, StateError, StateStore};
 use model::time::Timestamp;
 use model::work::Queue;
+use prometheus::IntGauge;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -82,27 +83,46 @@ impl Loop {
     }
 }
 
+/// Who leads, as it is told.
+pub struct Leadership {
+    /// The name of this process among those that may lead.
+    pub holder: String,
+    /// Where the fence is published.
+    pub publish: watch::Sender<Option<Fence>>,
+    /// 1 while this node leads.
+    pub gauge: IntGauge,
+}
+
+impl Leadership {
+    /// Nobody leads yet. Fails when the metric is registered already.
+    pub fn new(holder: String, publish: watch::Sender<Option<Fence>>, registry: &prometheus::Registry) -> Result<Self, prometheus::Error> {
+        let help = "1 while this node leads: evaluates rules, decides, sends. Of several over one PostgreSQL one does.";
+        let gauge = IntGauge::new("watchfire_leader", help)?;
+        registry.register(Box::new(gauge.clone()))?;
+        Ok(Leadership { holder, publish, gauge })
+    }
+    fn tell(&self, fence: Option<Fence>) {
+        self.gauge.set(i64::from(fence.is_some()));
+        self.publish.send_replace(fence);
+    }
+}
+
 /// Takes and renews leadership; publishes the fence. Gives it back at the end.
-pub async fn lead(
-    state: Arc<dyn StateStore>,
-    holder: String,
-    publish: watch::Sender<Option<Fence>>,
-    nudge: Nudge,
-    stop: CancellationToken,
-) {
+pub async fn lead(state: Arc<dyn StateStore>, leadership: Leadership, nudge: Nudge, stop: CancellationToken) {
+    let holder = &leadership.holder;
     loop {
-        let taken = async { state.acquire("leader", &holder, state.now().await?, LEASE).await }.await;
+        let taken = async { state.acquire("leader", holder, state.now().await?, LEASE).await }.await;
         match taken {
             Ok(fence) => {
-                if *publish.borrow() != fence {
+                if *leadership.publish.borrow() != fence {
                     tracing::info!(leads = fence.is_some(), "leadership changed");
-                    publish.send_replace(fence);
+                    leadership.tell(fence);
                     nudge.nudge();
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, "leadership could not be renewed");
-                publish.send_replace(None);
+                leadership.tell(None);
             }
         }
         tokio::select! {
@@ -110,9 +130,9 @@ pub async fn lead(
             () = stop.cancelled() => break,
         }
     }
-    let fence = publish.borrow().clone();
+    let fence = leadership.publish.borrow().clone();
     if let Some(fence) = fence
-        && let Err(error) = state.release(&fence, &holder).await
+        && let Err(error) = state.release(&fence, holder).await
     {
         tracing::warn!(%error, "leadership could not be given back; it runs out by itself");
     }

@@ -39,6 +39,8 @@ mod heavy_queries;
 mod issues;
 #[path = "e2e/limits.rs"]
 mod limits;
+#[path = "e2e/nodes.rs"]
+mod nodes;
 #[path = "e2e/otlp_examples.rs"]
 mod otlp_examples;
 #[path = "e2e/otlp_senders.rs"]
@@ -47,6 +49,8 @@ mod otlp_senders;
 mod own_spans;
 #[path = "e2e/people.rs"]
 mod people;
+#[path = "../../store/tests/store/postgres.rs"]
+mod postgres;
 #[path = "e2e/processing.rs"]
 mod processing;
 #[path = "e2e/prometheus_api.rs"]

@@ -164,6 +164,8 @@ pub(super) struct System {
     finished_work_seconds: u64,
     #[schema(example = "sqlite")]
     state: String,
+    /// Whether this node leads: evaluates rules, decides, sends. Of several over one PostgreSQL one does.
+    leads: bool,
     #[schema(example = "embedded")]
     telemetry: String,
     log: LogState,

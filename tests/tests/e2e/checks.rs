@@ -9,9 +9,7 @@ use tests::programs::Program;
 use tests::python::skip;
 use tests::wait::wait_for;
 
-#[allow(dead_code)]
-#[path = "../../../store/tests/store/postgres.rs"]
-mod postgres;
+use crate::postgres;
 
 async fn check(world: &Watchfire, name: &str) -> Option<Value> {
     let list = world.get("/api/watchfire/v1/checks").await;

@@ -56,7 +56,7 @@ function Kept({ system }: { system: UseQueryResult<SystemView, Error> }) {
         ...(['spans', 'logs', 'metrics', 'errors'] as const).map((signal): [string, React.ReactNode] => [`${signal[0]?.toUpperCase()}${signal.slice(1)}`, `${count(data.retention_days[signal])} days`]),
         ['Deliveries, timers', `${formatSeconds(data.finished_work_seconds)} after their end`],
         ['Telemetry', data.telemetry === 'embedded' ? 'ClickHouse, embedded' : 'a ClickHouse server'],
-        ['State', data.state === 'sqlite' ? 'SQLite' : 'PostgreSQL'],
+        ['State', data.state === 'sqlite' ? 'SQLite' : `PostgreSQL; ${data.leads ? 'this node leads' : 'another node leads'}`],
         ['Tail sampling', data.sampling.tail ? 'on' : 'off'], ['Redaction', data.sampling.redaction ? 'on' : 'off'],
       ]} />}
     </Answer>
