@@ -195,6 +195,23 @@ async fn a_broken_tls_is_a_failure_that_passes() {
 }
 
 #[tokio::test]
+async fn whoever_shows_a_certificate_that_nobody_vouches_for_gets_nothing() {
+    let all: Vec<String> = WAYS.iter().map(|way| way.receivers("URL")).chain([slack("URL").replace("name: chat", "name: way")]).collect();
+    for receivers in all {
+        let (address, requests) = catcher::untrusted_tls().await;
+        let mut world = World::new();
+        let worker = world.worker(&receivers.replace("URL", &format!("https://{address}")));
+        world.page("way", PageAction::Trigger, "inc_1").await;
+        world.round(&worker).await;
+        let waiting = world.rows(WorkState::Pending);
+        let error = waiting[0].error.clone().unwrap_or_default();
+        assert!(error.contains("cannot connect") && error.contains("certificate"), "{receivers}: {error}");
+        assert_eq!(requests.load(std::sync::atomic::Ordering::SeqCst), 0, "{receivers}");
+        assert!(!shows_secret(&world), "{receivers}");
+    }
+}
+
+#[tokio::test]
 async fn at_every_death_nothing_is_lost_and_what_may_come_twice_is_marked() {
     for way in &WAYS {
         for death in DEATHS {
