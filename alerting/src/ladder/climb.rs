@@ -159,6 +159,7 @@ impl<'a> Climb<'a> {
                 number: None,
                 group: Labels::empty(),
                 alerts: vec![alert],
+                beyond: Vec::new(),
                 total: 1,
             })),
             LadderSubject::Incident { id } => {
@@ -168,6 +169,13 @@ impl<'a> Climb<'a> {
                 let mut alerts = Vec::new();
                 for id in incident.firing.iter().chain(rest).take(SHOWN) {
                     alerts.extend(self.alert(*id).await?);
+                }
+                let beyond = incident.firing.get(SHOWN..).unwrap_or_default().to_vec();
+                let unmuted = |alert: &Alert| alert.is_firing() && !alert.muted;
+                if !alerts.iter().any(unmuted)
+                    && let Some(found) = self.newest(&beyond, unmuted).await?
+                {
+                    alerts.insert(0, found);
                 }
                 let firing = || alerts.iter().filter(|alert| alert.is_firing());
                 Ok(Some(Scene {
@@ -180,9 +188,20 @@ impl<'a> Climb<'a> {
                     group: incident.group,
                     total: incident.alerts.len(),
                     alerts,
+                    beyond,
                 }))
             }
         }
+    }
+
+    /// The newest of these that is so.
+    pub(super) async fn newest(&self, ids: &[AlertId], is_so: impl Fn(&Alert) -> bool) -> Result<Option<Alert>, StateError> {
+        for id in ids.iter().rev() {
+            if let Some(found) = self.alert(*id).await?.filter(&is_so) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// The wait for an incident is over: starts what the alert wants, unless its incident came and started it. Whatever else happened

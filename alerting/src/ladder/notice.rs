@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::alert::Alert;
-use model::ids::NotificationId;
+use model::ids::{AlertId, NotificationId};
 use model::labels::Labels;
 use model::message::{Delivery, Message, Notice, NoticeAlert, PageAction};
 use model::severity::Severity;
@@ -31,6 +31,8 @@ pub(super) struct Scene {
     pub group: Labels,
     /// Some of its alerts, firing ones first.
     pub alerts: Vec<Alert>,
+    /// Those that fire and are not among them.
+    pub beyond: Vec<AlertId>,
     /// How many there are in all.
     pub total: usize,
 }

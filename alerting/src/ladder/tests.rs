@@ -312,6 +312,38 @@ async fn a_ladder_that_a_silence_stopped_goes_on_when_something_else_fires_in_it
     assert!(world.outbox().iter().any(|line| line.ends_with("sms trigger")), "it is open, unmuted and untaken: {:?}", world.outbox());
 }
 
+/// A notice shows twenty alerts; whether all that fires is muted is asked of all.
+#[tokio::test]
+async fn what_is_not_muted_is_seen_among_many_that_are() {
+    let nodes: Vec<String> = (0..30).map(|node| node.to_string()).collect();
+    let shops: Vec<[(&str, &str); 2]> = nodes.iter().map(|node| [("service", "shop"), ("node", node)]).collect();
+    let many: Vec<(&[(&str, &str)], f64)> = shops.iter().map(|labels| (&labels[..], 0.2)).collect();
+    let more = [&many[..], &[(&[("service", "cart")], 0.2)]].concat();
+    for joins_a_silence in [false, true] {
+        let world = world();
+        world.set("errors", &many);
+        world.tick().await;
+        let until = world.now().plus(std::time::Duration::from_secs(3_600));
+        if joins_a_silence {
+            world.silence(world.now(), until).await;
+            world.pass(600).await;
+            assert_eq!((world.outbox(), world.count("ladder_stopped")), (vec!["0s pagerduty trigger".to_owned()], 1));
+        }
+        world.set("errors", &more);
+        world.pass(15).await;
+        if !joins_a_silence {
+            world.silence(world.now(), until).await;
+        }
+        world.pass(600).await;
+        assert!(world.outbox().iter().any(|line| line.ends_with("sms trigger")), "`cart` is not muted: {:?}", world.outbox());
+        let shown = world.deliveries().into_iter().rev().find_map(|(_, delivery, _)| match delivery.message {
+            Message::Notice(notice) => Some(notice),
+            _ => None,
+        });
+        assert_eq!(shown.unwrap().alerts[0].labels.get("service"), Some("cart"), "it is why somebody is told");
+    }
+}
+
 /// A silence ends, and in the same moment the alert joins an incident that somebody has, which its record does not say yet.
 #[tokio::test]
 async fn what_joins_an_incident_that_somebody_has_does_not_climb_for_itself() {

@@ -83,7 +83,7 @@ impl Climb<'_> {
         let Versioned { entity: mut run, version } = found;
         let climbs = |scene: &Scene| scene.open && !scene.acknowledged && !scene.muted;
         let Some(scene) = self.scene(&run.subject).await?.filter(climbs) else { return Ok(()) };
-        if self.waits_too_long(&run, &self.hours(&run, &scene)) {
+        if self.waits_too_long(&run, &self.hours(&run, &scene).await?) {
             self.cancel(run.work_key());
             run.release(self.now);
             self.climb(&mut run, &scene).await?;
@@ -113,13 +113,28 @@ impl Climb<'_> {
 
     /// The hours in which a ladder climbs: those that the tree has for it now, of several alerts' the ones that are open first. Where nothing
     /// wants it any more, those in which it began.
-    pub(super) fn hours(&self, run: &LadderRun, scene: &Scene) -> Hours {
-        let routing = self.shared.routing();
-        let wanted = scene.alerts.iter().filter(|alert| alert.is_firing() && !alert.muted).flat_map(|alert| match &alert.escalation {
+    pub(super) async fn hours(&self, run: &LadderRun, scene: &Scene) -> Result<Hours, StateError> {
+        let first = scene.alerts.iter().filter_map(|alert| self.hours_of(run, alert)).min_by_key(|hours| self.opens(hours));
+        let mut soonest = first.unwrap_or_else(|| run.hours.clone());
+        for id in scene.beyond.iter().rev() {
+            if self.opens(&soonest) <= self.now {
+                break;
+            }
+            let hours = self.alert(*id).await?.and_then(|alert| self.hours_of(run, &alert));
+            soonest = hours.into_iter().chain([soonest]).min_by_key(|hours| self.opens(hours)).unwrap_or_default();
+        }
+        Ok(soonest)
+    }
+
+    /// The hours in which an alert wants the ladder of a run; `None` where it does not want it.
+    fn hours_of(&self, run: &LadderRun, alert: &Alert) -> Option<Hours> {
+        if !alert.is_firing() || alert.muted {
+            return None;
+        }
+        let wanted = match &alert.escalation {
             Some(name) => vec![RoutedLadder { name: name.clone(), hours: Hours::default() }],
-            None => routing.ladders(alert),
-        });
-        let mine = wanted.filter(|wanted| wanted.name == run.ladder.name).map(|wanted| wanted.hours);
-        mine.min_by_key(|hours| self.opens(hours)).unwrap_or_else(|| run.hours.clone())
+            None => self.shared.routing().ladders(alert),
+        };
+        wanted.into_iter().filter(|wanted| wanted.name == run.ladder.name).map(|wanted| wanted.hours).min_by_key(|hours| self.opens(hours))
     }
 }

@@ -23,7 +23,7 @@ impl Climb<'_> {
     pub(in super::super) async fn climb(&mut self, run: &mut LadderRun, scene: &Scene) -> Result<(), StateError> {
         let due = run.next_at.is_some_and(|next| next <= self.now);
         if due {
-            run.hours = self.hours(run, scene);
+            run.hours = self.hours(run, scene).await?;
         }
         if due
             && self.asked.is_none()
