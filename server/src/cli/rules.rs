@@ -220,7 +220,15 @@ fn show(replayed: &Replayed, from: Timestamp, to: Timestamp) {
         println!("{name:longest$}  {line}");
     }
     if !lines.is_empty() {
-        println!("{:longest$}  {:<half$}{:>half$}\n{:longest$}  # fires, - is pending\n", "", time(from), time(to), "", half = WIDTH / 2);
+        let before = if replayed.alerts.iter().any(|one| one.began_before) { ", < was there before" } else { "" };
+        println!(
+            "{:longest$}  {:<half$}{:>half$}\n{:longest$}  # fires, - is pending{before}\n",
+            "",
+            time(from),
+            time(to),
+            "",
+            half = WIDTH / 2
+        );
     }
     let earlier = |time: String| format!("<= {time}");
     let alert = |one: &replay::Raised| {

@@ -6,7 +6,7 @@ use model::time::Timestamp;
 
 use super::Raised;
 
-/// `#` where an alert of the rule fires, `-` where one is pending, `.` else; one line for each rule that had alerts.
+/// `#` where an alert of the rule fires, `-` where one is pending, `<` where one was there before anybody looked, `.` else; one line for each rule that had alerts.
 pub fn plot(alerts: &[Raised], from: Timestamp, to: Timestamp, width: usize) -> Vec<(String, String)> {
     let width = width.max(1);
     let span = to.since(from).as_nanos().max(1);
@@ -20,6 +20,9 @@ pub fn plot(alerts: &[Raised], from: Timestamp, to: Timestamp, width: usize) -> 
             for cell in &mut line[place(start)..=place(end)] {
                 *cell = if *cell == b'#' { b'#' } else { mark };
             }
+        }
+        if alert.began_before {
+            line[place(alert.pending)] = b'<';
         }
     }
     lines.into_iter().map(|(name, line)| (name.to_owned(), String::from_utf8_lossy(&line).into_owned())).collect()

@@ -114,6 +114,7 @@ async fn what_began_before_anybody_looked_is_not_shown_as_new() {
     let pages: Vec<String> =
         replayed.pages.iter().map(|page| format!("{} {} {} {}", minute(page.at), page.receiver, page.kind, page.began_before)).collect();
     assert_eq!(pages, ["18 sms trigger true", "21 pd resolve false", "21 sms resolve false"]);
+    assert!(plot(&replayed.alerts, minutes(18), minutes(50), 32)[0].1.starts_with("<##"), "{:?}", replayed.alerts);
     let known = run(5, 50).await;
     assert!(known.alerts.iter().all(|one| !one.began_before) && known.pages.iter().all(|page| !page.began_before), "{known:?}");
 }
