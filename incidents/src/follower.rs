@@ -1,13 +1,16 @@
 //! The follower that turns alerts into incidents. In: journal events, in order. Out: one commit each, with the incident's record, its
 //! events and what follows. Fails only with the state store; a conflict makes the driver decide again on a fresh read.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use async_trait::async_trait;
 use model::alert::Alert;
 use model::deployment::Deployment;
 use model::drive::Follower;
 use model::event::{Actor, EventKind, Recorded};
 use model::ids::{AlertId, DeploymentId, IncidentId, RemediationId};
-use model::incident::{ChatChannel, Incident, IncidentClocks, IncidentStatus};
+use model::incident::{ChatChannel, Incident, IncidentClocks, IncidentStatus, holding, open_for};
 use model::labels::Labels;
 use model::repair::RepairOutcome;
 use model::severity::Severity;
@@ -15,9 +18,9 @@ use model::state::{Commit, Expect, StateError, StateStore, Versioned, all, load}
 use model::tenant::TenantId;
 use model::time::Timestamp;
 
-use crate::correlate::{Correlation, correlate};
 use crate::counter;
 use crate::deployments::{self, Window};
+use crate::groups;
 use crate::job::Job;
 use crate::lifecycle::{Command, decide};
 use crate::meters::Meters;
@@ -26,15 +29,15 @@ use crate::writer::{Change, Writer, body_error};
 
 /// The longest title, in characters.
 const LONGEST_TITLE: usize = 200;
-/// How many of the newest incidents are searched for an alert that no open one holds.
-const RECENT: usize = 200;
 /// How many of the latest deployments are marked when an incident opens.
 const MARKED: usize = 5;
 
 /// Opens, joins, settles and resolves incidents.
 pub struct IncidentFollower {
-    pub(crate) writer: Writer,
-    pub(crate) meters: Meters,
+    writer: Writer,
+    meters: Meters,
+    /// The tenants whose open incidents all have the record of their group.
+    grouped: Mutex<BTreeSet<TenantId>>,
 }
 
 /// What an alert says when it opens an incident or joins one.
@@ -59,8 +62,10 @@ impl Scene<'_> {
         &self.event.event.tenant
     }
 
-    async fn open(&self) -> Result<Vec<Versioned<Incident>>, StateError> {
-        all(self.state, Some(self.tenant()), &[IncidentStatus::Open.as_str(), IncidentStatus::Acknowledged.as_str()], 0).await
+    /// The open incident that holds an alert.
+    async fn holder(&self, alert: AlertId) -> Result<Option<Versioned<Incident>>, StateError> {
+        let linked = self.alert().await?.filter(|record| record.id == alert).and_then(|record| record.incident);
+        open_for(self.state, self.tenant(), alert, linked).await
     }
 
     async fn alert(&self) -> Result<Option<Alert>, StateError> {
@@ -68,18 +73,19 @@ impl Scene<'_> {
         Ok(load::<Alert>(self.state, self.tenant(), &id.to_string()).await?.map(|found| found.entity))
     }
 
-    /// The incident that the event is about: the open one that holds its alert, else the one that it names, else a recent one that
+    /// The incident that the event is about: the open one that holds its alert, else the one that it names, else the last one that
     /// held its alert (somebody ended it while the alert went on).
     async fn incident(&self) -> Result<Option<Versioned<Incident>>, StateError> {
         let subject = &self.event.event.subject;
-        let holds = |found: &Versioned<Incident>| subject.alert.is_some_and(|alert| found.entity.alerts.contains(&alert));
-        if let Some(found) = self.open().await?.into_iter().find(holds) {
+        if let Some(alert) = subject.alert
+            && let Some(found) = self.holder(alert).await?
+        {
             return Ok(Some(found));
         }
-        match subject.incident {
-            Some(id) => load(self.state, self.tenant(), &id.to_string()).await,
-            None if subject.alert.is_none() => Ok(None),
-            None => Ok(all(self.state, Some(self.tenant()), &[], RECENT).await?.into_iter().find(holds)),
+        match (subject.incident, subject.alert) {
+            (Some(id), _) => load(self.state, self.tenant(), &id.to_string()).await,
+            (None, Some(alert)) => Ok(holding(self.state, self.tenant(), alert).await?.into_iter().next()),
+            (None, None) => Ok(None),
         }
     }
 }
@@ -158,6 +164,11 @@ impl Follower for IncidentFollower {
 }
 
 impl IncidentFollower {
+    /// From its parts.
+    pub fn new(writer: Writer, meters: Meters) -> Self {
+        IncidentFollower { writer, meters, grouped: Mutex::default() }
+    }
+
     async fn alert_fired(&self, scene: &Scene<'_>, labels: &Labels, severity: Severity, summary: &str) -> Result<Commit, StateError> {
         if !severity.opens_incident() {
             return Ok(Commit::at(scene.now));
@@ -192,8 +203,7 @@ impl IncidentFollower {
 
     async fn severity_changed(&self, scene: &Scene<'_>, to: Severity) -> Result<Commit, StateError> {
         let Some(id) = scene.event.event.subject.alert else { return Ok(Commit::at(scene.now)) };
-        let holder = scene.open().await?.into_iter().find(|incident| incident.entity.alerts.contains(&id));
-        if let Some(Versioned { entity: mut incident, version }) = holder {
+        if let Some(Versioned { entity: mut incident, version }) = scene.holder(id).await? {
             let mut commit = Commit::at(scene.now);
             self.writer.post_update(&mut commit, &incident, &scene.event.event, scene.now)?;
             if to > incident.severity {
@@ -212,17 +222,30 @@ impl IncidentFollower {
     }
 
     async fn arrive(&self, scene: &Scene<'_>, arrival: Arrival) -> Result<Commit, StateError> {
-        let open = scene.open().await?;
-        if open.iter().any(|incident| incident.entity.alerts.contains(&arrival.alert)) {
+        if scene.holder(arrival.alert).await?.is_some() {
             return Ok(Commit::at(scene.now));
         }
-        match correlate(open.iter().map(|one| &one.entity), &arrival.labels, &self.writer.config.group_by) {
-            Correlation::Join(id) => match open.into_iter().find(|one| one.entity.id == id) {
-                Some(found) => self.join(scene, arrival, found),
-                None => Ok(Commit::at(scene.now)),
-            },
-            Correlation::Open(group) => self.open(scene, arrival, group).await,
+        let mut commit = Commit::at(scene.now);
+        let group = groups::group_of(&arrival.labels, &self.writer.config.group_by);
+        let same = self.open_in(scene, &group, &mut commit).await?;
+        commit.merge(match same {
+            Some(found) => self.join(scene, arrival, found)?,
+            None => self.open(scene, arrival, group).await?,
+        });
+        Ok(commit)
+    }
+
+    /// The open incident of a group. The first time each process makes sure that what is open has its record.
+    async fn open_in(&self, scene: &Scene<'_>, group: &Labels, commit: &mut Commit) -> Result<Option<Versioned<Incident>>, StateError> {
+        let tenant = scene.tenant();
+        if self.grouped.lock().unwrap_or_else(PoisonError::into_inner).contains(tenant) {
+            return groups::open_in(scene.state, tenant, group).await;
         }
+        let older = groups::catch_up(scene.state, tenant, group, commit).await?;
+        if older.missing == 0 {
+            self.grouped.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone());
+        }
+        Ok(older.of_group)
     }
 
     fn join(&self, scene: &Scene<'_>, arrival: Arrival, found: Versioned<Incident>) -> Result<Commit, StateError> {
@@ -265,6 +288,7 @@ impl IncidentFollower {
         };
         let mut events = vec![EventKind::IncidentOpened { number, title: incident.title.clone(), severity: incident.severity }];
         events.extend(self.just_deployed(scene, &incident, &arrival.labels).await?);
+        groups::opens(scene.state, &incident, &mut commit).await?;
         commit.merge(self.commit(scene, &incident, Expect::New, Some(arrival.alert), events)?);
         Ok(commit)
     }
@@ -292,7 +316,8 @@ impl IncidentFollower {
         let mut commit = Commit::at(scene.now);
         let Some(found) = load::<Deployment>(scene.state, scene.tenant(), &id.to_string()).await? else { return Ok(commit) };
         let deployment = found.entity;
-        for Versioned { entity: incident, version } in scene.open().await? {
+        let open = all::<Incident>(scene.state, Some(scene.tenant()), &["open", "acknowledged"], 0).await?;
+        for Versioned { entity: incident, version } in open {
             let early = incident.clocks.started.minus(self.writer.config.changes_before.0);
             let its_own = deployments::services_of(scene.state, &incident).await?.contains(&deployment.service);
             if !its_own || deployment.at < early || is_marked(scene.state, &incident, id).await? {

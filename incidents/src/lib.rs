@@ -1,13 +1,13 @@
 //! Incidents: what begins when an alert is bad enough, and ends with a postmortem. In: journal events, due rows, API requests. Out:
-//! incident records, events, outbox rows, documents. Everything that decides is pure (`correlate`, `lifecycle`, `postmortem::draft`);
+//! incident records, events, outbox rows, documents. Everything that decides is pure (`lifecycle`, `postmortem::draft`);
 //! `follower`, `worker` and `router` carry it to and from the ports.
 
 pub mod chat;
 pub mod config;
-pub mod correlate;
 pub mod counter;
 pub mod deployments;
 pub mod follower;
+pub mod groups;
 pub mod issues;
 pub mod job;
 pub mod lifecycle;
@@ -70,7 +70,7 @@ impl Incidents {
         let Deps { config, data_dir, public_url, state, evidence, series, ids } = deps;
         let writer = Writer { config: Arc::new(config), public_url, ids };
         let meters = Meters::new(registry)?;
-        let follower = IncidentFollower { writer: writer.clone(), meters: meters.clone() };
+        let follower = IncidentFollower::new(writer.clone(), meters.clone());
         let worker = IncidentWorker { writer: writer.clone(), meters: meters.clone(), evidence, series, data_dir };
         Ok(Incidents {
             follower: Arc::new(follower),

@@ -56,8 +56,8 @@ impl Meters {
     /// Counts the open incidents again: at the start, and whenever one opens or ends.
     pub async fn refresh(&self, state: &(impl Records + ?Sized)) -> Result<(), StateError> {
         let statuses = vec![IncidentStatus::Open.as_str().to_owned(), IncidentStatus::Acknowledged.as_str().to_owned()];
-        let open = state.find(&RecordQuery { kind: "incident", statuses, ..RecordQuery::default() }).await?;
-        self.open.set(i64::try_from(open.len()).unwrap_or(i64::MAX));
+        let open = state.count(&RecordQuery { kind: "incident", statuses, ..RecordQuery::default() }).await?;
+        self.open.set(i64::try_from(open).unwrap_or(i64::MAX));
         Ok(())
     }
 }

@@ -1,13 +1,15 @@
 //! Incidents: one outage. `incidents` decides their state; everybody else reads them.
 
+use std::ops::ControlFlow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::alert::Acknowledgement;
-use crate::event::{Actor, UpdatePhase};
+use crate::event::{Actor, EventKind, UpdatePhase};
 use crate::ids::{AlertId, IncidentId, RemediationId};
 use crate::labels::Labels;
 use crate::severity::Severity;
-use crate::state::Entity;
+use crate::state::{Entity, Journal, JournalQuery, Records, StateError, Versioned, load, pages};
 use crate::tenant::TenantId;
 use crate::time::Timestamp;
 
@@ -153,4 +155,49 @@ impl Entity for Incident {
     fn status(&self) -> &'static str {
         self.status.as_str()
     }
+}
+
+/// The open incident that holds an alert. `linked`: what the alert's record says, which may be a moment behind.
+pub async fn open_for(
+    store: &(impl Records + Journal + ?Sized),
+    tenant: &TenantId,
+    alert: AlertId,
+    linked: Option<IncidentId>,
+) -> Result<Option<Versioned<Incident>>, StateError> {
+    if let Some(id) = linked
+        && let Some(found) = load::<Incident>(store, tenant, &id.to_string()).await?
+        && found.entity.status.is_open()
+        && found.entity.alerts.contains(&alert)
+    {
+        return Ok(Some(found));
+    }
+    Ok(holding(store, tenant, alert).await?.into_iter().find(|found| found.entity.status.is_open()))
+}
+
+/// The incidents that hold an alert or held it, the one that it joined last first. Whoever puts an alert into an incident journals that in the
+/// same commit, about both: the alert's own events name them, however many incidents there are.
+pub async fn holding(
+    store: &(impl Records + Journal + ?Sized),
+    tenant: &TenantId,
+    alert: AlertId,
+) -> Result<Vec<Versioned<Incident>>, StateError> {
+    let mut joined: Vec<IncidentId> = Vec::new();
+    let query = JournalQuery { tenant: Some(tenant.clone()), alert: Some(alert), limit: 1_000, ..JournalQuery::default() };
+    let _ = pages::<()>(store, query, |events| {
+        for event in events {
+            let joins = matches!(event.event.kind, EventKind::IncidentOpened { .. } | EventKind::IncidentAlertAttached { .. });
+            joined.extend(event.event.subject.incident.filter(|_| joins));
+        }
+        ControlFlow::Continue(())
+    })
+    .await?;
+    let mut found = Vec::new();
+    for id in joined.into_iter().rev() {
+        let known = |found: &Versioned<Incident>| found.entity.id == id;
+        if !found.iter().any(known) {
+            let incident = load::<Incident>(store, tenant, &id.to_string()).await?;
+            found.extend(incident.filter(|incident| incident.entity.alerts.contains(&alert)));
+        }
+    }
+    Ok(found)
 }

@@ -235,6 +235,8 @@ pub struct RecordQuery {
     pub statuses: Vec<String>,
     /// With this key.
     pub key: Option<String>,
+    /// With a key that begins so.
+    pub key_begins: Option<String>,
     /// With one of these ids; none means any. At most 1,000.
     pub ids: Vec<String>,
     /// With one of these keys; none means any. At most 1,000.
@@ -256,6 +258,10 @@ pub trait Records: Send + Sync {
     async fn get(&self, tenant: &TenantId, kind: &'static str, id: &str) -> Result<Option<Record>, StateError>;
     /// Some records, newest id first.
     async fn find(&self, query: &RecordQuery) -> Result<Vec<Record>, StateError>;
+    /// How many records a query would find without its limit.
+    async fn count(&self, query: &RecordQuery) -> Result<u64, StateError> {
+        Ok(self.find(&RecordQuery { limit: usize::MAX, ..query.clone() }).await?.len() as u64)
+    }
 }
 
 /// Which part of the journal a reader wants.
@@ -378,6 +384,17 @@ pub async fn by_ids<T: Entity>(
     some_of(store, tenant, ids, |query, ids| query.ids = ids).await
 }
 
+/// The entities with one of the statuses whose key begins so at present, newest first.
+pub async fn by_beginning<T: Entity>(
+    store: &(impl Records + ?Sized),
+    tenant: &TenantId,
+    beginning: String,
+    statuses: &[&str],
+) -> Result<Vec<Versioned<T>>, StateError> {
+    let statuses = statuses.iter().map(|status| (*status).to_owned()).collect();
+    paged(store, RecordQuery { tenant: Some(tenant.clone()), key_begins: Some(beginning), statuses, ..RecordQuery::default() }, 0).await
+}
+
 async fn some_of<T: Entity>(
     store: &(impl Records + ?Sized),
     tenant: &TenantId,
@@ -415,7 +432,30 @@ pub async fn pages<B>(
     }
 }
 
-/// All entities with one of the statuses (none: any), newest first.
+/// What a query finds, newest first, a page at a time: at most so many, rounded up to whole pages; 0: all. Its limit is not used; its tenant
+/// is named, or the ids of the kind are unique over all tenants.
+pub async fn paged<T: Entity>(
+    store: &(impl Records + ?Sized),
+    mut query: RecordQuery,
+    most: usize,
+) -> Result<Vec<Versioned<T>>, StateError> {
+    const PAGE: usize = 1_000;
+    (query.kind, query.limit) = (T::KIND, PAGE);
+    let mut found = Vec::new();
+    loop {
+        let page = store.find(&query).await?;
+        let full = page.len() == PAGE;
+        query.before = page.last().map(|record| record.id.clone());
+        for record in page {
+            found.push(decode(record)?);
+        }
+        if !full || (most > 0 && found.len() >= most) {
+            return Ok(found);
+        }
+    }
+}
+
+/// Entities with one of the statuses (none: any), newest first: at most so many; 0: all of them.
 pub async fn all<T: Entity>(
     store: &(impl Records + ?Sized),
     tenant: Option<&TenantId>,
@@ -429,5 +469,8 @@ pub async fn all<T: Entity>(
         limit,
         ..RecordQuery::default()
     };
+    if limit == 0 {
+        return paged(store, query, 0).await;
+    }
     store.find(&query).await?.into_iter().map(decode).collect()
 }

@@ -261,6 +261,7 @@ impl Records for Memory {
                 && query.tenant.as_ref().is_none_or(|tenant| record.tenant == *tenant)
                 && (query.statuses.is_empty() || query.statuses.contains(&record.status))
                 && (query.key.is_none() || record.key == query.key)
+                && query.key_begins.as_ref().is_none_or(|start| record.key.as_ref().is_some_and(|key| key.starts_with(start)))
                 && (query.ids.is_empty() || query.ids.contains(&record.id))
                 && (query.keys.is_empty() || record.key.as_ref().is_some_and(|key| query.keys.contains(key)))
                 && query.before.as_ref().is_none_or(|before| record.id < *before)

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use model::alert::RuleKey;
 use model::ids::AlertId;
 use model::labels::Labels;
-use model::state::{Entity, RecordQuery, StateError, StateStore, Versioned, by_key, decode, load};
+use model::state::{Entity, RecordQuery, StateError, StateStore, Versioned, by_key, load, paged};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -143,28 +143,8 @@ async fn pages<T: Entity>(
     most: usize,
     few: bool,
 ) -> Result<Vec<Versioned<T>>, StateError> {
-    let mut all = Vec::new();
-    let mut before = None;
-    loop {
-        let query = RecordQuery {
-            tenant: Some(tenant.clone()),
-            kind: T::KIND,
-            statuses: statuses.iter().map(|word| (*word).to_owned()).collect(),
-            before: before.take(),
-            limit: 1_000,
-            few,
-            ..RecordQuery::default()
-        };
-        let page = state.find(&query).await?;
-        let full = page.len() == 1_000;
-        before = page.last().map(|record| record.id.clone());
-        for record in page {
-            all.push(decode::<T>(record)?);
-        }
-        if !full || all.len() >= most {
-            return Ok(all);
-        }
-    }
+    let statuses = statuses.iter().map(|word| (*word).to_owned()).collect();
+    paged(state, RecordQuery { tenant: Some(tenant.clone()), statuses, few, ..RecordQuery::default() }, most).await
 }
 
 /// Every record of a kind with one of the statuses.
@@ -173,7 +153,7 @@ pub(crate) async fn everything<T: Entity>(
     tenant: &TenantId,
     statuses: &[&str],
 ) -> Result<Vec<Versioned<T>>, StateError> {
-    pages(state, tenant, statuses, usize::MAX, false).await
+    pages(state, tenant, statuses, 0, false).await
 }
 
 /// The same, of a kind that has nearly always few such records and is asked for often.
@@ -182,7 +162,7 @@ pub(crate) async fn a_few<T: Entity>(
     tenant: &TenantId,
     statuses: &[&str],
 ) -> Result<Vec<Versioned<T>>, StateError> {
-    pages(state, tenant, statuses, usize::MAX, true).await
+    pages(state, tenant, statuses, 0, true).await
 }
 
 /// All rules' states as the store has them: open alerts, alerts that resolved within the last 15 minutes, rules

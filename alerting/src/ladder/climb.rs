@@ -6,12 +6,12 @@ mod steps;
 use model::alert::Alert;
 use model::event::{EventKind, Subject};
 use model::ids::{AlertId, LadderRunId};
-use model::incident::{Incident, IncidentStatus};
+use model::incident::{Incident, IncidentStatus, open_for};
 use model::json::Json;
 use model::labels::Labels;
 use model::message::{LadderStep, PageAction};
 use model::severity::Severity;
-use model::state::{Commit, Expect, StateError, StateStore, Versioned, all, by_key, load};
+use model::state::{Commit, Expect, StateError, StateStore, Versioned, by_beginning, by_key, load};
 use model::time::{Span, Timestamp};
 use model::work::{Lane, NewWork, Queue, WorkChange};
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ pub(crate) use settle::settle_rows;
 
 /// How many alerts a notice shows.
 const SHOWN: usize = 20;
+/// The statuses of runs that are not closed.
+const UNCLOSED: [&str; 3] = ["running", "stopped", "exhausted"];
 /// The name of the one-step ladder to the default receivers.
 pub(super) const DEFAULT: &str = "default";
 
@@ -128,8 +130,8 @@ impl<'a> Climb<'a> {
     }
 
     pub(super) async fn incident_of(&self, alert: AlertId) -> Result<Option<Incident>, StateError> {
-        let open = all::<Incident>(self.state, Some(&self.shared.tenant), &["open", "acknowledged"], 0).await?;
-        Ok(open.into_iter().map(|found| found.entity).find(|incident| incident.alerts.contains(&alert)))
+        let linked = self.alert(alert).await?.and_then(|alert| alert.incident);
+        Ok(open_for(self.state, &self.shared.tenant, alert, linked).await?.map(|found| found.entity))
     }
 
     /// Who has the incident that an alert is just joining: its record says so a moment later.
@@ -141,9 +143,14 @@ impl<'a> Climb<'a> {
         Ok(self.incident_of(alert.id).await?.as_ref().and_then(taken_by))
     }
 
-    /// Runs that are not closed.
+    /// Runs about this that are not closed.
+    pub(super) async fn runs_about(&self, subject: LadderSubject) -> Result<Vec<Versioned<LadderRun>>, StateError> {
+        by_beginning(self.state, &self.shared.tenant, run_key(&subject, ""), &UNCLOSED).await
+    }
+
+    /// All runs that are not closed.
     pub(super) async fn runs(&self) -> Result<Vec<Versioned<LadderRun>>, StateError> {
-        everything::<LadderRun>(self.state, &self.shared.tenant, &["running", "stopped", "exhausted"]).await
+        everything::<LadderRun>(self.state, &self.shared.tenant, &UNCLOSED).await
     }
 
     /// What a run is about, as it stands now; `None` where its record is gone.
@@ -220,7 +227,7 @@ impl<'a> Climb<'a> {
     /// Somebody gave an alert back: what climbed for it climbs again. Where a ladder that it wants now has never begun, because it came or
     /// got worse while somebody had it, that one begins.
     pub(super) async fn given_back(&mut self, id: AlertId) -> Result<(), StateError> {
-        let runs: Vec<_> = self.runs().await?.into_iter().filter(|run| about_alert(&run.entity, id)).collect();
+        let runs = self.runs_about(LadderSubject::Alert { id }).await?;
         if let Some(alert) = self.alert(id).await?.filter(Alert::is_firing) {
             let wanted = self.wanted(&alert, alert.escalation.as_deref());
             let begun = |wanted: &Wanted| runs.iter().any(|run| run.entity.ladder.name == wanted.ladder.name);
@@ -287,8 +294,8 @@ impl<'a> Climb<'a> {
 
     async fn start_for_alert(&mut self, alert: &Alert, severity: Severity, wanted: Vec<Wanted>) -> Result<(), StateError> {
         let subject = LadderSubject::Alert { id: alert.id };
-        let runs = if self.is_new { Vec::new() } else { self.runs().await? };
-        for run in runs.into_iter().filter(|run| run.entity.subject == subject) {
+        let runs = if self.is_new { Vec::new() } else { self.runs_about(subject).await? };
+        for run in runs {
             self.wants_it_too(&run.entity, &wanted)?;
             if run.entity.severity < severity && !wanted.iter().any(|wanted| wanted.ladder.name == run.entity.ladder.name) {
                 self.stop(run, StopReason::Superseded)?;
@@ -311,19 +318,16 @@ impl<'a> Climb<'a> {
     ) -> Result<(), StateError> {
         let subject = LadderSubject::Incident { id: incident.id };
         let (mut adopted, mut highest) = (Vec::new(), None);
-        for run in self.runs().await? {
-            if run.entity.subject == subject {
-                self.wants_it_too(&run.entity, &wanted)?;
-                highest = highest.max(Some(run.entity.severity));
-            } else if run.entity.subject == (LadderSubject::Alert { id: alert.id }) {
-                let name = run.entity.ladder.name.clone();
-                if wanted.iter().any(|wanted| wanted.ladder.name == name) {
-                    if self.adopt(run, subject, taken_by(incident)).await? {
-                        adopted.push(name);
-                    }
-                } else {
-                    self.stop(run, StopReason::Superseded)?;
-                }
+        for run in self.runs_about(subject).await? {
+            self.wants_it_too(&run.entity, &wanted)?;
+            highest = highest.max(Some(run.entity.severity));
+        }
+        for run in self.runs_about(LadderSubject::Alert { id: alert.id }).await? {
+            let name = run.entity.ladder.name.clone();
+            if !wanted.iter().any(|wanted| wanted.ladder.name == name) {
+                self.stop(run, StopReason::Superseded)?;
+            } else if self.adopt(run, subject, taken_by(incident)).await? {
+                adopted.push(name);
             }
         }
         if highest.is_some_and(|highest| highest > severity) {
@@ -498,12 +502,4 @@ pub(super) fn about_alert(run: &LadderRun, alert: AlertId) -> bool {
 pub(super) fn taken_by(incident: &Incident) -> Option<String> {
     let taken = incident.acknowledged.as_ref().filter(|_| incident.status == IncidentStatus::Acknowledged);
     taken.map(|taken| taken.by.to_string())
-}
-
-/// Whether a run is about this incident or one of its alerts.
-pub(super) fn about_incident(run: &LadderRun, incident: &Incident) -> bool {
-    match run.subject {
-        LadderSubject::Incident { id } => id == incident.id,
-        LadderSubject::Alert { id } => incident.alerts.contains(&id),
-    }
 }

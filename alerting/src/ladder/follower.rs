@@ -1,6 +1,7 @@
 //! The follower `ladders`: alerts that fire start ladders, acknowledgements and ends stop them, silences pause them. Reads state,
 //! returns one commit per event. Fails with the state store only.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,11 +13,14 @@ use model::incident::{Incident, IncidentStatus};
 use model::state::{Commit, StateError, StateStore, Versioned, load};
 use model::time::Timestamp;
 
-use super::climb::{Climb, Wanted, about_alert, about_incident, taken_by};
+use super::climb::{Climb, Wanted, about_alert, taken_by};
 use super::{LadderRun, LadderStatus, LadderSubject, StopReason};
 use crate::external::is_foreign;
 use crate::routing::settle::announcement;
 use crate::shared::Shared;
+
+/// The runs of so many alerts are asked for one by one; of more, all there are are gone through.
+const MANY: usize = 100;
 
 /// Starts, stops and pauses ladders.
 pub struct LadderFollower {
@@ -71,13 +75,13 @@ impl Follower for LadderFollower {
             (EventKind::AlertMuted { .. }, Some(alert), _) => pause(&mut climb, alert).await?,
             (EventKind::AlertUnmuted, Some(alert), _) => unmuted(&mut climb, alert).await?,
             (EventKind::AlertAcknowledged, Some(alert), _) => {
-                for run in climb.runs().await?.into_iter().filter(|run| about_alert(&run.entity, alert)) {
+                for run in climb.runs_about(LadderSubject::Alert { id: alert }).await? {
                     climb.acknowledge(run, &event.actor.to_string()).await?;
                 }
             }
             (EventKind::AlertUnacknowledged { .. }, Some(alert), _) => climb.given_back(alert).await?,
             (EventKind::AlertResolved { .. }, Some(alert), _) => {
-                for run in climb.runs().await?.into_iter().filter(|run| about_alert(&run.entity, alert)) {
+                for run in climb.runs_about(LadderSubject::Alert { id: alert }).await? {
                     climb.close(run, "resolved").await?;
                 }
             }
@@ -113,8 +117,28 @@ async fn runs_of(climb: &Climb<'_>, incident: IncidentId) -> Result<Vec<Versione
     runs_about(climb, &found.entity).await
 }
 
+/// Runs about an incident and about each of its alerts.
 async fn runs_about(climb: &Climb<'_>, incident: &Incident) -> Result<Vec<Versioned<LadderRun>>, StateError> {
-    Ok(climb.runs().await?.into_iter().filter(|run| about_incident(&run.entity, incident)).collect())
+    let mut runs = climb.runs_about(LadderSubject::Incident { id: incident.id }).await?;
+    if incident.alerts.len() > MANY {
+        let alerts: BTreeSet<AlertId> = incident.alerts.iter().copied().collect();
+        let its_own = |run: &Versioned<LadderRun>| matches!(run.entity.subject, LadderSubject::Alert { id } if alerts.contains(&id));
+        runs.extend(climb.runs().await?.into_iter().filter(its_own));
+    } else {
+        for id in &incident.alerts {
+            runs.extend(climb.runs_about(LadderSubject::Alert { id: *id }).await?);
+        }
+    }
+    Ok(runs)
+}
+
+/// Runs about an alert, and about its incident as a whole.
+async fn runs_over(climb: &Climb<'_>, alert: AlertId, incident: Option<&Incident>) -> Result<Vec<Versioned<LadderRun>>, StateError> {
+    let mut runs = climb.runs_about(LadderSubject::Alert { id: alert }).await?;
+    if let Some(incident) = incident {
+        runs.extend(climb.runs_about(LadderSubject::Incident { id: incident.id }).await?);
+    }
+    Ok(runs)
 }
 
 /// Nobody has the incident any more: its ladders climb again from the first step, and what began to want a ladder while somebody had it has
@@ -190,8 +214,7 @@ async fn attached(climb: &mut Climb<'_>, alert: AlertId, incident: IncidentId) -
     let Some(alert) = climb.alert(alert).await?.filter(|alert| alert.is_firing() && !alert.muted) else { return Ok(()) };
     let found = load::<Incident>(climb.state, &climb.shared.tenant, &incident.to_string()).await?;
     let Some(incident) = found.map(|found| found.entity).filter(|incident| incident.status.is_open()) else { return Ok(()) };
-    let subject = LadderSubject::Incident { id: incident.id };
-    for run in climb.runs().await?.into_iter().filter(|run| run.entity.subject == subject) {
+    for run in climb.runs_about(LadderSubject::Incident { id: incident.id }).await? {
         climb.goes_on(run).await?;
     }
     let wanted = climb.wanted(&alert, alert.escalation.as_deref());
@@ -200,8 +223,7 @@ async fn attached(climb: &mut Climb<'_>, alert: AlertId, incident: IncidentId) -
 
 /// The incident is over: its own runs close. Those of its alerts close with their alerts.
 async fn over(climb: &mut Climb<'_>, incident: IncidentId, reason: &str) -> Result<(), StateError> {
-    let subject = LadderSubject::Incident { id: incident };
-    for run in climb.runs().await?.into_iter().filter(|run| run.entity.subject == subject) {
+    for run in climb.runs_about(LadderSubject::Incident { id: incident }).await? {
         climb.close(run, reason).await?;
     }
     Ok(())
@@ -210,10 +232,9 @@ async fn over(climb: &mut Climb<'_>, incident: IncidentId, reason: &str) -> Resu
 /// A silence began: runs stand still; one of an incident only when all that fires in it is muted.
 async fn pause(climb: &mut Climb<'_>, alert: AlertId) -> Result<(), StateError> {
     let incident = climb.incident_of(alert).await?;
-    for run in climb.runs().await? {
-        let concerned = about_alert(&run.entity, alert) || incident.as_ref().is_some_and(|incident| about_incident(&run.entity, incident));
+    for run in runs_over(climb, alert, incident.as_ref()).await? {
         let running = run.entity.status == LadderStatus::Running;
-        if concerned && running && climb.scene(&run.entity.subject).await?.is_some_and(|scene| scene.muted) {
+        if running && climb.scene(&run.entity.subject).await?.is_some_and(|scene| scene.muted) {
             climb.stop(run, StopReason::Muted)?;
         }
     }
@@ -227,9 +248,8 @@ async fn unmuted(climb: &mut Climb<'_>, id: AlertId) -> Result<(), StateError> {
     // It may join, in this very moment, an incident that somebody has: its record says so a moment later.
     let taken = incident.as_ref().filter(|_| alert.incident.is_none()).and_then(taken_by);
     let mut resumed = false;
-    for run in climb.runs().await? {
-        let concerned = about_alert(&run.entity, id) || incident.as_ref().is_some_and(|incident| about_incident(&run.entity, incident));
-        if concerned && run.entity.status == (LadderStatus::Stopped { reason: StopReason::Muted }) {
+    for run in runs_over(climb, id, incident.as_ref()).await? {
+        if run.entity.status == (LadderStatus::Stopped { reason: StopReason::Muted }) {
             match &taken {
                 Some(by) if about_alert(&run.entity, id) => climb.acknowledge(run, by).await?,
                 _ => climb.again(run, false).await?,

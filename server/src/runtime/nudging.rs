@@ -39,6 +39,9 @@ impl Records for Nudging {
     async fn find(&self, query: &RecordQuery) -> Result<Vec<Record>, StateError> {
         self.inner.find(query).await
     }
+    async fn count(&self, query: &RecordQuery) -> Result<u64, StateError> {
+        self.inner.count(query).await
+    }
 }
 
 #[async_trait]

@@ -83,6 +83,7 @@ impl Records for MemoryState {
     async fn find(&self, query: &RecordQuery) -> Result<Vec<Record>, StateError> {
         let inner = self.lock();
         let (key, before) = (query.key.as_deref().map(storable), query.before.as_deref().map(storable));
+        let begins = query.key_begins.as_deref().map(storable);
         let keys: BTreeSet<_> = query.keys.iter().map(|key| storable(key)).collect();
         let ids: BTreeSet<_> = query.ids.iter().map(|id| storable(id)).collect();
         let found = inner
@@ -90,6 +91,9 @@ impl Records for MemoryState {
             .newest_records(query.kind)
             .filter(|record| query.tenant.as_ref().is_none_or(|tenant| *tenant == record.tenant))
             .filter(|record| key.is_none() || key.as_deref() == record.key.as_deref())
+            .filter(|record| {
+                begins.is_none() || record.key.as_deref().zip(begins.as_deref()).is_some_and(|(key, begins)| key.starts_with(begins))
+            })
             .filter(|record| ids.is_empty() || ids.contains(record.id.as_str()))
             .filter(|record| keys.is_empty() || record.key.as_ref().is_some_and(|key| keys.contains(key.as_str())))
             .filter(|record| before.as_deref().is_none_or(|before| record.id.as_str() < before))

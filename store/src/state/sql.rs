@@ -45,6 +45,32 @@ struct Conditions {
 }
 
 impl Conditions {
+    /// What a query asks of a record.
+    fn of(query: &RecordQuery) -> Self {
+        let mut wanted = Conditions::default();
+        wanted.with("kind =", query.kind);
+        if let Some(tenant) = &query.tenant {
+            wanted.with("tenant =", tenant.as_str());
+        }
+        if let Some(key) = &query.key {
+            wanted.with("key =", &*storable(key));
+        }
+        if let Some(begins) = &query.key_begins {
+            // By bytes: after the beginning itself, before the beginning and the last character of all.
+            wanted.with("key >=", &*storable(begins));
+            wanted.with("key <", format!("{}{}", storable(begins), char::MAX).as_str());
+        }
+        if let Some(before) = &query.before {
+            wanted.with("id <", &*storable(before));
+        }
+        wanted.among("id", &query.ids);
+        wanted.among("key", &query.keys);
+        wanted.among("status", &query.statuses);
+        if !query.statuses.is_empty() && query.statuses.iter().all(|status| !status.is_empty()) {
+            wanted.also("status <> ''"); // the words of the index
+        }
+        wanted
+    }
     /// Adds `left $n` for the argument.
     fn with(&mut self, left: &str, arg: impl Into<Arg>) {
         self.args.push(arg.into());
@@ -108,24 +134,8 @@ impl<D: Dialect> Records for SqlState<D> {
     }
 
     async fn find(&self, query: &RecordQuery) -> Result<Vec<Record>, StateError> {
-        let mut wanted = Conditions::default();
-        wanted.with("kind =", query.kind);
-        if let Some(tenant) = &query.tenant {
-            wanted.with("tenant =", tenant.as_str());
-        }
-        if let Some(key) = &query.key {
-            wanted.with("key =", &*storable(key));
-        }
-        if let Some(before) = &query.before {
-            wanted.with("id <", &*storable(before));
-        }
-        wanted.among("id", &query.ids);
-        wanted.among("key", &query.keys);
-        wanted.among("status", &query.statuses);
-        if !query.statuses.is_empty() && query.statuses.iter().all(|status| !status.is_empty()) {
-            wanted.also("status <> ''"); // the words of the index
-        }
-        if !(query.keys.is_empty() && query.ids.is_empty()) {
+        let mut wanted = Conditions::of(query);
+        if !(query.keys.is_empty() && query.ids.is_empty() && query.key_begins.is_none()) {
             // Put in order here: asked for the newest, SQLite would go through all records of the kind instead of these.
             let sql = format!("SELECT {} FROM record{}", rows::RECORD, wanted.text);
             let found =
@@ -138,7 +148,16 @@ impl<D: Dialect> Records for SqlState<D> {
         wanted.args.push(rows::int(limit(query.limit, USUAL_RECORDS)).into());
         let Conditions { text, args } = wanted;
         let sql = format!("SELECT {} FROM record{text} ORDER BY id DESC, tenant DESC LIMIT ${}", rows::RECORD, args.len());
-        self.read_as(query.key.is_none() && !query.few, "finding records", &sql, args).await?.iter().map(rows::record::<D>).collect()
+        let wide = query.key.is_none() && query.key_begins.is_none() && !query.few;
+        self.read_as(wide, "finding records", &sql, args).await?.iter().map(rows::record::<D>).collect()
+    }
+
+    async fn count(&self, query: &RecordQuery) -> Result<u64, StateError> {
+        let Conditions { text, args } = Conditions::of(query);
+        let sql = format!("SELECT count(*) FROM record{text}");
+        let found = self.read("counting records", &sql, args).await?;
+        let count = found.first().map(|row| rows::number::<D>(row, 0)).transpose()?;
+        Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use model::event::{Actor, Event, EventKind, Subject};
 use model::ids::{AlertId, EventId, IncidentId, RandomIds, SequentialIds, WorkId};
-use model::state::{Commit, Expect, Fence, JournalQuery, Put, RecordQuery, StateError, StateStore};
+use model::state::{Commit, Entity, Expect, Fence, JournalQuery, Put, RecordQuery, StateError, StateStore, all, by_beginning};
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use model::work::{Claim, Lane, NewWork, Queue, WorkChange, WorkQuery, WorkState};
@@ -355,6 +355,51 @@ async fn keys_and_order(store: &dyn StateStore) {
     assert_eq!(seen, sorted);
 }
 
+/// Keys that begin so, by bytes; counts; and lists that are longer than a page.
+async fn beginnings(store: &dyn StateStore) {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Listed(usize);
+    impl Entity for Listed {
+        const KIND: &'static str = "listed";
+        fn tenant(&self) -> &TenantId {
+            static TENANT: std::sync::LazyLock<TenantId> = std::sync::LazyLock::new(TenantId::default);
+            &TENANT
+        }
+        fn id(&self) -> String {
+            format!("{:05}", self.0)
+        }
+        fn key(&self) -> Option<String> {
+            let beginnings = ["a/", "a", "A/", "a/é", "a0", "ä/", "a/\u{10FFFF}"];
+            Some(format!("{}{}", beginnings[self.0 % beginnings.len()], self.0))
+        }
+        fn status(&self) -> &'static str {
+            if self.0.is_multiple_of(2) { "even" } else { "odd" }
+        }
+    }
+    let mut making = commit(Vec::new());
+    for number in 0..2_100 {
+        making.put(&Listed(number), Expect::New).unwrap();
+    }
+    store.commit(making).await.unwrap();
+    let tenant = TenantId::default();
+    let wanted: Vec<usize> = (0..2_100).rev().filter(|number| [0, 3, 6].contains(&(number % 7))).collect();
+    let found = by_beginning::<Listed>(store, &tenant, "a/".to_owned(), &[]).await.unwrap();
+    assert_eq!(found.iter().map(|found| found.entity.0).collect::<Vec<_>>(), wanted);
+    let odd = by_beginning::<Listed>(store, &tenant, "a/".to_owned(), &["odd"]).await.unwrap();
+    assert_eq!(odd.len(), wanted.iter().filter(|number| *number % 2 == 1).count());
+    assert!(by_beginning::<Listed>(store, &tenant, "a/é7".to_owned(), &["even"]).await.unwrap().is_empty(), "none of them is even");
+    let query = |statuses: &[&str]| RecordQuery {
+        kind: "listed",
+        statuses: statuses.iter().map(|word| (*word).to_owned()).collect(),
+        ..RecordQuery::default()
+    };
+    assert_eq!((store.count(&query(&[])).await.unwrap(), store.count(&query(&["odd"])).await.unwrap()), (2_100, 1_050));
+    assert_eq!(store.count(&RecordQuery { kind: "nothing", ..RecordQuery::default() }).await.unwrap(), 0);
+    let list = all::<Listed>(store, Some(&tenant), &["even"], 0).await.unwrap();
+    assert_eq!(list.iter().map(|found| found.entity.0).collect::<Vec<_>>(), (0..2_100).rev().filter(|n| n % 2 == 0).collect::<Vec<_>>());
+    assert_eq!(all::<Listed>(store, None, &[], 7).await.unwrap().len(), 7);
+}
+
 /// The journal finds events by alert and by tenant, keeps actors, and takes each event once.
 async fn journal_finds(store: &dyn StateStore) {
     let ids = SequentialIds::default();
@@ -559,6 +604,7 @@ pub async fn contract(store: Arc<dyn StateStore>) {
     leases(&*store).await;
     taken_back(&*store).await;
     keys_and_order(&*store).await;
+    beginnings(&*store).await;
     texts(&*store).await;
     all_or_nothing(&*store).await;
     dies_in_the_middle(&*store).await;
