@@ -12,7 +12,7 @@ use axum::{Extension, Json, Router};
 use model::access::{Permission, Principal};
 use model::alert::Alert;
 use model::incident::Incident;
-use model::state::all;
+use model::state::{Entity, RecordQuery};
 use serde::Serialize;
 use serde_json::json;
 
@@ -74,8 +74,12 @@ async fn status(State(sources): State<Arc<Sources>>, Extension(principal): Exten
         kind: "unavailable",
         message: error.to_string(),
     };
-    let incidents = all::<Incident>(&*sources.state, Some(&principal.tenant), &["open", "acknowledged"], 0).await.map_err(failed)?;
-    let firing = all::<Alert>(&*sources.state, Some(&principal.tenant), &["firing"], 0).await.map_err(failed)?;
+    let count = async |kind, statuses: &[&str]| {
+        let statuses = statuses.iter().map(|status| (*status).to_owned()).collect();
+        sources.state.count(&RecordQuery { tenant: Some(principal.tenant.clone()), kind, statuses, ..RecordQuery::default() }).await
+    };
+    let incidents = count(Incident::KIND, &["open", "acknowledged"]).await.map_err(failed)?;
+    let firing = count(Alert::KIND, &["firing"]).await.map_err(failed)?;
     let backlog = sources.state.backlog(now).await.map_err(failed)?;
     let newest = sources.freshness.newest().await?;
     Ok(Json(json!({
@@ -83,8 +87,8 @@ async fn status(State(sources): State<Arc<Sources>>, Extension(principal): Exten
         "now": now,
         "ready": parts.iter().all(|part| part.healthy),
         "parts": parts,
-        "open_incidents": incidents.len(),
-        "firing_alerts": firing.len(),
+        "open_incidents": incidents,
+        "firing_alerts": firing,
         "queues": backlog.iter().map(|one| json!({
             "queue": one.queue, "pending": one.pending, "dead": one.dead, "overdue_seconds": one.overdue.as_secs_f64(),
         })).collect::<Vec<_>>(),

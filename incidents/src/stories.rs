@@ -6,17 +6,18 @@ mod random;
 mod world;
 
 use model::event::{Actor, EventKind, Subject};
-use model::ids::{LadderRunId, RemediationId};
+use model::ids::{IncidentId, LadderRunId, RemediationId};
 use model::incident::{Incident, IncidentStatus};
 use model::message::Message;
 use model::repair::RepairOutcome;
 use model::severity::Severity;
-use model::state::{Commit, Expect, Records, StateError, by_key, load};
+use model::state::{Commit, Expect, Records, StateError, all, by_key, load};
 use model::tenant::TenantId;
 use model::time::Span;
 use model::work::{Queue, WorkState};
 
 use crate::Config;
+use crate::groups::IncidentGroup;
 use crate::postmortem::Postmortem;
 use world::World;
 
@@ -278,6 +279,61 @@ async fn other_services_are_other_incidents_with_the_next_numbers() {
     world.settle().await.unwrap();
     let numbers: Vec<u64> = world.all().await.iter().map(|incident| incident.number).collect();
     assert_eq!(numbers, [1, 2, 3]);
+}
+
+/// A list of records shows a thousand: whose incident an alert is in does not depend on it.
+#[tokio::test]
+async fn the_oldest_of_very_many_open_incidents_is_joined_and_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(Config::default(), folder.path());
+    let first = world.fire("Down", "the first", Severity::Critical).await;
+    world.settle().await.unwrap();
+    let mut commit = Commit::at(world.now());
+    let oldest = world.incident(1).await;
+    for number in 2..1_200u64 {
+        let id = IncidentId::derived(world.now(), &number.to_string());
+        let group = [("service_name", number.to_string())].into_iter().collect();
+        let other = Incident { id, number, group, alerts: Vec::new(), firing: Vec::new(), ..oldest.clone() };
+        commit.put(&other, Expect::New).unwrap();
+    }
+    world.state.commit(commit).await.unwrap();
+    let second = world.fire("Slow", "the first", Severity::High).await;
+    world.settle().await.unwrap();
+    assert_eq!(world.incident(1).await.alerts, [first, second]);
+    for alert in [first, second] {
+        world.clear(alert).await.unwrap();
+    }
+    world.settle().await.unwrap();
+    assert_eq!(world.incident(1).await.status, IncidentStatus::Resolved);
+    let counted = |text: String| text.lines().any(|line| line == "watchfire_incidents_open 1198");
+    assert!(counted(prometheus::TextEncoder::new().encode_to_string(&world.registry.gather()).unwrap()));
+}
+
+/// Incidents that opened before there were records of groups, also where two are open for one group.
+#[tokio::test]
+async fn what_was_open_before_groups_had_records_is_joined() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(Config::default(), folder.path());
+    for service in ["cart", "search"] {
+        world.fire("Down", service, Severity::Critical).await;
+    }
+    world.settle().await.unwrap();
+    let mut commit = Commit::at(world.now());
+    for found in all::<IncidentGroup>(&*world.state, None, &[], 0).await.unwrap() {
+        commit.delete(&found.entity, Expect::Version(found.version));
+    }
+    assert_eq!(commit.puts.len(), 2);
+    let twin = Incident { id: IncidentId::derived(world.now(), "twin"), number: 99, ..world.incident(1).await };
+    commit.put(&Incident { alerts: Vec::new(), firing: Vec::new(), ..twin }, Expect::New).unwrap();
+    world.state.commit(commit).await.unwrap();
+    world.restart();
+    let arrivals = [("search", 2), ("cart", 99), ("search", 2), ("cart", 99), ("checkout", 3), ("checkout", 3)];
+    for (name, (service, number)) in ["A", "B", "C", "D", "E", "F"].into_iter().zip(arrivals) {
+        let alert = world.fire(name, service, Severity::High).await;
+        world.settle().await.unwrap();
+        assert!(world.incident(number).await.alerts.contains(&alert), "{service}");
+    }
+    assert_eq!((world.all().await.len(), all::<IncidentGroup>(&*world.state, None, &[], 0).await.unwrap().len()), (4, 3));
 }
 
 #[tokio::test]
