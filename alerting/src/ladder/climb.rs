@@ -2,11 +2,12 @@
 
 mod settle;
 mod steps;
+mod taken;
 
 use model::alert::Alert;
 use model::event::{EventKind, Subject};
 use model::ids::{AlertId, LadderRunId};
-use model::incident::{Incident, IncidentStatus, open_for};
+use model::incident::{Incident, IncidentStatus};
 use model::json::Json;
 use model::labels::Labels;
 use model::message::{LadderStep, PageAction};
@@ -23,6 +24,7 @@ use crate::routing::{Hours, RoutedLadder};
 use crate::rules::Ladder;
 use crate::shared::Shared;
 pub(crate) use settle::settle_rows;
+pub(super) use taken::taken_by;
 
 /// How many alerts a notice shows.
 const SHOWN: usize = 20;
@@ -129,20 +131,6 @@ impl<'a> Climb<'a> {
         Ok(load::<Alert>(self.state, &self.shared.tenant, &id.to_string()).await?.map(|found| found.entity))
     }
 
-    pub(super) async fn incident_of(&self, alert: AlertId) -> Result<Option<Incident>, StateError> {
-        let linked = self.alert(alert).await?.and_then(|alert| alert.incident);
-        Ok(open_for(self.state, &self.shared.tenant, alert, linked).await?.map(|found| found.entity))
-    }
-
-    /// Who has the incident that an alert is just joining: its record says so a moment later.
-    pub(super) async fn joins_what_is_taken(&self, subject: &LadderSubject, scene: &Scene) -> Result<Option<String>, StateError> {
-        let (LadderSubject::Alert { .. }, [alert]) = (subject, &*scene.alerts) else { return Ok(None) };
-        if alert.incident.is_some() || !alert.is_firing() || !alert.severity.opens_incident() {
-            return Ok(None);
-        }
-        Ok(self.incident_of(alert.id).await?.as_ref().and_then(taken_by))
-    }
-
     /// Runs about this that are not closed.
     pub(super) async fn runs_about(&self, subject: LadderSubject) -> Result<Vec<Versioned<LadderRun>>, StateError> {
         by_beginning(self.state, &self.shared.tenant, run_key(&subject, ""), &UNCLOSED).await
@@ -229,6 +217,9 @@ impl<'a> Climb<'a> {
     pub(super) async fn given_back(&mut self, id: AlertId) -> Result<(), StateError> {
         let runs = self.runs_about(LadderSubject::Alert { id }).await?;
         if let Some(alert) = self.alert(id).await?.filter(Alert::is_firing) {
+            if self.is_taken_with_its_incident(&alert).await? {
+                return Ok(());
+            }
             let wanted = self.wanted(&alert, alert.escalation.as_deref());
             let begun = |wanted: &Wanted| runs.iter().any(|run| run.entity.ladder.name == wanted.ladder.name);
             let worse = runs.iter().all(|run| run.entity.severity < alert.severity);
@@ -264,7 +255,8 @@ impl<'a> Climb<'a> {
             return Ok(());
         }
         if !severity.opens_incident() {
-            return self.start_for_alert(alert, severity, wanted).await;
+            let taken = self.is_taken_with_its_incident(alert).await?;
+            return if taken { Ok(()) } else { self.start_for_alert(alert, severity, wanted).await };
         }
         match self.incident_of(alert.id).await? {
             Some(incident) => self.start_for_incident(&incident, alert, severity, wanted).await,
@@ -496,10 +488,4 @@ impl<'a> Climb<'a> {
 /// Whether a run is about this alert.
 pub(super) fn about_alert(run: &LadderRun, alert: AlertId) -> bool {
     run.subject == LadderSubject::Alert { id: alert }
-}
-
-/// Who has an incident.
-pub(super) fn taken_by(incident: &Incident) -> Option<String> {
-    let taken = incident.acknowledged.as_ref().filter(|_| incident.status == IncidentStatus::Acknowledged);
-    taken.map(|taken| taken.by.to_string())
 }

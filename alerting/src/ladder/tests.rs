@@ -422,6 +422,38 @@ async fn who_took_an_alert_has_it_though_the_incident_that_it_joins_was_given_ba
     assert_eq!((has("shop"), has("cart")), ((true, true), (true, false)));
 }
 
+/// An alert is given back, and in the next moment somebody takes its whole incident, of which nobody has followed either.
+#[tokio::test]
+async fn who_takes_the_incident_again_has_what_was_given_back_just_before() {
+    let world = world();
+    world.set("errors", &[(SHOP, 0.2)]);
+    world.tick().await;
+    world.set("errors", &[(SHOP, 0.02)]);
+    world.pass(15).await;
+    world.act(EventKind::IncidentAcknowledged).await;
+    let before = world.outbox();
+    world.clock.advance(std::time::Duration::from_secs(1));
+    let alert = world.alerts().await[0].alert.clone();
+    assert!(alert.acknowledged.is_some() && !alert.severity.opens_incident());
+    for taken_again in [true, false] {
+        world.say_taken(alert.id, false).await;
+        if taken_again {
+            world.say(EventKind::IncidentUnacknowledged).await;
+            world.say(EventKind::IncidentAcknowledged).await;
+        }
+        world.follow(&["ladders", "ladders"]).await;
+        world.settle().await.unwrap();
+        if taken_again {
+            assert_eq!(world.outbox(), before, "somebody has it");
+            world.clock.advance(std::time::Duration::from_secs(1));
+            assert!(world.alerts().await[0].alert.acknowledged.is_some());
+        } else {
+            let after = &world.outbox()[before.len()..];
+            assert!(after.iter().any(|line| line.ends_with("slack trigger")), "it is nobody's now: {after:?}");
+        }
+    }
+}
+
 /// Every way through a story with a crash after any commit and a restart ends with the same notices, none twice, none missing.
 #[tokio::test]
 async fn a_crash_after_any_commit_loses_nothing_and_repeats_nothing() {

@@ -308,6 +308,11 @@ impl World {
     }
     /// The same with a certain one.
     pub(crate) async fn take_one(&self, id: AlertId, takes: bool) {
+        self.say_taken(id, takes).await;
+        self.settle().await.unwrap();
+    }
+    /// The same, and nobody has heard of it yet.
+    pub(crate) async fn say_taken(&self, id: AlertId, takes: bool) {
         let found = load::<Instance>(&*self.state, &TenantId::default(), &id.to_string()).await.unwrap().unwrap();
         let alert = found.entity.alert.clone();
         let (mut instance, by, at) = (found.entity, Actor::User { id: "ada".to_owned() }, self.now());
@@ -319,7 +324,6 @@ impl World {
         let (event, subject) = (EventId::derived(at, &format!("take {takes} {id}")), Subject::alert(alert.id, alert.incident));
         commit.event(Event { id: event, tenant: alert.tenant, at, actor: by, subject, kind });
         self.state.commit(commit).await.unwrap();
-        self.settle().await.unwrap();
     }
 
     /// A silence over everything of `shop`.
