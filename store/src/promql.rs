@@ -334,10 +334,10 @@ impl PromQl {
         &self,
         tenant: &TenantId,
         plan: &Plan,
-        query: Frame,
-        frame: Frame,
+        (query, frame): (Frame, Frame),
         options: &QueryOptions,
         form: Form,
+        waits: bool,
     ) -> Result<Loading, QueryError> {
         let setting = self.setting(query, options);
         let mut spans = needed(plan, &setting, &frame)?.extents;
@@ -348,15 +348,23 @@ impl PromQl {
         }
         let limits = LoadLimits { max_series: self.limits.max_series, max_samples: self.limits.max_samples, timeout: options.timeout };
         let together = options.together.as_deref().filter(|_| form == Form::AsIs && !count);
-        let from = self.from(together.map(|together| -> load::Together<'_> { Box::new(|| self.reads(together, &setting, &frame)) }));
+        let mut from = self.from(together.map(|together| -> load::Together<'_> { Box::new(|| self.reads(together, &setting, &frame)) }));
+        from.watermark = from.watermark.filter(|_| waits);
         let data = load(&from, tenant, &plan.selectors, &spans, &options.overlay, limits).await;
         let (joined, earlier) = (from.joined.load(Ordering::Relaxed), from.earlier.load(Ordering::Relaxed));
         drop(from);
         match data {
-            Err(_) if earlier > 0 => Ok(Loading::Early(earlier)),
+            // Whichever selector was asked first: the expression is about one moment, and all of it has to be stored.
+            Err(_) if earlier > 0 => Ok(Loading::Early(self.missing(&spans).max(earlier))),
             Err(error) => Err(error),
             Ok(data) => Ok(Loading::Done((setting, frame, data, joined))),
         }
+    }
+
+    /// How much of what these read is not stored yet, in milliseconds.
+    fn missing(&self, extents: &[Option<Extent>]) -> i64 {
+        let missing = |extent: &Extent| self.watermark.as_ref().map(|watermark| watermark.missing(Timestamp::from_millis(extent.until)));
+        extents.iter().flatten().filter_map(missing).max().map_or(0, as_millis)
     }
 
     async fn load_and_evaluate(
@@ -369,13 +377,14 @@ impl PromQl {
         form: Form,
     ) -> Result<Ran, QueryError> {
         let _permit = self.permits.acquire().await.map_err(|_| stopping())?;
-        let (setting, frame, data, joined) = match self.loaded(tenant, &plan, query, frame, options, form).await? {
+        let (setting, frame, data, joined) = match self.loaded(tenant, &plan, (query, frame), options, form, true).await? {
             Loading::Done(loaded) => loaded,
             Loading::Early(by) => {
                 let early = |frame: Frame| Frame { start: frame.start - by, end: frame.end - by, ..frame };
-                match self.loaded(tenant, &plan, early(query), early(frame), options, form).await? {
+                // That much is stored, whatever is heard of the logs meanwhile.
+                match self.loaded(tenant, &plan, (early(query), early(frame)), options, form, false).await? {
                     Loading::Done(loaded) => loaded,
-                    Loading::Early(_) => return Err(QueryError::Unavailable("the log falls behind while it is waited for".to_owned())),
+                    Loading::Early(_) => return Err(QueryError::Execution("it was to be asked without waiting".to_owned())),
                 }
             }
         };
@@ -660,9 +669,24 @@ mod tests {
         assert_eq!(asked(&rules, "max_over_time(age[11s]) - min_over_time(age[11s])").await.unwrap(), 5.0, "of 20 and 15 s ago");
         assert_eq!(asked(&rules, "time() - timestamp(age)").await.unwrap(), 3.0, "all of it is about that moment");
         assert_eq!(begun.elapsed(), Duration::from_secs(2), "the first of them waited for all");
+        for both in ["age offset 5s - age", "age - age offset 5s"] {
+            assert_eq!(asked(&rules, both).await.unwrap().abs(), 5.0, "{both}: of both what is stored");
+        }
         *behind.lock().unwrap() = Some(Duration::from_secs(400));
         let error = asked(&rules, "age").await.unwrap_err().to_string();
         assert!(error.contains("the log waits for ClickHouse"), "{error}");
+    }
+
+    /// How far the log is behind is heard anew each time, by clocks that are not of one piece: it may seem to fall back a little.
+    #[tokio::test(start_paused = true)]
+    async fn a_rule_that_looks_earlier_looks_once() {
+        let (source, heard) = (Arc::new(MemorySource::new()), std::sync::atomic::AtomicU64::new(12_000));
+        let samples = Samples { times: vec![NOW - 60_000], values: vec![7.0] };
+        source.add(&TenantId::default(), &Labels::empty().with("__name__", "age"), SeriesKind::Gauge, Temporality::Cumulative, &samples);
+        let falls_back = Box::new(move || Some(Duration::from_millis(heard.fetch_add(1, Ordering::Relaxed))));
+        let watermark = Watermark::new(Arc::new(SimulatedClock::new(Timestamp::from_millis(NOW))), falls_back);
+        let rules = PromQl::new(source.clone()).apart(source, 20).waiting_for(Arc::new(watermark));
+        assert_eq!(asked(&rules, "age").await.unwrap(), 7.0);
     }
 
     /// What comes while it is waited for is read.

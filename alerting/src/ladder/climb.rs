@@ -233,7 +233,7 @@ impl<'a> Climb<'a> {
             }
         }
         match self.alert(id).await? {
-            Some(alert) => self.catch_up(&alert).await,
+            Some(alert) => self.catch_up(&alert, self.now).await,
             None => Ok(()),
         }
     }
@@ -344,6 +344,10 @@ impl<'a> Climb<'a> {
             return Ok(false);
         }
         run.subject = subject;
+        if run.status == (LadderStatus::Stopped { reason: StopReason::Superseded }) && taken.is_none() {
+            // It gave way to another one, and is wanted again.
+            return self.again(Versioned { entity: run, version }, true).await.map(|()| true);
+        }
         let waits = run.status == (LadderStatus::Stopped { reason: StopReason::Acknowledged });
         match taken.filter(|_| !waits) {
             Some(by) => self.acknowledge(Versioned { entity: run, version }, &by).await?,

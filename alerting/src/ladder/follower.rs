@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use model::alert::Alert;
@@ -21,6 +22,9 @@ use crate::shared::Shared;
 
 /// The runs of so many alerts are asked for one by one; of more, all there are are gone through.
 const MANY: usize = 100;
+
+/// So long after its incident the record of an alert says that nobody has it.
+const LINKED: Duration = Duration::from_secs(1);
 
 /// Starts, stops and pauses ladders.
 pub struct LadderFollower {
@@ -154,10 +158,18 @@ async fn given_back(climb: &mut Climb<'_>, id: IncidentId) -> Result<(), StateEr
             climb.again(run, true).await?;
         }
     }
-    match wants {
-        Some(alert) => climb.start(&alert, alert.severity, alert.escalation.as_deref(), true).await,
-        None => Ok(()),
+    if let Some(alert) = wants {
+        // It was taken with its incident; its record may say so a moment longer.
+        let alert = Alert { acknowledged: None, ..alert };
+        climb.start(&alert, alert.severity, alert.escalation.as_deref(), true).await?;
     }
+    // Another tree may want other ladders, each of its alerts its own.
+    for alert in &found.entity.firing {
+        if let Some(alert) = climb.alert(*alert).await? {
+            climb.catch_up(&Alert { acknowledged: None, ..alert }, climb.now.plus(LINKED)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Of the alerts of an incident that fire unmuted, the worst one that wants a ladder to begin: it is worse than every ladder that ever
@@ -170,7 +182,8 @@ async fn wants(climb: &Climb<'_>, incident: &Incident, runs: &[Versioned<LadderR
         let below =
             highest.is_some_and(|highest| alert.severity < highest) || worst.as_ref().is_some_and(|worst| alert.severity <= worst.severity);
         let wanted = if below { Vec::new() } else { climb.wanted(&alert, alert.escalation.as_deref()) };
-        let began = |wanted: &Wanted| runs.iter().any(|run| run.entity.ladder.name == wanted.ladder.name);
+        let gave_way = LadderStatus::Stopped { reason: StopReason::Superseded };
+        let began = |wanted: &Wanted| runs.iter().any(|run| run.entity.ladder.name == wanted.ladder.name && run.entity.status != gave_way);
         let worse = highest.is_none_or(|highest| alert.severity > highest);
         let by_new_tree = alert.escalation.is_none() && !wanted.iter().all(began);
         if !wanted.is_empty() && (worse || by_new_tree) {
@@ -259,5 +272,9 @@ async fn unmuted(climb: &mut Climb<'_>, id: AlertId) -> Result<(), StateError> {
             climb.goes_on(run).await?;
         }
     }
-    if resumed { climb.catch_up(&alert).await } else { climb.start(&alert, alert.severity, alert.escalation.as_deref(), true).await }
+    if resumed {
+        climb.catch_up(&alert, climb.now).await
+    } else {
+        climb.start(&alert, alert.severity, alert.escalation.as_deref(), true).await
+    }
 }

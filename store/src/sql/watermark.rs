@@ -41,8 +41,9 @@ impl Watermark {
     }
 
     /// How much later than what is stored this moment is; zero where all that was received before it is there.
-    fn missing(&self, at: Timestamp) -> Duration {
-        at.since(Timestamp::from_millis(stored_until(self.clock.now().millis(), &self.lag)))
+    pub fn missing(&self, at: Timestamp) -> Duration {
+        // Nobody has received yet what is said to be of later.
+        at.min(self.clock.now()).since(Timestamp::from_millis(stored_until(self.clock.now().millis(), &self.lag)))
     }
 
     /// How much earlier than asked for a question has to end, after a short wait; zero where all that was received before is stored.
@@ -55,6 +56,7 @@ impl Watermark {
                 tokio::time::sleep(AGAIN).await;
             }
         };
+        let to = to.min(self.clock.now());
         let patience = if to.nanos() <= self.in_vain.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
         if tokio::time::timeout(patience, waited).await.is_ok() {
             return Ok(Duration::ZERO);
@@ -126,6 +128,11 @@ mod tests {
         });
         assert_eq!(watermark.reached(window.0, window.1).await.unwrap(), window, "it came in time");
         assert!(begun.elapsed() < Duration::from_secs(1));
+        *behind.lock().unwrap() = Some(Duration::from_secs(20));
+        let later = NOW.plus(Duration::from_secs(3_600));
+        assert_eq!(watermark.earlier(later).await.unwrap(), Duration::from_secs(20), "what is not yet is not waited for");
+        *behind.lock().unwrap() = None;
+        assert_eq!(watermark.earlier(later).await.unwrap(), Duration::ZERO);
         *behind.lock().unwrap() = Some(Duration::from_secs(301));
         assert_eq!(watermark.earlier(earlier(301)).await.unwrap(), Duration::ZERO);
         let error = watermark.reached(window.0, window.1).await.unwrap_err().to_string();

@@ -37,6 +37,19 @@ pub struct SqlState<D: Dialect> {
     clock: Option<Arc<dyn Clock>>,
 }
 
+/// The first text, by bytes, after all that begin so; `None`: there is none.
+fn after_all(beginning: &str) -> Option<String> {
+    let mut text = beginning.to_owned();
+    while let Some(last) = text.pop() {
+        // Some numbers after a character's are none's.
+        if let Some(next) = (u32::from(last) + 1..=u32::from(char::MAX)).find_map(char::from_u32) {
+            text.push(next);
+            return Some(text);
+        }
+    }
+    None
+}
+
 /// A condition list that is built while its arguments are numbered.
 #[derive(Default)]
 struct Conditions {
@@ -56,9 +69,11 @@ impl Conditions {
             wanted.with("key =", &*storable(key));
         }
         if let Some(begins) = &query.key_begins {
-            // By bytes: after the beginning itself, before the beginning and the last character of all.
-            wanted.with("key >=", &*storable(begins));
-            wanted.with("key <", format!("{}{}", storable(begins), char::MAX).as_str());
+            let begins = storable(begins);
+            wanted.with("key >=", &*begins);
+            if let Some(end) = after_all(&begins) {
+                wanted.with("key <", &*end);
+            }
         }
         if let Some(before) = &query.before {
             wanted.with("id <", &*storable(before));

@@ -387,7 +387,13 @@ async fn beginnings(store: &dyn StateStore) {
     assert_eq!(found.iter().map(|found| found.entity.0).collect::<Vec<_>>(), wanted);
     let odd = by_beginning::<Listed>(store, &tenant, "a/".to_owned(), &["odd"]).await.unwrap();
     assert_eq!(odd.len(), wanted.iter().filter(|number| *number % 2 == 1).count());
-    assert!(by_beginning::<Listed>(store, &tenant, "a/é7".to_owned(), &["even"]).await.unwrap().is_empty(), "none of them is even");
+    let narrow = by_beginning::<Listed>(store, &tenant, "a/é7".to_owned(), &["even"]).await.unwrap();
+    let wanted: Vec<usize> = (0..2_100).rev().filter(|n| n % 7 == 3 && n % 2 == 0 && n.to_string().starts_with('7')).collect();
+    assert_eq!(narrow.iter().map(|found| found.entity.0).collect::<Vec<_>>(), wanted);
+    let last = by_beginning::<Listed>(store, &tenant, "a/\u{10FFFF}".to_owned(), &[]).await.unwrap();
+    assert_eq!(last.len(), 300);
+    assert!(by_beginning::<Listed>(store, &tenant, "\u{10FFFF}".to_owned(), &[]).await.unwrap().is_empty());
+    assert_eq!(by_beginning::<Listed>(store, &tenant, String::new(), &[]).await.unwrap().len(), 2_100);
     let query = |statuses: &[&str]| RecordQuery {
         kind: "listed",
         statuses: statuses.iter().map(|word| (*word).to_owned()).collect(),

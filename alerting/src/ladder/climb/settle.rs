@@ -55,10 +55,10 @@ fn subjects(alert: &Alert) -> Vec<LadderSubject> {
 
 impl Climb<'_> {
     /// What climbed for an alert climbs again; should the tree have changed while it did not, what that wants begins too, in a commit of its
-    /// own.
-    pub(in super::super) async fn catch_up(&mut self, alert: &Alert) -> Result<(), StateError> {
+    /// own, at `due`.
+    pub(in super::super) async fn catch_up(&mut self, alert: &Alert, due: Timestamp) -> Result<(), StateError> {
         for row in settle_rows(self.shared, self.state, alert, self.now).await? {
-            self.commit.schedule(&self.shared.tenant, row);
+            self.commit.schedule(&self.shared.tenant, NewWork { due_at: due, ..row });
         }
         Ok(())
     }
@@ -66,7 +66,12 @@ impl Climb<'_> {
     /// The tree has changed: begins what an alert wants now.
     pub(in super::super) async fn settle(&mut self, id: AlertId) -> Result<(), StateError> {
         match self.alert(id).await? {
-            Some(alert) => self.start(&alert, alert.severity, alert.escalation.as_deref(), false).await,
+            Some(alert) => {
+                // Its incident may be on its way: one ladder for all that fires there.
+                let wait = self.shared.config.incident_wait.0;
+                let awaited = alert.state.fired_at().is_some_and(|fired| self.now < fired.plus(wait));
+                self.start(&alert, alert.severity, alert.escalation.as_deref(), awaited).await
+            }
             None => Ok(()),
         }
     }
