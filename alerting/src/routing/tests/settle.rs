@@ -412,6 +412,40 @@ async fn a_ladder_that_the_new_tree_wants_begins_when_what_it_is_about_is_given_
     }
 }
 
+/// While somebody has an incident the tree changes: its alerts want ladders of their own now, and each of those begins.
+#[tokio::test]
+async fn each_ladder_that_the_new_tree_wants_begins_when_an_incident_is_given_back() {
+    let texts = "- { name: texts, steps: [{ after: 0s, notify: [chat] }] }\n- { name: calls";
+    let (before, texts) = (leads_to("page").replace("- { name: calls", texts), PAGES.replace("- { name: calls", texts));
+    let world = World::new(&format!("incident_wait: 0s\n{before}"), super::RULES);
+    world.set("down", &[(&[("service", "shop")], 1.0), (&[("service", "cart")], 1.0)]);
+    world.tick().await;
+    assert_eq!(calls(&world, "pd"), ["0s pd trigger"]);
+    world.act(EventKind::IncidentAcknowledged).await;
+    let routes = "[{ matchers: [service=shop], escalation: calls }, { matchers: [service=cart], escalation: texts }]";
+    reroute(&world, &format!("{texts}route: {{ receivers: [mail], group_wait: 0s, routes: {routes} }}")).await;
+    world.pass(30).await;
+    assert_eq!((calls(&world, "boss").len(), calls(&world, "chat").len()), (0, 0), "somebody has it");
+    world.act(EventKind::IncidentUnacknowledged).await;
+    world.pass(30).await;
+    assert_eq!((calls(&world, "boss").len(), calls(&world, "chat").len()), (1, 1), "{:?}", world.outbox());
+}
+
+/// The tree comes to want a ladder before the incident of what just fired has opened: one ladder for all of it, not one each.
+#[tokio::test]
+async fn a_ladder_that_the_new_tree_wants_waits_for_the_incident() {
+    let mut world = World::new(&format!("incident_wait: 60s\n{PAGES}route: {{ receivers: [mail], group_wait: 0s }}"), super::RULES);
+    world.incidents = false;
+    world.set("down", &[(&[("service", "shop")], 1.0), (&[("service", "cart")], 1.0)]);
+    world.tick().await;
+    reroute(&world, &leads_to("page")).await;
+    world.pass(30).await;
+    assert!(calls(&world, "pd").is_empty(), "{:?}", world.outbox());
+    world.incidents = true;
+    world.pass(60).await;
+    assert_eq!(calls(&world, "pd").len(), 1, "{:?}", world.outbox());
+}
+
 /// Two trees in turn: the ladder that gave way to another one is wanted again.
 #[tokio::test]
 async fn a_ladder_that_gave_way_begins_again_when_the_tree_wants_it_again() {
