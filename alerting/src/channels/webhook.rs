@@ -77,7 +77,7 @@ pub struct Body<'a> {
     common_labels: BTreeMap<&'a str, &'a str>,
     common_annotations: BTreeMap<&'a str, &'a str>,
     #[serde(rename = "externalURL")]
-    external_url: String,
+    external_url: &'a str,
     alerts: Vec<BodyAlert<'a>>,
 }
 
@@ -109,9 +109,16 @@ pub fn render<'a>(receiver: &'a str, notice: &'a Notice, at: Timestamp) -> Body<
         group_labels: &notice.group_labels,
         common_labels: common(&notice.alerts, |alert| alert.labels.iter().collect()),
         common_annotations: common(&notice.alerts, |alert| alert.annotations.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect()),
-        external_url: url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default(),
+        external_url: origin(url),
         alerts: notice.alerts.iter().map(|alert| body_alert(alert, url, resolves.then_some(at))).collect(),
     }
+}
+
+/// Scheme and host of a link; empty where it has none.
+fn origin(url: &str) -> &str {
+    let Some((scheme, rest)) = url.split_once("://") else { return "" };
+    let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    &url[..scheme.len() + "://".len() + host]
 }
 
 /// How many alerts of the group are not shown.

@@ -49,6 +49,19 @@ fn the_body_is_alertmanagers() {
 }
 
 #[test]
+fn the_external_url_is_the_scheme_and_host_of_the_notices_link() {
+    for (link, wanted) in [
+        ("http://watchfire:7070/alerts/alr_1", "http://watchfire:7070"),
+        ("https://[::1]:7070?alert=1", "https://[::1]:7070"),
+        ("https://watchfire.example.org", "https://watchfire.example.org"),
+        ("/alerts/alr_1", ""),
+        ("", ""),
+    ] {
+        assert_eq!(origin(link), wanted, "{link}");
+    }
+}
+
+#[test]
 fn what_is_left_out_is_counted() {
     let mut notice = notice(PageAction::Trigger, "inc_1");
     notice.details.insert("alerts_total".into(), "1200".into());

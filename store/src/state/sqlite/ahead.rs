@@ -13,8 +13,11 @@ use rusqlite::Connection;
 use super::is_busy;
 use crate::wal::caps::disk_free;
 
-/// So much is written at once, in bytes.
+/// So much is added in one step, in bytes.
 const STEP: u64 = 4 * 1024 * 1024;
+/// So much of it is written in one call. Linux keeps what one call wrote as one piece of its page cache, and goes through all of such a piece
+/// at each write into it: a commit's write takes 38 us where they have 4 MiB, 10 us where they have 64 KiB (15 pages, ext4, Linux 6.18).
+const CALL: usize = 64 * 1024;
 /// So many times the length of the file must be free on the disk.
 const FREE: u64 = 16;
 /// A page in the log with what stands before it, and what stands before them all.
@@ -65,6 +68,10 @@ pub(super) fn write_ahead(connection: &Connection, pages: u64) -> io::Result<Ahe
 /// Adds zeros at the end of the file.
 fn longer(file: &File, wanted: u64) -> io::Result<()> {
     let end = file.metadata()?.len();
-    let zeros = vec![0; usize::try_from(wanted.saturating_sub(end).min(STEP)).unwrap_or(0)];
-    file.write_all_at(&zeros, end)
+    let step = wanted.saturating_sub(end).min(STEP);
+    for done in (0..step).step_by(CALL) {
+        let piece = usize::try_from(step - done).map_or(CALL, |left| left.min(CALL));
+        file.write_all_at(&[0; CALL][..piece], end + done)?;
+    }
+    Ok(())
 }
