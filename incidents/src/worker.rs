@@ -185,10 +185,11 @@ impl IncidentWorker {
             tenant: Some(task.tenant().clone()),
             queue: Some(Queue::Delivery),
             state: Some(WorkState::Pending),
+            incident: Some(incident.id),
             limit: 10_000,
             ..WorkQuery::default()
         };
-        let waits = task.state.list(&query).await?.iter().any(|row| row.subject.incident == Some(incident.id) && is_chat(&row.body));
+        let waits = task.state.list(&query).await?.iter().any(|row| is_chat(&row.body));
         if waits && task.row.attempts < ARCHIVE_LOOKS {
             return task.again(ARCHIVE_PAUSE, "posts wait to be sent before the channel is archived".to_owned()).await;
         }

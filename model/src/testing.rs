@@ -337,7 +337,9 @@ impl WorkRows for Memory {
                 && query.before.is_none_or(|before| row.id < before)
         };
         let limit = if query.limit == 0 { 100 } else { query.limit };
-        Ok(data.work.iter().rev().map(|(row, _)| row).filter(fits).take(limit).cloned().collect())
+        let mut found: Vec<&Work> = data.work.iter().map(|(row, _)| row).filter(fits).collect();
+        found.sort_unstable_by_key(|row| std::cmp::Reverse(row.id));
+        Ok(found.into_iter().take(limit).cloned().collect())
     }
     async fn backlog(&self, now: Timestamp) -> Result<Vec<Backlog>, StateError> {
         self.alive()?;

@@ -15,7 +15,7 @@ use model::drive::Nudge;
 use model::event::{Event, EventKind, Recorded};
 use model::ids::{AlertId, EventId, IdSource, IncidentId, NotificationId, WorkId};
 use model::message::{Delivery, Message, PageAction};
-use model::state::{Commit, JournalQuery, StateStore, pages};
+use model::state::{Commit, JournalQuery, StateError, StateStore, pages};
 use model::time::Timestamp;
 use model::work::{Queue, Work, WorkChange, WorkQuery, WorkState};
 use serde::{Deserialize, Serialize};
@@ -28,8 +28,8 @@ use crate::router::ApiError;
 
 const USUAL: usize = 100;
 const MOST: usize = 1_000;
-/// How many rows are looked at to find one by its id.
-const SEARCHED: usize = 100_000;
+/// How much the clocks of two nodes may differ: nothing that counts was written by so much before what it counts for.
+const APART: Duration = Duration::from_secs(600);
 
 struct Api {
     state: Arc<dyn StateStore>,
@@ -135,9 +135,9 @@ async fn list(
     let limit = query.limit.unwrap_or(USUAL).clamp(1, MOST);
     let ListQuery { alert, incident, before, .. } = query;
     let (tenant, queue) = (Some(principal.tenant), Some(Queue::Delivery));
-    // Nothing is told of what is not there yet: older rows need not be looked at. Clocks of two nodes may differ a little.
+    // Nothing is told of what is not there yet: older rows need not be looked at.
     let began = alert.map(|alert| alert.made_at()).into_iter().chain(incident.map(|incident| incident.made_at())).min();
-    let since = began.map(|began| began.minus(Duration::from_secs(600)));
+    let since = began.map(|began| began.minus(APART));
     let wanted = WorkQuery { tenant, queue, state, alert, incident, since, before, limit, ..WorkQuery::default() };
     let rows = api.state.list(&wanted).await?;
     let deliveries: Vec<Shown> = rows.iter().map(Shown::of).collect();
@@ -224,16 +224,10 @@ async fn replay(
 ) -> Result<Response, ApiError> {
     principal.require(Permission::Admin)?;
     let id: WorkId = id.parse().map_err(|error: model::ids::IdError| ApiError::bad_data(error.to_string()))?;
-    let rows = |state| WorkQuery {
-        tenant: Some(principal.tenant.clone()),
-        queue: Some(Queue::Delivery),
-        state: Some(state),
-        limit: SEARCHED,
-        ..WorkQuery::default()
-    };
-    let dead = api.state.list(&rows(WorkState::Dead)).await?;
-    let row = dead.into_iter().find(|row| row.id == id).ok_or_else(|| no_dead_letter(id))?;
-    if !query.force && reopens(&row, &api.state.list(&rows(WorkState::Done)).await?) {
+    let (tenant, queue) = (Some(principal.tenant.clone()), Some(Queue::Delivery));
+    let wanted = WorkQuery { tenant, queue, state: Some(WorkState::Dead), ids: vec![id], ..WorkQuery::default() };
+    let row = api.state.list(&wanted).await?.pop().ok_or_else(|| no_dead_letter(id))?;
+    if !query.force && reopens(&*api.state, &row).await? {
         let said = "a later resolve of the same incident or alert has been delivered: this would open it again at the receiver; add ?force=true to send it anyway";
         return Err(ApiError::conflict(said));
     }
@@ -264,17 +258,37 @@ fn no_dead_letter(id: WorkId) -> ApiError {
     ApiError::not_found(format!("there is no dead delivery {id}"))
 }
 
-/// Whether a trigger or acknowledgement is older than a resolve that was delivered.
-fn reopens(row: &Work, done: &[Work]) -> bool {
-    let action = |row: &Work| match row.body.read::<Delivery>().map(|delivery| delivery.message) {
-        Ok(Message::Notice(notice)) => Some(notice.action),
-        Ok(Message::ChatOpen { .. } | Message::ChatPost { .. } | Message::ChatArchive { .. } | Message::Document { .. }) | Err(_) => None,
+/// What a row tells of an incident or alert; `None` where it tells something else.
+fn action(row: &Work) -> Option<PageAction> {
+    match row.body.read::<Delivery>().ok()?.message {
+        Message::Notice(notice) => Some(notice.action),
+        Message::ChatOpen { .. } | Message::ChatPost { .. } | Message::ChatArchive { .. } | Message::Document { .. } => None,
+    }
+}
+
+/// Whether it is a trigger or an acknowledgement and older than a resolve that was delivered. Looks at all that was delivered since.
+async fn reopens(state: &dyn StateStore, row: &Work) -> Result<bool, StateError> {
+    let opens = matches!(action(row), Some(PageAction::Trigger | PageAction::Acknowledge));
+    let Some(place) = Place::read(row).filter(|_| opens) else { return Ok(false) };
+    let closes = |done: &Work| {
+        action(done) == Some(PageAction::Resolve) && Place::read(done).is_some_and(|done| done.line == place.line && done.turn > place.turn)
     };
-    let Some(place) = Place::read(row) else { return false };
-    matches!(action(row), Some(PageAction::Trigger | PageAction::Acknowledge))
-        && done
-            .iter()
-            .filter(|done| action(done) == Some(PageAction::Resolve))
-            .filter_map(Place::read)
-            .any(|done| done.line == place.line && done.turn > place.turn)
+    let mut later = WorkQuery {
+        tenant: Some(row.tenant.clone()),
+        queue: Some(Queue::Delivery),
+        state: Some(WorkState::Done),
+        since: Some(row.created_at.minus(APART)),
+        limit: MOST,
+        ..WorkQuery::default()
+    };
+    loop {
+        let page = state.list(&later).await?;
+        if page.iter().any(closes) {
+            return Ok(true);
+        }
+        if page.len() < MOST {
+            return Ok(false);
+        }
+        later.before = page.last().map(|done| done.id);
+    }
 }

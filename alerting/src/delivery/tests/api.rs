@@ -80,6 +80,12 @@ async fn a_replay_that_would_reopen_asks_first() {
     world.page("pd", PageAction::Trigger, "inc_1").await;
     world.page("pd", PageAction::Resolve, "inc_1").await;
     world.settle(&worker).await;
+    // More is delivered afterwards than is looked at in one go.
+    for other in 0..1_010 {
+        world.page("pd", PageAction::Resolve, &format!("other_{other}")).await;
+    }
+    world.settle(&worker).await;
+    assert_eq!(world.rows(WorkState::Done).len(), 1_011);
     let url = serve(&world, vec![Permission::Admin], "default").await;
     let id = world.rows(WorkState::Dead)[0].id;
     let (status, answer) = post(&format!("{url}/{id}/replay")).await;
