@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use model::alert::{AlertState, RuleKey};
+use model::alert::{Alert, AlertState, RuleKey};
 use model::event::{EventKind, Subject};
 use model::labels::Labels;
 use model::state::{Commit, Expect, Fence, StateError};
@@ -33,7 +33,7 @@ use crate::machine::Instance;
 use crate::routing::settle::settle_where_changed;
 use crate::rules::{AlertRule, Group, Rule, RuleSet};
 use crate::shared::Shared;
-use crate::silence::{Muting, Silence};
+use crate::silence::{Inhibition, Muting, Silence};
 
 pub use board::{FailingRule, SilentRule};
 pub(crate) use board::{a_few, everything};
@@ -238,11 +238,15 @@ impl Evaluator {
                 Err(error) => return Err(error),
             }
         }
-        let others = stage.runners.iter().filter(|other| !std::ptr::eq(&***other, runner));
-        let foreign = self.shared.foreign();
-        let firing = others.flat_map(|other| firing(other.view().instances())).chain(foreign.iter().cloned()).collect();
         let routing = self.shared.routing();
-        Ok(Muting { silences, inhibit_rules: routing.inhibit_rules.clone(), firing, routing })
+        let mut inhibition = Inhibition::new(&routing.inhibit_rules);
+        if !routing.inhibit_rules.is_empty() {
+            for other in stage.runners.iter().filter(|other| !std::ptr::eq(&***other, runner)) {
+                firing(other.view().instances()).for_each(|alert| inhibition.begins(alert.fingerprint, &alert.labels));
+            }
+            self.shared.foreign().iter().for_each(|(fingerprint, labels)| inhibition.begins(*fingerprint, labels));
+        }
+        Ok(Muting { silences, inhibition, routing })
     }
 
     async fn ensure_loaded(&self, stage: &Stage, now: Timestamp, fence: Option<&Fence>) -> Result<(), StateError> {
@@ -330,8 +334,8 @@ impl Evaluator {
 }
 
 /// Fingerprint and labels of what fires.
-fn firing<'a>(instances: impl Iterator<Item = &'a Instance>) -> Vec<(u64, Labels)> {
-    instances.filter(|one| one.alert.is_firing()).map(|one| (one.alert.fingerprint, one.alert.labels.clone())).collect()
+fn firing<'a>(instances: impl Iterator<Item = &'a Instance>) -> impl Iterator<Item = &'a Alert> {
+    instances.map(|instance| &instance.alert).filter(|alert| alert.is_firing())
 }
 
 impl Stage {

@@ -110,7 +110,8 @@ impl Sent {
 /// What there is of muting at one moment, for many alerts.
 pub(crate) struct Surroundings {
     pub silences: Vec<Silence>,
-    pub firing: Vec<(u64, Labels)>,
+    /// What fires and may mute others.
+    inhibition: Inhibition,
     routing: Arc<crate::routing::Routing>,
 }
 
@@ -118,14 +119,29 @@ impl Surroundings {
     /// Live silences and, where alerts may mute others, everything that fires.
     pub(crate) async fn read(shared: &Shared, state: &dyn StateStore, firing: Option<&[Alert]>) -> Result<Self, StateError> {
         let silences = live_silences(shared, state).await?;
-        let labels = |alert: &Alert| (alert.fingerprint, alert.labels.clone());
         let routing = shared.routing();
-        let firing = match firing {
-            _ if routing.inhibit_rules.is_empty() => Vec::new(),
-            Some(firing) => firing.iter().map(labels).collect(),
-            None => everything::<Alert>(state, &shared.tenant, &["firing"]).await?.iter().map(|found| labels(&found.entity)).collect(),
-        };
-        Ok(Surroundings { silences, firing, routing })
+        let mut inhibition = Inhibition::new(&routing.inhibit_rules);
+        let mut begins = |alert: &Alert| inhibition.begins(alert.fingerprint, &alert.labels);
+        match firing {
+            _ if routing.inhibit_rules.is_empty() => {}
+            Some(firing) => firing.iter().for_each(begins),
+            None => everything::<Alert>(state, &shared.tenant, &["firing"]).await?.iter().for_each(|found| begins(&found.entity)),
+        }
+        Ok(Surroundings { silences, inhibition, routing })
+    }
+}
+
+impl Surroundings {
+    /// What is just coming in counts as it will be.
+    fn count_in<'k>(&mut self, known: impl Iterator<Item = &'k Known>) {
+        for Known { before, after, .. } in known {
+            if let Some(before) = before {
+                self.inhibition.ends(before.alert.fingerprint, &before.alert.labels);
+            }
+            if after.alert.is_firing() {
+                self.inhibition.begins(after.alert.fingerprint, &after.alert.labels);
+            }
+        }
     }
 }
 
@@ -133,20 +149,16 @@ async fn live_silences(shared: &Shared, state: &dyn StateStore) -> Result<Vec<Si
     Ok(a_few::<Silence>(state, &shared.tenant, &["live"]).await?.into_iter().map(|found| found.entity).collect())
 }
 
-/// What mutes alerts, with the inhibition indexed once.
+/// What mutes alerts.
 pub(crate) struct Hush<'a> {
     silences: &'a [Silence],
-    inhibition: Inhibition<'a>,
+    inhibition: &'a Inhibition,
     routing: Arc<crate::routing::Routing>,
 }
 
 impl<'a> Hush<'a> {
     pub(crate) fn of(surroundings: &'a Surroundings) -> Self {
-        Hush {
-            silences: &surroundings.silences,
-            inhibition: Inhibition::over(&surroundings.routing.inhibit_rules, &surroundings.firing),
-            routing: surroundings.routing.clone(),
-        }
+        Hush { silences: &surroundings.silences, inhibition: &surroundings.inhibition, routing: surroundings.routing.clone() }
     }
 
     /// What mutes an alert: the first there is, by silences, recurring windows, other alerts.
@@ -154,7 +166,7 @@ impl<'a> Hush<'a> {
         let silence = self.silences.iter().find(|silence| silence.mutes(labels, now)).map(Mute::from);
         silence
             .or_else(|| self.routing.maintained(labels, now))
-            .or_else(|| self.inhibition.by(fingerprint, labels).map(|source| Mute::Inhibited { source: source.1.clone() }))
+            .or_else(|| self.inhibition.by(fingerprint, labels).map(|source| Mute::Inhibited { source: source.clone() }))
     }
 
     /// Every silence that mutes these labels.
@@ -164,7 +176,7 @@ impl<'a> Hush<'a> {
 
     /// The labels of an alert that mutes this one.
     pub(crate) fn inhibited(&self, fingerprint: u64, labels: &Labels) -> Option<&'a Labels> {
-        self.inhibition.by(fingerprint, labels).map(|(_, labels)| labels)
+        self.inhibition.by(fingerprint, labels)
     }
 }
 
@@ -345,8 +357,16 @@ impl<'a> Taking<'a> {
         let fingerprints: BTreeSet<u64> = batch.iter().map(Sent::fingerprint).collect();
         let keys: Vec<String> = fingerprints.iter().map(|fingerprint| format!("{fingerprint:016x}")).collect();
         let found = by_keys::<Instance>(state, &shared.tenant, &keys).await?;
-        let open = found.into_iter().map(|found| (found.entity.alert.fingerprint, found)).collect();
-        let surroundings = Surroundings::read(shared, state, None).await?;
+        let open: BTreeMap<u64, _> = found.into_iter().map(|found| (found.entity.alert.fingerprint, found)).collect();
+        // Only who is new is muted here: of the others, and where none of these can be, nothing that fires need be read.
+        let routing = shared.routing();
+        let is_asked = |sent: &Sent| {
+            matches!(sent.news, News::Firing { .. })
+                && routing.inhibit_rules.iter().any(|rule| rule.is_target(&sent.labels))
+                && !open.contains_key(&sent.fingerprint())
+        };
+        let firing: Option<&[Alert]> = if batch.iter().any(is_asked) { None } else { Some(&[]) };
+        let surroundings = Surroundings::read(shared, state, firing).await?;
         let (commit, known) = (Commit::at(now), BTreeMap::new());
         Ok(Taking { shared, now, received, open, known, surroundings, commit, fired: BTreeSet::new(), ends: Vec::new() })
     }
@@ -439,6 +459,7 @@ impl<'a> Taking<'a> {
 
     /// Mutes what is new, writes, and says what happened.
     fn finish(mut self) -> Result<(Commit, Vec<Alert>, Vec<Silence>), StateError> {
+        self.surroundings.count_in(self.known.values());
         let hush = Hush::of(&self.surroundings);
         let mut commit = std::mem::take(&mut self.commit);
         commit.at = self.now;

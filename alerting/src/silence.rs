@@ -1,7 +1,8 @@
 //! Muting: silences (made by people, for a time) and inhibition (configured: one alert mutes others). In: a firing alert's labels
 //! and everything that fires. Out: what mutes it, if anything. Pure; a muted alert still fires, only nobody is told.
 
-use std::collections::HashMap;
+mod inhibition;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::matchers::{MatcherText, MatcherTextError, Matchers};
 use crate::routing::Routing;
+pub use inhibition::{InhibitRule, Inhibition};
 
 /// A silence. State kind `silence`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,38 +88,6 @@ impl Entity for Silence {
     }
 }
 
-/// While an alert fires that matches `source_matchers`, alerts that match `target_matchers` and have the same values for the
-/// labels in `equal` are muted (Alertmanager's inhibition rule).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct InhibitRule {
-    /// Which alerts mute.
-    pub source_matchers: Vec<MatcherText>,
-    /// Which alerts are muted.
-    pub target_matchers: Vec<MatcherText>,
-    /// Labels that must be equal (absent on both counts as equal).
-    pub equal: Vec<String>,
-}
-
-fn all_match(matchers: &[MatcherText], labels: &Labels) -> bool {
-    matchers.iter().all(|matcher| matcher.0.matches(labels))
-}
-
-impl InhibitRule {
-    fn key<'a>(&self, labels: &'a Labels) -> Vec<&'a str> {
-        self.equal.iter().map(|label| labels.get(label).unwrap_or("")).collect()
-    }
-
-    /// Whether a firing alert mutes another. An alert that matches both sides is not muted by one that does so too.
-    fn mutes(&self, source: &Labels, target: &Labels) -> bool {
-        let both_sides = all_match(&self.source_matchers, target);
-        all_match(&self.source_matchers, source)
-            && all_match(&self.target_matchers, target)
-            && self.equal.iter().all(|label| source.get(label) == target.get(label))
-            && !(both_sides && all_match(&self.target_matchers, source))
-    }
-}
-
 /// What mutes an alert.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mute {
@@ -177,10 +147,8 @@ pub struct Muting {
     pub silences: Vec<Silence>,
     /// Recurring maintenance windows.
     pub routing: Arc<Routing>,
-    /// Inhibition rules.
-    pub inhibit_rules: Vec<InhibitRule>,
-    /// What fires: fingerprint and labels.
-    pub firing: Vec<(u64, Labels)>,
+    /// What fires and may mute.
+    pub inhibition: Inhibition,
 }
 
 impl Muting {
@@ -192,69 +160,6 @@ impl Muting {
         if let Some(window) = self.routing.maintained(labels, now) {
             return Some(window);
         }
-        let others = || self.firing.iter().filter(|(other, _)| *other != fingerprint);
-        let source = self.inhibit_rules.iter().find_map(|rule| others().find(|(_, source)| rule.mutes(source, labels)))?;
-        Some(Mute::Inhibited { source: source.1.clone() })
-    }
-}
-
-/// Inhibition for many alerts at once: the sources of every rule, found by the labels that must be equal.
-pub struct Inhibition<'a> {
-    rules: Vec<(&'a InhibitRule, Sources<'a>)>,
-}
-
-/// Alerts that may mute, by the labels that must be equal.
-type Sources<'a> = HashMap<Vec<&'a str>, Vec<&'a (u64, Labels)>>;
-
-impl<'a> Inhibition<'a> {
-    /// Over what fires.
-    pub fn over(rules: &'a [InhibitRule], firing: &'a [(u64, Labels)]) -> Self {
-        let indexed = rules.iter().map(|rule| {
-            let mut sources = Sources::new();
-            for source in firing.iter().filter(|(_, labels)| all_match(&rule.source_matchers, labels)) {
-                sources.entry(rule.key(&source.1)).or_default().push(source);
-            }
-            (rule, sources)
-        });
-        Inhibition { rules: indexed.collect() }
-    }
-
-    /// The first alert that mutes this one.
-    pub fn by(&self, fingerprint: u64, labels: &Labels) -> Option<&'a (u64, Labels)> {
-        self.rules.iter().find_map(|(rule, sources)| {
-            let candidates = sources.get(&rule.key(labels))?;
-            candidates.iter().find(|(other, source)| *other != fingerprint && rule.mutes(source, labels)).copied()
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn labels(pairs: &[(&str, &str)]) -> Labels {
-        pairs.iter().copied().collect()
-    }
-
-    #[test]
-    fn an_alert_does_not_mute_itself_nor_its_equal() {
-        let rule = InhibitRule {
-            source_matchers: vec!["severity=critical".parse().unwrap()],
-            target_matchers: vec!["severity=~critical|warning".parse().unwrap()],
-            equal: vec!["service".to_owned()],
-        };
-        let (critical, warning) =
-            (labels(&[("severity", "critical"), ("service", "a")]), labels(&[("severity", "warning"), ("service", "a")]));
-        let other = labels(&[("severity", "warning"), ("service", "b")]);
-        let firing = vec![(1, critical.clone()), (2, critical.clone()), (3, warning.clone())];
-        let muting = Muting { inhibit_rules: vec![rule], firing, ..Muting::default() };
-        assert_eq!(muting.by(1, &critical, Timestamp::EPOCH), None);
-        assert_eq!(muting.by(3, &warning, Timestamp::EPOCH).unwrap().to_string(), "alert without a name");
-        assert_eq!(muting.by(4, &other, Timestamp::EPOCH), None);
-        let index = Inhibition::over(&muting.inhibit_rules, &muting.firing);
-        for (fingerprint, labels) in [(1, &critical), (3, &warning), (4, &other)] {
-            let expected = muting.by(fingerprint, labels, Timestamp::EPOCH).is_some();
-            assert_eq!(index.by(fingerprint, labels).is_some(), expected, "{labels}");
-        }
+        self.inhibition.by(fingerprint, labels).map(|source| Mute::Inhibited { source: source.clone() })
     }
 }

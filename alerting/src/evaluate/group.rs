@@ -1,10 +1,11 @@
 //! One evaluation of one group: its rules in order, each seeing what the earlier ones of the same cycle wrote, then the group's own
 //! rule about those that keep failing. Fails with the state store only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::ids::AlertId;
 use model::labels::{Labels, METRIC_NAME};
 use model::query::{Overlay, SeriesSample, Together};
 use model::state::{Fence, StateError, TRIES};
@@ -14,7 +15,7 @@ use super::ask::{self, Moment};
 use super::board::RuleBoard;
 use super::{Runner, everything, firing, own, series, unusual, write};
 use crate::ladder::LadderRun;
-use crate::machine::{self, Outcome, Setting};
+use crate::machine::{self, Instance, Outcome, Setting};
 use crate::rules::{AlertRule, NoData, RecordRule, Rule};
 use crate::shared::Shared;
 use crate::silence::Muting;
@@ -59,7 +60,7 @@ pub(super) async fn evaluate(
         samples: Vec::new(),
     };
     for board in boards.iter() {
-        cycle.muting.firing.extend(firing(board.state.instances.values()));
+        cycle.begin(board.state.instances.values());
     }
     let name = [runner.group.name.as_str()];
     let mut result = Ok(());
@@ -99,6 +100,16 @@ impl Cycle<'_> {
         Moment { at: self.asked, now: self.at, overlay: &self.overlay, together: Some(&self.together), limit: self.limit }
     }
 
+    /// What of these fires may mute others.
+    fn begin<'i>(&mut self, instances: impl Iterator<Item = &'i Instance>) {
+        firing(instances).for_each(|alert| self.muting.inhibition.begins(alert.fingerprint, &alert.labels));
+    }
+
+    /// None of these mutes others any more.
+    fn end<'i>(&mut self, instances: impl Iterator<Item = &'i Instance>) {
+        instances.for_each(|instance| self.muting.inhibition.ends(instance.alert.fingerprint, &instance.alert.labels));
+    }
+
     async fn alert(&mut self, rule: &AlertRule, board: &mut RuleBoard) -> Result<(), StateError> {
         let asked = ask::alert(self.shared, rule, self.moment()).await;
         board.matched = asked.matched;
@@ -131,9 +142,8 @@ impl Cycle<'_> {
         let setting = Setting { tenant: &self.shared.tenant, rule, flapping: self.shared.config.flapping, interval: self.interval };
         for attempt in 1..=TRIES {
             let mut step = machine::step(setting, &board.state, outcome, self.at, &*self.shared.ids);
-            let before: Vec<u64> = board.state.instances.keys().copied().collect();
-            self.muting.firing.retain(|(fingerprint, _)| !before.contains(fingerprint));
-            self.muting.firing.extend(firing(step.state.instances.values()));
+            self.end(board.state.instances.values());
+            self.begin(step.state.instances.values());
             let muted = write::mute(&mut step, &self.muting, self.at);
             let mut written = write::commit(self.shared, rule, board, &step, &muted, self.at)?;
             if !written.commit.is_empty() {
@@ -141,6 +151,7 @@ impl Cycle<'_> {
                 match self.shared.state.commit(written.commit).await {
                     Ok(_) => {}
                     Err(error) if error.is_conflict() && attempt < TRIES => {
+                        self.end(step.state.instances.values());
                         let fingerprints: Vec<u64> = step.state.instances.keys().copied().collect();
                         let (state, tenant) = (&*self.shared.state, &self.shared.tenant);
                         board.reload(state, tenant, &rule.key, fingerprints.into_iter(), self.at).await?;
@@ -151,7 +162,8 @@ impl Cycle<'_> {
             }
             written.forgotten.iter().for_each(|id| drop(board.stored.remove(id)));
             board.stored.extend(written.stored.into_iter().map(|stored| (stored.instance.alert.id, stored)));
-            board.stored.retain(|id, _| step.state.instances.values().any(|instance| instance.alert.id == *id));
+            let kept: HashSet<AlertId> = step.state.instances.values().map(|instance| instance.alert.id).collect();
+            board.stored.retain(|id, _| kept.contains(id));
             board.failing_version = written.failing_version;
             board.silent_version = written.silent_version;
             board.state = step.state;

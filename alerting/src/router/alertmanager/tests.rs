@@ -137,6 +137,28 @@ async fn the_first_alert_of_a_group_that_was_told_at_once_ends_before_the_others
 }
 
 #[tokio::test]
+async fn what_comes_together_with_what_mutes_it_is_told_to_nobody() {
+    let world = world();
+    let one = |name: &str, host: &str, severity: &str| json!({"labels": {"alertname": name, "host": host, "severity": severity}});
+    let both = json!([one("W", "a", "warning"), one("C", "a", "critical"), one("W", "b", "warning")]);
+    post(&world, both.clone()).await;
+    world.pass(2).await;
+    let mut first = told(&world);
+    first.sort();
+    assert_eq!(first, ["0s mail trigger C", "0s mail trigger W"], "one W has another host");
+    // Sent again, everything is as it was; what is new is muted by what came before.
+    post(&world, both).await;
+    post(&world, json!([one("X", "a", "warning")])).await;
+    world.pass(2).await;
+    assert_eq!((told(&world).len(), world.count("alert_muted"), world.count("alert_unmuted")), (2, 2, 0));
+    // Its source ends in the very request that brings it.
+    let mut over = one("C", "a", "critical");
+    over["endsAt"] = world.now().rfc3339().into();
+    post(&world, json!([over, one("Y", "a", "warning")])).await;
+    assert!(told(&world).contains(&"4s mail trigger Y".to_owned()), "{:?}", told(&world));
+}
+
+#[tokio::test]
 async fn silences_and_other_alerts_mute_and_say_so() {
     let world = world();
     let until = world.now().plus(std::time::Duration::from_secs(100)).rfc3339();
