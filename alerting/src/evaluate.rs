@@ -333,7 +333,7 @@ impl Evaluator {
     }
 }
 
-/// Fingerprint and labels of what fires.
+/// What fires of these.
 fn firing<'a>(instances: impl Iterator<Item = &'a Instance>) -> impl Iterator<Item = &'a Alert> {
     instances.map(|instance| &instance.alert).filter(|alert| alert.is_firing())
 }

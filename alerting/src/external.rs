@@ -129,9 +129,7 @@ impl Surroundings {
         }
         Ok(Surroundings { silences, inhibition, routing })
     }
-}
 
-impl Surroundings {
     /// What is just coming in counts as it will be.
     fn count_in<'k>(&mut self, known: impl Iterator<Item = &'k Known>) {
         for Known { before, after, .. } in known {
