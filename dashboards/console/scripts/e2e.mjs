@@ -433,10 +433,30 @@ if (process.env.ONLY?.split(',').includes('save')) {
     const before = await rules.inputValue();
     await rules.fill(`${before}# mine\n`);
     await page.getByText('right together with all other files').waitFor();
+    // The page hears late of what it saved, and the person writes on.
+    let hear;
+    const heard = new Promise((then) => { hear = then; });
+    const files = '**/api/watchfire/v1/rules/files';
+    await page.route(files, async (route) => {
+      if (route.request().method() === 'GET') await heard;
+      await route.continue();
+    });
     await page.getByRole('button', { name: 'Save', exact: true }).click();
     await page.getByText('shop.yml is written').waitFor();
     if (!(await stored()).text.endsWith('# mine\n')) throw new Error('the file is another one');
     await rules.fill(`${before}# mine again\n`);
+    const told = page.waitForResponse(files);
+    hear();
+    await told;
+    await page.unroute(files);
+    for (const when of ['while it was saved', 'by reading the page again']) {
+      await page.getByText('right together with all other files').waitFor();
+      await page.locator('button:not([disabled]):not([data-loading])', { hasText: /^Save$/ }).waitFor();
+      if (!(await rules.inputValue()).endsWith('# mine again\n')) throw new Error(`what was written ${when} is lost`);
+      if (await page.getByText('The stored file was changed while you wrote').count()) throw new Error('the own change is taken for another\'s');
+      await page.reload();
+    }
+    await page.getByText('right together with all other files').waitFor();
     const { version } = await stored();
     await api('/api/watchfire/v1/rules/files', { name: 'shop.yml', text: `${before}# theirs\n`, version }, 'PUT');
     // The page may hear of it before it is clicked: then there is nothing to click any more.

@@ -33,6 +33,10 @@ test('a new test has data of the kind that the rule asks for', () => {
   const sum = newTest(rule("expr: 'sum by (service_name) (rate(calls_total{code=~\"5..|x\",a!=\"b\"}[5m])) > 5'"));
   expect(sum).toContain(`      - series: 'calls_total{code="500",service_name="shop"}'\n        values: '0+6000x24'\n`);
   expect(sum).toContain('exp_labels: { service_name: shop }');
+  const braces = newTest("groups:\n- name: g\n  rules:\n  - { alert: Down, expr: 'min by (job, zone) (up{job=\"web\"}) == 0', labels: { severity: high } }\n");
+  expect(braces).toContain(`      - series: 'up{job="web",zone="shop"}'\n        values: '0x24'\n`);
+  expect(braces).toContain('alertname: Down\n        exp_alerts:\n          - exp_labels: { job: web, zone: shop, severity: high }\n');
+  expect(newTest('groups:\n- name: g\n  rules:\n  - { alert: Always, expr: vector(1), labels: { severity: high } }\n')).toContain(`series: 'up{}'`);
 });
 
 test('the series of an expression is found', () => {

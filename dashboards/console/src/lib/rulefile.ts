@@ -51,6 +51,8 @@ function sourceOf(rule: string, key: string): string | undefined {
   if (!found) return undefined;
   const rest = rule.slice(found.index + found[0].length);
   if (!rest.startsWith('{')) {
+    // In a rule between braces it ends at the next comma or brace.
+    if (/\{[^\n]*$/.test(rule.slice(0, found.index + 1))) return valueOf(`${key}: ${rest}`, key);
     const indent = /[^\n]*$/.exec(rule.slice(0, found.index + 1))?.[0].length ?? 0;
     const lines = rest.split('\n');
     const end = lines.findIndex((line, at) => at > 0 && line.trim() !== '' && (/^\s*/.exec(line)?.[0].length ?? 0) <= indent);

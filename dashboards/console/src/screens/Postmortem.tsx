@@ -80,7 +80,7 @@ function Editor({ path, draft, setDraft, now }: { path: string; draft: Draft; se
       setBusy(false);
     }
   };
-  const overtaken = now.version !== draft.version;
+  const overtaken = !busy && now.version !== draft.version;
   return (
     <form className="stack" onSubmit={(event) => { event.preventDefault(); void save(draft.version); }}>
       <div className="row">
@@ -101,7 +101,7 @@ function Editor({ path, draft, setDraft, now }: { path: string; draft: Draft; se
       )}
       {failed && <Trouble error={failed} />}
       <div className={shown === 'both' ? 'editor-both' : ''}>
-        {shown !== 'preview' && <Textarea aria-label="Postmortem, Markdown" value={draft.text} onChange={(event) => setDraft({ ...draft, text: event.currentTarget.value })} autosize minRows={20} maxRows={shown === 'both' ? 40 : 60} classNames={{ input: 'mono' }} data-autofocus />}
+        {shown !== 'preview' && <Textarea aria-label="Postmortem, Markdown" value={draft.text} onChange={(event) => setDraft({ ...draft, text: event.currentTarget.value })} readOnly={busy} autosize minRows={20} maxRows={shown === 'both' ? 40 : 60} classNames={{ input: 'mono' }} data-autofocus />}
         {shown !== 'text' && <div className="preview"><Suspense fallback={null}><Markdown text={draft.text} /></Suspense></div>}
       </div>
     </form>

@@ -59,12 +59,18 @@ function Editor({ files, file, expr }: { files: RuleFiles; file: string | undefi
   const [saving, setSaving] = useState(false);
   const [refused, setRefused] = useState<Error | null>(null);
   const area = useRef<HTMLTextAreaElement>(null);
-  const changed = stored ? draft.text !== stored.text : true;
-  const overtaken = stored !== undefined && draft.version !== null && draft.version !== stored.version && changed;
-  const wrongName = stored ? undefined : nameProblem(name) ?? (files.files.some((one) => one.name === name) ? 'There is a file of this name: choose it above' : undefined);
-  const write = (text: string): void => {
-    const next = { ...draft, text };
+  // What is written goes on while it is being saved.
+  const newest = useRef(draft);
+  const put = (next: Draft): void => {
+    newest.current = next;
     setDraft(next);
+  };
+  const changed = stored ? draft.text !== stored.text : true;
+  const overtaken = !saving && stored !== undefined && draft.version !== null && draft.version !== stored.version && changed;
+  const wrongName = stored || saving ? undefined : nameProblem(name) ?? (files.files.some((one) => one.name === name) ? 'There is a file of this name: choose it above' : undefined);
+  const write = (text: string): void => {
+    const next = { ...newest.current, text };
+    put(next);
     setRefused(null);
     keep(slot, text === begun().text ? null : next);
   };
@@ -85,11 +91,14 @@ function Editor({ files, file, expr }: { files: RuleFiles; file: string | undefi
     setRefused(null);
     try {
       const answer = await send<RuleWritten>('PUT', `${ROUTE}/files`, { name, text: draft.text, ...(version === null ? {} : { version }) });
-      keep(slot, null);
       toast(answer.message);
-      await client.invalidateQueries();
-      setDraft({ ...draft, version: answer.version });
-      set({ file: name, expr: undefined }, true);
+      await client.invalidateQueries({ queryKey: ['rules', 'files'] });
+      const next = { text: newest.current.text, version: answer.version };
+      put(next);
+      keep(slot, null);
+      if (next.text !== draft.text) keep(name, next);
+      if (!stored) set({ file: name, expr: undefined }, true);
+      void client.invalidateQueries();
     } catch (error) {
       setRefused(error instanceof Error ? error : new Error(String(error)));
       if (error instanceof ApiError && error.status === 409) await client.invalidateQueries({ queryKey: ['rules', 'files'] });
@@ -127,7 +136,7 @@ function Editor({ files, file, expr }: { files: RuleFiles; file: string | undefi
               <div className="note" role="alert" style={{ marginTop: 8 }}>
                 The stored file was changed while you wrote. Your text is still here.
                 <div className="row" style={{ marginTop: 8 }}>
-                  <Button size="xs" variant="default" onClick={() => { setDraft(begun()); keep(slot, null); }}>Take the stored one</Button>
+                  <Button size="xs" variant="default" onClick={() => { put(begun()); keep(slot, null); }}>Take the stored one</Button>
                   {files.editable && <Button size="xs" variant="default" loading={saving} onClick={() => void save(stored.version)}>Save mine over it</Button>}
                 </div>
               </div>
@@ -137,7 +146,7 @@ function Editor({ files, file, expr }: { files: RuleFiles; file: string | undefi
               {files.editable && <Button size="xs" loading={saving} disabled={!changed || problems.length > 0 || wrongName !== undefined || overtaken} onClick={() => void save(draft.version)}>Save</Button>}
               <Button size="xs" variant="default" onClick={download}>Download</Button>
               <Copy text={draft.text} label="Copy the YAML" />
-              {changed && stored && <Button size="xs" variant="subtle" color="gray" onClick={() => { setDraft(begun()); keep(slot, null); }}>Throw my changes away</Button>}
+              {changed && stored && <Button size="xs" variant="subtle" color="gray" onClick={() => { put(begun()); keep(slot, null); }}>Throw my changes away</Button>}
             </div>
             {!files.editable && <div className="note" style={{ marginTop: 10 }}>It cannot be saved from here: {files.read_only_because}. Copy or download it, and put it where your rules are kept; a changed file is taken up within seconds.</div>}
           </Panel>
