@@ -279,6 +279,7 @@ impl IncidentFollower {
                 mitigated: None,
                 resolved: None,
                 closed: None,
+                cancelled: None,
             },
             acknowledged: None,
             resolved_by: None,

@@ -150,6 +150,7 @@ pub fn decide(incident: &Incident, command: &Command, now: Timestamp, actor: &Ac
         Command::Cancel { reason } => {
             asks_for_somebody(incident).map_err(refuse)?;
             next.status = IncidentStatus::Cancelled;
+            next.clocks.cancelled = Some(now);
             EventKind::IncidentCancelled { reason: reason.clone() }
         }
         Command::Note { text } if text.trim().is_empty() => return Err(refuse("the note is empty: send its text".into())),

@@ -65,6 +65,9 @@ pub struct IncidentClocks {
     pub resolved: Option<Timestamp>,
     /// When the aftermath was done.
     pub closed: Option<Timestamp>,
+    /// When it turned out to be none; records from before the field have none.
+    #[serde(default)]
+    pub cancelled: Option<Timestamp>,
 }
 
 /// The chat channel of an incident.

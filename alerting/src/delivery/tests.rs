@@ -163,7 +163,7 @@ fn incident() -> Incident {
         group: Labels::empty(),
         alerts: Vec::new(),
         firing: Vec::new(),
-        clocks: IncidentClocks { started: START, detected: START, acknowledged: None, mitigated: None, resolved: None, closed: None },
+        clocks: IncidentClocks { started: START, detected: START, acknowledged: None, mitigated: None, resolved: None, closed: None, cancelled: None },
         acknowledged: None,
         resolved_by: None,
         chat: None,

@@ -30,13 +30,13 @@ pub struct RouteConfig {
     /// Alerts with the same values of these labels are one group; `[...]`: each alert is its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_by: Option<Vec<String>>,
-    /// How long the first notice of a group waits for more alerts.
+    /// How long the first notice of a group waits for more alerts (default: it does not).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_wait: Option<Span>,
-    /// The pause before a notice about new alerts of a group that was told already.
+    /// The pause before a notice about new alerts of a group that was told already (default: 1m).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_interval: Option<Span>,
-    /// After how long a notice is repeated.
+    /// After how long a notice is repeated (default: 4h).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeat_interval: Option<Span>,
     /// Nobody is told while the time lies in one of these.

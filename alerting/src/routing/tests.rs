@@ -69,6 +69,20 @@ async fn alerts_are_told_in_groups_when_waits_and_intervals_are_over() {
     assert_eq!(notice.details["group_key"], "{}:{alertname=\"Slow\"}");
 }
 
+/// The design's section 5: the first alert at once, then `group_interval`.
+#[tokio::test]
+async fn a_route_that_says_nothing_of_time_tells_at_once_and_of_more_a_minute_later() {
+    let world = world("no_data_after: 0s\nroute: { receivers: [mail], group_by: [alertname] }");
+    world.set("slow", &[(&[("host", "a")], 1.0)]);
+    world.tick().await;
+    assert_eq!(told(&world), ["0s mail trigger 1+0"]);
+    world.set("slow", &[(&[("host", "a")], 1.0), (&[("host", "b")], 1.0)]);
+    world.pass(50).await;
+    assert_eq!(told(&world).len(), 1, "{:?}", told(&world));
+    world.pass(3_600 * 4 + 30).await;
+    assert_eq!(told(&world)[1..], ["60s mail trigger 2+0", "14460s mail trigger 2+0"]);
+}
+
 #[tokio::test]
 async fn the_alert_that_made_a_group_may_leave_it_and_come_again() {
     let world = world("route: { receivers: [mail], group_by: [alertname], group_wait: 30s, group_interval: 1m, repeat_interval: 10m }");

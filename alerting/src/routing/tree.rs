@@ -11,9 +11,11 @@ use super::config::RouteConfig;
 use super::intervals::{Interval, NamedIntervals, until};
 use crate::matchers::Matchers;
 
-/// Alertmanager's defaults.
-const GROUP_WAIT: Duration = Duration::from_secs(30);
-const GROUP_INTERVAL: Duration = Duration::from_secs(300);
+/// Whoever is told of a group is told at once, and of what joins it a minute later. Alertmanager waits 30 s, then 5 min: `watchfire rules
+/// import` writes those into what it makes of its configuration.
+const GROUP_WAIT: Duration = Duration::ZERO;
+const GROUP_INTERVAL: Duration = Duration::from_secs(60);
+/// As Alertmanager's.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(4 * 3600);
 
 /// What a group has in common.
@@ -256,7 +258,7 @@ routes:
 - { matchers: ['{severity=~\"critical|page\", env!=\"dev\"}'], escalation: pager, continue: true }
 - { matchers: [team=web], receivers: [web, chat], send_resolved: false }
 - { matchers: [noise=yes], receivers: [] }
-- { matchers: [service=shop], mute_time_intervals: [nights], group_interval: 1m }
+- { matchers: [service=shop], mute_time_intervals: [nights], group_interval: 2m }
 ";
         Route::root(&serde_saphyr::from_str::<RouteConfig>(yaml).unwrap())
     }
@@ -282,8 +284,10 @@ routes:
         let deepest = &tree.children[0].children[0];
         assert_eq!((deepest.group_by.clone(), deepest.group_wait, deepest.receivers.len()), (GroupBy::All, Duration::ZERO, 0));
         let shop = &tree.children[4];
-        assert_eq!((shop.name.as_str(), shop.hours.mute.len(), shop.group_interval), ("mail", 1, Duration::from_secs(60)));
-        assert_eq!(shop.group_wait, GROUP_WAIT);
+        assert_eq!((shop.name.as_str(), shop.hours.mute.len(), shop.group_interval), ("mail", 1, Duration::from_secs(120)));
+        let spans = |route: &Route| [route.group_wait, route.group_interval, route.repeat_interval].map(|span| span.as_secs());
+        assert_eq!(spans(&tree), [0, 60, 4 * 3600], "at once, unless it says otherwise");
+        assert_eq!(spans(shop), [0, 120, 4 * 3600]);
         assert!(!tree.children[2].send_resolved);
         let labels: Labels = [("alertname", "A"), ("x", "y")].into_iter().collect();
         assert_eq!(shop.group_labels(&labels).len(), 1);

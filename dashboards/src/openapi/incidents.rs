@@ -32,6 +32,8 @@ pub(super) struct IncidentClocks {
     resolved: Option<String>,
     #[schema(required, format = DateTime)]
     closed: Option<String>,
+    #[schema(required, format = DateTime)]
+    cancelled: Option<String>,
 }
 
 /// The channel of an incident.

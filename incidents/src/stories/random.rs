@@ -17,13 +17,14 @@ use crate::lifecycle::{Command, decide};
 fn invariants(incident: &Incident) -> Result<(), TestCaseError> {
     let clocks = incident.clocks;
     prop_assert!(clocks.started <= clocks.detected, "detection_follows_start");
-    for at in [clocks.acknowledged, clocks.mitigated, clocks.resolved, clocks.closed].into_iter().flatten() {
+    for at in [clocks.acknowledged, clocks.mitigated, clocks.resolved, clocks.closed, clocks.cancelled].into_iter().flatten() {
         prop_assert!(at >= clocks.detected, "nothing_precedes_detection");
     }
     let ended = matches!(incident.status, IncidentStatus::Resolved | IncidentStatus::Closed);
     prop_assert_eq!(clocks.resolved.is_some(), ended, "the resolved clock stops exactly when it resolves");
     prop_assert_eq!(incident.resolved_by.is_some(), ended, "whoever resolved it is known");
     prop_assert_eq!(clocks.closed.is_some(), incident.status == IncidentStatus::Closed, "closed_clock_iff_closed");
+    prop_assert_eq!(clocks.cancelled.is_some(), incident.status == IncidentStatus::Cancelled, "cancelled_clock_iff_cancelled");
     prop_assert!(incident.status != IncidentStatus::Acknowledged || incident.acknowledged.is_some(), "acknowledged_by_somebody");
     prop_assert!(incident.status != IncidentStatus::Open || incident.acknowledged.is_none(), "open_means_nobody_has_it");
     prop_assert!(incident.firing.iter().all(|alert| incident.alerts.contains(alert)), "firing_is_part_of_alerts");

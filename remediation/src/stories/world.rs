@@ -233,6 +233,7 @@ impl World {
                 mitigated: None,
                 resolved: None,
                 closed: None,
+                cancelled: None,
             },
             acknowledged: None,
             resolved_by: None,

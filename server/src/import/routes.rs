@@ -121,6 +121,13 @@ fn intervals(root: &Node, notes: &mut Notes) -> Vec<NamedIntervals> {
     named.collect()
 }
 
+/// What Alertmanager waits where its root route does not say it; those of Watchfire are shorter.
+fn usual_waits(root: &mut RouteConfig) {
+    root.group_wait.get_or_insert(Span::secs(30));
+    root.group_interval.get_or_insert(Span::secs(300));
+    root.repeat_interval.get_or_insert(Span::secs(4 * 3600));
+}
+
 /// Reads the configuration.
 pub(super) fn plan(root: &Node, notes: &mut Notes) -> Plan {
     let resolve_timeout = root.get("global").and_then(|global| span(global, "resolve_timeout", notes));
@@ -128,6 +135,7 @@ pub(super) fn plan(root: &Node, notes: &mut Notes) -> Plan {
     let (mut top, mut group_by) = (None, Vec::new());
     if let Some(node) = root.get("route") {
         top = route(node, &groups, true, notes);
+        top.iter_mut().for_each(usual_waits);
         group_by = node.texts("group_by");
         if group_by.iter().any(|label| label == "...") {
             group_by.clear();

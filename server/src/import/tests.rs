@@ -111,6 +111,21 @@ fn who_hears_of_ends_does_so_below_a_route_that_does_not() {
     assert_eq!(told, wanted, "mail hears of ends only where it is asked for, PagerDuty does");
 }
 
+/// Routes of ours tell at once, unless they say otherwise; Alertmanager's wait.
+#[test]
+fn imported_routes_wait_as_long_as_alertmanagers() {
+    let tree = |route: &str| {
+        let text = format!("route: {route}\nreceivers:\n- name: all\n  webhook_configs: [{{ url: 'http://127.0.0.1:1' }}]\n");
+        let imported = import(&[("am.yml".to_owned(), text)]);
+        let config = crate::config::parse(&imported.config).unwrap_or_else(|error| panic!("{error}\n{}", imported.config));
+        alerting::routing::Route::root(config.alerting.route.as_ref().unwrap())
+    };
+    let waits = |route: &alerting::routing::Route| [route.group_wait, route.group_interval, route.repeat_interval].map(|one| one.as_secs());
+    let bare = tree("{ receiver: all, routes: [{ receiver: all, matchers: [a=b], group_wait: 0s, repeat_interval: 1h }] }");
+    assert_eq!((waits(&bare), waits(&bare.children[0])), ([30, 300, 14_400], [0, 300, 3_600]));
+    assert_eq!(waits(&tree("{ receiver: all, group_wait: 10s, group_interval: 1m, repeat_interval: 12h }")), [10, 60, 43_200]);
+}
+
 /// In Alertmanager a route with an empty list groups as its parent does; here it would make one group of everything.
 #[test]
 fn an_empty_group_by_is_the_parents() {

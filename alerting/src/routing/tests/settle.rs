@@ -55,7 +55,7 @@ async fn alerts_of_a_route_that_is_gone_are_told_elsewhere_and_are_over_where_th
 /// A route that did not change keeps its groups wherever it stands: nobody is told anything.
 #[tokio::test]
 async fn a_route_beside_it_changes_nothing_for_a_group() {
-    let slow = "{ matchers: [alertname=Slow], receivers: [db], group_wait: 0s }";
+    let slow = "{ matchers: [alertname=Slow], receivers: [db], group_wait: 0s, group_interval: 5m }";
     let world = world(&format!("route: {{ receivers: [mail], routes: [{slow}] }}"));
     fire(&world, &["a"]);
     world.tick().await;

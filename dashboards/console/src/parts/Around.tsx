@@ -5,6 +5,7 @@ import type { AlertView, Incident, LadderRun, TimelineLine } from '../api/types'
 import { useAsk } from '../hooks';
 import { firedIn, phrase, serviceOf } from '../lib/alerts';
 import { count } from '../lib/format';
+import { endOf } from '../lib/incidents';
 import { respondersOf } from '../lib/responders';
 import { fieldText, levelOf, parseSearch, patternLinesSql, phraseOf } from '../lib/search';
 import { rateWindow, stepFor, type Range } from '../lib/time';
@@ -111,7 +112,8 @@ const SHOWN = 8;
 export function Related({ incident, service }: { incident: Incident; service: string | undefined }) {
   const found = useAsk(['alerts', 'all'], (signal) => get<{ alerts: AlertView[] }>(withQuery('/api/watchfire/v1/alerts', { state: 'all', limit: LOOKED_AT }), signal));
   const from = Date.parse(incident.clocks.started);
-  const to = incident.clocks.resolved ? Date.parse(incident.clocks.resolved) : Infinity;
+  const over = endOf(incident);
+  const to = over === null ? Infinity : Date.parse(over);
   return (
     <Panel title="Other alerts of this time" flush extra={<span className="small muted">not part of the incident</span>}>
       <Answer of={found} height={90}>

@@ -4,6 +4,7 @@ import { services } from '../api/red';
 import type { AlertView, Delivery, Incident, Ladder, LadderRun, OnCall, Severity, Status } from '../api/types';
 import { useAsk, useNow } from '../hooks';
 import { count, percent, short } from '../lib/format';
+import { endOf } from '../lib/incidents';
 import { stepName } from '../lib/oncall';
 import { formatSeconds } from '../lib/time';
 import { Answer, Empty, firstData, Go, LinkList, PageHead, Panel, SeverityTag, Since, StatusTag, Tag, When } from '../parts/basics';
@@ -164,7 +165,7 @@ export function IncidentItem({ incident: one }: { incident: Incident }) {
           </span>
         </span>
         <StatusTag status={one.status} />
-        <span className="small nums" style={{ minWidth: 64, textAlign: 'right' }} title="how long"><Since from={one.clocks.started} to={one.clocks.resolved} /></span>
+        <span className="small nums" style={{ minWidth: 64, textAlign: 'right' }} title="how long"><Since from={one.clocks.started} to={endOf(one)} /></span>
       </Go>
     </li>
   );

@@ -1,13 +1,14 @@
 /* One incident: what happens, what to do, how it came. Everything that somebody needs to take it, end it and learn from it. */
 import { Button, Menu, Modal, SegmentedControl, Select, Skeleton, Tabs, Textarea } from '@mantine/core';
 import { useParams } from '@tanstack/react-router';
-import { useMemo, useState } from 'react';
+import { useMemo, useState, type ReactNode } from 'react';
 import { get, send, sql, withQuery } from '../api/client';
 import { within } from '../api/red';
 import type { AlertView, Deployment, Incident, IssueList, LadderRun, Remediation, RuleGroup, TimelineLine, UpdatePhase } from '../api/types';
 import { useAddress, useAsk, useCommand, useSetAddress } from '../hooks';
 import { questionOf, ruleOf, serviceOf } from '../lib/alerts';
 import { actorName } from '../lib/format';
+import { endOf } from '../lib/incidents';
 import { stepName } from '../lib/oncall';
 import { fieldText } from '../lib/search';
 import { formatSeconds, type Range } from '../lib/time';
@@ -29,7 +30,8 @@ interface Shown {
 
 /** As long before the start as it lasted, and half as long after the end, within bounds that show what is usual. */
 function spanOf(incident: Incident): { id: string; resolve: () => Range; live: boolean } {
-  const over = incident.clocks.resolved ? Date.parse(incident.clocks.resolved) : null;
+  const ended = endOf(incident);
+  const over = ended === null ? null : Date.parse(ended);
   const start = Date.parse(incident.clocks.started);
   const margin = (now: number): number => Math.min(Math.max((over ?? now) - start, 180_000), 1_800_000);
   return {
@@ -61,7 +63,7 @@ export function IncidentPage() {
         <SeverityTag severity={incident.severity} />
         <StatusTag status={incident.status} />
         <span className="small">began <When at={incident.clocks.started} both /></span>
-        <span className="small nums">{incident.status === 'open' || incident.status === 'acknowledged' ? 'lasts' : 'lasted'} <b><Since from={incident.clocks.started} to={incident.clocks.resolved} /></b></span>
+        <span className="small nums">{incident.status === 'open' || incident.status === 'acknowledged' ? 'lasts' : 'lasted'} <b><Since from={incident.clocks.started} to={endOf(incident)} /></b></span>
         {incident.acknowledged && <span className="small">{actorName(incident.acknowledged.by)} has it</span>}
         <LabelSet labels={incident.group} />
       </div>
@@ -225,6 +227,8 @@ function Story({ incident, alerts, timeline, runs }: Shown & { runs: Remediation
             ['Acknowledged', incident.clocks.acknowledged ? <><When at={incident.clocks.acknowledged} both /> after {formatSeconds(incident.seconds_to_acknowledge ?? NaN)}</> : 'nobody yet'],
             ['Mitigated', incident.clocks.mitigated ? <><When at={incident.clocks.mitigated} both /> after {formatSeconds(incident.seconds_to_mitigate ?? NaN)}</> : '-'],
             ['Resolved', incident.clocks.resolved ? <><When at={incident.clocks.resolved} both /> after {formatSeconds(incident.seconds_to_resolve ?? NaN)}, by {actorName(incident.resolved_by)}</> : '-'],
+            ...(incident.clocks.cancelled ? [['Cancelled', <When key="c" at={incident.clocks.cancelled} both />] as [string, ReactNode]] : []),
+            ...(incident.clocks.closed ? [['Closed', <When key="e" at={incident.clocks.closed} both />] as [string, ReactNode]] : []),
             ['Channel', incident.chat ? `${incident.chat.name} (${incident.chat.receiver})${incident.chat.archived ? ', archived' : ''}` : '-'],
             ['Id', <span key="i" className="row" style={{ gap: 4 }}><span className="mono">{incident.id}</span><Copy text={incident.id} label="Copy the id" /></span>],
           ]} />
@@ -263,7 +267,8 @@ function Causes({ incident, range, live }: { incident: Incident; range: Range; l
     return answer.data.map((row) => ({ trace: String(row[0]), service: String(row[1]), name: String(row[2]), at: Number(row[3]), duration: Number(row[4]) / 1e9, span: String(row[5]) }));
   }, { live: live ? 2 : false });
   const began = Date.parse(incident.clocks.started);
-  const end = incident.clocks.resolved ? Date.parse(incident.clocks.resolved) : Infinity;
+  const over = endOf(incident);
+  const end = over === null ? Infinity : Date.parse(over);
   const fresh = (one: IssueList['issues'][number]): boolean => one.first_seen !== null && Date.parse(one.first_seen) > began - 1_800_000;
   const shown = (errors.data?.issues ?? [])
     .filter((one) => one.last_seen !== null && Date.parse(one.last_seen) >= began - 600_000 && (one.first_seen === null || Date.parse(one.first_seen) <= end))
