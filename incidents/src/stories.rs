@@ -18,6 +18,7 @@ use model::work::{Queue, WorkState};
 
 use crate::Config;
 use crate::groups::IncidentGroup;
+use crate::lifecycle::{Command, decide};
 use crate::postmortem::Postmortem;
 use world::World;
 
@@ -220,6 +221,27 @@ async fn the_clocks_are_metrics_and_series() {
             "watchfire_incident_time_to_resolve_seconds{incident=\"1\", service=\"checkout\", severity=\"critical\"} 125"
         ]
     );
+}
+
+#[tokio::test]
+async fn how_long_nobody_had_it_is_a_metric() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(Config::default(), folder.path());
+    let alert = world.fire("Down", "cart", Severity::Critical).await;
+    world.pass(40).await.unwrap();
+    let mut found = load::<Incident>(&*world.state, &TenantId::default(), &world.incident(1).await.id.to_string()).await.unwrap().unwrap();
+    found.entity = decide(&found.entity, &Command::Acknowledge, world.now(), &Actor::User { id: "ana".into() }).unwrap().incident;
+    let waited = world.now().since(found.entity.clocks.detected).as_secs();
+    assert!(waited >= 40);
+    let mut commit = Commit::at(world.now());
+    commit.put(&found.entity, Expect::Version(found.version)).unwrap();
+    world.state.commit(commit).await.unwrap();
+    world.pass(300).await.unwrap();
+    world.clear(alert).await.unwrap();
+    world.pass(60).await.unwrap();
+    let text = prometheus::TextEncoder::new().encode_to_string(&world.registry.gather()).unwrap();
+    let line = format!("watchfire_incident_time_to_acknowledge_seconds_sum{{severity=\"critical\"}} {waited}\n");
+    assert!(text.contains(&line), "{line} in {text}");
 }
 
 #[tokio::test]

@@ -309,3 +309,19 @@ pub fn backoff(attempt: u32, base: Duration, cap: Duration, random: f64) -> Dura
     let ceiling = base.saturating_mul(2u32.saturating_pow(attempt.saturating_sub(1).min(20))).min(cap);
     base.min(ceiling) + ceiling.saturating_sub(base).mul_f64(random.clamp(0.0, 1.0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Many that failed together must not come again together.
+    #[test]
+    fn a_pause_doubles_up_to_its_cap_and_is_drawn_from_all_of_it() {
+        let pause = |attempt, random| backoff(attempt, Duration::from_secs(2), Duration::from_secs(60), random).as_secs_f64();
+        let longest: Vec<f64> = (1..=7).map(|attempt| pause(attempt, 1.0)).collect();
+        assert_eq!(longest, [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
+        assert_eq!([0.0, 0.25, 0.5, 1.0].map(|random| pause(4, random)), [2.0, 5.5, 9.0, 16.0]);
+        assert_eq!((pause(u32::MAX, 1.0), pause(0, 1.0)), (60.0, 2.0));
+        assert_eq!(backoff(3, Duration::from_secs(90), Duration::from_secs(60), 0.5), Duration::from_secs(60), "never beyond the cap");
+    }
+}

@@ -43,7 +43,7 @@ impl Catchers {
         let (requests, held) = (Kept::default(), watch::Sender::new(false));
         let router = Router::new()
             .route("/v2/enqueue", post(pagerduty))
-            .route("/any/{name}/{secret}", post(anything))
+            .route("/any/{name}/{secret}", post(anything).get(anything))
             .route("/slack/{method}", any(slack))
             .route("/2010-04-01/Accounts/{account}/Messages.json", post(twilio).get(|| async { Json(json!({"messages": []})) }))
             .with_state((requests.clone(), held.clone()));

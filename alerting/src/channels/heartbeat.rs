@@ -56,6 +56,7 @@ mod tests {
         let faults = [
             (Fault::RetryAfter(429, "7"), false),
             (Fault::RetryAfter(429, "whenever"), false),
+            (Fault::Answer(429, ""), false),
             (Fault::RetryAfter(503, "7"), false),
             (Fault::Answer(500, "oops TOPSECRET"), false),
             (Fault::Answer(504, ""), false),

@@ -152,6 +152,17 @@ mod tests {
         assert_eq!(bucket.jump(Lane::Chat, at(1000)), Ok(()));
     }
 
+    /// Each lane waits behind its own and those before it, and behind none after it.
+    #[test]
+    fn pages_come_before_chat_and_chat_before_mail() {
+        let mut bucket = TokenBucket::new(RateLimit { per_second: 1.0, burst: 1 });
+        assert!(bucket.take(Lane::Mail, START).is_ok());
+        let mut wait = |lane| bucket.take(lane, START).unwrap_err();
+        assert_eq!([wait(Lane::Mail), wait(Lane::Mail)], [at(1000), at(2000)]);
+        assert_eq!([wait(Lane::Chat), wait(Lane::Page), wait(Lane::Chat)], [at(1000), at(1000), at(2000)]);
+        assert_eq!([wait(Lane::Mail), wait(Lane::Page)], [at(3000), at(2000)]);
+    }
+
     #[test]
     fn a_pause_holds_everything() {
         let mut bucket = TokenBucket::new(RateLimit { per_second: 10.0, burst: 10 });

@@ -124,6 +124,23 @@ async fn what_flaps_settles_whoever_evaluates_it() {
     assert!(!firing(&world).await, "settled: {:?}", world.journal());
 }
 
+/// What comes and goes is told until it counts as flapping; then the last notice stands, whatever it does, until it has settled.
+#[tokio::test]
+async fn while_an_alert_flaps_one_notice_stands() {
+    let world = World::new(
+        "default_receivers: [mail]\nflapping: { changes: 4, evaluations: 10 }",
+        "groups:\n- { name: g, rules: [{ alert: Plain, expr: plain, labels: { severity: warning } }] }\n",
+    );
+    for flip in 0..60 {
+        world.set("plain", if flip % 2 == 0 { &[(API, 1.0)] } else { &[] });
+        world.pass(15).await;
+    }
+    let told = || world.deliveries().into_iter().map(|(_, _, action)| action).collect::<Vec<_>>();
+    assert_eq!(told(), ["trigger", "resolve", "trigger"], "sixty changes: {:?}", world.journal());
+    world.pass(15 * 20).await;
+    assert_eq!(told(), ["trigger", "resolve", "trigger", "resolve"], "it has settled");
+}
+
 /// Few changes in many evaluations are no flapping, though nothing was written of most of them, and processes came and went.
 #[tokio::test]
 async fn a_restart_forgets_no_evaluation_in_which_nothing_changed() {

@@ -55,6 +55,16 @@ async fn firing() -> World {
 }
 
 #[tokio::test]
+async fn a_rule_that_fails_says_why_in_prometheus_words() {
+    let world = firing().await;
+    world.fail("small");
+    world.pass(15).await;
+    let rule = get(&world, "/api/v1/rules?rule_name[]=Small").await["data"]["groups"][0]["rules"][0].clone();
+    assert_eq!((rule["health"].as_str(), rule["state"].as_str()), (Some("err"), Some("firing")), "its alerts are held: {rule}");
+    assert_eq!(rule["lastError"], "the telemetry store does not answer: engine down");
+}
+
+#[tokio::test]
 async fn prometheus_shapes() {
     let world = firing().await;
     world.set("small", &[]);
@@ -78,6 +88,7 @@ async fn prometheus_shapes() {
     ] {
         assert_eq!(rule[field], value, "{field}");
     }
+    assert!(rule.get("lastError").is_none(), "{rule}");
     let alerts = get(&world, "/api/v1/alerts").await;
     let alert = &alerts["data"]["alerts"][0];
     assert_eq!(*alert, rule["alerts"][0]);

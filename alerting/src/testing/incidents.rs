@@ -39,7 +39,15 @@ async fn arrive(commit: &mut Commit, state: &dyn StateStore, alert: AlertId, sev
         None => {
             let number = all::<Incident>(state, None, &[], 0).await?.len() as u64 + 1;
             let at = commit.at;
-            let clocks = IncidentClocks { started: at, detected: at, acknowledged: None, mitigated: None, resolved: None, closed: None, cancelled: None };
+            let clocks = IncidentClocks {
+                started: at,
+                detected: at,
+                acknowledged: None,
+                mitigated: None,
+                resolved: None,
+                closed: None,
+                cancelled: None,
+            };
             let incident = Incident {
                 id: IncidentId::derived(at, &format!("incident {number}")),
                 tenant: TenantId::default(),

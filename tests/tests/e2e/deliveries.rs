@@ -46,6 +46,8 @@ async fn a_dead_slack_holds_up_no_page_and_hears_everything_when_it_is_back() {
     let dead = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let delivery = "incidents: { chat_receiver: slack }\ndelivery: { retry_cap: 2s }";
     let config = config(catchers.address, dead, "slack, pagerduty", delivery);
+    let pulse = format!("alerting:\n  heartbeat_url: http://{}/any/heartbeat/TOPSECRET\n  heartbeat_interval: 1s\n", catchers.address);
+    let config = config.replace("alerting:\n", &pulse);
     let mut world = Watchfire::prepare(crate::WATCHFIRE, &config, &[("always.yaml", RULES)]);
     world.start().await;
 
@@ -65,13 +67,16 @@ async fn a_dead_slack_holds_up_no_page_and_hears_everything_when_it_is_back() {
     assert!(String::from_utf8_lossy(&listed.stdout).contains("it always fires"), "{listed:?}");
 
     let slack = Catchers::start_at(dead).await;
+    // A provider that is dead is no reason for the watch outside to ring.
+    wait_for("two beats", async || (catchers.to("heartbeat").len() >= 2).then_some(())).await;
+    assert!(world.own("watchfire_heartbeats_total{outcome=\"sent\"}").await.is_some_and(|sent| sent >= 1.0));
     wait_for("Slack to hear everything", async || deliveries(&world, "pending").await.is_empty().then_some(())).await;
     assert!(deliveries(&world, "dead").await.is_empty());
     let notices: Vec<Value> = slack.to("chat.postMessage").into_iter().map(|request| request.body).collect();
     let paged = notices.iter().filter(|body| body["channel"] == "#alerts").count();
     assert_eq!((paged, slack.to("conversations.create").len()), (1, 1), "each once: {notices:?}");
     assert_eq!(catchers.pagerduty("trigger").len(), 1);
-    assert!(!world.log().contains("xoxb-test-token"));
+    assert!(!world.log().contains("xoxb-test-token") && !world.log().contains("TOPSECRET"));
 }
 
 /// The lease is far longer than any wait of this test: only taking back what the killed process held explains the second sending.

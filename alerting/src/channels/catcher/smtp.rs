@@ -1,6 +1,7 @@
 //! An SMTP catcher: keeps the mails, refuses or breaks off on request.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -23,6 +24,8 @@ pub enum Fault {
     SlowAnswer,
     /// The mail is kept, and the answer is two megabytes long.
     Huge,
+    /// STARTTLS is offered, and what follows it is this server's.
+    StartTls(SocketAddr),
 }
 
 /// The catcher. It ends with the test's runtime.
@@ -72,6 +75,12 @@ impl SmtpCatcher {
             }
             let word = line.split([' ', '\r']).next().unwrap_or_default().to_ascii_uppercase();
             let answer = match (word.as_str(), fault) {
+                ("EHLO", Some(Fault::StartTls(_))) => "250-catcher\r\n250 STARTTLS\r\n".to_owned(),
+                ("STARTTLS", Some(Fault::StartTls(server))) => {
+                    stream.write_all(b"220 go ahead\r\n").await.ok()?;
+                    let mut server = TcpStream::connect(server).await.ok()?;
+                    return tokio::io::copy_bidirectional(&mut stream, &mut server).await.ok().map(drop);
+                }
                 ("EHLO", _) => "250-catcher\r\n250 8BITMIME\r\n".to_owned(),
                 ("RCPT", Some(Fault::Refuse(answer))) => format!("{answer}\r\n"),
                 ("DATA", _) => {

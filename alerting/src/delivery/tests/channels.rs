@@ -115,6 +115,7 @@ async fn what_passes_is_tried_again_and_arrives_once() {
     let faults = [
         Fault::RetryAfter(429, "7"),
         Fault::RetryAfter(429, "whenever"),
+        Fault::Answer(429, "{}"),
         Fault::RetryAfter(503, "7"),
         Fault::Answer(500, "oops TOPSECRET"),
         Fault::Answer(503, ""),
@@ -247,6 +248,26 @@ async fn every_action_has_its_way() {
             _ => 0,
         };
         assert_eq!((sent(&catcher).len(), world.rows(WorkState::Done).len()), (3 - silent, 3), "{}", way.word);
+    }
+}
+
+#[tokio::test]
+async fn opsgenie_is_told_by_the_alias_who_has_it_and_that_it_is_over() {
+    let way = WAYS.iter().find(|way| way.word == "opsgenie").unwrap();
+    let (mut world, catcher) = (World::new(), fake().await);
+    let worker = world.worker(&way.receivers(&catcher.url));
+    for action in [PageAction::Trigger, PageAction::Acknowledge, PageAction::Resolve] {
+        world.page("way", action, "host/a b").await;
+        world.advance(1);
+    }
+    world.settle(&worker).await;
+    let sent = sent(&catcher);
+    assert_eq!(sent[0].json()["alias"], "host/a b");
+    let paths: Vec<&str> = sent.iter().map(|request| request.path.as_str()).collect();
+    assert_eq!(paths, ["/v2/alerts", "/v2/alerts/host%2Fa%20b/acknowledge", "/v2/alerts/host%2Fa%20b/close"]);
+    for act in &sent[1..] {
+        assert_eq!((act.query["identifierType"].as_str(), act.headers["authorization"].as_str()), ("alias", "GenieKey TOPSECRET"));
+        assert!(act.json()["note"].is_string(), "{act:?}");
     }
 }
 

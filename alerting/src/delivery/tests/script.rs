@@ -16,6 +16,7 @@ async fn slack_has_each_message_once_whatever_passes() {
     let faults = [
         Fault::RetryAfter(429, "7"),
         Fault::RetryAfter(429, "whenever"),
+        Fault::Answer(429, "{}"),
         Fault::RetryAfter(503, "7"),
         Fault::Answer(500, "oops xoxb-test-token"),
         Fault::Answer(503, ""),
@@ -113,4 +114,20 @@ async fn what_the_mail_server_refuses_for_good_is_a_dead_letter_and_tls_is_insis
     world.page("post", PageAction::Trigger, "inc_1").await;
     world.round(&worker).await;
     assert_eq!((world.rows(WorkState::Pending).len(), catcher.mails().len()), (1, 0), "nothing goes out in the clear");
+}
+
+/// STARTTLS leads to somebody whose certificate nobody vouches for.
+#[tokio::test]
+async fn a_mail_server_that_nobody_vouches_for_gets_no_mail() {
+    let mut world = World::new();
+    let (tls, requests) = catcher::untrusted_tls().await;
+    let catcher = SmtpCatcher::start().await;
+    catcher.fault(smtp::Fault::StartTls(tls));
+    let worker = world.worker(&mail(catcher.port).replace("starttls: false", "starttls: true"));
+    world.page("post", PageAction::Trigger, "inc_1").await;
+    world.round(&worker).await;
+    let waiting = world.rows(WorkState::Pending);
+    let error = waiting[0].error.clone().unwrap_or_default();
+    assert!(error.contains("certificate"), "{error}");
+    assert_eq!((requests.load(std::sync::atomic::Ordering::SeqCst), catcher.mails().len()), (0, 0));
 }
