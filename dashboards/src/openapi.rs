@@ -49,7 +49,7 @@ use utoipa::{Modify, OpenApi};
         alerting::acknowledge, alerting::silences, alerting::create_silence, alerting::end_silence,
         alerting::ladders, on_call::show, on_call::create, on_call::end, deliveries::deliveries, deliveries::delivery, deliveries::replay, alerting::values, incidents::alert_timeline, alerting::rules, alerting::open_alerts,
         remediation::list, remediation::plans, remediation::start, remediation::show, remediation::approve, remediation::stop,
-        errors::list, errors::show, errors::command,
+        errors::list, errors::records, errors::show, errors::command,
         prometheus::query, prometheus::query_range, prometheus::series, prometheus::labels, prometheus::label_values, prometheus::metadata,
         prometheus::targets, prometheus::sql,
         boards::list, boards::show,

@@ -15,8 +15,11 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use dashboards::answer::ApiError;
+use incidents::issues::forget::every_issue;
 use model::access::{Permission, Principal};
+use model::issue::Issue;
 use model::query::{MetricQuery, RowQuery};
+use model::state::StateStore;
 use model::tenant::TenantId;
 use model::time::Timestamp;
 use serde::Deserialize;
@@ -50,6 +53,8 @@ pub struct Desk {
     pub metrics: Arc<dyn MetricQuery>,
     /// The same for SQL.
     pub rows: Arc<dyn RowQuery>,
+    /// The error issues.
+    pub state: Arc<dyn StateStore>,
     /// For tests over logs, spans and errors; none: such tests fail and say so.
     pub engine: Option<EnginePlace>,
     /// One at a time computes.
@@ -160,6 +165,13 @@ impl Desk {
         files.push((name.to_owned(), text.to_owned()));
         files.sort();
         judged(config, files)
+    }
+
+    /// The error issues of the rules' tenant.
+    async fn issues(&self) -> Result<Vec<Issue>, ApiError> {
+        let found = every_issue(&*self.state, Some(&TenantId::default()), &[]).await;
+        let found = found.map_err(|error| unavailable(format!("the list of error issues cannot be read: {error}")))?;
+        Ok(found.into_iter().map(|found| found.entity).collect())
     }
 
     /// What only this file has of them.
@@ -280,10 +292,11 @@ async fn replayed(
         );
         return Err(ApiError::bad_data(message));
     }
+    let issues = if replay::reads_issues(&rules) { desk.issues().await? } else { Vec::new() };
     let turn = desk.take_turn()?;
     let (history, rows) = (desk.metrics.clone(), desk.rows.clone());
     let found = compute(turn, move || async move {
-        let setup = Replay { config: &config, rules, history, rows, from, to };
+        let setup = Replay { config: &config, rules, history, rows, issues, from, to };
         tokio::time::timeout(PATIENCE, replay::replay(setup, |_| {})).await
     });
     match found.await? {

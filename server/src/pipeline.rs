@@ -462,6 +462,7 @@ pub async fn start(
         config_file: config_file.clone(),
         metrics: metrics.clone(),
         rows,
+        state: state.clone(),
         engine: spare,
         turn: Arc::new(Semaphore::new(1)),
     };

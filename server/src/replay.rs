@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use alerting::RuleSet;
 use alerting::evaluate::Rhythm;
-use alerting::rules::{Group, Question};
+use alerting::rules::{Group, IGNORED, Question};
+use model::issue::Issue;
 use model::labels::Labels;
 use model::query::{MetricQuery, RowQuery};
 use model::severity::Severity;
@@ -24,11 +25,11 @@ use serde::Serialize;
 use store::promql::memory::MemorySource;
 
 use crate::config::Config;
-use crate::simulate::{Known, Setup, Simulation, Sink};
+use crate::simulate::{Known, PastIssues, Setup, Simulation, Sink};
 
 use outcome::{First, outcome};
 
-pub use history::{Answers, HttpHistory, HttpRows};
+pub use history::{Answers, HttpHistory, HttpRows, http_issues};
 pub use plot::plot;
 
 /// More evaluations than this are refused: they would run for hours.
@@ -44,6 +45,8 @@ pub struct Replay<'a> {
     pub history: Arc<dyn MetricQuery>,
     /// The same for SQL.
     pub rows: Arc<dyn RowQuery>,
+    /// The error issues as they are now, with what they remember; where rules [read them](reads_issues).
+    pub issues: Vec<Issue>,
     /// From here on alerts are shown; rules run [earlier](evaluations), so that `for` is over where it was.
     pub from: Timestamp,
     /// Up to here, inclusive.
@@ -117,9 +120,19 @@ pub fn evaluations(rules: &RuleSet, config: &Config, from: Timestamp, to: Timest
     rhythms(rules, config).iter().map(|(_, every)| span / every.as_nanos().max(1)).sum()
 }
 
+/// Whether rules ask for error issues, or leave ignored ones out.
+pub fn reads_issues(rules: &RuleSet) -> bool {
+    let reads = |question: &Question| match question {
+        Question::Regressed(_) => true,
+        Question::Sql(sql) => sql.statement.contains(IGNORED),
+        Question::PromQl | Question::Anomaly(_) => false,
+    };
+    rules.groups.iter().flat_map(|group| &group.rules).any(|rule| reads(rule.question()))
+}
+
 /// Lets the time pass; `progress` hears how much of it has.
 pub async fn replay(setup: Replay<'_>, mut progress: impl FnMut(Duration)) -> anyhow::Result<Replayed> {
-    let Replay { config, rules, history, rows, from, to } = setup;
+    let Replay { config, rules, history, rows, issues, from, to } = setup;
     let mut config = config.clone();
     // What the history never had is no news now.
     config.alerting.no_data_after = Span::default();
@@ -129,9 +142,6 @@ pub async fn replay(setup: Replay<'_>, mut progress: impl FnMut(Duration)) -> an
     let rhythms = rhythms(&rules, config);
     let ticks = evaluations(&rules, config, from, to);
     anyhow::ensure!(ticks <= MOST_TICKS, "{ticks} evaluations are more than {MOST_TICKS}: choose a shorter span or fewer rules");
-    let all = rules.groups.iter().flat_map(|group| &group.rules);
-    let from_issues: Vec<String> =
-        all.filter(|rule| matches!(rule.question(), Question::Regressed(_))).map(|rule| rule.key().name.clone()).collect();
     let mut next: Vec<Timestamp> = rhythms.iter().map(|(rhythm, _)| rhythm.next(begin.minus(Duration::from_millis(1)))).collect();
     let names = rules.groups.iter().map(|group| (group.source.clone(), group.name.clone()));
     let first: First = names.zip(next.iter().copied()).collect();
@@ -150,11 +160,9 @@ pub async fn replay(setup: Replay<'_>, mut progress: impl FnMut(Duration)) -> an
         script: Vec::new(),
         start: begin,
         known: Some(known),
+        issues: PastIssues::of(&issues),
     })?;
     let mut replayed = Replayed::default();
-    for name in from_issues {
-        replayed.failures.insert(name, (0, "it reads the list of error issues, whose past is not known: it is left out".to_owned()));
-    }
     while let Some(tick) = next.iter().min().copied().filter(|tick| *tick <= to) {
         // What is due at the tick itself comes after the rules.
         simulation.pass_to(tick.minus(Duration::from_millis(1)).max(simulation.now())).await?;

@@ -6,6 +6,7 @@ mod alerts;
 mod diff;
 mod file;
 mod folk;
+mod issues;
 pub mod load;
 pub mod notation;
 mod pages;

@@ -3,6 +3,7 @@
 //! tests and replays run in it. Fails with the state store only.
 
 mod hands;
+mod issues;
 mod papers;
 mod series;
 
@@ -32,6 +33,7 @@ use store::state::MemoryState;
 use crate::config::Config;
 
 pub use hands::{Script, ScriptedHands};
+pub use issues::PastIssues;
 pub use papers::NoRows;
 pub use series::{Known, Sink};
 
@@ -61,6 +63,8 @@ pub struct Setup<'a> {
     pub start: Timestamp,
     /// Series that become known as the clock goes on.
     pub known: Option<Arc<Known>>,
+    /// Error issues that do.
+    pub issues: PastIssues,
 }
 
 /// A message that would have left.
@@ -81,6 +85,7 @@ pub struct Simulation {
     workers: Vec<Arc<dyn Worker>>,
     router: axum::Router,
     known: Option<Arc<Known>>,
+    issues: PastIssues,
     sent: Vec<Sent>,
 }
 
@@ -90,7 +95,7 @@ impl Simulation {
         static TLS: Once = Once::new();
         // Only fails when a provider is there already, which is as good.
         TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-        let Setup { config, mut rules, metrics, rows, series, script, start, known } = setup;
+        let Setup { config, mut rules, metrics, rows, series, script, start, known, issues } = setup;
         for ladder in config.alerting.escalations.iter().rev() {
             if !rules.escalations.iter().any(|known| known.name == ladder.name) {
                 rules.escalations.insert(0, ladder.clone());
@@ -138,7 +143,7 @@ impl Simulation {
         workers.extend(incidents.workers().into_iter().map(|worker| Arc::new(papers::WithoutPapers(worker)) as Arc<dyn Worker>));
         workers.extend(remediation.workers());
         let router = alerting.router().merge(incidents.router()).merge(remediation.router());
-        Ok(Simulation { clock, state, evaluator: alerting.evaluator(), followers, workers, router, known, sent: Vec::new() })
+        Ok(Simulation { clock, state, evaluator: alerting.evaluator(), followers, workers, router, known, issues, sent: Vec::new() })
     }
 
     /// What the clock shows.
@@ -161,6 +166,7 @@ impl Simulation {
     /// Sets the clock and evaluates one group, by place.
     pub async fn evaluate(&mut self, group: usize, at: Timestamp) -> anyhow::Result<()> {
         self.set(at);
+        self.issues.bring(&self.state, at).await?;
         self.evaluator.evaluate_group(group, at, None).await.context("evaluating rules")
     }
 

@@ -236,6 +236,29 @@ pub(super) struct IssueQuery {
     (status = 200, body = IssueList), (status = 400, body = Problem), (status = 403, body = Problem)))]
 pub(super) fn list() {}
 
+#[derive(Serialize, ToSchema)]
+pub(super) struct IssueRecords {
+    /// With `state`, `releases`, `groups`, `absorbed` and `history`, the newest 50 changes.
+    issues: Vec<BTreeMap<String, serde_json::Value>>,
+    /// Null on the last page.
+    #[schema(required)]
+    next_before: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct IssueRecordQuery {
+    /// Those made before the one with this id: the next page.
+    before: Option<String>,
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+}
+
+/// The records of all issues
+#[utoipa::path(get, path = "/api/watchfire/v1/errors/records", tag = "errors", params(IssueRecordQuery), description = "Newest first, with what they remember of themselves, and without numbers. Needs `read`.", responses(
+    (status = 200, body = IssueRecords), (status = 403, body = Problem)))]
+pub(super) fn records() {}
+
 /// One issue
 #[utoipa::path(get, path = "/api/watchfire/v1/errors/{issue}", tag = "errors", description = "Needs `read`.",
     params(("issue" = String, Path, description = "Its number or its id", example = "1"), ("window" = Option<String>, Query, description = "From 1h to 90d", example = "14d")), responses(

@@ -182,6 +182,22 @@ pub fn apply(issue: &mut Issue, change: &IssueChange, at: Timestamp, by: &Actor)
     issue.history.drain(..over);
 }
 
+/// The issue as it was after each change that it remembers, with the moments, the earliest first. Before the first of them, if that is not its
+/// beginning, nothing is known. Services, releases and fingerprints are today's.
+pub fn past(issue: &Issue) -> Vec<(Timestamp, Issue)> {
+    let came_back = |change: &IssueChange| matches!(change, IssueChange::Regressed { .. });
+    let remembered = issue.history.iter().filter(|one| came_back(&one.change)).count();
+    let mut then = issue.clone();
+    then.state = IssueState::Open;
+    then.regressions = issue.regressions.saturating_sub(u32::try_from(remembered).unwrap_or(u32::MAX));
+    then.history.clear();
+    let after = |one: &Move| {
+        apply(&mut then, &one.change, one.at, &one.by);
+        (one.at, then.clone())
+    };
+    issue.history.iter().map(after).collect()
+}
+
 /// One sentence for a change.
 pub fn sentence(change: &IssueChange) -> String {
     let in_release = |release: &Option<String>| release.as_ref().map_or(String::new(), |release| format!(" in release {release}"));

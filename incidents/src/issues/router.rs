@@ -18,7 +18,7 @@ use model::fingerprint::Fingerprint;
 use model::ids::{IdSource, IssueId};
 use model::issue::{Issue, IssueState};
 use model::query::QueryError;
-use model::state::{StateStore, Versioned, by_key, load};
+use model::state::{Entity, RecordQuery, StateStore, Versioned, by_key, decode, load};
 use model::tenant::TenantId;
 use model::time::{Span, Timestamp};
 use serde::Deserialize;
@@ -37,6 +37,8 @@ const LONGEST_WINDOW: Duration = Duration::from_secs(90 * 86_400);
 const HOURS: u64 = 24;
 /// The most kinds of errors that a list looks at.
 const MOST_KINDS: usize = 50_000;
+/// The most records in one answer.
+const MOST_RECORDS: usize = 1_000;
 
 /// What the handlers need.
 pub struct Desk {
@@ -49,6 +51,7 @@ pub struct Desk {
 pub fn router(desk: Arc<Desk>) -> Router {
     Router::new()
         .route("/api/watchfire/v1/errors", get(list))
+        .route("/api/watchfire/v1/errors/records", get(records))
         .route("/api/watchfire/v1/errors/{issue}", get(show))
         .route("/api/watchfire/v1/errors/{issue}/{command}", post(command::command))
         .with_state(desk)
@@ -69,6 +72,13 @@ struct Asked {
     limit: Option<usize>,
     #[serde(default)]
     offset: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AskedRecords {
+    before: Option<String>,
+    limit: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -159,6 +169,21 @@ async fn list(
 }
 
 /// The query over the last whole hours and the one that has begun.
+/// The records themselves, with what each remembers, newest id first: who replays rules needs all of them, and no numbers.
+async fn records(
+    State(desk): State<Arc<Desk>>,
+    Extension(principal): Extension<Principal>,
+    Query(asked): Query<AskedRecords>,
+) -> Result<Response, ApiError> {
+    principal.require(Permission::Read)?;
+    let limit = asked.limit.unwrap_or(MOST_RECORDS).clamp(1, MOST_RECORDS);
+    let query = RecordQuery { tenant: Some(principal.tenant), kind: Issue::KIND, before: asked.before, limit, ..RecordQuery::default() };
+    let found: Result<Vec<Versioned<Issue>>, _> = desk.state.find(&query).await?.into_iter().map(decode).collect();
+    let issues: Vec<Issue> = found?.into_iter().map(|found| found.entity).collect();
+    let next = issues.last().filter(|_| issues.len() == limit).map(|issue| issue.id);
+    Ok(Json(json!({"issues": issues, "next_before": next})).into_response())
+}
+
 fn since_hours(query: &ErrorQuery, now: Timestamp) -> ErrorQuery {
     ErrorQuery { start: begun(now, 3_600).minus(Duration::from_secs((HOURS - 1) * 3_600)), end: now, ..query.clone() }
 }

@@ -200,8 +200,9 @@ async fn replay(common: &Common, from: Timestamp, to: Timestamp, files: &[PathBu
     if let Ok(style) = ProgressStyle::with_template("replaying [{bar:40}] {percent}% {eta} left") {
         bar.set_style(style);
     }
+    let issues = if replay::reads_issues(&rules) { replay::http_issues(&client).await? } else { Vec::new() };
     let rows = Arc::new(HttpRows(Client::new(common)?));
-    let setup = Replay { config: &config, rules, history: Arc::new(HttpHistory(client)), rows, from, to };
+    let setup = Replay { config: &config, rules, history: Arc::new(HttpHistory(client)), rows, issues, from, to };
     let replayed = replay::replay(setup, |passed| bar.set_position(passed.as_secs().min(to.since(from).as_secs()))).await?;
     bar.finish_and_clear();
     if common.json {

@@ -3,8 +3,10 @@
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use model::event::Actor;
+use model::time::SystemClock;
 use store::promql::PromQl;
 use store::promql::memory::MemorySource;
+use store::state::MemoryState;
 use tower::ServiceExt;
 
 use super::*;
@@ -31,6 +33,7 @@ fn world(editable: bool) -> World {
         config_file: Some(place.path().join("watchfire.yaml")),
         metrics: Arc::new(PromQl::new(Arc::new(MemorySource::new()))),
         rows: Arc::new(NoRows),
+        state: Arc::new(MemoryState::new(Arc::new(SystemClock))),
         engine: None,
         turn: Arc::new(Semaphore::new(1)),
     };

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context;
 use async_trait::async_trait;
+use model::issue::Issue;
 use model::labels::Labels;
 use model::query::{Answer, MetricQuery, QueryError, QueryOptions, QueryValue, RowQuery, RowQuestion, Rows, Series, SeriesSample};
 use model::tenant::TenantId;
@@ -197,6 +199,20 @@ impl MetricQuery for HttpHistory {
 
 /// The tables of a running server, over its SQL route: one statement for each tick.
 pub struct HttpRows(pub Client);
+
+/// The error issues of a running server.
+pub async fn http_issues(client: &Client) -> anyhow::Result<Vec<Issue>> {
+    let (mut issues, mut asked) = (Vec::new(), Vec::new());
+    loop {
+        let mut page = client.get("/api/watchfire/v1/errors/records", &asked).await?;
+        let found: Vec<Issue> = serde_json::from_value(page["issues"].take()).context("the server's answer holds no error issues")?;
+        issues.extend(found);
+        match page["next_before"].as_str() {
+            Some(before) => asked = vec![("before", before.to_owned())],
+            None => return Ok(issues),
+        }
+    }
+}
 
 /// The name that statements may put before a table; the server has its own.
 const DATABASE: &str = "watchfire";

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alerting::RuleSet;
+use model::event::Actor;
+use model::issue::{Issue, IssueChange, IssueState, Move};
 use model::query::{MetricQuery, QueryOptions};
 use model::severity::Severity;
 use model::tenant::TenantId;
@@ -61,10 +63,14 @@ async fn run(from: u64, to: u64) -> Replayed {
 }
 
 async fn run_over(rules: &str, history: Arc<dyn MetricQuery>, from: Timestamp, to: Timestamp) -> Replayed {
+    run_with(rules, history, Vec::new(), from, to).await
+}
+
+async fn run_with(rules: &str, history: Arc<dyn MetricQuery>, issues: Vec<Issue>, from: Timestamp, to: Timestamp) -> Replayed {
     let rules = RuleSet::load(vec![("a.yaml".to_owned(), rules.to_owned())]).unwrap();
     let config = crate::config::Config::default();
     let mut passed = Duration::ZERO;
-    let setup = Replay { config: &config, rules, history, rows: Arc::new(NoRows), from, to };
+    let setup = Replay { config: &config, rules, history, rows: Arc::new(NoRows), issues, from, to };
     let replayed = replay(setup, |now| {
         assert!(now >= passed);
         passed = now;
@@ -173,8 +179,53 @@ async fn a_history_that_does_not_answer_is_told() {
     }
     let rules = RuleSet::load(vec![("a.yaml".to_owned(), RULES.to_owned())]).unwrap();
     let config = crate::config::Config::default();
-    let setup = Replay { config: &config, rules, history: Arc::new(Dead), rows: Arc::new(NoRows), from: minutes(0), to: minutes(2) };
+    let setup = Replay {
+        config: &config,
+        rules,
+        history: Arc::new(Dead),
+        rows: Arc::new(NoRows),
+        issues: Vec::new(),
+        from: minutes(0),
+        to: minutes(2),
+    };
     let replayed = replay(setup, drop).await.unwrap();
     assert!(replayed.failures["job:up:sum"].1.contains("gone"), "{replayed:?}");
     assert!(replayed.alerts.iter().all(|one| one.name == "WatchfireRuleFailing") && replayed.pages.is_empty(), "{replayed:?}");
+}
+
+/// An issue that was resolved and came back twice; the record says the last of it only, and remembers the rest.
+#[tokio::test]
+async fn issues_are_what_they_were_at_each_moment() {
+    let change = |minute: u64, change: IssueChange| Move { at: minutes(minute), by: Actor::system("test"), change };
+    let issue = Issue {
+        id: model::ids::IssueId::derived(START, "1"),
+        tenant: TenantId::default(),
+        number: 7,
+        title: "KeyError: price".to_owned(),
+        kind: "KeyError".to_owned(),
+        message: String::new(),
+        culprit: String::new(),
+        grouped_by: String::new(),
+        state: IssueState::Open,
+        assignee: None,
+        services: vec!["shop".to_owned()],
+        first_release: None,
+        releases: Vec::new(),
+        groups: Vec::new(),
+        absorbed: Vec::new(),
+        regressions: 4,
+        history: vec![
+            change(5, IssueChange::Resolved { in_release: None }),
+            change(12, IssueChange::Regressed { release: Some("1.4".to_owned()) }),
+            change(15, IssueChange::Resolved { in_release: None }),
+            change(40, IssueChange::Regressed { release: Some("1.5".to_owned()) }),
+            change(55, IssueChange::Resolved { in_release: None }),
+        ],
+    };
+    let rules = "groups:\n- name: g\n  interval: 30s\n  rules:\n  - { alert: Back, errors: { is: regressed }, window: 10m, annotations: { summary: '{{ $value }}' } }\n";
+    let replayed = run_with(rules, history(), vec![issue], minutes(0), minutes(60)).await;
+    assert!(replayed.failures.is_empty(), "{:?}", replayed.failures);
+    let spans: Vec<(u64, u64)> = replayed.alerts.iter().map(|one| (minute(one.fired.unwrap()), minute(one.ended.unwrap()))).collect();
+    assert_eq!(spans, [(12, 15), (40, 50)], "until it is resolved again, and for ten minutes at most");
+    assert_eq!(replayed.alerts[0].labels.get("issue"), Some("7"));
 }

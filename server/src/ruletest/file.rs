@@ -124,11 +124,24 @@ pub(super) struct ActYaml {
     pub acknowledge: Option<String>,
     pub unacknowledge: Option<String>,
     pub resolve: Option<String>,
+    /// Says of the error issues of this type, or of this `type: message`, that they are fixed.
+    pub resolve_error: Option<String>,
+    /// The release that has the fix; none: everything from then on has it.
+    pub in_release: Option<String>,
+    /// Wants to hear no more of them.
+    pub ignore_error: Option<String>,
     /// Matchers, as `watchfire silence add` takes them.
     pub silence: Option<Vec<String>>,
     /// How long the silence lasts.
     #[serde(rename = "for")]
     pub lasts: Option<Span>,
+}
+
+impl ActYaml {
+    /// Whether it is done to error issues.
+    pub(super) fn is_about_errors(&self) -> bool {
+        self.resolve_error.is_some() || self.ignore_error.is_some()
+    }
 }
 
 /// Who hears of what.

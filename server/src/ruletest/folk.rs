@@ -52,7 +52,19 @@ async fn thing(simulation: &Simulation, name: &str) -> Result<(bool, String), St
 
 /// Does it.
 pub(super) async fn act(simulation: &Simulation, act: &ActYaml) -> Result<(), String> {
-    let ActYaml { acknowledge, unacknowledge, resolve, silence, lasts, at: _ } = act;
+    let ActYaml { acknowledge, unacknowledge, resolve, resolve_error, in_release, ignore_error, silence, lasts, at: _ } = act;
+    if in_release.is_some() && resolve_error.is_none() {
+        return Err("`in_release` belongs to `resolve_error`: the release that has the fix".to_owned());
+    }
+    match [acknowledge, unacknowledge, resolve, resolve_error, ignore_error].into_iter().flatten().count() + usize::from(silence.is_some())
+    {
+        1 if act.is_about_errors() => return Ok(()), // done already: `issues::past`
+        1 => {}
+        _ => {
+            let acts = "acknowledge, unacknowledge, resolve, resolve_error, ignore_error and silence";
+            return Err(format!("an entry of `people` holds exactly one of {acts}"));
+        }
+    }
     let on_incident = async |name: &str, command: &str| match thing(simulation, name).await? {
         (true, path) => post(simulation, &format!("{path}/{command}"), &json!({})).await,
         (false, _) => Err(format!("alert `{name}` has no incident that could be {command}d: only severity critical and high have one")),
@@ -68,6 +80,6 @@ pub(super) async fn act(simulation: &Simulation, act: &ActYaml) -> Result<(), St
             let duration = lasts.ok_or("a silence needs `for`, how long it lasts")?;
             post(simulation, "/api/watchfire/v1/silences", &json!({"matchers": matchers, "duration": duration})).await
         }
-        _ => Err("an entry of `people` holds exactly one of acknowledge, unacknowledge, resolve and silence".to_owned()),
+        _ => Ok(()),
     }
 }

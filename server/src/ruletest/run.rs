@@ -8,6 +8,7 @@ use std::time::Duration;
 use alerting::RuleSet;
 use alerting::machine::Flapping;
 use alerting::rules::Question;
+use model::issue::Issue;
 use model::labels::Matcher;
 use model::query::RowQuery;
 use model::tenant::TenantId;
@@ -20,9 +21,9 @@ use store::promql::source::{NativePoint, Samples, SeriesKind, Temporality};
 use super::file::{ActYaml, AlertYaml, FileYaml, TestYaml, line};
 use super::notation::{self, Point};
 use super::signals::{self, EnginePlace, Signals};
-use super::{Case, Report, alerts, file, folk, load, pages, promql, repairs};
+use super::{Case, Report, alerts, file, folk, issues, load, pages, promql, repairs};
 use crate::config::Config;
-use crate::simulate::{Known, NoRows, Setup, Simulation, Sink};
+use crate::simulate::{Known, NoRows, PastIssues, Setup, Simulation, Sink};
 
 /// promtool's default.
 const USUAL_INTERVAL: Duration = Duration::from_secs(60);
@@ -119,7 +120,6 @@ pub(super) fn in_order(rules: &mut RuleSet, yaml: &FileYaml) {
 
 async fn run_all(mut report: Report, yaml: &FileYaml, under: &Under<'_>, options: &Options) -> Report {
     let Under { config, configured, rules } = *under;
-    report.warnings.extend(unreadable(rules));
     if let Some(reason) = too_much(yaml, options) {
         report.errors.push(format!("{reason}: use `watchfire rules test`, which may take longer"));
         return report;
@@ -156,15 +156,6 @@ fn too_much(yaml: &FileYaml, options: &Options) -> Option<String> {
     let rows = yaml.tests.iter().flatten().map(|test| signals::count(&test.value)).fold(0, u64::saturating_add);
     let many = options.most_tests.filter(|most| tests > *most).map(|most| format!("{tests} tests are more than {most}"));
     many.or_else(|| options.most_rows.filter(|most| rows > *most).map(|most| format!("{rows} rows are more than {most}")))
-}
-
-/// Rules that never fire here.
-fn unreadable(rules: &RuleSet) -> Vec<String> {
-    let all = rules.groups.iter().flat_map(|group| &group.rules);
-    let regressed = all.filter(|rule| matches!(rule.question(), Question::Regressed(_)));
-    regressed
-        .map(|rule| format!("rule {} reads the list of error issues, which a test has none of: it does not fire here", rule.key().name))
-        .collect()
 }
 
 /// An engine, where a rule or a test needs one.
@@ -240,7 +231,14 @@ impl Test<'_> {
                 self.most
             ));
         }
-        let mut world = self.world(source, rows, start, every, end).map_err(|error| format!("{error:#}"))?;
+        let issues = match issues::past(yaml, start) {
+            Ok(issues) => issues,
+            Err((line, problem)) => {
+                self.fail("rules", "people", line, problem);
+                return Ok(());
+            }
+        };
+        let mut world = self.world(source, rows, (start, every, end), issues).map_err(|error| format!("{error:#}"))?;
         if !self.pass(&mut world).await? {
             return Ok(());
         }
@@ -308,9 +306,8 @@ impl Test<'_> {
         &self,
         source: Arc<MemorySource>,
         rows: Arc<dyn RowQuery>,
-        start: Timestamp,
-        every: Duration,
-        end: Timestamp,
+        (start, every, end): (Timestamp, Duration, Timestamp),
+        issues: Vec<(Timestamp, Issue)>,
     ) -> anyhow::Result<World> {
         let yaml = &self.yaml.value;
         let mut config = self.config.clone();
@@ -337,6 +334,7 @@ impl Test<'_> {
             script: results.map(|result| (result.act.clone(), result.outcome)).collect(),
             start,
             known: Some(known.clone()),
+            issues: PastIssues::new(issues),
         };
         Ok(World { simulation: Simulation::new(setup)?, known, metrics, start, every, end })
     }

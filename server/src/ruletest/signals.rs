@@ -1,7 +1,7 @@
 //! `input_logs`, `input_spans`, `input_errors`: rows of a real engine, so that rules over them run the very statements that they run in
 //! service. The engine is started for the first test of a file that needs it, in a temporary folder; each test begins with empty tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,15 +88,37 @@ pub(super) struct ErrorYaml {
     at: Span,
     count: Option<u64>,
     every: Span,
-    service: String,
+    pub(super) service: String,
     #[serde(rename = "type")]
-    kind: String,
-    message: String,
-    release: String,
+    pub(super) kind: String,
+    pub(super) message: String,
+    pub(super) release: String,
     environment: String,
     /// With `count` each event has a user of its own: the name and a number.
     user: String,
     trace_id: String,
+}
+
+impl ErrorYaml {
+    /// What kind of error it is: here type and message.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of_parts([self.kind.as_str(), self.message.as_str()])
+    }
+
+    /// `type: message`.
+    pub(super) fn title(&self) -> String {
+        if self.message.is_empty() { self.kind.clone() } else { format!("{}: {}", self.kind, self.message) }
+    }
+
+    /// The moments of its first event, its last one, and the first one after each of these.
+    pub(super) fn edges(&self, start: Timestamp, after: &BTreeSet<Timestamp>) -> BTreeSet<Timestamp> {
+        let (first, every) = (start.plus(self.at.0), self.every.0.as_nanos());
+        let last = u128::from(self.count.unwrap_or(1).saturating_sub(1));
+        let number = |number: u128| first.plus(Duration::from_nanos(u64::try_from(every.saturating_mul(number)).unwrap_or(u64::MAX)));
+        let next = |edge: &Timestamp| (edge.since(first).as_nanos().checked_div(every).unwrap_or(last) + 1).min(last);
+        let firsts = after.iter().filter(|edge| **edge >= first).map(|edge| number(next(edge)));
+        if self.count == Some(0) { BTreeSet::new() } else { firsts.chain([first, number(last)]).collect() }
+    }
 }
 
 /// A text as a literal.
@@ -178,7 +200,7 @@ fn error(yaml: &ErrorYaml, start: Timestamp) -> Result<String, String> {
     if yaml.kind.is_empty() {
         return Err("an error needs a `type`, for example KeyError".to_owned());
     }
-    let print = Fingerprint::of_parts([yaml.kind.as_str(), yaml.message.as_str()]);
+    let print = yaml.fingerprint();
     let many = yaml.count.is_some_and(|count| count > 1) && !yaml.user.is_empty();
     let user = text(&yaml.user);
     let columns = [

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use model::time::{Clock, SystemClock};
+use model::time::{Clock, SystemClock, Timestamp};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::Event;
 use prost::Message;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::process::Watchfire;
 use tests::send::{attribute, spans};
 use tests::wait::wait_for;
@@ -96,6 +96,26 @@ async fn issue_with(world: &Watchfire, number: u64, events: u64) -> Value {
     .await
 }
 
+/// By the program and by the editor's API: a rule that nobody had when it happened.
+async fn assert_that_a_replay_knows_when_it_came_back(world: &Watchfire, came_back: &str) {
+    let rules = "groups: [{ name: past, interval: 1s, rules: [{ alert: Back, errors: { is: regressed } }] }]\n";
+    let file = world.folder().join("past.yaml");
+    std::fs::write(&file, rules).unwrap();
+    let came_back: Timestamp = came_back.parse().unwrap();
+    let (from, to) = (came_back.minus(Duration::from_secs(30)), came_back.plus(Duration::from_secs(5)));
+    let arguments = ["--from", &from.rfc3339(), "--to", &to.rfc3339(), "--rules", file.to_str().unwrap(), "--json"];
+    let told = world.command(&["rules", "replay"]).args(arguments).output().unwrap();
+    assert!(told.status.success(), "{told:?}");
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let draft = json!({"name": "past.yaml", "text": rules, "from": from.rfc3339(), "to": to.rfc3339()});
+    for replayed in [told, world.post("/api/watchfire/v1/rules/replay", &draft).await] {
+        let alert = &replayed["alerts"][0];
+        assert_eq!((&alert["name"], &alert["labels"]["issue"]), (&"Back".into(), &"1".into()), "{replayed}");
+        let fired: Timestamp = alert["fired"].as_str().unwrap().parse().unwrap();
+        assert!(fired >= came_back && fired <= came_back.plus(Duration::from_secs(1)), "{replayed}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn exceptions_of_every_way_are_one_list_and_a_resolved_one_that_returns_has_regressed() {
     // The rules as shipped, only asked more often; nobody is paged.
@@ -155,6 +175,7 @@ async fn exceptions_of_every_way_are_one_list_and_a_resolved_one_that_returns_ha
     assert_eq!(regressed["issue"]["state"]["release"], "1.4.0");
     assert!(said(&world, &["errors"]).contains("regressed"));
     firing(&world, "ErrorIssueRegressed").await;
+    assert_that_a_replay_knows_when_it_came_back(&world, regressed["issue"]["state"]["at"].as_str().unwrap()).await;
 
     // Everything counted once, over the kill too.
     let total = "sum(increase(watchfire_error_events_total[30m]))";

@@ -190,11 +190,13 @@ groups:
     errors: { count: users, by: [service, release] }
     thresholds: { high: ">= 3" }
     window: 2m
+  - alert: Back
+    errors: { is: regressed }
   - alert: Statement
     sql: SELECT toString(service) AS service, max(duration) / 1e9 AS value FROM spans WHERE ts > {from} AND ts <= {to} GROUP BY service HAVING value > 1
 "#;
 
-const TESTS: &str = r#"
+const TESTS: &str = r##"
 rule_files: [rules.yaml]
 evaluation_interval: 1m
 tests:
@@ -237,7 +239,20 @@ tests:
   - { at: 10s, service: shop, type: KeyError, message: old, release: "1.0", user: ana }
   - { at: 6m10s, count: 12, every: 1s, service: shop, type: KeyError, message: old, release: "1.1", user: eve }
   - { at: 9m10s, service: shop, type: IOError, message: disk, release: "1.1" }
+  - { at: 12m10s, service: shop, type: IOError, message: disk, release: "1.1" }
+  - { at: 13m10s, service: shop, type: IOError, message: disk, release: "1.2" }
+  - { at: 25m10s, count: 12, every: 1s, service: shop, type: KeyError, message: old, release: "1.1", user: eve }
+  people:
+  - { at: 11m, resolve_error: IOError, in_release: "1.2" }
+  - { at: 20m, ignore_error: KeyError }
   alert_rule_test:
+  - { eval_time: 13m, alertname: Back }
+  - eval_time: 14m
+    alertname: Back
+    exp_alerts:
+    - exp_labels: { service_name: shop, issue: "2" }
+      exp_annotations: { issue: "#2 IOError: disk (watchfire error show 2)", example_error: "IOError: disk", example_release: "1.2" }
+  - { eval_time: 26m, alertname: Users }
   - { eval_time: 7m, alertname: New }
   - eval_time: 7m
     alertname: Spike
@@ -255,7 +270,7 @@ tests:
     exp_alerts:
     - exp_labels: { service_name: shop, fingerprint: PRINT }
       exp_annotations: { example_error: "IOError: disk", example_release: "1.1" }
-"#;
+"##;
 
 fn rules_test(folder: &std::path::Path, tests: &str) -> (Option<i32>, String) {
     std::fs::write(folder.join("rules.yaml"), TESTED).unwrap();
@@ -274,6 +289,12 @@ fn rule_tests_run_logs_spans_and_errors_on_the_real_engine() {
     // The checks can fail.
     let (code, said) = rules_test(folder.path(), &tests.replace("every: 10s, body", "every: 3m, body"));
     assert!(code == Some(1) && said.contains("alert_rule_test Refused at 1m"), "{said}");
+    let (code, said) = rules_test(folder.path(), &tests.replace("in_release: \"1.2\"", "in_release: \"1.3\""));
+    assert!(code == Some(1) && said.contains("alert_rule_test Back at 14m"), "{said}");
+    let (code, said) = rules_test(folder.path(), &tests.replace("ignore_error: KeyError", "resolve_error: KeyError"));
+    assert!(code == Some(1) && said.contains("alert_rule_test Users at 26m"), "{said}");
+    let (code, said) = rules_test(folder.path(), &tests.replace("resolve_error: IOError", "resolve_error: OSError"));
+    assert!(code == Some(1) && said.contains("no error `OSError` has come by then"), "{said}");
     let (code, said) = rules_test(folder.path(), &tests.replace("severity: fatal", "severity: bad"));
     assert!(code == Some(1) && said.contains("`severity: bad` is not known"), "{said}");
 }

@@ -27,6 +27,9 @@ test('a new test has data of the kind that the rule asks for', () => {
   const errors = newTest(rule('errors: { is: spiking, minimum: 10, by: service }'));
   expect(errors).toContain(`    input_errors:\n      - { at: 4m10s, count: 50, every: 1s, service: shop, type: KeyError, message: missing, release: '1.0', user: ana }\n`);
   expect(errors).toContain('exp_labels: { service_name: shop }');
+  const back = newTest(rule('errors: { is: regressed, service: cart, type: IOError }'));
+  expect(back).toContain(`      - { at: 2m10s, service: cart, type: IOError, message: missing, release: '1.0' }\n    people:\n      - { at: 1m, resolve_error: IOError }\n`);
+  expect(back).toContain(`exp_labels: { issue: '1', service_name: cart }`);
   expect(newTest(rule('errors: { is: new }'))).toContain('# Add `fingerprint`');
   expect(newTest(rule('sql: SELECT count() AS value FROM spans WHERE ts > {from} AND ts <= {to}'))).toContain('input_spans:');
   expect(newTest(rule('expr: up{job="web"} == 0'))).toContain(`      - series: 'up{job="web"}'\n        values: '0x24'\n`);

@@ -152,6 +152,12 @@ ${notes.map((one) => `          # ${one}\n`).join('')}${lines.length === 0 ? '  
     const type = valueOf(errors, 'type') ?? 'KeyError';
     const release = valueOf(errors, 'release') ?? '1.0';
     const by = /(?:^|[\s{,])by:/.test(errors) ? valuesOf(errors, 'by') : ['service', 'issue'];
+    if (is === 'regressed') {
+      const seen = (at: string, release: string | undefined): string => row({ at, service, type, message: 'missing', release });
+      const people = `    people:\n      - { at: 1m, resolve_error: ${q(type)} }`;
+      const example = { issue: `#1 ${type}: missing (watchfire error show 1)`, example_error: `${type}: missing`, example_release: release };
+      return test(`    input_errors:\n${seen('10s', undefined)}\n${seen('2m10s', release)}\n${people}`, { issue: '1', service_name: service }, example);
+    }
     // What is new, and what is more than before, is so for one window only.
     const when = is === 'new' || is === 'spiking' ? { at: `${minutes - 1}m10s`, count: '50', every: '1s' } : always;
     const note = by.includes('issue') ? 'Add `fingerprint`, which the first run shows.' : '';

@@ -128,3 +128,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_issue_remembers_what_it_was() {
+    let mut known = issue(1, 10, 0);
+    let by = Actor::system("test");
+    let moves = [
+        (10, IssueChange::Resolved { in_release: None }),
+        (20, IssueChange::Regressed { release: Some("1.4".into()) }),
+        (30, IssueChange::Ignored { until: IgnoreUntil::Forever }),
+        (40, IssueChange::Unignored { reason: String::new() }),
+    ];
+    known.regressions = 2;
+    let mut were = Vec::new();
+    for (secs, change) in &moves {
+        apply(&mut known, change, at(*secs), &by);
+        were.push((at(*secs), known.clone()));
+    }
+    assert_eq!(known.regressions, 3);
+    assert_eq!(past(&known), were);
+    // Of one that has forgotten its beginning, from what it remembers on.
+    known.history.remove(0);
+    let later: Vec<(Timestamp, IssueState, u32)> = past(&known).into_iter().map(|(at, was)| (at, was.state, was.regressions)).collect();
+    let wanted: Vec<(Timestamp, IssueState, u32)> = were.into_iter().skip(1).map(|(at, was)| (at, was.state, was.regressions)).collect();
+    assert_eq!(later, wanted);
+}

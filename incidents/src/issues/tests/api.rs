@@ -50,6 +50,23 @@ async fn three() -> World {
 }
 
 #[tokio::test]
+async fn the_records_come_page_by_page_with_what_they_remember() {
+    let world = three().await;
+    assert_eq!(post(&world, "/2/resolve", json!({})).await.0, StatusCode::OK);
+    let first = get(&world, "/records?limit=2").await;
+    assert_eq!(numbers(&first), [3, 2]);
+    let resolved: Issue = serde_json::from_value(first["issues"][1].clone()).unwrap();
+    assert_eq!(resolved, world.issue(2).await);
+    assert_eq!(resolved.history.last().map(|one| one.change.word()), Some("resolved"));
+    let rest = get(&world, &format!("/records?limit=2&before={}", first["next_before"].as_str().unwrap())).await;
+    assert_eq!((numbers(&rest), &rest["next_before"]), (vec![1], &Value::Null));
+    let (status, _) = ask(&world, "GET", "/records", "", &[Permission::Respond], "default").await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let (_, others) = ask(&world, "GET", "/records", "", &[Permission::Read], "other").await;
+    assert_eq!(numbers(&others), Vec::<u64>::new());
+}
+
+#[tokio::test]
 async fn the_list_joins_state_and_events() {
     let world = three().await;
     let list = get(&world, "").await;
