@@ -128,7 +128,9 @@ mod tests {
     use super::*;
 
     /// Minute, number and state of each change.
-    fn lived(yaml: &str) -> Result<Vec<(u64, u64, &'static str)>, (u64, String)> {
+    type Changes = Vec<(u64, u64, &'static str)>;
+
+    fn lived(yaml: &str) -> Result<Changes, (u64, String)> {
         let yaml: TestYaml = serde_saphyr::from_str(yaml).unwrap();
         let start = Timestamp::from_secs(1_800_000_000);
         let changes = past(&yaml, start)?;
