@@ -256,7 +256,7 @@ pub(super) struct IssueRecordQuery {
 
 /// The records of all issues
 #[utoipa::path(get, path = "/api/watchfire/v1/errors/records", tag = "errors", params(IssueRecordQuery), description = "Newest first, with what they remember of themselves, and without numbers. Needs `read`.", responses(
-    (status = 200, body = IssueRecords), (status = 403, body = Problem)))]
+    (status = 200, body = IssueRecords), (status = 400, body = Problem), (status = 403, body = Problem)))]
 pub(super) fn records() {}
 
 /// One issue

@@ -168,7 +168,6 @@ async fn list(
     Ok(Json(json!({"issues": lines, "total": total, "next_offset": next, "window": window, "warnings": warnings})).into_response())
 }
 
-/// The query over the last whole hours and the one that has begun.
 /// The records themselves, with what each remembers, newest id first: who replays rules needs all of them, and no numbers.
 async fn records(
     State(desk): State<Arc<Desk>>,
@@ -184,6 +183,7 @@ async fn records(
     Ok(Json(json!({"issues": issues, "next_before": next})).into_response())
 }
 
+/// The query over the last whole hours and the one that has begun.
 fn since_hours(query: &ErrorQuery, now: Timestamp) -> ErrorQuery {
     ErrorQuery { start: begun(now, 3_600).minus(Duration::from_secs((HOURS - 1) * 3_600)), end: now, ..query.clone() }
 }
